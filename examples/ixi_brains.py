@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""Prepare the IXI T1 scans that the bundled model learns from: two versions of each, differing in the brain mask.
+
+    python examples/ixi_brains.py IXI_FOLDER OUT_FOLDER
+
+IXI_FOLDER holds ID_T1w.nii.gz, ID_dseg.nii.gz (anatomical labels on the same grid) and participants.csv with the columns
+id and split. The mask is label > 0, closed and filled; the second, tight version is that mask eroded once, because skull
+strippers disagree about how much fluid belongs to the brain, and the model should not care. Validation scans (split
+val) get the first version only.
+"""
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+import uadtools
+from uadtools.volume.io import Image
+from uadtools.volume.stream import read_image
+
+
+def brain_of(labels: Image, *, tight: bool) -> Image:
+    padded = np.pad(labels.data > 0, 4)
+    mask = ndimage.binary_fill_holes(ndimage.binary_closing(padded, iterations=3))[4:-4, 4:-4, 4:-4]
+    if tight:
+        mask = ndimage.binary_erosion(mask)
+    return labels.derive(mask.astype(np.uint8), "brain")
+
+
+def main(source: Path, out: Path) -> None:
+    with (source / "participants.csv").open() as table:
+        people = [(row["id"], row["split"]) for row in csv.DictReader(table)]
+    for name, split in people:
+        scan, labels = (read_image(source / f"{name}_{kind}.nii.gz") for kind in ("T1w", "dseg"))
+        for tight in (False, True) if split == "train" else (False,):
+            study = uadtools.preprocess(scan, name=name, brain=brain_of(labels, tight=tight))
+            folder = out / f"{split}{'-tight' if tight else ''}"
+            folder.mkdir(parents=True, exist_ok=True)
+            uadtools.save(study.product, folder / f"{name}_preprocessed.nii.gz", force=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

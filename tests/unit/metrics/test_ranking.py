@@ -1,0 +1,142 @@
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from uadtools.errors import UadError
+from uadtools.metrics.overlap import overlap
+from uadtools.metrics.ranking import auroc, average_precision, best_dice, fpr_at_tpr, rank
+
+
+def scans(*, dtype=np.float32, levels=40, size=(7, 8, 9)):
+    """Twenty random volumes with about a tenth of lesion voxels, scored higher on average, and with many ties."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        truth = rng.random(size) < 0.1
+        score = np.round((rng.normal(size=size) + 1.5 * truth) * levels / 6) / levels
+        yield score.astype(dtype), truth
+
+
+def dice_at(score, truth, threshold):
+    return overlap(score > threshold, truth).dice
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("levels", [3, 40, 1_000_000])
+def test_areas_are_those_of_scikit_learn(dtype, levels):
+    for score, truth in scans(dtype=dtype, levels=levels):
+        flat = truth.ravel(), score.ravel()
+        assert average_precision(score, truth) == pytest.approx(average_precision_score(*flat), abs=1e-12)
+        assert auroc(score, truth) == pytest.approx(roc_auc_score(*flat), abs=1e-12)
+
+
+@pytest.mark.parametrize("levels", [3, 40, 1_000_000])
+def test_best_dice_is_that_of_trying_every_threshold(levels):
+    for score, truth in scans(levels=levels):
+        tried = [-np.inf, *np.unique(score)]
+        dice, threshold = best_dice(score, truth)
+        assert dice == max(dice_at(score, truth, t) for t in tried)
+        assert dice_at(score, truth, threshold) == dice
+
+
+@pytest.mark.parametrize("tpr", [0.01, 0.5, 0.8, 0.95, 1.0])
+def test_fpr_at_tpr_is_that_of_the_full_roc_curve(tpr):
+    for score, truth in scans():
+        fprs, tprs, _ = roc_curve(truth.ravel(), score.ravel(), drop_intermediate=False)
+        assert fpr_at_tpr(score, truth, tpr) == pytest.approx(fprs[tprs >= tpr].min(), abs=1e-15)
+
+
+def test_a_case_done_by_hand():
+    score = np.array([0.9, 0.8, 0.8, 0.8, 0.5, 0.1])
+    truth = np.array([1, 0, 1, 0, 1, 0], dtype=bool)
+    ranking = rank(score, truth)
+    np.testing.assert_array_equal(ranking.value, [0.9, 0.8, 0.5, 0.1])
+    np.testing.assert_array_equal(ranking.tp, [1, 2, 3, 3])
+    np.testing.assert_array_equal(ranking.fp, [0, 2, 2, 3])
+    assert (ranking.positives, ranking.negatives) == (3, 3)
+    assert ranking.average_precision() == pytest.approx((1 + 2 / 4 + 3 / 5) / 3, abs=1e-15)
+    assert ranking.auroc() == pytest.approx((3 + 2 + 1) / 9, abs=1e-15)
+    assert ranking.best_dice() == (0.75, 0.1)
+    assert ranking.fpr_at_tpr(0.5) == pytest.approx(2 / 3, abs=1e-15)
+
+
+def test_among_equal_dice_the_highest_threshold_wins():
+    score = np.array([4.0, 3.0, 2.0, 1.0])
+    truth = np.array([1, 0, 0, 1], dtype=bool)
+    assert dice_at(score, truth, 3.0) == dice_at(score, truth, 0.0) == best_dice(score, truth).dice
+    assert best_dice(score, truth).threshold == 3.0
+
+
+def test_a_rate_that_floating_point_rounds_up_is_still_reached():
+    score = np.arange(200, 0, -1, dtype=float)
+    truth = np.arange(200) < 101
+    truth[55] = False
+    assert 0.55 * np.count_nonzero(truth) > 55
+    assert fpr_at_tpr(score, truth, 0.55) == 0
+    assert fpr_at_tpr(score, truth, 0.56) == 1 / 100
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_where_everything_is_lesion_the_threshold_lies_below_the_lowest_score(dtype):
+    score = np.array([0.0, 0.25, 0.5], dtype=dtype)
+    truth = np.ones(3, dtype=bool)
+    dice, threshold = best_dice(score, truth)
+    assert dice == 1
+    assert (score > threshold).all()
+    assert average_precision(score, truth) == 1
+    assert math.isnan(auroc(score, truth))
+    assert math.isnan(fpr_at_tpr(score, truth, 0.5))
+
+
+def test_without_lesion_all_four_are_nan():
+    score, truth = np.array([0.0, 0.5, 0.5]), np.zeros(3, dtype=bool)
+    values = [average_precision(score, truth), auroc(score, truth), *best_dice(score, truth)]
+    assert np.isnan([*values, fpr_at_tpr(score, truth, 0.95)]).all()
+
+
+def test_a_score_that_is_the_same_everywhere_knows_nothing():
+    score, truth = np.full(10, 0.3), np.arange(10) < 2
+    assert average_precision(score, truth) == pytest.approx(0.2, abs=1e-15)
+    assert auroc(score, truth) == 0.5
+    assert best_dice(score, truth).dice == pytest.approx(4 / 12, abs=1e-15)
+    assert fpr_at_tpr(score, truth, 0.8) == 1
+
+
+def test_auroc_of_a_detection_is_half_of_recall_plus_specificity():
+    rng = np.random.default_rng(0)
+    truth = rng.random(200_000) < 0.5
+    detection = truth ^ (rng.random(truth.size) < 0.2)
+    found = overlap(detection, truth)
+    expected = (found.recall + 1 - found.fpr) / 2
+    assert auroc(detection.astype(np.float32), truth) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_input_is_left_alone():
+    score, truth = next(scans())
+    before = score.copy(), truth.copy()
+    rank(score, truth)
+    np.testing.assert_array_equal(score, before[0])
+    np.testing.assert_array_equal(truth, before[1])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_numbers_are_refused(bad):
+    with pytest.raises(UadError, match="NaN or infinite"):
+        rank(np.array([0.1, bad]), np.array([True, False]))
+
+
+def test_shapes_that_differ_are_told():
+    with pytest.raises(UadError, match=r"score \(2, 3\), truth \(3, 2\)"):
+        rank(np.zeros((2, 3)), np.zeros((3, 2), dtype=bool))
+
+
+def test_an_empty_brain_is_told():
+    with pytest.raises(UadError, match="no voxel"):
+        rank(np.zeros(0), np.zeros(0, dtype=bool))
+
+
+@pytest.mark.parametrize("tpr", [0, -0.1, 1.01, math.nan])
+def test_a_rate_out_of_range_is_refused(tpr):
+    with pytest.raises(UadError, match="out of range"):
+        fpr_at_tpr(np.array([0.1, 0.2]), np.array([True, False]), tpr)

@@ -1,0 +1,65 @@
+"""The forward process and the algebra between x0, x_t and eps."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple, Protocol
+
+from torch import Tensor
+
+from uadtools.diffusion.schedule import Schedule
+
+Target = Literal["eps", "x0"]
+
+
+class Prediction(NamedTuple):
+    """What a model believes of a noisy image: the clean image and the noise, both shaped like x_t."""
+
+    x0: Tensor
+    eps: Tensor
+
+
+class Denoiser(Protocol):
+    """All that a sampler needs of a model."""
+
+    schedule: Schedule
+
+    def predict(self, x_t: Tensor, t: int, *, clamp: bool = False) -> Prediction: ...
+
+
+def add_noise(x0: Tensor, t: int | Tensor, eps: Tensor, schedule: Schedule) -> Tensor:
+    """Noise x0 to step t: sqrt(abar_t) x0 + sqrt(1 - abar_t) eps.
+
+    x0, eps: (B, C, H, W), x0 in [-1, 1]; t: one step for all, or (B,) int64, in [0, T). Returns x_t, shaped like x0.
+    Source: Ho et al. 2020, eq. 4.
+    """
+    if isinstance(t, int):
+        abar = schedule.alpha_bar(t)
+        return math.sqrt(abar) * x0 + math.sqrt(1 - abar) * eps
+    abars = schedule.alpha_bars(t)
+    return abars.sqrt() * x0 + (1 - abars).sqrt() * eps
+
+
+def x0_from_eps(x_t: Tensor, t: int, eps: Tensor, schedule: Schedule) -> Tensor:
+    """Return (x_t - sqrt(1 - abar_t) eps) / sqrt(abar_t). Shapes as in add_noise."""
+    abar = schedule.alpha_bar(t)
+    return (x_t - math.sqrt(1 - abar) * eps) / math.sqrt(abar)
+
+
+def eps_from_x0(x_t: Tensor, t: int, x0: Tensor, schedule: Schedule) -> Tensor:
+    """Return (x_t - sqrt(abar_t) x0) / sqrt(1 - abar_t). Shapes as in add_noise."""
+    abar = schedule.alpha_bar(t)
+    return (x_t - math.sqrt(abar) * x0) / math.sqrt(1 - abar)
+
+
+def both(output: Tensor, target: Target, x_t: Tensor, t: int, schedule: Schedule, *, clamp: bool = False) -> Prediction:
+    """Turn a network's output into x0 and eps, whichever of them it predicts.
+
+    clamp: limit x0 to [-1, 1], and let eps follow from the limited x0.
+    """
+    x0 = output if target == "x0" else x0_from_eps(x_t, t, output, schedule)
+    if clamp:
+        x0 = x0.clamp(-1, 1)
+    elif target == "eps":
+        return Prediction(x0, output)
+    return Prediction(x0, eps_from_x0(x_t, t, x0, schedule))

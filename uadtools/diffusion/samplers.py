@@ -1,0 +1,120 @@
+"""Samplers: generators that walk an image along the diffusion steps.
+
+Each yields a Step after every evaluation of the model, so the caller owns progress, early stop and saving; the last
+Step holds the result. With a model that knows the true eps every sampler returns x0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from uadtools.diffusion.process import Denoiser, Prediction
+from uadtools.diffusion.schedule import Schedule
+
+Noise = Callable[[], Tensor]
+"""Gives the next noise for the batch at each call, (B, C, H, W), from one independent stream per slice."""
+
+
+class Step(NamedTuple):
+    """The model was asked at step t; x_t is where the walk went from there, x0_pred what the model saw behind it."""
+
+    t: int
+    x_t: Tensor
+    x0_pred: Tensor
+
+
+def spaced(t: int, steps: int) -> list[int]:
+    """Spread evaluations evenly from t down to the clean image: t first, steps in all; steps = t + 1 visits every t."""
+    if not 1 <= steps <= t + 1:
+        raise ValueError(f"from t = {t} there are 1 to {t + 1} steps, not {steps}")
+    return [round(float(s)) for s in np.linspace(t, -1, steps + 1)[:-1]]
+
+
+def single(model: Denoiser, x_t: Tensor, t: int, *, clamp: bool = False) -> Iterator[Step]:
+    """Jump from x_t to the model's x0 in one evaluation. Source: Damudi & Kini 2024, section 3.4."""
+    x0 = model.predict(x_t, t, clamp=clamp).x0
+    yield Step(t, x0, x0)
+
+
+def ddpm(
+    model: Denoiser,
+    x_t: Tensor,
+    t: int,
+    noise: Noise,
+    *,
+    clamp: bool = False,
+    variance: Literal["small", "large"] = "small",
+) -> Iterator[Step]:
+    """Walk back every step from t to 0; no noise is added in the last one.
+
+    variance: small is the posterior's, large is beta_t (as AnoDDPM's code has it).
+    Source: Ho et al. 2020, algorithm 2.
+    """
+    for s in range(t, -1, -1):
+        x0 = model.predict(x_t, s, clamp=clamp).x0
+        posterior = model.schedule.posterior(s)
+        x_t = posterior.x0_weight * x0 + posterior.x_t_weight * x_t
+        if s > 0:
+            spread = posterior.variance if variance == "small" else model.schedule.large_variance(s)
+            x_t = x_t + math.sqrt(spread) * noise()
+        yield Step(s, x_t, x0)
+
+
+def _move(guess: Prediction, to: int, schedule: Schedule, sigma: float = 0.0) -> Tensor:
+    """Place a prediction at the noise level of step `to`, leaving room for noise of deviation sigma."""
+    abar = schedule.alpha_bar(to)
+    return math.sqrt(abar) * guess.x0 + math.sqrt(max(1 - abar - sigma**2, 0.0)) * guess.eps
+
+
+def ddim(
+    model: Denoiser, x_t: Tensor, timesteps: Sequence[int], noise: Noise, *, eta: float = 0.0, clamp: bool = False
+) -> Iterator[Step]:
+    """Walk back over the given steps, largest first, then to the clean image. eta 0: no noise; eta 1: as DDPM.
+
+    Source: Song et al. 2021, eq. 12.
+    """
+    for s, to in pairwise([*timesteps, -1]):
+        guess = model.predict(x_t, s, clamp=clamp)
+        now, then = model.schedule.alpha_bar(s), model.schedule.alpha_bar(to)
+        sigma = eta * math.sqrt((1 - then) / (1 - now)) * math.sqrt(1 - now / then)
+        x_t = _move(guess, to, model.schedule, sigma)
+        if sigma > 0:
+            x_t = x_t + sigma * noise()
+        yield Step(s, x_t, guess.x0)
+
+
+def ddim_encode(model: Denoiser, x: Tensor, timesteps: Sequence[int], *, clamp: bool = False) -> Iterator[Step]:
+    """Walk from the clean image up to the noise that DDIM (eta 0) would turn into it.
+
+    timesteps: ascending; the model is asked at each but the last, where x already is taken to be.
+    Source: Bercea et al. 2024 (survey), eq. 6.
+    """
+    for s, to in pairwise(timesteps):
+        guess = model.predict(x, s, clamp=clamp)
+        x = _move(guess, to, model.schedule)
+        yield Step(s, x, guess.x0)
+
+
+def heun(model: Denoiser, x_t: Tensor, timesteps: Sequence[int], *, clamp: bool = False) -> Iterator[Step]:
+    """Walk the same ODE as DDIM (eta 0) with second-order steps: two evaluations each, one in the last.
+
+    With y = x / sqrt(abar) and s = sqrt((1 - abar) / abar) the ODE is dy/ds = eps; this is Heun's rule for it.
+    Source: Karras et al. 2022, algorithm 1; survey section 6.5.
+    """
+    for s, to in pairwise([*timesteps, -1]):
+        guess = model.predict(x_t, s, clamp=clamp)
+        moved = _move(guess, to, model.schedule)
+        if to >= 0:
+            ahead = model.predict(moved, to, clamp=clamp)
+            now, then = model.schedule.alpha_bar(s), model.schedule.alpha_bar(to)
+            slope = (guess.eps + ahead.eps) / 2
+            step = math.sqrt((1 - then) / then) - math.sqrt((1 - now) / now)
+            moved = math.sqrt(then) * (x_t / math.sqrt(now) + step * slope)
+        x_t = moved
+        yield Step(s, x_t, guess.x0)

@@ -1,0 +1,8 @@
+"""The one exception that means: the user, or the machine, can put this right."""
+
+
+class UadError(Exception):
+    """A problem to be told in one line: what is wrong, and what to do about it.
+
+    Commands print it as ``uad-NAME: error: MESSAGE`` and exit with status 1; Python callers catch it.
+    """

@@ -1,0 +1,27 @@
+"""Making one healed scan of several healings: the mean of the scans, or the vote of their detections."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Rule = Literal["mean", "vote"]
+
+
+def combine(scan: Floats, healings: Floats, rule: Rule) -> Floats:
+    """Combine K healings of a scan. scan: any shape S; healings: (K, *S). Returns S.
+
+    mean: the mean of the healings (cDDPM's ENS). vote: at each voxel the healing whose residual |scan - healing| is the
+    (K // 2 + 1)-th largest. Thresholding the residual of that image is the same as thresholding all K residuals and
+    keeping the voxels that more than half of the K detections contain, for every threshold (the single-step paper's
+    common regions), so that the vote needs no threshold of its own.
+    """
+    if rule == "mean":
+        return np.asarray(healings.mean(axis=0, dtype=np.float64), dtype=np.float32)
+    residuals = np.abs(scan - healings)
+    needed = len(healings) // 2 + 1
+    chosen = np.argsort(residuals, axis=0, kind="stable")[-needed]
+    return np.take_along_axis(healings, chosen[None], axis=0)[0]

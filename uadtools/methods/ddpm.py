@@ -1,0 +1,30 @@
+"""Partial diffusion, every step of the way back. Source: Wyatt et al. 2022 (AnoDDPM); baseline of all later papers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from uadtools.diffusion.process import Denoiser, add_noise
+from uadtools.diffusion.samplers import Noise, ddpm
+from uadtools.methods.healing import Healing, end
+
+KINDS = ("diffusion",)
+
+
+@dataclass(frozen=True)
+class Options:
+    """t: how far the scan is noised."""
+
+    t: int = 250
+
+    @property
+    def evaluations(self) -> int:
+        return self.t + 1
+
+
+def heal(model: Denoiser, x: Tensor, options: Options, noise: Noise) -> Healing:
+    """Noise the slices to t and walk back every step; x0 is limited to [-1, 1] on the way. x: (B, 1, H, W)."""
+    x_t = add_noise(x, options.t, noise(), model.schedule)
+    return Healing(end(ddpm(model, x_t, options.t, noise, clamp=True)))

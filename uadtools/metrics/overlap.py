@@ -1,0 +1,87 @@
+"""Voxel counts of a detection against the truth, and the ratios made of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadtools.errors import UadError
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Voxel counts; a ratio is NaN where its denominator is 0, so that "undefined" never reads as "bad".
+
+    Counts add up: `sum(scans, Overlap())` pools over scans, and its `dice` is the pooled one, which differs from the
+    mean of the scans' own.
+    """
+
+    tp: int = 0
+    fp: int = 0
+    fn: int = 0
+    tn: int = 0
+
+    def __add__(self, other: Overlap) -> Overlap:
+        return Overlap(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
+
+    @property
+    def dice(self) -> float:
+        """2 tp / (2 tp + fp + fn); NaN if both masks are empty."""
+        return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall: over voxels, the Dice coefficient under its other name."""
+        return self.dice
+
+    @property
+    def iou(self) -> float:
+        """Jaccard index, tp / (tp + fp + fn); NaN if both masks are empty."""
+        return _ratio(self.tp, self.tp + self.fp + self.fn)
+
+    @property
+    def precision(self) -> float:
+        """Share of the detection that is lesion, tp / (tp + fp); NaN if nothing was detected."""
+        return _ratio(self.tp, self.tp + self.fp)
+
+    @property
+    def recall(self) -> float:
+        """Share of the lesions that is detected, tp / (tp + fn); NaN if there is no lesion."""
+        return _ratio(self.tp, self.tp + self.fn)
+
+    @property
+    def fpr(self) -> float:
+        """Share of the healthy voxels that is detected, fp / (fp + tn); NaN if there is no healthy voxel."""
+        return _ratio(self.fp, self.fp + self.tn)
+
+
+def overlap(detection: Mask, truth: Mask, within: Mask | None = None) -> Overlap:
+    """Count true and false positives and negatives, in all voxels or only in those `within`.
+
+    All masks are boolean and of one shape, of any number of axes. Raises UadError if the shapes differ.
+    """
+    if within is not None:
+        require_same_shape(detection=detection, truth=truth, within=within)
+        detection, truth = detection[within], truth[within]
+    require_same_shape(detection=detection, truth=truth)
+    tp = int(np.count_nonzero(detection & truth))
+    fp = int(np.count_nonzero(detection)) - tp
+    fn = int(np.count_nonzero(truth)) - tp
+    return Overlap(tp, fp, fn, detection.size - tp - fp - fn)
+
+
+def require_same_shape(**arrays: NDArray[Any]) -> None:
+    """Raise UadError, telling every shape by its name, unless all arrays have the same one."""
+    if len({array.shape for array in arrays.values()}) > 1:
+        told = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise UadError(f"shapes differ: {told} (put them on the same grid first)")
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan

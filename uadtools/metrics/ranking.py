@@ -1,0 +1,127 @@
+"""Metrics over all thresholds at once: exact, with ties, from one sort of the scores.
+
+A caller who wants several of them sorts once: `ranking = rank(score, truth)`, then asks its methods. The functions
+named after the metrics are for a caller who wants one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadtools.errors import UadError
+from uadtools.metrics.overlap import Mask, require_same_shape
+
+Score = NDArray[np.floating[Any]]
+
+
+class BestDice(NamedTuple):
+    """The highest Dice that any threshold reaches, and that threshold: the detection is `score > threshold`."""
+
+    dice: float
+    threshold: float
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Voxels from the highest score to the lowest, one entry for each of the K distinct values.
+
+    value: (K,) descending; tp, fp: (K,) int64, lesion and healthy voxels with a score of at least `value`.
+    """
+
+    value: Score
+    tp: NDArray[np.int64]
+    fp: NDArray[np.int64]
+
+    @property
+    def positives(self) -> int:
+        return int(self.tp[-1])
+
+    @property
+    def negatives(self) -> int:
+        return int(self.fp[-1])
+
+    def average_precision(self) -> float:
+        """Sum over k of (recall_k - recall_(k-1)) precision_k, the step-wise area under the precision-recall curve.
+
+        NaN without positives. Not the trapezoid rule, which is too kind to precision-recall curves (Davis and
+        Goadrich 2006).
+        """
+        if not self.positives:
+            return math.nan
+        gained = np.diff(self.tp, prepend=0)
+        return float(np.sum(gained * (self.tp / (self.tp + self.fp)))) / self.positives
+
+    def auroc(self) -> float:
+        """Probability that a lesion voxel scores above a healthy one, a tie counting half; NaN if either is missing."""
+        if not (self.positives and self.negatives):
+            return math.nan
+        area = np.trapezoid(np.append(0, self.tp), np.append(0, self.fp))
+        return float(area) / (self.positives * self.negatives)
+
+    def best_dice(self) -> BestDice:
+        """Search every distinct value; among equal Dice the highest threshold wins. NaN, NaN without positives.
+
+        The threshold is the highest score that stays undetected, or, where everything is detected, the next number
+        below the lowest score. Chosen on the scans that it is reported for, this Dice is a ceiling, not a performance.
+        """
+        if not self.positives:
+            return BestDice(math.nan, math.nan)
+        dice = 2 * self.tp / (self.tp + self.fp + self.positives)
+        best = int(np.argmax(dice))
+        below = self.value[best + 1] if best + 1 < self.value.size else np.nextafter(self.value[-1], -np.inf)
+        return BestDice(float(dice[best]), float(below))
+
+    def fpr_at_tpr(self, tpr: float) -> float:
+        """Lowest false-positive rate of a threshold that reaches a true-positive rate of at least `tpr`, in (0, 1].
+
+        No interpolation: the rate is one that a threshold attains. NaN without positives or without negatives.
+        """
+        if not 0 < tpr <= 1:
+            raise UadError(f"true-positive rate {tpr:g} is out of range (give one above 0, up to 1)")
+        if not (self.positives and self.negatives):
+            return math.nan
+        first = np.searchsorted(self.tp / self.positives, tpr)
+        return int(self.fp[first]) / self.negatives
+
+
+def rank(score: Score, truth: Mask) -> Ranking:
+    """Sort the voxels by descending score and count lesion and healthy ones down to each distinct value.
+
+    Any shape, the same for both; pass `score[brain], truth[brain]` to stay inside the brain. Raises UadError if the
+    shapes differ, if there is no voxel, or if a score is NaN or infinite.
+    """
+    require_same_shape(score=score, truth=truth)
+    if not score.size:
+        raise UadError("no voxel to rank (is the brain mask empty?)")
+    if not np.isfinite(score).all():
+        raise UadError("the score has NaN or infinite voxels (a score must be a number everywhere)")
+    order = np.argsort(score, axis=None)[::-1]
+    ranked = score.ravel()[order]
+    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    tp = np.cumsum(truth.ravel()[order], dtype=np.int64)[ends]
+    return Ranking(ranked[ends], tp, ends + 1 - tp)
+
+
+def average_precision(score: Score, truth: Mask) -> float:
+    """`Ranking.average_precision` of these voxels."""
+    return rank(score, truth).average_precision()
+
+
+def auroc(score: Score, truth: Mask) -> float:
+    """`Ranking.auroc` of these voxels."""
+    return rank(score, truth).auroc()
+
+
+def best_dice(score: Score, truth: Mask) -> BestDice:
+    """`Ranking.best_dice` of these voxels."""
+    return rank(score, truth).best_dice()
+
+
+def fpr_at_tpr(score: Score, truth: Mask, tpr: float) -> float:
+    """`Ranking.fpr_at_tpr` of these voxels."""
+    return rank(score, truth).fpr_at_tpr(tpr)

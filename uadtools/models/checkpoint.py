@@ -1,0 +1,101 @@
+"""Reading and writing model files: safetensors, with the ModelConfig as JSON in the metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uadtools.errors import UadError
+from uadtools.files import written
+from uadtools.models.config import ModelConfig, parse
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEY = "uadtools"
+FORMAT = 1
+DEFAULT = "t1-small"
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+def default_path() -> Path:
+    """Return the model that ships with the package."""
+    return Path(str(files("uadtools.models") / f"{DEFAULT}.safetensors"))
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read the string table in a safetensors header, without its weights and without torch.
+
+    Raises UadError when the file is missing, is a pickle (refused, never opened) or is no safetensors file.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            if start.startswith(_PICKLES):
+                raise UadError(
+                    f"{path}: a pickle, which can run code when it is opened; refused (only safetensors files are read)"
+                )
+            size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            if not 2 <= size <= 100_000_000:
+                raise UadError(f"{path}: not a model file (expected a safetensors file written by uad-train)")
+            header = json.loads(file.read(size))
+            metadata = header.get("__metadata__", {})
+    except OSError as error:
+        raise UadError(f"{path}: {error.strerror or error} (is the path of the model right?)") from None
+    except (ValueError, AttributeError):
+        raise UadError(f"{path}: not a model file, or cut short (expected a safetensors file)") from None
+    return {str(k): str(v) for k, v in metadata.items()}
+
+
+def read_config(path: Path) -> ModelConfig:
+    """Read what a model file says about itself. Raises UadError when it says nothing, or something else."""
+    text = read_metadata(path).get(KEY)
+    if text is None:
+        raise UadError(f"{path}: a safetensors file without uadtools settings (only models written by uad-train are read)")
+    try:
+        data = json.loads(text)
+        found = data.pop("format", None)
+    except (ValueError, AttributeError):
+        raise UadError(f"{path}: its uadtools settings are no JSON object") from None
+    if found != FORMAT:
+        raise UadError(f"{path}: model format {found}, this version reads format {FORMAT} (update uadtools)")
+    return parse(ModelConfig, data, str(path))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read all tensors of a safetensors file as they are. Raises UadError when it is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UadError(f"{path}: damaged or cut short ({error})") from None
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all (an earlier one of that name is replaced)."""
+    from safetensors.torch import save_file
+
+    with written(path, force=True) as part:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata=metadata)
+
+
+def save_model(path: Path, config: ModelConfig, weights: dict[str, Tensor], *, half: bool = True) -> None:
+    """Write a model file. half: store the weights in 16 bits (they are read back as 32)."""
+    text = json.dumps({"format": FORMAT, **config.model_dump(mode="json")}, indent=1)
+    write_tensors(path, {k: v.half() if half else v for k, v in weights.items()}, {KEY: text})
+
+
+def file_hash(path: Path) -> str:
+    """Return the first 16 hex digits of the file's SHA-256: the model's name in provenance."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def as_json(config: ModelConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json")

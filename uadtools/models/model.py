@@ -1,0 +1,79 @@
+"""A loaded model: a network that answers x0 and eps, whatever it was trained to predict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from uadtools.diffusion.process import Prediction, both
+from uadtools.diffusion.schedule import Schedule
+from uadtools.errors import UadError
+from uadtools.models.checkpoint import read_config, read_tensors
+from uadtools.models.config import ModelConfig, NetworkConfig
+from uadtools.nets.unet import UNet
+
+
+def build(network: NetworkConfig) -> nn.Module:
+    """Make the network that a configuration describes, with fresh weights."""
+    return UNet(**network.model_dump(exclude={"kind"}))
+
+
+@dataclass(frozen=True)
+class Model:
+    """What samplers ask. precision: the type in which the network computes; in and out are float32."""
+
+    config: ModelConfig
+    net: nn.Module
+    schedule: Schedule
+    device: torch.device
+    precision: torch.dtype = torch.float32
+
+    @torch.inference_mode()
+    def predict(self, x_t: Tensor, t: int, *, clamp: bool = False) -> Prediction:
+        """Return x0 and eps behind x_t. x_t: (B, 1, H, W) in the units of [-1, 1]; clamp: limit x0 to [-1, 1]."""
+        steps = torch.full((len(x_t),), t, dtype=torch.int64, device=x_t.device)
+        half = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision, enabled=half):
+            output = self.net(x_t.contiguous(memory_format=torch.channels_last), steps)
+        return both(output.float(), self.config.target, x_t, t, self.schedule, clamp=clamp)
+
+
+def load_model(path: Path, *, device: str = "auto", precision: str = "auto") -> Model:
+    """Load a model file for healing. Raises UadError when the file is not one, or its weights do not fit its settings."""
+    config = read_config(path)
+    net = build(config.network)
+    weights = {name: tensor.float() for name, tensor in read_tensors(path).items()}
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        problem = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
+        raise UadError(f"{path}: its weights do not fit its settings ({problem})") from None
+    where = pick_device(device)
+    net = net.to(where, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+    return Model(config, net, schedule_of(config), where, pick_precision(precision, where))
+
+
+def schedule_of(config: ModelConfig) -> Schedule:
+    return Schedule.of(config.schedule.kind, config.schedule.steps)
+
+
+def pick_device(name: str) -> torch.device:
+    """auto takes CUDA, then Apple's MPS, then the CPU. Raises UadError when the named device is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, ValueError):
+        raise UadError(f"--device {name}: not available here (auto picks one that is)") from None
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """auto takes bf16 on GPUs that compute in it, float32 otherwise: healing is the same on every CPU."""
+    if name == "auto":
+        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return torch.bfloat16 if name == "bf16" else torch.float32

@@ -1,0 +1,1 @@
+"""Plain torch modules. They know nothing of files, schedules or methods."""

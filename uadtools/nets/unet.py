@@ -1,0 +1,218 @@
+"""The U-Net of the guided-diffusion family, with the choices in which the published networks differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Resample = Literal["none", "up", "down"]
+
+
+def sinusoid(t: Tensor, width: int, order: Literal["cos_sin", "sin_cos"]) -> Tensor:
+    """Embed steps as width/2 frequencies from 1 down to 1/10000. t: (B,). Returns (B, width) float32.
+
+    cos_sin is guided-diffusion's, pDDPM's and MONAI's order; sin_cos is AnoDDPM's. Width must be even.
+    """
+    half = width // 2
+    frequencies = torch.exp(-math.log(10000) / half * torch.arange(half, dtype=torch.float32, device=t.device))
+    angles = t.float()[:, None] * frequencies
+    parts = [angles.cos(), angles.sin()]
+    return torch.cat(parts if order == "cos_sin" else parts[::-1], dim=1)
+
+
+def _resampled(x: Tensor, how: Resample) -> Tensor:
+    if how == "up":
+        return F.interpolate(x, scale_factor=2.0, mode="nearest")
+    return F.avg_pool2d(x, 2) if how == "down" else x
+
+
+def _zeroed(layer: nn.Conv1d | nn.Conv2d) -> nn.Module:
+    nn.init.zeros_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class ResBlock(nn.Module):
+    """norm, SiLU, convolution; add or scale by the embedding; norm, SiLU, convolution; plus the input.
+
+    embedding: add (h + e) or scale_shift (norm(h) (1 + s) + b). resample: halves or doubles both branches in between.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        embed_width: int,
+        *,
+        groups: int,
+        embedding: Literal["add", "scale_shift"],
+        dropout: float,
+        resample: Resample = "none",
+    ) -> None:
+        super().__init__()
+        into, out = channels
+        self.embedding, self.resample, self.dropout = embedding, resample, dropout
+        self.in_norm = nn.GroupNorm(groups, into)
+        self.in_conv = nn.Conv2d(into, out, 3, padding=1)
+        self.embed = nn.Linear(embed_width, 2 * out if embedding == "scale_shift" else out)
+        self.out_norm = nn.GroupNorm(groups, out)
+        self.out_conv = _zeroed(nn.Conv2d(out, out, 3, padding=1))
+        self.skip: nn.Module = nn.Identity() if into == out else nn.Conv2d(into, out, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.in_conv(_resampled(F.silu(self.in_norm(x)), self.resample))
+        e = self.embed(F.silu(embedding))[:, :, None, None].to(h.dtype)
+        if self.embedding == "scale_shift":
+            scale, shift = e.chunk(2, dim=1)
+            h = self.out_norm(h) * (1 + scale) + shift
+        else:
+            h = self.out_norm(h + e)
+        h = self.out_conv(F.dropout(F.silu(h), self.dropout, self.training))
+        return torch.add(self.skip(_resampled(x, self.resample)), h)
+
+
+class Attention(nn.Module):
+    """Self-attention over the pixels, plus the input.
+
+    order: how the 3C channels of qkv are cut; heads_first (guided-diffusion's legacy order, AnoDDPM, pDDPM) keeps q, k
+    and v of one head together, qkv_first keeps all heads of q together.
+    """
+
+    def __init__(self, channels: int, heads: int, *, groups: int, order: Literal["heads_first", "qkv_first"]) -> None:
+        super().__init__()
+        self.heads, self.order = heads, order
+        self.norm = nn.GroupNorm(groups, channels)
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.proj = _zeroed(nn.Conv1d(channels, channels, 1))
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        flat = x.reshape(b, c, h * w)
+        parts = self.qkv(self.norm(flat))
+        if self.order == "heads_first":
+            parts = parts.view(b, self.heads, 3, c // self.heads, h * w).transpose(1, 2)
+        else:
+            parts = parts.view(b, 3, self.heads, c // self.heads, h * w)
+        q, k, v = parts.transpose(-1, -2).unbind(1)  # (B, heads, H W, C / heads)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, c, h * w)
+        return torch.add(flat, self.proj(mixed)).view(b, c, h, w)
+
+
+class Resampling(nn.Module):
+    """Plain halving or doubling, with a 3x3 convolution (strided when halving) or without."""
+
+    def __init__(self, channels: int, how: Resample, *, convolve: bool) -> None:
+        super().__init__()
+        self.how: Resample = "none" if how == "down" and convolve else how
+        stride = 2 if how == "down" else 1
+        self.conv: nn.Module = nn.Conv2d(channels, channels, 3, stride, padding=1) if convolve else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        out: Tensor = self.conv(_resampled(x, self.how))
+        return out
+
+
+class Stage(nn.ModuleList):
+    """Layers in a row, all given the embedding."""
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        for layer in self:
+            x = layer(x, embedding)
+        return x
+
+
+class UNet(nn.Module):
+    """Predicts eps or x0 from a noisy image and its step.
+
+    base: channels of the first level, times `multipliers` at each further one, each at half the resolution;
+    res_blocks: per level (one more on the way up); attention: downsampling factors at which attention runs, besides the
+    middle (on 256 pixels, 8 means 32x32); resample: residual (inside a residual block), conv or pool (plain).
+    AnoDDPM: embedding add, sinusoid sin_cos, 2 heads. pDDPM: embedding scale_shift, sinusoid cos_sin, 1 head.
+
+    Source: Dhariwal & Nichol 2021, section 3, and the published code of the papers.
+    """
+
+    def __init__(  # noqa: PLR0913  a network is its list of sizes
+        self,
+        *,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        base: int = 128,
+        multipliers: Sequence[int] = (1, 1, 2, 3, 4),
+        res_blocks: int = 2,
+        attention: Sequence[int] = (8, 16),
+        middle_attention: bool = True,
+        heads: int = 2,
+        attention_order: Literal["heads_first", "qkv_first"] = "heads_first",
+        embedding: Literal["add", "scale_shift"] = "add",
+        sinusoid: Literal["cos_sin", "sin_cos"] = "cos_sin",
+        resample: Literal["residual", "conv", "pool"] = "residual",
+        groups: int = 32,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        width = 4 * base
+        self.base, self.sinusoid, self.levels = base, sinusoid, len(multipliers)
+        self.time_embed = nn.Sequential(nn.Linear(base, width), nn.SiLU(), nn.Linear(width, width))
+
+        def block(into: int, out: int, how: Resample = "none") -> nn.Module:
+            return ResBlock(
+                (into, out), width, groups=groups, embedding=embedding, dropout=dropout, resample=how
+            )
+
+        def attend(channels: int) -> nn.Module:
+            return Attention(channels, heads, groups=groups, order=attention_order)
+
+        def change(channels: int, how: Resample) -> nn.Module:
+            if resample == "residual":
+                return block(channels, channels, how)
+            return Resampling(channels, how, convolve=resample == "conv")
+
+        here = base * multipliers[0]
+        self.first = nn.Conv2d(in_channels, here, 3, padding=1)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        skips = [here]
+        for level, multiplier in enumerate(multipliers):
+            for _ in range(res_blocks):
+                stage = Stage([block(here, base * multiplier)])
+                here = base * multiplier
+                if 2**level in attention:
+                    stage.append(attend(here))
+                self.down.append(stage)
+                skips.append(here)
+            if level < self.levels - 1:
+                self.down.append(Stage([change(here, "down")]))
+                skips.append(here)
+        self.middle = Stage([block(here, here), block(here, here)])
+        if middle_attention:
+            self.middle.insert(1, attend(here))
+        for level, multiplier in reversed(list(enumerate(multipliers))):
+            for i in range(res_blocks + 1):
+                stage = Stage([block(here + skips.pop(), base * multiplier)])
+                here = base * multiplier
+                if 2**level in attention:
+                    stage.append(attend(here))
+                if level > 0 and i == res_blocks:
+                    stage.append(change(here, "up"))
+                self.up.append(stage)
+        self.out_norm = nn.GroupNorm(groups, here)
+        self.out_conv = _zeroed(nn.Conv2d(here, out_channels, 3, padding=1))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """x: (B, in_channels, H, W), H and W multiples of 2^(levels - 1); t: (B,). Returns (B, out_channels, H, W)."""
+        embedding = self.time_embed(sinusoid(t, self.base, self.sinusoid))
+        h = self.first(x)
+        kept = [h]
+        for stage in self.down:
+            h = stage(h, embedding)
+            kept.append(h)
+        h = self.middle(h, embedding)
+        for stage in self.up:
+            h = stage(torch.cat([h, kept.pop()], dim=1), embedding)
+        out: Tensor = self.out_conv(F.silu(self.out_norm(h)))
+        return out

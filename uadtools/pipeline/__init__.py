@@ -1,0 +1,1 @@
+"""What each command does, as one Python function; these functions are the Python API."""

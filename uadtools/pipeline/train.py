@@ -1,0 +1,186 @@
+"""uad-train: learn healthy anatomy from healthy scans."""
+
+from __future__ import annotations
+
+import csv
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from uadtools.errors import UadError
+from uadtools.files import check_free, written
+from uadtools.models.checkpoint import save_model
+from uadtools.models.model import pick_device
+from uadtools.training.data import fingerprint, load_slices
+from uadtools.training.loop import Progress, Trainer
+from uadtools.training.recipe import Recipe
+from uadtools.training.state import State, fresh, load_state, save_state
+
+SAVE_SECONDS = 60.0
+_COLUMNS = ("step", "loss", "validation", "seconds_per_step")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files of a run, named after the model: the best and the last weights, the state for --resume, the log."""
+
+    best: Path
+    log_folder: Path | None = None
+
+    @property
+    def last(self) -> Path:
+        return self.best.with_suffix(".last.safetensors")
+
+    @property
+    def state(self) -> Path:
+        return self.best.with_suffix(".resume.safetensors")
+
+    @property
+    def log(self) -> Path:
+        return self.log_folder / "log.csv" if self.log_folder else self.best.with_suffix(".csv")
+
+
+def train(
+    sources: Sequence[str],
+    model: Path,
+    recipe: Recipe,
+    *,
+    validation: Sequence[str] = (),
+    seed: int = 0,
+    resume: bool = False,
+    force: bool = False,
+    seconds: float = float("inf"),
+    device: str = "auto",
+    precision: str = "auto",
+    log: Path | None = None,
+    watch: Callable[[Progress], None] = lambda progress: None,
+) -> dict[str, Any]:
+    """Train a model and write it; returns a summary (steps, loss, best validation loss, files).
+
+    sources, validation: as in training.data.load_slices; the weights with the lowest validation loss are kept in `model`,
+    the last ones beside it (without validation data the last ones are the best). seconds: stop after that time.
+    resume: go on from the state kept beside `model`; the result equals that of a run that was never stopped.
+    watch: is called at every report. Raises UadError.
+    """
+    outputs = Outputs(model, log)
+    _check_outputs(outputs, resume=resume, force=force)
+    slices = load_slices(sources, recipe.grid, recipe.data.min_brain)
+    held_out = load_slices(validation, recipe.grid, recipe.data.min_brain) if validation else None
+    where = pick_device(device)
+    trainer = Trainer(recipe, slices, held_out, seed, where, training_precision(precision, where))
+    about = {"recipe": recipe.model_dump(mode="json", exclude={"training": {"steps"}, "defaults": True}), "data": fingerprint(slices), "seed": seed}
+    state = fresh(recipe, seed, where)
+    if resume:
+        load_state(outputs.state, state, about)
+    start, saved, last = time.monotonic(), time.monotonic(), None
+    rows = _kept_rows(outputs.log, state.step) if resume else []
+    board = _board(log, state.step)
+
+    def keep() -> None:
+        _save_model(outputs.last, trainer, state, state.average)
+        _write_log(outputs.log, rows)
+        save_state(outputs.state, state, about)
+
+    for progress in trainer.run(state, stop=lambda: time.monotonic() - start > seconds):
+        last = progress
+        rows.append(_row(progress))
+        board(progress)
+        if progress.improved:
+            _save_model(outputs.best, trainer, state, state.average)
+        if progress.improved or time.monotonic() - saved > SAVE_SECONDS:
+            keep()
+            saved = time.monotonic()
+        watch(progress)
+    keep()
+    if not outputs.best.exists():
+        _save_model(outputs.best, trainer, state, state.average)
+    return {
+        "model": str(outputs.best),
+        "steps": state.step,
+        "loss": last.loss if last else None,
+        "best_validation": state.best if state.best < float("inf") else None,
+        "last": str(outputs.last),
+        "log": str(outputs.log),
+        "slices": len(slices),
+        "parameters": sum(p.numel() for p in state.net.parameters()),
+    }
+
+
+def training_precision(name: str, device: torch.device) -> torch.dtype:
+    """auto takes bf16 where the hardware multiplies in it, float32 elsewhere."""
+    if name == "auto":
+        able = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and _cpu_has_bf16()
+        name = "bf16" if able else "fp32"
+    return torch.bfloat16 if name == "bf16" else torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _check_outputs(outputs: Outputs, *, resume: bool, force: bool) -> None:
+    if outputs.best.suffix != ".safetensors":
+        raise UadError(f"{outputs.best}: a model file ends in .safetensors (change -o)")
+    if resume and not outputs.state.exists():
+        raise UadError(f"{outputs.state}: no such file, so there is nothing to resume (leave out --resume)")
+    if outputs.log_folder is not None:
+        outputs.log_folder.mkdir(parents=True, exist_ok=True)
+    for path in (outputs.best, outputs.last, outputs.state, outputs.log):
+        check_free(path, force=force or resume)
+
+
+def _save_model(path: Path, trainer: Trainer, state: State, net: torch.nn.Module) -> None:
+    recipe = trainer.recipe
+    training = {
+        "recipe": recipe.name,
+        "source": recipe.source,
+        "steps": state.step,
+        "batch": recipe.training.batch,
+        "slices": len(trainer.slices),
+        "best_validation": state.best if state.best < float("inf") else None,
+        "precision": str(trainer.precision).removeprefix("torch."),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {trainer.device.type}",
+    }
+    save_model(path, recipe.model(training), net.state_dict())
+
+
+def _row(progress: Progress) -> list[str]:
+    shown = "" if progress.validation is None else f"{progress.validation:.6f}"
+    return [str(progress.step), f"{progress.loss:.6f}", shown, f"{progress.seconds_per_step:.3f}"]
+
+
+def _kept_rows(path: Path, step: int) -> list[list[str]]:
+    """Return the log's rows up to a step: later ones will be written again."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [row for row in list(csv.reader(file))[1:] if len(row) == len(_COLUMNS) and int(row[0]) <= step]
+
+
+def _write_log(path: Path, rows: list[list[str]]) -> None:
+    with written(path, force=True) as part, part.open("w", newline="") as file:
+        csv.writer(file).writerows([_COLUMNS, *rows])
+
+
+def _board(folder: Path | None, step: int) -> Callable[[Progress], None]:
+    """Return a writer of TensorBoard events into folder, or nothing where that is not wanted or not installed."""
+    if folder is None:
+        return lambda progress: None
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  an extra
+    except ImportError:
+        return lambda progress: None
+    events = SummaryWriter(str(folder), purge_step=step or None)
+
+    def write(progress: Progress) -> None:
+        events.add_scalar("loss", progress.loss, progress.step)
+        if progress.validation is not None:
+            events.add_scalar("validation", progress.validation, progress.step)
+        events.flush()
+
+    return write

@@ -1,0 +1,1 @@
+"""Training: recipes, data, augmentation, the loop, and its resumable state."""

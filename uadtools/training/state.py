@@ -1,0 +1,92 @@
+"""The state of a training run between two steps, kept so that a killed run goes on as if nothing had happened.
+
+Everything random in a step is drawn from a generator seeded with (seed, step), so there are no generator states to
+keep: weights, their average, the optimiser's moments and the number of the step are all.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from uadtools.errors import UadError
+from uadtools.models.checkpoint import read_metadata, read_tensors, write_tensors
+from uadtools.models.model import build
+from uadtools.training.recipe import OptimiserConfig, Recipe
+
+_KEY = "uadtools-training"
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass
+class State:
+    """net is trained; average holds the moving average of its weights, which is what heals."""
+
+    net: nn.Module
+    average: nn.Module
+    optimiser: torch.optim.AdamW
+    step: int = 0
+    best: float = float("inf")
+
+
+def fresh(recipe: Recipe, seed: int, device: torch.device) -> State:
+    """Start a run: weights drawn from the seed, the average equal to them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = build(recipe.network)
+    net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(net).eval().requires_grad_(False)
+    return State(net, average, _optimiser(net, recipe.optimiser))
+
+
+def _optimiser(net: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        net.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+    )
+
+
+def save_state(path: Path, state: State, about: dict[str, Any]) -> None:
+    """Write the state; a kill in the middle leaves the one before. about: what must be equal on resumption."""
+    tensors = {f"net.{k}": v for k, v in state.net.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in state.average.state_dict().items()}
+    for name, parameter in state.net.named_parameters():
+        held = state.optimiser.state.get(parameter, {})
+        tensors |= {f"{moment}.{name}": held[moment] for moment in _MOMENTS if moment in held}
+    note = {"step": state.step, "best": state.best if state.best < float("inf") else None, **about}
+    write_tensors(path, tensors, {_KEY: json.dumps(note)})
+
+
+def load_state(path: Path, state: State, about: dict[str, Any]) -> None:
+    """Fill a fresh state from a file. Raises UadError when it belongs to another recipe, other data or another seed."""
+    try:
+        note = json.loads(read_metadata(path).get(_KEY, ""))
+    except ValueError:
+        raise UadError(f"{path}: not the state of a training run (expected what uad-train keeps for --resume)") from None
+    changed = [key for key, value in about.items() if note.get(key) != value]
+    if changed:
+        raise UadError(f"{path}: belongs to a run with another {', '.join(changed)} (the same is needed to resume it)")
+    tensors = read_tensors(path)
+    try:
+        state.net.load_state_dict(_part(tensors, "net"))
+        state.average.load_state_dict(_part(tensors, "average"))
+    except RuntimeError:
+        raise UadError(f"{path}: its weights do not fit the recipe") from None
+    for name, parameter in state.net.named_parameters():
+        held = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS if f"{moment}.{name}" in tensors}
+        if held:
+            state.optimiser.state[parameter] = {
+                k: v if k == "step" else v.to(parameter.device).clone(memory_format=torch.preserve_format)
+                for k, v in held.items()
+            }
+    state.step = int(note["step"])
+    state.best = float("inf") if note["best"] is None else float(note["best"])
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}

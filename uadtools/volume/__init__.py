@@ -1,0 +1,1 @@
+"""Volumes: reading, writing, streams, grids, intensities, brains, slices, clean-up. NumPy and SciPy only."""
