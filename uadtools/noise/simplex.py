@@ -5,7 +5,8 @@ the gradients depend on the seed, and they enter linearly. So for a fixed set of
 octaves) the noise is A g: A is sparse and built once, g holds the gradients of one seed, and a batch is one product.
 
 Values follow the package ``opensimplex`` (K. Spencer's 2014 algorithm). That code visits a selection of the lattice
-points in range, this one visits all of them: the two differ by at most 6.6e-5, at about 4% of random points.
+points in range, this one visits all of them: in three dimensions the two differ by at most 1.3e-4 (measured), at about
+5% of points; in two they are the same.
 """
 
 from __future__ import annotations

@@ -1,0 +1,44 @@
+"""uad: `uad COMMAND ...` is the same as `uad-COMMAND ...`."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from uadtools import __version__
+
+COMMANDS = {
+    "preprocess": "bring raw scans onto a model's grid",
+    "train": "learn healthy anatomy from healthy scans",
+    "heal": "turn scans into the healthy scans that a model believes in",
+    "score": "score how much each voxel differs from its healed self",
+    "postproc": "turn score maps into detections",
+    "eval": "measure detections or score maps against the truth",
+}
+
+
+def overview() -> str:
+    lines = [
+        "uad finds lesions in brain scans without ever having been shown one. Not a medical device.",
+        "",
+        "Usage: uad COMMAND [ARGUMENTS]...     (the same as uad-COMMAND; uad COMMAND --help tells more)",
+        "",
+        *(f"  {name:<12}{what}" for name, what in COMMANDS.items()),
+        "",
+        "  uad preprocess scan.nii.gz -o - | uad heal | uad score | uad postproc --native -o lesions.nii.gz",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help"):
+        print(overview())
+    elif words[0] == "--version":
+        print(f"uadtools {__version__}")
+    elif words[0] in COMMANDS:
+        sys.argv = [f"uad-{words[0]}", *words[1:]]
+        import_module(f"uadtools.cli.{words[0]}").main()
+    else:
+        print(f"uad: error: no command '{words[0]}' (there are: {', '.join(COMMANDS)})", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,86 @@
+"""uad-postproc."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from uadtools.cli import _common as c
+
+EXAMPLES = """Examples:
+
+  uad-postproc scan_score.nii.gz --native                     writes scan_detection.nii.gz, on the grid of the raw scan
+
+  uad-score a_preprocessed.nii.gz a_healed.nii.gz -o - | uad-postproc --threshold 0.1 --min-size 20 -o lesions.nii.gz
+"""
+
+
+def postproc(
+    inputs: c.Inputs = None,
+    output: c.Output = None,
+    median: Annotated[int, typer.Option("--median", metavar="SIZE", min=1, help="Median filter of SIZE x SIZE x SIZE voxels; 1: none.")] = 5,
+    erode: Annotated[int, typer.Option("--erode", metavar="N", min=0, help="Take N layers of voxels off the brain, where skull stripping leaves its traces.")] = 3,
+    threshold: Annotated[str, typer.Option("--threshold", metavar="model|otsu|X|FILE.json", help="Detect what scores above this. model: what the model recommends for its default way of healing and l1, else otsu.")] = "model",
+    min_size: Annotated[int, typer.Option("--min-size", metavar="N", min=0, help="Drop components of fewer than N voxels.")] = 7,
+    dilate: Annotated[int, typer.Option("--dilate", metavar="N", min=0, help="Add N layers of voxels to what was found.")] = 0,
+    largest: Annotated[bool, typer.Option("--largest", help="Keep only the largest component.")] = False,
+    brain: Annotated[Path | None, typer.Option("--brain", metavar="FILE", help="Brain mask on the score's grid; default: the stream's, else where the score is above 0.", show_default=False)] = None,
+    native: Annotated[bool, typer.Option("--native", help="Put the detection on the grid of the original scan.")] = False,
+    provenance: c.Provenance = True,
+    force: c.Force = False,
+    as_json: c.Json = False,
+    quiet: c.Quiet = False,
+    verbose: c.Verbose = False,
+    version: c.Version = False,
+) -> None:
+    """Turn score maps into detections: median filter, eroded brain, threshold, small components dropped."""
+    from uadtools.cli._studies import Sink, print_json, studies
+    from uadtools.pipeline.postproc import Steps, read_threshold
+    from uadtools.pipeline.postproc import postproc as work
+    from uadtools.volume.stream import read_image
+
+    level: float | str = read_threshold(Path(threshold)) if threshold.endswith(".json") else _level(threshold)
+    if median % 2 == 0:
+        raise c.usage(f"{median}: the size must be odd", "--median")
+    chain = Steps(median, erode, level, min_size, dilate, largest)
+    sink = Sink.of("detection", inputs, output, force=force, provenance=provenance, as_json=as_json)
+    mask = read_image(brain) if brain else None
+    tell = c.teller("uad-postproc", quiet)
+    results: list[dict[str, Any]] = []
+    for study in studies(inputs):
+        path = sink.claim(study)
+        made = work(study, chain, brain=mask, native=native, tell=tell)
+        done = made.product.provenance["history"][-1]["arguments"]
+        count = int(made.product.data.sum())
+        results.append(
+            {
+                "name": study.name,
+                "output": sink.write(made, path),
+                "threshold": done["threshold"],
+                "threshold_from": done["threshold_from"],
+                "detected_voxels": count,
+                "detected_ml": count * made.product.grid.voxel_volume,
+            }
+        )
+        if verbose:
+            tell(f"{study.name}: {results[-1]['detected_ml']:.2f} mL above {done['threshold']:.4g} ({done['threshold_from']})")
+    if as_json:
+        print_json(results)
+
+
+def _level(text: str) -> float | str:
+    if text in ("otsu", "model"):
+        return text
+    try:
+        level = float(text)
+    except ValueError:
+        level = float("nan")
+    if not 0 <= level < float("inf"):
+        raise c.usage(f"{text}: a number from 0, otsu, model, or a .json file", "--threshold")
+    return level
+
+
+def main() -> None:
+    c.run(postproc, "uad-postproc", epilog=EXAMPLES)

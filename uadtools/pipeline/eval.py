@@ -1,0 +1,139 @@
+"""uad-eval: how good detections and score maps are, against an expert's truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadtools.errors import UadError
+from uadtools.metrics.overlap import Overlap, overlap
+from uadtools.metrics.ranking import rank
+from uadtools.pipeline.score import brain_of
+from uadtools.volume.clean import threshold as exceed
+from uadtools.volume.grid import Grid, native_grid, resample
+from uadtools.volume.io import Image
+from uadtools.volume.stream import Study
+
+OVERLAPS = ("dice", "iou", "precision", "recall", "f1")
+RANKINGS = ("auprc", "auroc")
+BEST = ("best_dice", "best_threshold")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan's prediction and truth, as flat arrays over the voxels that count."""
+
+    name: str
+    prediction: NDArray[Any]
+    truth: NDArray[np.bool_]
+    outside: int
+
+    @property
+    def is_score(self) -> bool:
+        return self.prediction.dtype.kind == "f"
+
+
+def case(study: Study, truth: Image, brain: Image | None = None) -> Case:
+    """Bring prediction and truth together.
+
+    The study's product is the prediction: floating point is a score map, integers are a detection (not 0). Score maps
+    count inside the brain (brain, or the study's own), detections everywhere unless brain is given. A truth on the grid
+    of the original scan is brought onto the prediction's grid, where its provenance tells how. Raises UadError when the
+    grids cannot be matched.
+    """
+    prediction = study.product
+    grid = prediction.grid
+    label = _label(truth, prediction, study.name)
+    mask = np.ones(grid.shape, dtype=bool)
+    if brain is not None:
+        mask = _label(brain, prediction, f"{study.name} (brain mask)")
+    elif prediction.data.dtype.kind == "f":
+        mask = brain_of(study) if prediction.role == "score" else np.asarray(prediction.data > 0)
+    if mask.shape != grid.shape:
+        raise UadError(f"{study.name}: the brain mask of the stream lies on another grid than its {prediction.role}")
+    values = prediction.data if prediction.data.dtype.kind == "f" else prediction.data != 0
+    return Case(study.name, values[mask], label[mask], int(label.sum() - label[mask].sum()))
+
+
+def _label(label: Image, prediction: Image, name: str) -> NDArray[np.bool_]:
+    """Return a label image as a mask on the prediction's grid."""
+    if label.grid.same(prediction.grid):
+        return np.asarray(label.data > 0.5)
+    try:
+        native: Grid | None = native_grid(prediction.provenance.get("chain", []))
+    except UadError:
+        native = None
+    if native is None or not label.grid.same(native):
+        raise UadError(
+            f"{name}: grids differ: prediction {prediction.grid}; truth {label.grid} "
+            "(uad-postproc --native puts a detection on the grid of the scan)"
+        )
+    return np.asarray(resample((label.data > 0.5).astype(np.float32), label.grid, prediction.grid) > 0.5)
+
+
+def evaluate(cases: Iterable[Case], *, best: bool = False, threshold: float | None = None) -> dict[str, Any]:
+    """Compute all figures per scan, averaged over scans, and pooled over voxels.
+
+    best: add the best possible Dice of score maps and its threshold, which is a ceiling, as the truth chose it.
+    threshold: turn score maps into detections, and add their figures. Returns a JSON-ready report; a figure that is
+    undefined (such as Dice where nothing is and nothing was found) is null, and means are over the scans where it is
+    defined. Raises UadError without cases, or when score maps and detections are mixed.
+    """
+    found = list(cases)
+    if not found:
+        raise UadError("nothing to evaluate")
+    if len({c.is_score for c in found}) > 1:
+        raise UadError("score maps and detections in one call (evaluate them one kind at a time)")
+    rows = [{"name": c.name, **_figures([c], best, threshold)} for c in found]
+    pooled = _figures(found, best, threshold)
+    figures = [key for key in pooled if key in (*OVERLAPS, *RANKINGS, *BEST)]
+    means = {key: _mean([row[key] for row in rows]) for key in figures if key != "best_threshold"}
+    return {
+        "schema": 1,
+        "kind": "score" if found[0].is_score else "detection",
+        "threshold": threshold if found[0].is_score else None,
+        "scans": rows,
+        "mean": means,
+        "pooled": pooled,
+    }
+
+
+def _figures(cases: Sequence[Case], best: bool, threshold: float | None) -> dict[str, Any]:
+    """Return the figures of these cases, taken together as one set of voxels."""
+    truth = np.concatenate([c.truth for c in cases])
+    values = np.concatenate([c.prediction for c in cases])
+    row: dict[str, Any] = {
+        "voxels": int(truth.size),
+        "lesion_voxels": int(truth.sum()),
+        "lesion_voxels_outside": sum(c.outside for c in cases),
+    }
+    detection: NDArray[np.bool_] | None = None
+    if not cases[0].is_score:
+        detection = values
+    elif threshold is not None:
+        detection = exceed(values, threshold)
+    if detection is not None:
+        counts: Overlap = overlap(detection, truth)
+        row |= {"detected_voxels": int(detection.sum())}
+        row |= {key: _defined(getattr(counts, key)) for key in OVERLAPS}
+    if cases[0].is_score:
+        ranking = rank(values, truth)
+        row |= {"auprc": _defined(ranking.average_precision()), "auroc": _defined(ranking.auroc())}
+        if best:
+            ceiling = ranking.best_dice()
+            row |= {"best_dice": _defined(ceiling.dice), "best_threshold": _defined(ceiling.threshold)}
+    return row
+
+
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return sum(known) / len(known) if known else None

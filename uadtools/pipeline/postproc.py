@@ -1,0 +1,131 @@
+"""uad-postproc: from a score map to a detection."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadtools.errors import UadError
+from uadtools.pipeline.score import brain_of
+from uadtools.volume import clean
+from uadtools.volume.grid import native_grid, resample
+from uadtools.volume.io import Image
+from uadtools.volume.stream import Study, record
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The chain, in the order of the papers: median, erode, threshold, min_size, then dilate and largest.
+
+    median: size of the window; erode: layers taken off the brain; threshold: a number (score > threshold), "otsu", or
+    "model" for the one that uad-heal noted; min_size: voxels a component needs; dilate: layers added; largest: keep
+    only the largest component.
+    Source: Behrendt et al. 2023 (pDDPM, cDDPM); dilation and largest component: Damudi & Kini 2024.
+    """
+
+    median: int = 5
+    erode: int = 3
+    threshold: float | str = "model"
+    min_size: int = 7
+    dilate: int = 0
+    largest: bool = False
+
+
+def postproc(
+    study: Study,
+    steps: Steps | None = None,
+    *,
+    brain: Image | None = None,
+    native: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Study:
+    """Turn a study's score into `detection`, uint8.
+
+    brain: a mask on the score's grid, instead of the study's own. native: put the detection on the grid of the original
+    scan, by its nearest voxels. tell: gets one line when the model recommends no threshold and Otsu's is taken.
+    Raises UadError for an option out of range, and for native when the provenance does not say where the scan was.
+    """
+    steps = steps or Steps()
+    score = study.need("score")
+    inside = _brain(study, score, brain)
+    # where the model did not look, its score is 0; the median filter sees that as the papers' code does
+    smooth = clean.median(score.data, steps.median)
+    eroded = clean.erode(inside, steps.erode)
+    level, origin = _level(steps.threshold, score, smooth[eroded], study.name, tell)
+    found = clean.threshold(smooth, level) & eroded
+    found = clean.dilate(clean.drop_small(found, steps.min_size), steps.dilate)
+    if steps.largest:
+        found = clean.keep_largest(found)
+    arguments = {**asdict(steps), "threshold": level, "threshold_from": origin, "native": native}
+    made = replace(score, provenance=record(score, "uad-postproc", arguments)).derive(found.astype(np.uint8), "detection")
+    return study.adding(to_native(made, study.name) if native else made)
+
+
+def to_native(image: Image, name: str) -> Image:
+    """Put a label image back on the grid of the scan it came from, by nearest voxels."""
+    try:
+        target = native_grid(image.provenance.get("chain", []))
+    except UadError as error:
+        raise UadError(f"{name}: {error} (--native needs a score whose scan went through uad-preprocess)") from None
+    return image.derive(resample(image.data, image.grid, target, order=0), image.role, target)
+
+
+def read_threshold(path: Path) -> float:
+    """Read {"threshold": X} from a JSON file, or the pooled best threshold of a report by `uad-eval --best --json`."""
+    try:
+        data = json.loads(path.read_text())
+        found = data["threshold"] if "threshold" in data else data["pooled"]["best_threshold"]
+        value = float(found)
+    except OSError as error:
+        raise UadError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError):
+        raise UadError(f'{path}: no threshold in it (expected JSON such as {{"threshold": 0.1}})') from None
+    if not math.isfinite(value):
+        raise UadError(f"{path}: the threshold is not a finite number")
+    return value
+
+
+def _brain(study: Study, score: Image, brain: Image | None) -> NDArray[np.bool_]:
+    mask = brain.data > 0.5 if brain is not None else brain_of(study)
+    grid = brain.grid if brain is not None else study.images.get("brain", score).grid
+    if not grid.same(score.grid):
+        raise UadError(f"{study.name}: the brain mask has another grid ({grid}) than the score ({score.grid})")
+    if not mask.any():
+        raise UadError(f"{study.name}: no voxel above background (the brain is empty)")
+    return np.asarray(mask)
+
+
+def _level(
+    threshold: float | str, score: Image, values: NDArray[Any], name: str, tell: Callable[[str], None]
+) -> tuple[float, str]:
+    """Return the threshold as a number, and where it is from."""
+    if isinstance(threshold, float | int):
+        return float(threshold), "user"
+    if threshold not in ("model", "otsu"):
+        raise UadError(f"--threshold {threshold}: a number, otsu, model, or a .json file")
+    if threshold == "model":
+        noted = _noted(score)
+        if noted is not None:
+            return noted, "model"
+        tell(
+            f"{name}: no threshold is known for this way of scoring, Otsu's is taken "
+            "(it always finds something, also in a healthy scan; choose one with --threshold)"
+        )
+    return clean.otsu(values), "otsu"
+
+
+def _noted(score: Image) -> float | None:
+    """The model's threshold, which holds for the l1 score of both signs."""
+    history = score.provenance.get("history", [])
+    scored = [line.get("arguments") for line in history if line.get("tool") == "uad-score"]
+    if scored != [{"metric": "l1", "signed": "both"}]:
+        return None
+    noted = [line.get("threshold") for line in history if line.get("tool") == "uad-heal"]
+    return noted[-1] if noted and isinstance(noted[-1], float) else None
