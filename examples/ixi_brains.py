@@ -3,10 +3,10 @@
 
     python examples/ixi_brains.py IXI_FOLDER OUT_FOLDER
 
-IXI_FOLDER holds ID_T1w.nii.gz, ID_dseg.nii.gz (anatomical labels on the same grid) and participants.csv with the columns
-id and split. The mask is label > 0, closed and filled; the second, tight version is that mask eroded once, because skull
-strippers disagree about how much fluid belongs to the brain, and the model should not care. Validation scans (split
-val) get the first version only.
+IXI_FOLDER holds ID_T1w.nii.gz, ID_dseg.nii.gz (anatomical labels on the same grid) and participants.csv with the
+columns id and split. The mask is label > 0, closed and filled; the second, tight version is that mask eroded once,
+because skull strippers disagree about how much fluid belongs to the brain, and the model should not care. Validation
+scans (split val) get the first version only.
 """
 
 import csv

@@ -21,7 +21,19 @@ _WHERE = {
     "save": "uadtools.pipeline.files",
     "UadError": "uadtools.errors",
 }
-__all__ = ["UadError", "evaluate", "heal", "load_model", "picture", "postproc", "preprocess", "read", "save", "score", "train"]
+__all__ = [
+    "UadError",
+    "evaluate",
+    "heal",
+    "load_model",
+    "picture",
+    "postproc",
+    "preprocess",
+    "read",
+    "save",
+    "score",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -83,14 +83,17 @@ def test_a_clamped_reverse_step(golden):
 
 
 def test_the_reverse_step_as_the_sampler_takes_it(golden):
-    class Fixed:
+    class Answers:
         schedule = LINEAR
 
-        def predict(self, x_t, t, *, clamp=False):
-            return both(eps, "eps", x_t, t, LINEAR, clamp=clamp)
+        def __init__(self, eps):
+            self.eps = eps
 
-    for t, x_t, eps, mean in each(golden, "ano_q_sample", "model_eps", "ano_p_mean"):  # noqa: B007  Fixed reads eps
-        step = next(ddpm(Fixed(), x_t, t, lambda: torch.zeros(1, 1, 8, 8), clamp=True))  # noqa: B023
+        def predict(self, x_t, t, *, clamp=False):
+            return both(self.eps, "eps", x_t, t, LINEAR, clamp=clamp)
+
+    for t, x_t, eps, mean in each(golden, "ano_q_sample", "model_eps", "ano_p_mean"):
+        step = next(ddpm(Answers(eps), x_t, t, lambda: torch.zeros(1, 1, 8, 8), clamp=True))
         np.testing.assert_allclose(step.x_t, mean, **STEP)
 
 

@@ -86,7 +86,10 @@ def test_a_volume_of_noise(golden):
 
 @pytest.mark.parametrize(
     ("name", "size", "z"),
-    [("stats_256_seeds1to200_T250_mean_std_min_max", 256, 250.0), ("stats_96_2d_seeds1to200_mean_std_min_max", 96, None)],
+    [
+        ("stats_256_seeds1to200_T250_mean_std_min_max", 256, 250.0),
+        ("stats_96_2d_seeds1to200_mean_std_min_max", 96, None),
+    ],
 )
 def test_published_noise_has_no_unit_variance(golden, name, size, z):
     seeds = np.array([1, 2, 77, 200])

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -26,12 +27,18 @@ def _version(wanted: bool) -> None:
 
 Inputs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[IN]...", help="NIfTI files, or - for a stream on standard input (which no IN means, too).", show_default=False),
+    typer.Argument(
+        metavar="[IN]...",
+        help="NIfTI files, or - for a stream on standard input (which no IN means, too).",
+        show_default=False,
+    ),
 ]
 Output = Annotated[
     str | None,
     typer.Option(
-        "--output", "-o", metavar="OUT",
+        "--output",
+        "-o",
+        metavar="OUT",
         help="A file, a folder (several inputs), or - for a stream on standard output. Default: files in the current "
         "folder, named after the input; a stream if the input is one.",
         show_default=False,
@@ -59,29 +66,36 @@ Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|m
 Precision = Annotated[
     str,
     typer.Option(
-        "--precision", metavar="auto|fp32|bf16",
+        "--precision",
+        metavar="auto|fp32|bf16",
         help="What torch computes in; auto: bf16 where the hardware multiplies in it, but fp32 for healing on a CPU.",
     ),
 ]
 
 
-def run(body: Callable[..., None], name: str, *, epilog: str, variadic: Sequence[str] = ()) -> None:
-    """Run a command as a program, and leave with its exit status.
+@dataclass(frozen=True)
+class Command:
+    """A program: its body, its name, its examples, and the options that take all the words up to the next option."""
 
-    variadic: options that take all the words up to the next option (--truth A B is --truth A --truth B).
-    """
-    signal.signal(signal.SIGTERM, _interrupt)
-    words = sys.argv[1:]
-    app(body, name, epilog)(args=spread(words, variadic), prog_name=name)
+    body: Callable[..., None]
+    name: str
+    examples: str
+    variadic: tuple[str, ...] = ()
 
+    def app(self) -> typer.Typer:
+        """Make what typer runs: the body within the error boundary."""
+        made = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        made.command(
+            self.name,
+            epilog="\b\nExamples:\n" + self.examples.strip("\n"),
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )(boundary(self.name)(self.body))
+        return made
 
-def app(body: Callable[..., None], name: str, epilog: str) -> typer.Typer:
-    """Make the command: what typer needs to know, around the body and its error boundary."""
-    made = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    made.command(name, epilog="\b\n" + epilog.replace("\n\n", "\n"), context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)(
-        boundary(name)(body)
-    )
-    return made
+    def run(self) -> None:
+        """Run the command on the program's arguments, and leave with its exit status."""
+        signal.signal(signal.SIGTERM, _interrupt)
+        self.app()(args=spread(sys.argv[1:], self.variadic), prog_name=self.name)
 
 
 def spread(words: Sequence[str], variadic: Sequence[str]) -> list[str]:
@@ -98,7 +112,11 @@ def spread(words: Sequence[str], variadic: Sequence[str]) -> list[str]:
             out += [option, word]
         else:
             out.append(word)
-        if option and word == option and (i + 1 == len(words) or (words[i + 1].startswith("-") and words[i + 1] != "-")):
+        if (
+            option
+            and word == option
+            and (i + 1 == len(words) or (words[i + 1].startswith("-") and words[i + 1] != "-"))
+        ):
             out.append(option)  # without a value: typer says so
     return out
 
@@ -158,10 +176,16 @@ def progress(text: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     if quiet or not sys.stderr.isatty():
         yield lambda done, total: None
         return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(text, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -13,8 +13,8 @@ _HEADS = {"auprc": "AUPRC", "auroc": "AUROC", "best_dice": "best Dice", "best_th
 
 def show(report: dict[str, Any]) -> None:
     """Print the table on standard output: a row per scan, then their mean and the pooled figures."""
-    from rich.console import Console  # noqa: PLC0415  heavy
-    from rich.table import Table  # noqa: PLC0415
+    from rich.console import Console
+    from rich.table import Table
 
     figures = [key for key in report["pooled"] if not key.endswith(("voxels", "outside"))]
     table = Table(box=None, pad_edge=False)
@@ -27,7 +27,11 @@ def show(report: dict[str, Any]) -> None:
     if len(report["scans"]) > 1:
         table.add_section()
         table.add_row("mean of scans", *(_number(report["mean"].get(key)) for key in figures), "")
-        table.add_row("pooled voxels", *(_number(report["pooled"][key]) for key in figures), f"{report['pooled']['lesion_voxels']:,}")
+        table.add_row(
+            "pooled voxels",
+            *(_number(report["pooled"][key]) for key in figures),
+            f"{report['pooled']['lesion_voxels']:,}",
+        )
     console = Console()
     console.print(table)
     if lost := report["pooled"]["lesion_voxels_outside"]:

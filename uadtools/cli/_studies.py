@@ -45,7 +45,14 @@ class Sink:
 
     @classmethod
     def of(
-        cls, suffix: str, inputs: Sequence[str] | None, output: str | None, *, force: bool, provenance: bool, as_json: bool
+        cls,
+        suffix: str,
+        inputs: Sequence[str] | None,
+        output: str | None,
+        *,
+        force: bool,
+        provenance: bool,
+        as_json: bool,
     ) -> Sink:
         """Settle where the output goes, and refuse what cannot work before any work is done."""
         piped = not inputs or list(inputs) == ["-"]
@@ -77,7 +84,9 @@ class Sink:
         else:
             path = (self.target or Path()) / f"{Path(study.name).name}_{self.suffix}.nii.gz"
         if str(path) in self.written:
-            reason = "the stream holds several studies (name a folder)" if self._is_file else "two inputs have this name"
+            reason = (
+                "the stream holds several studies (name a folder)" if self._is_file else "two inputs have this name"
+            )
             raise UadError(f"{path}: would be written twice: {reason}")
         if self.target is not None and not self._is_file:
             with suppress(FileExistsError):

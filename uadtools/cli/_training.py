@@ -18,12 +18,21 @@ def reporting(steps: int, *, quiet: bool, verbose: bool) -> Iterator[Callable[[R
         yield lambda report: None
         return
     if not sys.stderr.isatty():
-        yield lambda report: print(line(report, steps), file=sys.stderr) if verbose or report.validation is not None else None
+        yield (
+            lambda report: (
+                print(line(report, steps), file=sys.stderr) if verbose or report.validation is not None else None
+            )
+        )
         return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("training", total=steps)
 

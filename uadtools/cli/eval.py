@@ -9,24 +9,68 @@ import typer
 
 from uadtools.cli import _common as c
 
-EXAMPLES = """Examples:
-
+EXAMPLES = """
   uad-eval lesions.nii.gz --truth expert.nii.gz
-
   uad-eval scores/*.nii.gz --truth truth/*.nii.gz --best --csv figures.csv
-
   uad-preprocess s.nii.gz -o - | uad-heal | uad-score | uad-postproc | uad-eval - --truth t.nii.gz --picture s.png
 """
 
 
 def evaluate(
-    inputs: Annotated[list[str] | None, typer.Argument(metavar="[PRED]...", help="Detections or score maps, or - for a stream on standard input (which no PRED means, too).", show_default=False)] = None,
-    truth: Annotated[list[Path] | None, typer.Option("--truth", metavar="T...", help="The experts' lesion masks, in the order of the predictions; on their grid, or on the grid of the original scan.", show_default=False)] = None,
-    brain: Annotated[list[Path] | None, typer.Option("--brain", metavar="FILE...", help="Brain masks: count only the voxels inside. Default: all for detections, where the score is above 0 for score maps.", show_default=False)] = None,
-    best: Annotated[bool, typer.Option("--best", help="Best possible Dice of score maps, over all thresholds: a ceiling, not a performance.")] = False,
-    threshold_from: Annotated[list[Path] | None, typer.Option("--threshold-from", metavar="VAL.json", help="Turn score maps into detections at the threshold of this file: {\"threshold\": X}, or a report of --best --json on other scans.", show_default=False)] = None,
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the figures of every scan as CSV.", show_default=False)] = None,
-    picture: Annotated[Path | None, typer.Option("--picture", metavar="OUT.png", help="Draw the study: scan, healed, score, detection, truth (one study; a stream has all of them).", show_default=False)] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PRED]...",
+            help="Detections or score maps, or - for a stream on standard input (which no PRED means, too).",
+            show_default=False,
+        ),
+    ] = None,
+    truth: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--truth",
+            metavar="T...",
+            help="The experts' lesion masks, in the order of the predictions; on their grid, or on the grid of the original scan.",
+            show_default=False,
+        ),
+    ] = None,
+    brain: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--brain",
+            metavar="FILE...",
+            help="Brain masks: count only the voxels inside. Default: all for detections, where the score is above 0 for score maps.",
+            show_default=False,
+        ),
+    ] = None,
+    best: Annotated[
+        bool,
+        typer.Option(
+            "--best", help="Best possible Dice of score maps, over all thresholds: a ceiling, not a performance."
+        ),
+    ] = False,
+    threshold_from: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--threshold-from",
+            metavar="VAL.json",
+            help='Turn score maps into detections at the threshold of this file: {"threshold": X}, or a report of --best --json on other scans.',
+            show_default=False,
+        ),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Write the figures of every scan as CSV.", show_default=False),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture",
+            metavar="OUT.png",
+            help="Draw the study: scan, healed, score, detection, truth (one study; a stream has all of them).",
+            show_default=False,
+        ),
+    ] = None,
     force: c.Force = False,
     as_json: c.Json = False,
     quiet: c.Quiet = False,
@@ -54,7 +98,9 @@ def evaluate(
     cases = []
     for i, study in enumerate(studies(inputs)):
         if i >= len(truth) or (brain and i >= len(brain)):
-            raise c.usage(f"{len(truth)} truths and {len(brain or truth)} brain masks for more predictions than that", "--truth")
+            raise c.usage(
+                f"{len(truth)} truths and {len(brain or truth)} brain masks for more predictions than that", "--truth"
+            )
         label = read_image(truth[i])
         cases.append(case(study, label, read_image(brain[i]) if brain else None))
         if picture is not None:
@@ -74,5 +120,5 @@ def evaluate(
         show(report)
 
 
-def main() -> None:
-    c.run(evaluate, "uad-eval", epilog=EXAMPLES, variadic=("--truth", "--brain", "--threshold-from"))
+COMMAND = c.Command(evaluate, "uad-eval", EXAMPLES, ("--truth", "--brain", "--threshold-from"))
+main = COMMAND.run

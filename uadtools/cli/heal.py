@@ -9,12 +9,9 @@ import typer
 
 from uadtools.cli import _common as c
 
-EXAMPLES = """Examples:
-
+EXAMPLES = """
   uad-preprocess scan.nii.gz -o - | uad-heal --method sss -t 300 | uad-score | uad-postproc --native -o lesions.nii.gz
-
   uad-heal prepared.nii.gz                            writes prepared_healed.nii.gz
-
   uad-heal prepared/*.nii.gz -o healed/ -t 250 -t 300 -t 350 --combine vote
 """
 
@@ -22,19 +19,71 @@ EXAMPLES = """Examples:
 def heal(
     inputs: c.Inputs = None,
     output: c.Output = None,
-    model: Annotated[Path | None, typer.Option("--model", metavar="M", help="Default: the bundled model (T1, adults).", show_default=False)] = None,
-    method: Annotated[str | None, typer.Option("--method", metavar="ddim|ddpm|sss", help="Default: the model's own.", show_default=False)] = None,
-    t: Annotated[list[int] | None, typer.Option("-t", metavar="N", help="How far the scan is noised, in steps; repeat it to heal at several and combine.", show_default=False)] = None,
-    steps: Annotated[int | None, typer.Option("--steps", metavar="N", min=1, help="Evaluations on the way back (ddim).", show_default=False)] = None,
-    eta: Annotated[float | None, typer.Option("--eta", metavar="X", min=0, max=1, help="Fresh noise on the way back: 0 none, 1 as ddpm (ddim).", show_default=False)] = None,
-    samples: Annotated[int | None, typer.Option("--samples", metavar="K", min=1, help="Draws for each -t; their spread becomes a map.", show_default=False)] = None,
-    combine: Annotated[str, typer.Option("--combine", metavar="mean|vote", help="Several -t: mean of the healed scans, or vote of their detections.")] = "mean",
-    brain: Annotated[Path | None, typer.Option("--brain", metavar="FILE", help="Brain mask on the scan's grid; default: where the scan is above 0.", show_default=False)] = None,
-    maps: Annotated[bool, typer.Option("--maps", help="Write the method's other maps beside the healed scan, too, such as NAME_spread.nii.gz.")] = False,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", metavar="M", help="Default: the bundled model (T1, adults).", show_default=False),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", metavar="ddim|ddpm|sss", help="Default: the model's own.", show_default=False),
+    ] = None,
+    t: Annotated[
+        list[int] | None,
+        typer.Option(
+            "-t",
+            metavar="N",
+            help="How far the scan is noised, in steps; repeat it to heal at several and combine.",
+            show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", metavar="N", min=1, help="Evaluations on the way back (ddim).", show_default=False),
+    ] = None,
+    eta: Annotated[
+        float | None,
+        typer.Option(
+            "--eta",
+            metavar="X",
+            min=0,
+            max=1,
+            help="Fresh noise on the way back: 0 none, 1 as ddpm (ddim).",
+            show_default=False,
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples", metavar="K", min=1, help="Draws for each -t; their spread becomes a map.", show_default=False
+        ),
+    ] = None,
+    combine: Annotated[
+        str,
+        typer.Option(
+            "--combine", metavar="mean|vote", help="Several -t: mean of the healed scans, or vote of their detections."
+        ),
+    ] = "mean",
+    brain: Annotated[
+        Path | None,
+        typer.Option(
+            "--brain",
+            metavar="FILE",
+            help="Brain mask on the scan's grid; default: where the scan is above 0.",
+            show_default=False,
+        ),
+    ] = None,
+    maps: Annotated[
+        bool,
+        typer.Option(
+            "--maps", help="Write the method's other maps beside the healed scan, too, such as NAME_spread.nii.gz."
+        ),
+    ] = False,
     seed: c.Seed = 0,
     device: c.Device = "auto",
     precision: c.Precision = "auto",
-    batch: Annotated[int, typer.Option("--batch", metavar="N", min=0, help="Slices at a time; 0: what suits the device.")] = 0,
+    batch: Annotated[
+        int, typer.Option("--batch", metavar="N", min=0, help="Slices at a time; 0: what suits the device.")
+    ] = 0,
     volume: c.Volume = None,
     provenance: c.Provenance = True,
     force: c.Force = False,
@@ -71,16 +120,22 @@ def heal(
         given = study if mask is None else study.adding(*study.images.values(), mask.derive(mask.data, "brain"))
         loaded = loaded or load_model(path, device=device, precision=precision)
         with c.progress(f"healing {study.name}", quiet) as watch:
-            made = work(given, loaded, how, seed=seed, batch=batch, model_name=f"{config.name}:{file_hash(path)}", watch=watch)
+            made = work(
+                given, loaded, how, seed=seed, batch=batch, model_name=f"{config.name}:{file_hash(path)}", watch=watch
+            )
         written = sink.write(made, target)
         if maps and target is not None and "spread" in made.images:
-            save(made.need("spread"), target.with_name(f"{study.name}_spread.nii.gz"), force=force, provenance=provenance)
+            save(
+                made.need("spread"), target.with_name(f"{study.name}_spread.nii.gz"), force=force, provenance=provenance
+            )
         results.append({"name": study.name, "output": written, **how.arguments})
         if verbose:
-            tell(f"{study.name}: {how.method}, t {', '.join(map(str, how.arguments['t']))}, {loaded.device}, {loaded.precision}")
+            tell(
+                f"{study.name}: {how.method}, t {', '.join(map(str, how.arguments['t']))}, {loaded.device}, {loaded.precision}"
+            )
     if as_json:
         print_json(results)
 
 
-def main() -> None:
-    c.run(heal, "uad-heal", epilog=EXAMPLES)
+COMMAND = c.Command(heal, "uad-heal", EXAMPLES)
+main = COMMAND.run

@@ -9,10 +9,8 @@ import typer
 
 from uadtools.cli import _common as c
 
-EXAMPLES = """Examples:
-
+EXAMPLES = """
   uad-postproc scan_score.nii.gz --native                     writes scan_detection.nii.gz, on the grid of the raw scan
-
   uad-score a_preprocessed.nii.gz a_healed.nii.gz -o - | uad-postproc --threshold 0.1 --min-size 20 -o lesions.nii.gz
 """
 
@@ -20,14 +18,46 @@ EXAMPLES = """Examples:
 def postproc(
     inputs: c.Inputs = None,
     output: c.Output = None,
-    median: Annotated[int, typer.Option("--median", metavar="SIZE", min=1, help="Median filter of SIZE x SIZE x SIZE voxels; 1: none.")] = 5,
-    erode: Annotated[int, typer.Option("--erode", metavar="N", min=0, help="Take N layers of voxels off the brain, where skull stripping leaves its traces.")] = 3,
-    threshold: Annotated[str, typer.Option("--threshold", metavar="model|otsu|X|FILE.json", help="Detect what scores above this. model: what the model recommends for its default way of healing and l1, else otsu.")] = "model",
-    min_size: Annotated[int, typer.Option("--min-size", metavar="N", min=0, help="Drop components of fewer than N voxels.")] = 7,
-    dilate: Annotated[int, typer.Option("--dilate", metavar="N", min=0, help="Add N layers of voxels to what was found.")] = 0,
+    median: Annotated[
+        int,
+        typer.Option("--median", metavar="SIZE", min=1, help="Median filter of SIZE x SIZE x SIZE voxels; 1: none."),
+    ] = 5,
+    erode: Annotated[
+        int,
+        typer.Option(
+            "--erode",
+            metavar="N",
+            min=0,
+            help="Take N layers of voxels off the brain, where skull stripping leaves its traces.",
+        ),
+    ] = 3,
+    threshold: Annotated[
+        str,
+        typer.Option(
+            "--threshold",
+            metavar="model|otsu|X|FILE.json",
+            help="Detect what scores above this. model: what the model recommends for its default way of healing and l1, else otsu.",
+        ),
+    ] = "model",
+    min_size: Annotated[
+        int, typer.Option("--min-size", metavar="N", min=0, help="Drop components of fewer than N voxels.")
+    ] = 7,
+    dilate: Annotated[
+        int, typer.Option("--dilate", metavar="N", min=0, help="Add N layers of voxels to what was found.")
+    ] = 0,
     largest: Annotated[bool, typer.Option("--largest", help="Keep only the largest component.")] = False,
-    brain: Annotated[Path | None, typer.Option("--brain", metavar="FILE", help="Brain mask on the score's grid; default: the stream's, else where the score is above 0.", show_default=False)] = None,
-    native: Annotated[bool, typer.Option("--native", help="Put the detection on the grid of the original scan.")] = False,
+    brain: Annotated[
+        Path | None,
+        typer.Option(
+            "--brain",
+            metavar="FILE",
+            help="Brain mask on the score's grid; default: the stream's, else where the score is above 0.",
+            show_default=False,
+        ),
+    ] = None,
+    native: Annotated[
+        bool, typer.Option("--native", help="Put the detection on the grid of the original scan.")
+    ] = False,
     provenance: c.Provenance = True,
     force: c.Force = False,
     as_json: c.Json = False,
@@ -65,7 +95,9 @@ def postproc(
             }
         )
         if verbose:
-            tell(f"{study.name}: {results[-1]['detected_ml']:.2f} mL above {done['threshold']:.4g} ({done['threshold_from']})")
+            tell(
+                f"{study.name}: {results[-1]['detected_ml']:.2f} mL above {done['threshold']:.4g} ({done['threshold_from']})"
+            )
     if as_json:
         print_json(results)
 
@@ -82,5 +114,5 @@ def _level(text: str) -> float | str:
     return level
 
 
-def main() -> None:
-    c.run(postproc, "uad-postproc", epilog=EXAMPLES)
+COMMAND = c.Command(postproc, "uad-postproc", EXAMPLES)
+main = COMMAND.run

@@ -8,13 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from uadtools.cli import _common as c
+from uadtools.errors import UadError
 
-EXAMPLES = """Examples:
-
+EXAMPLES = """
   uad-preprocess scan.nii.gz                          writes scan_preprocessed.nii.gz
-
   uad-preprocess scan.nii.gz --brain mask.nii.gz -o - | uad-heal -o healed.nii.gz
-
   uad-preprocess raw/*.nii.gz -o prepared/ --shape 96,96,96 --spacing 2
 """
 
@@ -22,12 +20,42 @@ EXAMPLES = """Examples:
 def preprocess(
     inputs: c.Inputs = None,
     output: c.Output = None,
-    model: Annotated[Path | None, typer.Option("--model", metavar="M", help="Take grid and intensity window from this model; default: the bundled one.", show_default=False)] = None,
-    spacing: Annotated[str | None, typer.Option("--spacing", metavar="MM[,MM,MM]", help="Voxel size instead of the model's.", show_default=False)] = None,
-    shape: Annotated[str | None, typer.Option("--shape", metavar="X,Y,Z", help="Voxels instead of the model's.", show_default=False)] = None,
-    brain: Annotated[str, typer.Option("--brain", metavar="auto|none|deepbet|FILE", help="auto: as it is if the skull is gone already, else deepbet (T1 scans of adults). none: all that is not 0. FILE: a mask on the scan's grid.")] = "auto",
-    intensity: Annotated[str | None, typer.Option("--intensity", metavar="percentile|none", help="How intensities become 0 to 1, instead of the model's way.", show_default=False)] = None,
-    save_brain: Annotated[Path | None, typer.Option("--save-brain", metavar="FILE", help="Write the brain mask, too.", show_default=False)] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            metavar="M",
+            help="Take grid and intensity window from this model; default: the bundled one.",
+            show_default=False,
+        ),
+    ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option("--spacing", metavar="MM[,MM,MM]", help="Voxel size instead of the model's.", show_default=False),
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option("--shape", metavar="X,Y,Z", help="Voxels instead of the model's.", show_default=False)
+    ] = None,
+    brain: Annotated[
+        str,
+        typer.Option(
+            "--brain",
+            metavar="auto|none|deepbet|FILE",
+            help="auto: as it is if the skull is gone already, else deepbet (T1 scans of adults). none: all that is not 0. FILE: a mask on the scan's grid.",
+        ),
+    ] = "auto",
+    intensity: Annotated[
+        str | None,
+        typer.Option(
+            "--intensity",
+            metavar="percentile|none",
+            help="How intensities become 0 to 1, instead of the model's way.",
+            show_default=False,
+        ),
+    ] = None,
+    save_brain: Annotated[
+        Path | None, typer.Option("--save-brain", metavar="FILE", help="Write the brain mask, too.", show_default=False)
+    ] = None,
     volume: c.Volume = None,
     provenance: c.Provenance = True,
     force: c.Force = False,
@@ -57,8 +85,8 @@ def preprocess(
         path = sink.claim(raw)
         try:
             made = work(raw.product, name=raw.name, grid=grid, intensity=window, brain=mask, tell=tell)
-        except c.UadError as error:
-            raise c.UadError(f"{raw.name}: {error}") from None
+        except UadError as error:
+            raise UadError(f"{raw.name}: {error}") from None
         written = sink.write(made, path)
         if save_brain is not None:
             save(made.need("brain"), save_brain, force=force, provenance=provenance)
@@ -101,5 +129,5 @@ def _window(settings: Any, intensity: str | None) -> Any:
     return base.model_copy(update={"kind": intensity}) if intensity else base
 
 
-def main() -> None:
-    c.run(preprocess, "uad-preprocess", epilog=EXAMPLES)
+COMMAND = c.Command(preprocess, "uad-preprocess", EXAMPLES)
+main = COMMAND.run

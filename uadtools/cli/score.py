@@ -9,20 +9,40 @@ import typer
 
 from uadtools.cli import _common as c
 
-EXAMPLES = """Examples:
-
+EXAMPLES = """
   uad-score scan_preprocessed.nii.gz scan_healed.nii.gz       writes scan_score.nii.gz
-
   uad-heal scan_preprocessed.nii.gz -o - | uad-score --json   prints the case score
 """
 
 
 def score(
-    inputs: Annotated[list[str] | None, typer.Argument(metavar="[SCAN HEALED]", help="Two files, or - for a stream on standard input (which no argument means, too).", show_default=False)] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SCAN HEALED]",
+            help="Two files, or - for a stream on standard input (which no argument means, too).",
+            show_default=False,
+        ),
+    ] = None,
     output: c.Output = None,
-    metric: Annotated[str, typer.Option("--metric", metavar="l1|l2", help="l1: |scan - healed|; l2: its square.")] = "l1",
-    signed: Annotated[str, typer.Option("--signed", metavar="both|bright|dark", help="Score only what is brighter, or darker, than its healed self.")] = "both",
-    brain: Annotated[Path | None, typer.Option("--brain", metavar="FILE", help="Brain mask on the scan's grid; default: where the scan is above 0.", show_default=False)] = None,
+    metric: Annotated[
+        str, typer.Option("--metric", metavar="l1|l2", help="l1: |scan - healed|; l2: its square.")
+    ] = "l1",
+    signed: Annotated[
+        str,
+        typer.Option(
+            "--signed", metavar="both|bright|dark", help="Score only what is brighter, or darker, than its healed self."
+        ),
+    ] = "both",
+    brain: Annotated[
+        Path | None,
+        typer.Option(
+            "--brain",
+            metavar="FILE",
+            help="Brain mask on the scan's grid; default: where the scan is above 0.",
+            show_default=False,
+        ),
+    ] = None,
     provenance: c.Provenance = True,
     force: c.Force = False,
     as_json: c.Json = False,
@@ -44,7 +64,14 @@ def score(
     sink = Sink.of("score", inputs[:1] if inputs else None, output, force=force, provenance=provenance, as_json=as_json)
     if inputs and len(inputs) == 2:
         scan, healed = (read_image(Path(path)) for path in inputs)
-        found = iter([Study(base_name(Path(inputs[0])), {"healed": healed.derive(healed.data, "healed"), "scan": scan.derive(scan.data, "scan")})])
+        found = iter(
+            [
+                Study(
+                    base_name(Path(inputs[0])),
+                    {"healed": healed.derive(healed.data, "healed"), "scan": scan.derive(scan.data, "scan")},
+                )
+            ]
+        )
     else:
         found = studies(inputs)
     mask = read_image(brain) if brain else None
@@ -53,12 +80,20 @@ def score(
         path = sink.claim(study)
         given = study if mask is None else study.adding(*study.images.values(), mask.derive(mask.data, "brain"))
         made = work(given, metric=metric, signed=signed)  # type: ignore[arg-type]
-        results.append({"name": study.name, "output": sink.write(made, path), "case_score": case_score(made), "metric": metric, "signed": signed})
+        results.append(
+            {
+                "name": study.name,
+                "output": sink.write(made, path),
+                "case_score": case_score(made),
+                "metric": metric,
+                "signed": signed,
+            }
+        )
         if verbose:
             c.teller("uad-score", quiet)(f"{study.name}: case score {results[-1]['case_score']:.5f}")
     if as_json:
         print_json(results)
 
 
-def main() -> None:
-    c.run(score, "uad-score", epilog=EXAMPLES)
+COMMAND = c.Command(score, "uad-score", EXAMPLES)
+main = COMMAND.run

@@ -74,5 +74,5 @@ class Schedule:
         )
 
     def large_variance(self, t: int) -> float:
-        """Return the upper choice of the reverse variance, beta_t (guided-diffusion's FIXED_LARGE, AnoDDPM's choice)."""
+        """Return the larger choice of the reverse variance, beta_t: guided-diffusion's FIXED_LARGE, AnoDDPM's own."""
         return float(self.betas[t]) if t > 0 else self.posterior(1).variance

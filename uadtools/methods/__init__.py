@@ -1,4 +1,4 @@
-"""The published ways to heal. Each module has heal(), Options (the paper's defaults) and KINDS (of models it works with).
+"""The published ways to heal. Each module has heal(), Options (the paper's defaults) and KINDS of models it is for.
 
 Modules are imported when asked for, so that listing the names never loads torch.
 """

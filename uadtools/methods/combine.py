@@ -24,4 +24,4 @@ def combine(scan: Floats, healings: Floats, rule: Rule) -> Floats:
     residuals = np.abs(scan - healings)
     needed = len(healings) // 2 + 1
     chosen = np.argsort(residuals, axis=0, kind="stable")[-needed]
-    return np.take_along_axis(healings, chosen[None], axis=0)[0]
+    return np.asarray(np.take_along_axis(healings, chosen[None], axis=0)[0])

@@ -34,33 +34,36 @@ def read_metadata(path: Path) -> dict[str, str]:
     """
     try:
         with path.open("rb") as file:
-            start = file.read(8)
-            if start.startswith(_PICKLES):
+            start, brace = file.read(8), file.read(1)
+            if start.startswith(_PICKLES) and brace != b"{":  # a header's length can begin like a pickle
                 raise UadError(
                     f"{path}: a pickle, which can run code when it is opened; refused (only safetensors files are read)"
                 )
             size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             if not 2 <= size <= 100_000_000:
                 raise UadError(f"{path}: not a model file (expected a safetensors file written by uad-train)")
-            header = json.loads(file.read(size))
-            metadata = header.get("__metadata__", {})
+            metadata = json.loads(brace + file.read(size - 1)).get("__metadata__", {})
+            return {str(k): str(v) for k, v in metadata.items()}
     except OSError as error:
         raise UadError(f"{path}: {error.strerror or error} (is the path of the model right?)") from None
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         raise UadError(f"{path}: not a model file, or cut short (expected a safetensors file)") from None
-    return {str(k): str(v) for k, v in metadata.items()}
 
 
 def read_config(path: Path) -> ModelConfig:
     """Read what a model file says about itself. Raises UadError when it says nothing, or something else."""
     text = read_metadata(path).get(KEY)
     if text is None:
-        raise UadError(f"{path}: a safetensors file without uadtools settings (only models written by uad-train are read)")
+        raise UadError(
+            f"{path}: a safetensors file without uadtools settings (only models written by uad-train are read)"
+        )
     try:
         data = json.loads(text)
-        found = data.pop("format", None)
-    except (ValueError, AttributeError):
-        raise UadError(f"{path}: its uadtools settings are no JSON object") from None
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise UadError(f"{path}: its uadtools settings are no JSON object")
+    found = data.pop("format", None)
     if found != FORMAT:
         raise UadError(f"{path}: model format {found}, this version reads format {FORMAT} (update uadtools)")
     return parse(ModelConfig, data, str(path))

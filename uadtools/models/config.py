@@ -23,7 +23,7 @@ class NetworkConfig(Config):
 
     kind: Literal["unet"] = "unet"
     base: PositiveInt = 128
-    multipliers: tuple[PositiveInt, ...] = Field((1, 1, 2, 3, 4), min_length=1)
+    multipliers: tuple[PositiveInt, ...] = Field(default=(1, 1, 2, 3, 4), min_length=1)
     res_blocks: PositiveInt = 2
     attention: tuple[PositiveInt, ...] = (8, 16)
     middle_attention: bool = True
@@ -54,6 +54,12 @@ class NetworkConfig(Config):
 class ScheduleConfig(Config):
     kind: Literal["linear", "cosine"] = "linear"
     steps: Annotated[int, Field(ge=2)] = 1000
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.kind == "linear" and self.steps <= 20:
+            raise ValueError(f"steps = {self.steps}: a linear schedule needs more than 20, or beta reaches 1")
+        return self
 
 
 class NoiseConfig(Config):
@@ -91,7 +97,7 @@ class DefaultsConfig(Config):
     """How this model is used when the user says nothing: the method and its t, draws and detection threshold."""
 
     method: str = "sss"
-    t: tuple[Annotated[int, Field(ge=0)], ...] = Field((300,), min_length=1)
+    t: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(300,), min_length=1)
     samples: PositiveInt = 1
     threshold: PositiveFloat | None = None
 

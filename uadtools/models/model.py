@@ -42,7 +42,7 @@ class Model:
 
 
 def load_model(path: Path, *, device: str = "auto", precision: str = "auto") -> Model:
-    """Load a model file for healing. Raises UadError when the file is not one, or its weights do not fit its settings."""
+    """Load a model file for healing. Raises UadError when it is none, or its weights do not fit its settings."""
     config = read_config(path)
     net = build(config.network)
     weights = {name: tensor.float() for name, tensor in read_tensors(path).items()}
@@ -61,7 +61,7 @@ def schedule_of(config: ModelConfig) -> Schedule:
 
 
 def pick_device(name: str) -> torch.device:
-    """auto takes CUDA, then Apple's MPS, then the CPU. Raises UadError when the named device is not there."""
+    """Pick a device; auto takes CUDA, then Apple's MPS, then the CPU. Raises UadError when the device is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -73,7 +73,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """auto takes bf16 on GPUs that compute in it, float32 otherwise: healing is the same on every CPU."""
+    """Pick a type; auto takes bf16 on GPUs that compute in it, float32 otherwise: healing is the same on every CPU."""
     if name == "auto":
         name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     return torch.bfloat16 if name == "bf16" else torch.float32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -79,8 +80,8 @@ class ResBlock(nn.Module):
 class Attention(nn.Module):
     """Self-attention over the pixels, plus the input.
 
-    order: how the 3C channels of qkv are cut; heads_first (guided-diffusion's legacy order, AnoDDPM, pDDPM) keeps q, k
-    and v of one head together, qkv_first keeps all heads of q together.
+    order: how the 3C channels of qkv are cut; heads_first (guided-diffusion's legacy order, AnoDDPM) keeps q, k and v
+    of one head together, qkv_first (pDDPM) keeps all heads of q together.
     """
 
     def __init__(self, channels: int, heads: int, *, groups: int, order: Literal["heads_first", "qkv_first"]) -> None:
@@ -126,6 +127,37 @@ class Stage(nn.ModuleList):
         return x
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """Makes the layers of one network, which differ in their channels only."""
+
+    width: int
+    groups: int
+    embedding: Literal["add", "scale_shift"]
+    dropout: float
+    heads: int
+    attention: Sequence[int]
+    attention_order: Literal["heads_first", "qkv_first"]
+    resample: Literal["residual", "conv", "pool"]
+
+    def block(self, into: int, out: int, how: Resample = "none") -> nn.Module:
+        return ResBlock(
+            (into, out), self.width, groups=self.groups, embedding=self.embedding, dropout=self.dropout, resample=how
+        )
+
+    def attend(self, channels: int) -> nn.Module:
+        return Attention(channels, self.heads, groups=self.groups, order=self.attention_order)
+
+    def stage(self, into: int, out: int, level: int) -> Stage:
+        """A residual block, and attention where this level has it."""
+        return Stage([self.block(into, out), *([self.attend(out)] if 2**level in self.attention else [])])
+
+    def change(self, channels: int, how: Resample) -> nn.Module:
+        if self.resample == "residual":
+            return self.block(channels, channels, how)
+        return Resampling(channels, how, convolve=self.resample == "conv")
+
+
 class UNet(nn.Module):
     """Predicts eps or x0 from a noisy image and its step.
 
@@ -157,48 +189,31 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         width = 4 * base
-        self.base, self.sinusoid, self.levels = base, sinusoid, len(multipliers)
+        self.base, self.sinusoid = base, sinusoid
         self.time_embed = nn.Sequential(nn.Linear(base, width), nn.SiLU(), nn.Linear(width, width))
+        make = _Parts(width, groups, embedding, dropout, heads, attention, attention_order, resample)
+        levels = list(enumerate(base * multiplier for multiplier in multipliers))
 
-        def block(into: int, out: int, how: Resample = "none") -> nn.Module:
-            return ResBlock(
-                (into, out), width, groups=groups, embedding=embedding, dropout=dropout, resample=how
-            )
-
-        def attend(channels: int) -> nn.Module:
-            return Attention(channels, heads, groups=groups, order=attention_order)
-
-        def change(channels: int, how: Resample) -> nn.Module:
-            if resample == "residual":
-                return block(channels, channels, how)
-            return Resampling(channels, how, convolve=resample == "conv")
-
-        here = base * multipliers[0]
+        here = levels[0][1]
         self.first = nn.Conv2d(in_channels, here, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips = [here]
-        for level, multiplier in enumerate(multipliers):
+        for level, out in levels:
             for _ in range(res_blocks):
-                stage = Stage([block(here, base * multiplier)])
-                here = base * multiplier
-                if 2**level in attention:
-                    stage.append(attend(here))
-                self.down.append(stage)
+                self.down.append(make.stage(here, out, level))
+                here = out
                 skips.append(here)
-            if level < self.levels - 1:
-                self.down.append(Stage([change(here, "down")]))
+            if level < len(levels) - 1:
+                self.down.append(Stage([make.change(here, "down")]))
                 skips.append(here)
-        self.middle = Stage([block(here, here), block(here, here)])
-        if middle_attention:
-            self.middle.insert(1, attend(here))
-        for level, multiplier in reversed(list(enumerate(multipliers))):
+        middle = [make.attend(here)] if middle_attention else []
+        self.middle = Stage([make.block(here, here), *middle, make.block(here, here)])
+        for level, out in reversed(levels):
             for i in range(res_blocks + 1):
-                stage = Stage([block(here + skips.pop(), base * multiplier)])
-                here = base * multiplier
-                if 2**level in attention:
-                    stage.append(attend(here))
+                stage = make.stage(here + skips.pop(), out, level)
+                here = out
                 if level > 0 and i == res_blocks:
-                    stage.append(change(here, "up"))
+                    stage.append(make.change(here, "up"))
                 self.up.append(stage)
         self.out_norm = nn.GroupNorm(groups, here)
         self.out_conv = _zeroed(nn.Conv2d(here, out_channels, 3, padding=1))

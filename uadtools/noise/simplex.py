@@ -121,10 +121,10 @@ def _octaves(shape: tuple[int, int], octaves: int, persistence: float, frequency
     axes = (x, y) if z is None else (x, y, np.full(x.shape, z))
     pixels = np.stack([a.ravel().astype(np.float64) for a in axes], axis=1)
     scales = frequency * 2.0 ** np.arange(octaves)
-    return lattice(scales[:, None, None] * pixels, persistence ** np.arange(octaves))
+    return lattice(scales[:, None, None] * pixels, np.float64(persistence) ** np.arange(octaves))
 
 
-def simplex_fields(  # noqa: PLR0913  the parameters of the published noise, plus shape and seeds
+def simplex_fields(
     shape: tuple[int, int],
     seeds: NDArray[np.int64],
     *,

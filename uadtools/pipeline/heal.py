@@ -38,7 +38,7 @@ class Plan:
     @property
     def evaluations(self) -> int:
         """Network evaluations per slice."""
-        return self.samples * sum(o.evaluations for o in self.options)
+        return self.samples * sum(int(o.evaluations) for o in self.options)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def plan(
     combine: Rule = "mean",
     **options: Any,
 ) -> Plan:
-    """Settle how to heal; what is not given is the model's default, or the paper's for a method the model does not name.
+    """Settle how to heal; what is not given is the model's default, or the paper's where the model has none.
 
     options: the method's own, such as steps and eta. Raises UadError when they do not fit the method or the model.
     """
@@ -177,7 +177,7 @@ class _Watched:
         return made
 
 
-def _draws(
+def _draws(  # noqa: PLR0917
     model: Model, x: NDArray[np.float32], positions: NDArray[np.intp], how: Plan, seed: int, batch: int, watch: Watch
 ) -> NDArray[np.float32]:
     """Heal every slice for every t and draw. x: (S, 1, H, W) in [0, 1]. Returns (T, K, S, 1, H, W) in [0, 1]."""

@@ -27,8 +27,8 @@ def picture(study: Study, path: Path, *, truth: Image | None = None, slices: int
     product's), front of the head up, patient's left on the right. The slices are those with most truth, else most
     detection, else evenly spaced. Raises UadError when there is nothing to show or the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  slow to import
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     if path.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise UadError(f"{path}: pictures are written as .png, .pdf or .svg (change the name)")
@@ -61,9 +61,8 @@ def _views(study: Study, truth: Image | None) -> dict[str, NDArray[Any]]:
 
 
 def _on(image: Image, base: Grid, role: str) -> NDArray[Any]:
-    order = 0 if role == "detection" else 1
     data = image.data.astype(np.float32)
-    return to_ras(resample(data, image.grid, base, order=order), base)[0]
+    return to_ras(resample(data, image.grid, base, order=0 if role == "detection" else 1), base)[0]
 
 
 def _choose(views: dict[str, NDArray[Any]], count: int) -> list[int]:
@@ -102,7 +101,9 @@ def _aspect(box: Sequence[slice]) -> float:
     return float(y / x)
 
 
-def _draw(axis: Any, role: str, data: NDArray[Any], views: dict[str, NDArray[Any]], where: tuple[slice, slice, int]) -> None:
+def _draw(
+    axis: Any, role: str, data: NDArray[Any], views: dict[str, NDArray[Any]], where: tuple[slice, slice, int]
+) -> None:
     axis.axis("off")
     flat = data[where].T[::-1, ::-1]
     scan = views["scan"][where].T[::-1, ::-1] if "scan" in views else None

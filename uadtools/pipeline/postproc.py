@@ -64,7 +64,9 @@ def postproc(
     if steps.largest:
         found = clean.keep_largest(found)
     arguments = {**asdict(steps), "threshold": level, "threshold_from": origin, "native": native}
-    made = replace(score, provenance=record(score, "uad-postproc", arguments)).derive(found.astype(np.uint8), "detection")
+    made = replace(score, provenance=record(score, "uad-postproc", arguments)).derive(
+        found.astype(np.uint8), "detection"
+    )
     return study.adding(to_native(made, study.name) if native else made)
 
 

@@ -27,8 +27,12 @@ def score(study: Study, *, metric: Metric = "l1", signed: Signed = "both") -> St
         if value not in get_args(choice):
             raise UadError(f"--{name} {value}: there are {', '.join(get_args(choice))}")
     scan, healed = study.need("scan"), study.need("healed")
-    if not scan.grid.same(healed.grid):
-        raise UadError(f"{study.name}: scan ({scan.grid}) and healed ({healed.grid}) lie on different grids")
+    for other in (healed, *(i for i in (study.images.get("brain"),) if i)):
+        if not scan.grid.same(other.grid):
+            raise UadError(
+                f"{study.name}: scan and {other.role} lie on different grids: {scan.grid.unlike(other.grid)} "
+                "(score a scan against what uad-heal made of it)"
+            )
     residual = np.asarray(scan.data, np.float32) - np.asarray(healed.data, np.float32)
     if signed != "both":
         residual = np.maximum(residual if signed == "bright" else -residual, 0)

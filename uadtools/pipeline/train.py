@@ -45,7 +45,7 @@ class Outputs:
         return self.log_folder / "log.csv" if self.log_folder else self.best.with_suffix(".csv")
 
 
-def train(
+def train(  # noqa: PLR0913  one parameter per option
     sources: Sequence[str],
     model: Path,
     recipe: Recipe,
@@ -62,8 +62,8 @@ def train(
 ) -> dict[str, Any]:
     """Train a model and write it; returns a summary (steps, loss, best validation loss, files).
 
-    sources, validation: as in training.data.load_slices; the weights with the lowest validation loss are kept in `model`,
-    the last ones beside it (without validation data the last ones are the best). seconds: stop after that time.
+    sources, validation: as in training.data.load_slices; the weights with the lowest validation loss are kept in
+    `model`, the last ones beside it (without validation data the last ones are the best). seconds: stop after that.
     resume: go on from the state kept beside `model`; the result equals that of a run that was never stopped.
     watch: is called at every report. Raises UadError.
     """
@@ -73,12 +73,14 @@ def train(
     held_out = load_slices(validation, recipe.grid, recipe.data.min_brain) if validation else None
     where = pick_device(device)
     trainer = Trainer(recipe, slices, held_out, seed, where, training_precision(precision, where))
-    about = {"recipe": recipe.model_dump(mode="json", exclude={"training": {"steps"}, "defaults": True}), "data": fingerprint(slices), "seed": seed}
+    fixed = recipe.model_dump(mode="json", exclude={"training": {"steps"}, "defaults": True})
+    about = {"recipe": fixed, "data": fingerprint(slices), "seed": seed}
     state = fresh(recipe, seed, where)
     if resume:
         load_state(outputs.state, state, about)
     start, saved, last = time.monotonic(), time.monotonic(), None
     rows = _kept_rows(outputs.log, state.step) if resume else []
+    chosen = resume and outputs.best.exists()
     board = _board(log, state.step)
 
     def keep() -> None:
@@ -92,12 +94,13 @@ def train(
         board(progress)
         if progress.improved:
             _save_model(outputs.best, trainer, state, state.average)
+            chosen = True
         if progress.improved or time.monotonic() - saved > SAVE_SECONDS:
             keep()
             saved = time.monotonic()
         watch(progress)
     keep()
-    if not outputs.best.exists():
+    if not chosen:
         _save_model(outputs.best, trainer, state, state.average)
     return {
         "model": str(outputs.best),
@@ -112,7 +115,7 @@ def train(
 
 
 def training_precision(name: str, device: torch.device) -> torch.dtype:
-    """auto takes bf16 where the hardware multiplies in it, float32 elsewhere."""
+    """Pick a type; auto takes bf16 where the hardware multiplies in it, float32 elsewhere."""
     if name == "auto":
         able = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and _cpu_has_bf16()
         name = "bf16" if able else "fp32"
@@ -172,7 +175,7 @@ def _board(folder: Path | None, step: int) -> Callable[[Progress], None]:
     if folder is None:
         return lambda progress: None
     try:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  an extra
+        from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return lambda progress: None
     events = SummaryWriter(str(folder), purge_step=step or None)

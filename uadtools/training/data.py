@@ -23,11 +23,14 @@ Halves = NDArray[np.float16]
 def load_slices(sources: Sequence[str], grid: GridConfig, min_brain: float) -> Halves:
     """Read all slices that hold enough brain. Returns (N, H, W) in [0, 1], in the order of the sources.
 
-    sources: NIfTI scans prepared by uad-preprocess, folders of them, lists (.txt, .csv with a column `path`, .jsonl with
-    a key `path`), and .npz files of 2-D images (N, H, W), uint8 or in [0, 1], FILE.npz:KEY for one array of several.
+    sources: NIfTI scans prepared by uad-preprocess, folders of them, lists (.txt, .csv with a column `path`, .jsonl
+    with a key `path`), and .npz files of 2-D images (N, H, W), uint8 or in [0, 1], FILE.npz:KEY for one array of several.
     min_brain: least share of pixels above 0. Raises UadError when a source does not fit the grid or nothing is left.
     """
-    found = [piece[_brain_share(piece) >= min_brain] for source in sources for piece in _pieces(source, grid)]
+    try:
+        found = [piece[_brain_share(piece) >= min_brain] for source in sources for piece in _pieces(source, grid)]
+    except RecursionError:
+        raise UadError(f"{', '.join(sources)}: a list that names itself") from None
     slices = np.concatenate(found) if found else np.empty((0, 1, 1), np.float16)
     if not len(slices):
         raise UadError(f"{', '.join(sources)}: no slice of which {min_brain:.0%} is brain (nothing to learn from)")
@@ -72,22 +75,24 @@ def _array(source: str, grid: GridConfig) -> Halves:
     name, _, key = source.partition(".npz")
     path, key = Path(f"{name}.npz"), key.removeprefix(":")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             stacks = [k for k in arrays.files if arrays[k].ndim == 3] if not key else [key]
             if len(stacks) != 1:
                 raise UadError(f"{path}: {len(stacks)} stacks of images: {', '.join(stacks)} (choose one: {path}:NAME)")
             images = arrays[stacks[0]]
     except KeyError:
         raise UadError(f"{path}: no array '{key}' in it") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UadError(f"{path}: not a readable .npz file ({error})") from None
     rows = (grid.shape[1], grid.shape[0])
-    if images.ndim != 3 or images.shape[1:] != rows:
+    if images.dtype.kind not in "biuf":
+        raise UadError(f"{path}: images of type {images.dtype} (store uint8, or numbers in [0, 1])")
+    if images.ndim != 3 or images.shape[1:] != rows or not len(images):
         raise UadError(f"{path}: images of shape {images.shape}, the recipe's grid wants (N, {rows[0]}, {rows[1]})")
     scaled = images.astype(np.float32) / (255 if images.dtype == np.uint8 else 1)
     if not np.isfinite(scaled).all() or scaled.min() < 0 or scaled.max() > 1:
         raise UadError(f"{path}: values outside [0, 1] (scale them, or store uint8)")
-    return scaled.astype(np.float16)
+    return np.asarray(scaled, dtype=np.float16)
 
 
 def _entries(path: Path) -> list[str]:
@@ -97,13 +102,15 @@ def _entries(path: Path) -> list[str]:
         if path.suffix == ".csv":
             found = [row["path"] for row in csv.DictReader(text.splitlines())]
         elif path.suffix == ".jsonl":
-            found = [str(json.loads(line)["path"]) for line in text.splitlines() if line.strip()]
+            found = [json.loads(line)["path"] for line in text.splitlines() if line.strip()]
         else:
             found = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     except (OSError, UnicodeDecodeError) as error:
         raise UadError(f"{path}: {error}") from None
     except (KeyError, ValueError, TypeError):
-        raise UadError(f"{path}: every entry needs a `path`") from None
+        found = [""]
+    if not all(isinstance(entry, str) and entry for entry in found):
+        raise UadError(f"{path}: every entry needs a `path`")
     if not found:
         raise UadError(f"{path}: an empty list")
     return found

@@ -44,15 +44,16 @@ class Trainer:
     precision: torch.dtype
 
     def run(self, state: State, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
-        """Train from state.step to the recipe's last step, or until stop() says so; report every log_every steps.
+        """Train from state.step to the recipe's last step, or until stop() says so.
 
+        Reports every log_every steps, and wherever the state is validated (every validate_every steps and at the end).
         Between two reports the state is that of the step reported, so the caller may save it.
         """
         settings, schedule = self.recipe.training, Schedule.of(self.recipe.schedule.kind, self.recipe.schedule.steps)
         total, count, since = 0.0, 0, time.perf_counter()
         while state.step < settings.steps and not (count == 0 and stop()):
             total, count = total + self._step(state, schedule), count + 1
-            if state.step % settings.log_every and state.step < settings.steps:
+            if state.step % settings.log_every and state.step % settings.validate_every and state.step < settings.steps:
                 continue
             speed = (time.perf_counter() - since) / count
             if not np.isfinite(total):
@@ -81,7 +82,7 @@ class Trainer:
         eps = fields(recipe.noise, picked.shape[1:], rng.integers(2**63 - 1, size=batch))
         for group in state.optimiser.param_groups:
             group["lr"] = recipe.optimiser.learning_rate * min(1.0, (state.step + 1) / (recipe.optimiser.warmup + 1))
-        with torch.random.fork_rng(devices=[], enabled=recipe.network.dropout > 0):
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63 - 1)))
             loss = self.loss(state.net, x0, torch.from_numpy(t), torch.from_numpy(eps), schedule)
             state.optimiser.zero_grad(set_to_none=True)

@@ -26,6 +26,7 @@ from uadtools.models.config import (
 )
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class DataConfig(Config):
@@ -50,10 +51,10 @@ class OptimiserConfig(Config):
 
     learning_rate: PositiveFloat = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     warmup: Annotated[int, Field(ge=0)] = 0
     clip: Annotated[float, Field(ge=0)] = 0.0
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.9999
+    ema: Decay = 0.9999
 
 
 class TrainingConfig(Config):
@@ -90,7 +91,9 @@ class Recipe(Config):
     def _consistent(self) -> Self:
         low, high = self.training.t_range
         if not low < high <= self.schedule.steps:
-            raise ValueError(f"training.t_range [{low}, {high}) must lie in [0, schedule.steps = {self.schedule.steps})")
+            raise ValueError(
+                f"training.t_range [{low}, {high}) must lie in [0, schedule.steps = {self.schedule.steps})"
+            )
         self.model({})
         return self
 

@@ -67,7 +67,9 @@ def load_state(path: Path, state: State, about: dict[str, Any]) -> None:
     try:
         note = json.loads(read_metadata(path).get(_KEY, ""))
     except ValueError:
-        raise UadError(f"{path}: not the state of a training run (expected what uad-train keeps for --resume)") from None
+        raise UadError(
+            f"{path}: not the state of a training run (expected what uad-train keeps for --resume)"
+        ) from None
     changed = [key for key, value in about.items() if note.get(key) != value]
     if changed:
         raise UadError(f"{path}: belongs to a run with another {', '.join(changed)} (the same is needed to resume it)")

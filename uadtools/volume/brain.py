@@ -42,7 +42,7 @@ def deepbet(data: NDArray[Any], grid: Grid) -> NDArray[np.bool_]:
     Raises UadError when the package is missing or finds no brain. Source: Fisch et al. 2024.
     """
     try:
-        from deepbet.bet import BrainExtraction  # noqa: PLC0415  an extra that brings torch
+        from deepbet.bet import BrainExtraction
     except ImportError:
         raise UadError(
             "the scan has its skull, and finding the brain needs the package deepbet "
@@ -52,5 +52,9 @@ def deepbet(data: NDArray[Any], grid: Grid) -> NDArray[np.bool_]:
     try:
         _, mask, _ = BrainExtraction(no_gpu=True).run(scan)
     except (AssertionError, ValueError, RuntimeError) as error:
-        raise UadError(f"deepbet finds no brain in it ({error}; pass --brain FILE)") from None
+        raise UadError(f"deepbet finds no brain in it ({_first_line(error)}; pass --brain FILE)") from None
     return np.asarray(mask.dataobj) > 0
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

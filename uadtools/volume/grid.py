@@ -7,7 +7,7 @@ change of grid, so the chain of steps kept in the provenance is enough to bring 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -45,9 +45,21 @@ class Grid:
         """Same shape, and every voxel within a hundredth of a voxel of its counterpart."""
         if self.shape != other.shape:
             return False
+        drift = np.linalg.inv(self.affine[:3, :3]) @ self._drift(other)
+        return bool(np.abs(drift).max() < 0.01)
+
+    def unlike(self, other: Grid) -> str:
+        """Say how this grid and another differ: both, and how far apart they lie where they sound the same."""
+        text = f"{self} and {other}"
+        if self.shape == other.shape:
+            text += f", up to {np.linalg.norm(self._drift(other), axis=0).max():.3g} mm apart"
+        return text
+
+    def _drift(self, other: Grid) -> NDArray[np.float64]:
+        """Return the way in mm from this grid's corners to those of another of the same shape: (3, 8)."""
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(3, -1)
-        drift = np.linalg.inv(self.affine) @ (other.affine - self.affine) @ np.vstack([corners, np.ones(8)])
-        return bool(np.abs(drift[:3]).max() < 0.01)
+        drift: NDArray[np.float64] = (other.affine - self.affine)[:3] @ np.vstack([corners, np.ones(8)])
+        return drift
 
     def __str__(self) -> str:
         size = "x".join(map(str, self.shape))
@@ -58,13 +70,15 @@ class Grid:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Grid:
+        """Raises KeyError, TypeError or ValueError when data are not from to_json."""
         x, y, z = (int(n) for n in data["shape"])
         affine = np.array(data["affine"], dtype=np.float64)
-        if affine.shape != (4, 4):
-            raise ValueError("affine is not 4x4")
+        if min(x, y, z) < 1 or affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.linalg.det(affine):
+            raise ValueError("no grid has this shape and affine")
         return cls((x, y, z), affine)
 
 
+Mode = Literal["grid-constant", "nearest"]
 Chain = list[dict[str, Any]]
 """Grids a scan went through, oldest first: {"step": "input" | "reorient" | "resample" | "crop_pad", "grid": {...}}."""
 
@@ -77,8 +91,18 @@ def native_grid(chain: Chain) -> Grid:
     """Return the grid of the original scan. Raises UadError when the chain is missing or damaged."""
     try:
         return Grid.from_json(chain[0]["grid"])
-    except (IndexError, KeyError, TypeError, ValueError):
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError):
         raise UadError("does not say which grid it came from (its provenance is missing or damaged)") from None
+
+
+def continued(chain: object, grid: Grid) -> Chain:
+    """Return a chain that led to this grid, so that it can go on, or else the beginning of one."""
+    try:
+        if isinstance(chain, list) and native_grid(chain) and Grid.from_json(chain[-1]["grid"]).same(grid):
+            return chain
+    except (UadError, KeyError, TypeError, ValueError, OverflowError):
+        pass
+    return [link("input", grid)]
 
 
 def to_ras(data: NDArray[Any], grid: Grid) -> tuple[NDArray[Any], Grid]:
@@ -96,25 +120,37 @@ def spaced_grid(grid: Grid, spacing: tuple[float, float, float]) -> Grid:
     affine = grid.affine @ np.diag([*scale, 1.0])
     middle = grid.affine @ [*((np.array(grid.shape) - 1) / 2), 1.0]
     affine[:3, 3] = middle[:3] - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
-    return Grid(shape, affine)
+    x, y, z = shape
+    return Grid((x, y, z), affine)
 
 
-def resample(data: NDArray[Any], source: Grid, target: Grid, *, order: int = 1) -> NDArray[Any]:
-    """Sample a volume at the voxels of another grid; outside the source there is 0.
+def resample(data: NDArray[Any], source: Grid, target: Grid, *, order: Literal[0, 1] = 1) -> NDArray[Any]:
+    """Sample a volume at the voxels of another grid; outside the source's voxels there is 0.
 
     order 1: linear, after a Gaussian of the width that the coarser of the two grids asks for, so that shrinking does
-    not alias and nothing rings; order 0: nearest voxel, for labels. Equal grids return the data as they are.
+    not alias and nothing rings, float32; order 0: nearest voxel, for labels. Equal grids return the data as they are.
     """
     if source.same(target):
         return data
-    mapping = np.linalg.inv(source.affine) @ target.affine
-    if order > 0:
-        step = np.abs(mapping[:3, :3]).max(axis=1)  # source voxels per target voxel, along each source axis
-        widths = np.where(step > 1.01, 0.5 * np.sqrt(np.maximum(step**2 - 1, 0)), 0)
-        data = ndimage.gaussian_filter(data.astype(np.float32), widths, mode="nearest")
-    return ndimage.affine_transform(
-        data, mapping[:3, :3], mapping[:3, 3], output_shape=target.shape, order=order, mode="grid-constant", cval=0
+    # rounded, so that halfway between two voxels the same one is nearest all over the volume
+    mapping = np.round(np.linalg.inv(source.affine) @ target.affine, 9)
+    if order == 0:
+        return _sampled(data, mapping, target, order=0, mode="grid-constant")
+    step = np.linalg.norm(mapping[:3, :3], axis=1)  # source voxels per target voxel, along each source axis
+    widths = np.where(step > 1.01, 0.5 * np.sqrt(np.maximum(step**2 - 1, 0)), 0)
+    smooth = ndimage.gaussian_filter(data.astype(np.float32), widths, mode="nearest")
+    # the outer half of a border voxel has its value, as the inner half would without a neighbour
+    within = _sampled(np.ones(data.shape, dtype=bool), mapping, target, order=0, mode="grid-constant")
+    return np.where(within, _sampled(smooth, mapping, target, order=1, mode="nearest"), np.float32(0))
+
+
+def _sampled(
+    data: NDArray[Any], mapping: NDArray[np.float64], target: Grid, *, order: Literal[0, 1], mode: Mode
+) -> NDArray[Any]:
+    out: NDArray[Any] = ndimage.affine_transform(
+        data, mapping[:3, :3], mapping[:3, 3], output_shape=target.shape, order=order, mode=mode, cval=0
     )
+    return out
 
 
 def cropped_grid(grid: Grid, shape: tuple[int, int, int], centre: NDArray[np.float64]) -> Grid:

@@ -16,13 +16,13 @@ FLOOR = 1e-3
 def percentile(data: NDArray[Any], brain: NDArray[np.bool_], low: float, high: float) -> NDArray[np.float32]:
     """Map the low-th percentile inside the brain to 0 and the high-th to 1, linearly, and cut off beyond.
 
-    data, brain: (X, Y, Z). Returns float32, at least FLOOR inside the brain and exactly 0 outside. Raises UadError when
-    the brain is all of one value.
+    data, brain: (X, Y, Z), any brain at all. Returns float32, at least FLOOR inside the brain and exactly 0 outside.
+    Raises UadError when the brain is all of one value, or nearly so.
     """
-    bottom, top = np.percentile(data[brain], [low, high])
+    bottom, top = np.percentile(data[brain].astype(np.float64), [low, high])
     if not top > bottom:
-        raise UadError(f"the brain is all of one value ({bottom:g}): nothing can be seen in it")
-    return inside((data - np.float32(bottom)) / np.float32(top - bottom), brain)
+        raise UadError(f"the brain is all of one value, {bottom:g} (is this the right file, or the right brain mask?)")
+    return inside((data.astype(np.float64) - bottom) / (top - bottom), brain)
 
 
 def inside(data: NDArray[Any], brain: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
+import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.nifti1 import Nifti1Extension
-from nibabel.spatialimages import HeaderDataError
+from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
+from uadtools.volume import header as headers
 from uadtools.volume.grid import Grid
+from uadtools.volume.header import Bytes, Header
 
 SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".img.gz", ".hdr.gz")
-_COMMENT = 6  # the NIfTI extension code for text
+_CHUNK = 1 << 24
+_NIFTI1_AXIS = 32767
 
 
 @dataclass(frozen=True)
 class Image:
     """A volume with its place in the world, its role in a study, and where it came from.
 
-    data: (X, Y, Z); provenance: {"study": name, "chain": [grid steps], "history": [one record per tool]}.
+    data: (X, Y, Z); role: at most 15 characters; provenance: {"study": name, "chain": [grid steps], "history": [one
+    record per tool]}. Raises ValueError when data and grid, or role and file format, do not fit.
     """
 
     data: NDArray[Any]
@@ -39,9 +42,21 @@ class Image:
     provenance: dict[str, Any] = field(default_factory=dict)
     nifti2: bool = False
 
+    def __post_init__(self) -> None:
+        if self.data.shape != self.grid.shape:
+            raise ValueError(f"data of shape {self.data.shape} on a grid of shape {self.grid.shape}")
+        if not 0 < len(self.role.encode("latin-1")) <= headers.ROLE_LENGTH:
+            raise ValueError(f"role '{self.role}' does not have 1 to {headers.ROLE_LENGTH} characters")
+
     def derive(self, data: NDArray[Any], role: str, grid: Grid | None = None) -> Image:
         """Make another image of the same study, on the same grid unless another is given."""
         return replace(self, data=data, role=role, grid=grid or self.grid)
+
+
+class Source(Protocol):
+    """What bytes are read from; read returns up to count of them, and none only at the end."""
+
+    def read(self, count: int, /) -> Bytes: ...
 
 
 def read_images(file: BinaryIO, name: str, volume: int | None = None) -> Iterator[Image]:
@@ -50,24 +65,47 @@ def read_images(file: BinaryIO, name: str, volume: int | None = None) -> Iterato
     volume: which one to take of a 4-D image. Raises UadError, starting with `name`, for anything that is no such image.
     """
     source = _plain(file, name)
-    found = False
-    while start := _take(source, 4, name, at_start=not found):
-        found = True
-        yield _to_image(*_one_image(source, start, name), name, volume)
-    if not found:
+    count = 0
+    while start := _some(source, 4, name):
+        size = headers.size_of(start)
+        if size is None:
+            raise UadError(_stranger(name, count))
+        raw = start + _exactly(source, size - 4, name, "header")
+        fields = headers.parse(raw, name)
+        extensions = _exactly(source, fields.offset - size, name, "header")
+        yield _image(fields, extensions, _voxels(source, fields, name, volume), name)
+        count += 1
+    if not count:
         raise UadError(f"{name}: empty (a NIfTI image was expected; did the command before it fail?)")
 
 
 def read_pair(path: Path, volume: int | None = None) -> Image:
     """Read an image kept as .hdr and .img. Raises UadError."""
+    name = str(path)
+    head, body = _half(path, ".hdr"), _half(path, ".img")
+    with open_file(head) as file:
+        source = _plain(file, name)
+        start = _some(source, 4, name)
+        size = headers.size_of(start)
+        if size is None:
+            raise UadError(_stranger(name, 0) if start else f"{name}: empty (a NIfTI header was expected)")
+        raw = start + _exactly(source, size - 4, name, "header")
+        fields = headers.parse(raw, name, single=False)
+        extensions = _some(source, _CHUNK, name)
+    with open_file(body) as file:
+        source = _plain(file, name)
+        _exactly(source, fields.offset, name, "header")
+        return _image(fields, extensions, _voxels(source, fields, name, volume), name)
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file for reading. Raises UadError."""
     try:
-        loaded = nib.load(path)
-        voxels = np.asanyarray(cast(Any, loaded).dataobj)
-    except FileNotFoundError:
-        raise UadError(f"{path}: no such file, or its .hdr or .img half is missing") from None
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise UadError(f"{path}: not a readable NIfTI pair ({_first_line(error)})") from None
-    return _to_image(loaded, voxels, str(path), volume)
+        if path.is_dir():
+            raise UadError(f"{path}: is a folder (name the files in it)")
+        return path.open("rb")
+    except OSError as error:
+        raise UadError(f"{path}: {error.strerror or error}") from None
 
 
 def stem(path: Path) -> str:
@@ -79,16 +117,20 @@ def stem(path: Path) -> str:
 
 
 def to_bytes(image: Image, *, provenance: bool = True, nifti2: bool = False) -> bytes:
-    """Encode an image as uncompressed NIfTI-1 (or -2), its role in intent_name, its provenance in an extension."""
-    data = image.data.astype(np.uint8) if image.data.dtype == bool else image.data
-    made = (nib.Nifti2Image if nifti2 else nib.Nifti1Image)(data, image.grid.affine)
+    """Encode an image as uncompressed NIfTI-1 (or -2), its role in intent_name, its provenance in an extension.
+
+    Data types that NIfTI does not have are widened. An axis too long for NIfTI-1 makes it NIfTI-2.
+    """
+    kind: Any = nib.Nifti2Image if nifti2 or max(image.data.shape) > _NIFTI1_AXIS else nib.Nifti1Image
+    data = image.data.astype(_stored(image.data.dtype), copy=False)
+    made = kind(data, image.grid.affine, dtype=data.dtype)
     made.header.set_sform(image.grid.affine, code="scanner")
     made.header.set_qform(image.grid.affine, code="scanner", strip_shears=True)
     made.header.set_xyzt_units("mm")
-    made.header["intent_name"] = image.role.encode()[:15]
+    made.header["intent_name"] = image.role.encode("latin-1")
     if provenance and image.provenance:
         text = json.dumps({"uadtools": image.provenance}).encode()
-        made.header.extensions.append(Nifti1Extension(_COMMENT, text))
+        made.header.extensions.append(Nifti1Extension(headers.COMMENT, text))
     return cast(bytes, made.to_bytes())
 
 
@@ -111,116 +153,99 @@ def save(image: Image, path: Path, *, force: bool = False, provenance: bool = Tr
             part.write_text(json.dumps(image.provenance, indent=1) + "\n")
 
 
-def _plain(file: BinaryIO, name: str) -> BinaryIO:
-    """Unpack gzip when the first two bytes say so; file need not be seekable."""
-    buffered = io.BufferedReader(cast(io.RawIOBase, file)) if not hasattr(file, "peek") else file
-    magic = cast(io.BufferedReader, buffered).peek(2)[:2]
-    return cast(BinaryIO, gzip.GzipFile(fileobj=buffered)) if magic == b"\x1f\x8b" else cast(BinaryIO, buffered)
+class _Rejoined:
+    """The bytes that were read to see what a file is, and then the rest of it."""
+
+    def __init__(self, start: Bytes, rest: BinaryIO) -> None:
+        self._start, self._rest = start, rest
+
+    def read(self, count: int, /) -> Bytes:
+        if self._start:
+            taken, self._start = self._start[:count], self._start[count:]
+            return taken
+        return self._rest.read(count)
 
 
-def _take(source: BinaryIO, count: int, name: str, *, at_start: bool = False) -> bytes:
-    """Read exactly count bytes; nothing at all is allowed at an image's start. at_start: of the whole file."""
-    chunks, missing = [], count
+def _plain(file: BinaryIO, name: str) -> Source:
+    """Unpack gzip when the first two bytes say so; file need not be seekable, and stays open."""
+    start = _some(file, 2, name)
+    rejoined = _Rejoined(start, file)
+    return gzip.GzipFile(fileobj=cast(BinaryIO, rejoined)) if start == b"\x1f\x8b" else rejoined
+
+
+def _some(source: Source, count: int, name: str) -> bytearray:
+    """Read count bytes, or what there is."""
+    got = bytearray()
     try:
-        while missing and (chunk := source.read(min(missing, 1 << 24))):
-            chunks.append(chunk)
-            missing -= len(chunk)
+        while len(got) < count and (chunk := source.read(min(count - len(got), _CHUNK))):
+            got += chunk
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UadError(f"{name}: its gzip data are cut short or damaged ({_first_line(error)})") from None
-    got = b"".join(chunks)
-    if missing and got and at_start:
-        raise UadError(f"{name}: not a NIfTI image (only {len(got)} bytes)")
+        raise UadError(f"{name}: its gzip data are cut short or damaged ({error}; get the file again)") from None
+    except OSError as error:
+        raise UadError(f"{name}: {error.strerror or error}") from None
     return got
 
 
-def _one_image(source: BinaryIO, start: bytes, name: str) -> tuple[Any, NDArray[Any]]:
-    """Read the rest of an image whose first 4 bytes were read: the header says how long the rest is."""
-    size = {348: 348, 540: 540}.get(int.from_bytes(start, "little")) or {348: 348, 540: 540}.get(
-        int.from_bytes(start, "big")
-    )
-    if size is None:
-        raise UadError(f"{name}: not a NIfTI image (only NIfTI-1 and NIfTI-2 are read; convert DICOM with dcm2niix)")
-    kind = nib.Nifti2Image if size == 540 else nib.Nifti1Image
-    raw = start + _take(source, size - 4, name)
-    try:
-        header = kind.header_class(raw, check=False)
-        magic = bytes(header["magic"].tobytes())[:3]
-        if magic != (b"n+2" if size == 540 else b"n+1"):
-            raise UadError(f"{name}: the header of an image in two files (give the name of its .hdr or .img)")
-        offset = max(int(header["vox_offset"]), size)
-        count = int(np.prod([max(int(n), 0) for n in header.get_data_shape()], dtype=object))
-        length = count * header.get_data_dtype().itemsize
-    except (ImageFileError, HeaderDataError, ValueError) as error:
-        raise UadError(f"{name}: damaged NIfTI header ({_first_line(error)})") from None
-    if offset > 1 << 28 or length > 1 << 36:
-        raise UadError(f"{name}: damaged NIfTI header (it promises {length:,} bytes of voxels)")
-    rest = _take(source, offset - size + length, name)
-    if len(rest) < offset - size + length:
-        raise UadError(f"{name}: cut short ({len(rest):,} of {offset - size + length:,} bytes after the header)")
-    try:
-        loaded = kind.from_bytes(raw + rest)
-        return loaded, np.asanyarray(loaded.dataobj)
-    except (ImageFileError, HeaderDataError, ValueError, OSError) as error:
-        raise UadError(f"{name}: damaged NIfTI image ({_first_line(error)})") from None
+def _exactly(source: Source, count: int, name: str, what: str, *, before: int = 0) -> bytearray:
+    """Read count bytes. before: how many of `what` were read already, for the message."""
+    got = _some(source, count, name)
+    if len(got) < count:
+        raise UadError(f"{name}: cut short after {before + len(got):,} bytes of its {what} (get the file again)")
+    return got
 
 
-def _to_image(loaded: Any, voxels: NDArray[Any], name: str, volume: int | None) -> Image:
-    header = loaded.header
-    if voxels.dtype.kind not in "iufb":
-        raise UadError(f"{name}: {_type_name(voxels.dtype)} voxels (one real number per voxel is needed)")
-    data = _three_axes(voxels, name, volume)
-    if data.dtype.kind == "f" and not np.isfinite(data).all():
-        raise UadError(f"{name}: {int((~np.isfinite(data)).sum()):,} voxels are NaN or infinite (replace them first)")
-    codes = [int(header[c]) if c in header else 0 for c in ("sform_code", "qform_code")]
-    affine = np.asarray(loaded.affine, dtype=np.float64)
-    if not any(codes):
-        raise UadError(f"{name}: no affine: it does not say where its voxels lie (set sform or qform first)")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise UadError(f"{name}: its affine is zero or singular (set a valid sform or qform first)")
+def _voxels(source: Source, fields: Header, name: str, volume: int | None) -> NDArray[Any]:
+    """Read one volume (X, Y, Z), skip the others, and scale it. Memory is that of one volume."""
+    which, count = _chosen(fields.shape, name, volume)
+    shape = (*fields.shape[:3], 1)[:3]
+    size = math.prod(shape) * fields.dtype.itemsize
+    taken = bytearray()
+    for number in range(count):
+        raw = _exactly(source, size, name, "voxels", before=number * size)
+        taken = raw if number == which else taken
+    stored = np.frombuffer(taken, fields.dtype).reshape(shape, order="F")
+    native = stored.astype(fields.dtype.newbyteorder("="), copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is told to the user
+        return np.asarray(apply_read_scaling(native, fields.slope, fields.inter))
+
+
+def _chosen(shape: tuple[int, ...], name: str, volume: int | None) -> tuple[int, int]:
+    """Return which of the volumes to take, and how many there are."""
+    count = math.prod(shape[3:])
+    if volume is None and count > 1:
+        raise UadError(f"{name}: {count} volumes (choose one with --volume N, counted from 0)")
+    if not 0 <= (volume or 0) < count:
+        raise UadError(f"{name}: has no volume {volume} (it has {count}, counted from 0)")
+    return volume or 0, count
+
+
+def _image(fields: Header, extensions: Bytes, data: NDArray[Any], name: str) -> Image:
+    if data.dtype.kind == "f" and (strange := int(data.size - np.isfinite(data).sum())):
+        raise UadError(f"{name}: {strange:,} voxels are NaN or infinite (replace them first)")
+    known = headers.provenance(extensions, fields.order)
     x, y, z = data.shape
-    role = bytes(header["intent_name"].tobytes()).split(b"\0")[0].decode("ascii", "replace").strip()
-    return Image(
-        data=data,
-        grid=Grid((x, y, z), affine),
-        role=role or "scan",
-        provenance=_provenance(header),
-        nifti2=isinstance(loaded, nib.Nifti2Image),
-    )
+    return Image(data, Grid((x, y, z), fields.affine), headers.role(fields.intent, known), known, fields.nifti2)
 
 
-def _three_axes(voxels: NDArray[Any], name: str, volume: int | None) -> NDArray[Any]:
-    if voxels.ndim < 2 or 0 in voxels.shape:
-        raise UadError(f"{name}: {voxels.ndim} axes of {voxels.shape} voxels (a volume has three)")
-    data = voxels[..., None] if voxels.ndim == 2 else voxels.reshape(*voxels.shape[:3], -1)
-    if voxels.ndim == 2:
-        return data
-    if volume is None:
-        if data.shape[3] > 1:
-            raise UadError(f"{name}: {data.shape[3]} volumes (choose one with --volume N, counted from 0)")
-        return data[..., 0]
-    if not 0 <= volume < data.shape[3]:
-        raise UadError(f"{name}: has no volume {volume} (it has {data.shape[3]}, counted from 0)")
-    return data[..., volume]
+def _half(path: Path, suffix: str) -> Path:
+    """Return the .hdr or the .img of a pair, given either."""
+    bare = path.with_name(stem(path))
+    names = [bare.with_name(bare.name + s) for s in (suffix, suffix + ".gz", suffix.upper(), suffix.upper() + ".GZ")]
+    found = next((p for p in (path, *names) if p in names and p.is_file()), None)
+    if found is None:
+        raise UadError(
+            f"{path}: no such file" if not path.is_file() else f"{path}: its other half, {names[0]}, is missing"
+        )
+    return found
 
 
-def _provenance(header: Any) -> dict[str, Any]:
-    """Return what a uad tool wrote into the header, or nothing."""
-    for extension in getattr(header, "extensions", []):
-        if extension.get_code() == _COMMENT:
-            content = extension.get_content()
-            text = content if isinstance(content, bytes) else str(content).encode()
-            try:
-                found = json.loads(text.rstrip(b"\0"))["uadtools"]
-            except (ValueError, KeyError, TypeError):
-                continue
-            if isinstance(found, dict):
-                return found
-    return {}
+def _stored(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the NIfTI data type that holds all values of another."""
+    other = {"b1": "u1", "f2": "f4", "f16": "f8", "f12": "f8"}.get(f"{dtype.kind}{dtype.itemsize}")
+    return np.dtype(other) if other else dtype
 
 
-def _type_name(dtype: np.dtype[Any]) -> str:
-    return {"c": "complex", "V": "RGB"}.get(dtype.kind, str(dtype))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _stranger(name: str, before: int) -> str:
+    if before:
+        return f"{name}: what follows its image {before} is no NIfTI image (get the file again)"
+    return f"{name}: not a NIfTI image (only NIfTI-1 and NIfTI-2 are read; convert DICOM with dcm2niix)"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from uadtools.errors import UadError
-from uadtools.volume.io import SUFFIXES, Image, read_images, read_pair, stem, to_bytes
+from uadtools.volume.io import SUFFIXES, Image, open_file, read_images, read_pair, stem, to_bytes
 
 PIECE = 1 << 20
 """Bytes written to a pipe at once: a larger write into a closed pipe can go unnoticed."""
@@ -42,7 +43,7 @@ class Study:
 
 def record(image: Image, tool: str, arguments: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return the image's provenance with one more line of history: tool, version, arguments, and e.g. seed, model."""
-    from uadtools import __version__  # noqa: PLC0415  the package's top imports this room
+    from uadtools import __version__
 
     line = {"tool": tool, "version": __version__, "arguments": arguments, **more}
     return {**image.provenance, "history": [*image.provenance.get("history", []), line]}
@@ -51,32 +52,27 @@ def record(image: Image, tool: str, arguments: dict[str, Any], **more: Any) -> d
 def read_studies(file: BinaryIO, name: str, volume: int | None = None) -> Iterator[Study]:
     """Read studies from a stream of images, one at a time, so that memory stays that of one study.
 
-    A study ends where the next image names another study, or has a role that this one already has.
+    A study ends where the next image names another study, or has a role that this one already has; to see that, one
+    image is read ahead. name: what the stream is called in errors, and a study that does not say its name.
     """
     images: dict[str, Image] = {}
     for image in read_images(file, name, volume):
-        if images and (image.role in images or _name(image, name) != _name(next(iter(images.values())), name)):
+        if image.role in images or (_said(image) and _said(*images.values()) not in ("", _said(image))):
             yield _study(images, name)
             images = {}
         images[image.role] = image
-    if images:
-        yield _study(images, name)
+    yield _study(images, name)
 
 
 def read_path(path: Path, volume: int | None = None) -> Iterator[Study]:
     """Read the studies in a file; most files hold one image. Raises UadError."""
-    if path.is_dir():
-        raise UadError(f"{path}: is a folder (name the files in it)")
     if path.name.lower().endswith((".hdr", ".img", ".hdr.gz", ".img.gz")):
         image = read_pair(path, volume)
-        yield _study({image.role: image}, stem(path))
+        yield _study({image.role: image}, base_name(path))
         return
-    try:
-        with path.open("rb") as file:
-            for study in read_studies(file, str(path), volume):
-                yield Study(study.name if "study" in study.product.provenance else base_name(path), study.images)
-    except OSError as error:
-        raise UadError(f"{path}: {error.strerror or error}") from None
+    with open_file(path) as file:
+        for study in read_studies(file, str(path), volume):
+            yield _study(study.images, base_name(path))
 
 
 def read_image(path: Path, volume: int | None = None) -> Image:
@@ -87,18 +83,16 @@ def read_image(path: Path, volume: int | None = None) -> Image:
 def write_study(study: Study, file: BinaryIO, *, provenance: bool = True) -> None:
     """Write a study's images one after the other, in pieces, so that a closed pipe is noticed."""
     for image in study.images.values():
-        data = memoryview(to_bytes(image, provenance=provenance))
-        for start in range(0, len(data), PIECE):
-            file.write(data[start : start + PIECE])
+        rest = memoryview(to_bytes(image, provenance=provenance))
+        while rest:
+            rest = rest[file.write(rest[:PIECE]) :]
     file.flush()
 
 
 def base_name(path: Path) -> str:
     """Name a study after a file, without what earlier tools appended to it: a_healed.nii.gz is a."""
     name = stem(path)
-    for role in ("preprocessed", "healed", "score", "detection"):
-        name = name.removesuffix(f"_{role}")
-    return name
+    return re.sub("(?<=.)(_(preprocessed|healed|score|detection))+$", "", name)
 
 
 def is_image(path: Path) -> bool:
@@ -109,10 +103,11 @@ def by_role(images: Iterable[Image]) -> dict[str, Image]:
     return {image.role: image for image in images}
 
 
-def _name(image: Image, fallback: str) -> str:
-    found = image.provenance.get("study")
-    return found if isinstance(found, str) and found else fallback
+def _said(*images: Image) -> str:
+    """Return what the first image that says it calls its study, if a file can be called that; else an empty string."""
+    names = (str(image.provenance.get("study", "")) for image in images)
+    return next((name for name in names if name and name == Path(name).name and name.isprintable()), "")
 
 
 def _study(images: dict[str, Image], fallback: str) -> Study:
-    return Study(_name(next(iter(images.values())), fallback), images)
+    return Study(_said(*images.values()) or fallback, images)

@@ -1,0 +1,32 @@
+# Each target sets up what it needs in .venv; nothing outside this folder is changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint man bench clean
+
+demo: $(READY)         ## find the lesions of a real patient, and draw them: demo/patient19.png
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh demo
+
+test: $(READY)         ## run all tests
+	$(BIN)/python -m pytest
+
+lint: $(READY)         ## style and types
+	$(BIN)/ruff check uadtools tests examples
+	$(BIN)/ruff format --check uadtools tests examples
+	$(BIN)/mypy
+
+man: $(READY)          ## write the man pages anew from the commands
+	$(BIN)/python man/generate.py
+
+bench: $(READY)        ## time and memory of the commands, as in docs/benchmarks.md
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/bench.py
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deepbet,tensorboard,test,lint]'
+	touch $@

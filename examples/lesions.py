@@ -1,0 +1,200 @@
+"""Lesions painted into healthy T1 scans: expert masks of multiple sclerosis, and dark or bright blobs.
+
+Scans are what uad-preprocess makes: float32 in (0, 1] inside the brain, 0 outside. Used by simulated_lesions.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from uadtools.volume.clean import keep_largest
+from uadtools.volume.grid import Grid, resample
+from uadtools.volume.intensity import inside
+from uadtools.volume.io import Image
+
+Floats = NDArray[np.floating[Any]]
+Mask = NDArray[np.bool_]
+Kind = Literal["dark", "bright", "ms"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+MASKS_BOX = np.array([[-57.0, -90.0, -45.0], [58.0, 51.0, 62.0]])
+"""Tissue box (see `tissue_box`) of the brains that the MS masks were drawn on, in mm of the masks' own MNI coordinates.
+
+Mean over the two patients of the set whose scans are published. It is smaller than the MNI152 template's, about 130 x
+170 x 135 mm: those scans were moved to MNI space but not stretched to the template's size.
+"""
+SIZES = ((5.0, 10.0), (10.0, 20.0), (20.0, 30.0))
+"""Classes of blobs by diameter in mm, of the ball of the same volume; equally likely, and even within a class."""
+MOST_BLOBS = 3
+TEXTURE = 1.5
+"""Detail finer than a Gaussian of this deviation, in voxels, is texture and survives in a lesion."""
+SMALLEST = 7
+"""An MS mask that leaves fewer voxels on the subject's grid than this is passed over for the next one."""
+
+
+class Levels(NamedTuple):
+    """Typical intensities of cerebrospinal fluid, grey matter and white matter in one T1 scan."""
+
+    csf: float
+    gm: float
+    wm: float
+
+    @property
+    def tissue(self) -> float:
+        """Halfway between fluid and grey matter; what is brighter is tissue."""
+        return (self.csf + self.gm) / 2
+
+
+@dataclass(frozen=True)
+class Lesioned:
+    """A scan with lesions. image: (X, Y, Z) float32; label: k in the k-th lesion, 0 elsewhere.
+
+    diameters: mm, one per blob (none for ms); origin: the MS mask used, counted from 0 (None for blobs).
+    """
+
+    image: NDArray[np.float32]
+    label: NDArray[np.uint8]
+    diameters: tuple[float, ...] = ()
+    origin: int | None = None
+
+    @property
+    def truth(self) -> Mask:
+        return self.label > 0
+
+
+def simulate(scan: Image, kind: Kind, masks: Sequence[Image], *, name: str, seed: int = 0) -> Lesioned:
+    """Paint one kind of lesion into a healthy scan; seed, name and kind alone decide what is drawn.
+
+    ms: one of the masks, moved onto the subject; dark and bright: one to three blobs. Lesions that are not bright go to
+    a level drawn from the middle half of the way from fluid to grey matter, bright ones to the upper half of the way
+    from white matter to 1.
+    """
+    rng = np.random.default_rng((seed, crc32(name.encode()), KINDS.index(kind)))
+    levels = tissue_levels(scan.data[scan.data > 0])
+    if kind == "ms":
+        label, origin = _ms_label(scan, masks, levels, rng)
+        return Lesioned(_paint_all(scan.data, label, kind, levels, rng), label, origin=origin)
+    classes = rng.choice(SIZES, size=rng.integers(1, MOST_BLOBS, endpoint=True))
+    diameters = tuple(float(d) for d in np.sort(rng.uniform(classes[:, 0], classes[:, 1]))[::-1])
+    label = blobs(scan.data > 0, diameters, scan.grid.spacing, rng)
+    return Lesioned(_paint_all(scan.data, label, kind, levels, rng), label, diameters)
+
+
+def tissue_levels(values: Floats) -> Levels:
+    """Find three tissues in the intensities inside a brain: Lloyd's k-means, started at .15, .5 and .8.
+
+    Against anatomical labels of 20 IXI scans: fluid .18 to .24 (ventricles .23 to .36, with partial volume), grey
+    matter .51 to .57 (cortex .45 to .54), white matter .79 to .82.
+    """
+    centres = np.array([0.15, 0.5, 0.8])
+    for _ in range(100):
+        member = np.digitize(values, (centres[1:] + centres[:-1]) / 2)
+        moved = np.array([values[member == k].mean() if (member == k).any() else centres[k] for k in range(3)])
+        if np.allclose(moved, centres, atol=1e-5):
+            break
+        centres = moved
+    return Levels(*(float(c) for c in centres))
+
+
+def smooth(image: Floats, brain: Mask, sigma: float) -> NDArray[np.float32]:
+    """Smooth inside the brain by normalised convolution, so that nothing outside bleeds in. sigma in voxels."""
+    weight = ndimage.gaussian_filter(brain.astype(np.float32), sigma)
+    mixed = ndimage.gaussian_filter(np.where(brain, image, 0).astype(np.float32), sigma)
+    return np.where(brain, mixed / np.maximum(weight, 1e-6), 0).astype(np.float32)
+
+
+def paint(image: Floats, lesion: Mask, level: float, brain: Mask) -> NDArray[np.float32]:
+    """Move a lesion to an intensity level: image - alpha (smooth(image) - level), so that fine texture survives.
+
+    alpha is half the mask, half its Gaussian blur of one voxel: the edge is soft over about a voxel on either side,
+    alpha > .5 is exactly the mask, and a lesion of few voxels does not fade away. Values stay in [FLOOR, 1] inside the
+    brain and 0 outside.
+    """
+    alpha = (lesion + ndimage.gaussian_filter(lesion.astype(np.float32), 1.0)) / 2
+    changed = image - alpha * (smooth(image, brain, TEXTURE) - level)
+    return np.where(alpha > 0, inside(changed, brain), image).astype(np.float32)
+
+
+def blobs(
+    brain: Mask, diameters: Sequence[float], spacing: tuple[float, float, float], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Draw one blob per diameter (mm, largest first), apart from one another, and label them 1, 2, ..."""
+    label = np.zeros(brain.shape, np.uint8)
+    for k, diameter in enumerate(diameters, start=1):
+        room = brain & ~ndimage.binary_dilation(label > 0, iterations=3)
+        label[blob(room, diameter, spacing, rng)] = k
+    return label
+
+
+def blob(room: Mask, diameter: float, spacing: tuple[float, float, float], rng: np.random.Generator) -> Mask:
+    """Draw one connected, irregular blob inside `room`, of the volume of a ball of this diameter in mm.
+
+    An ellipsoid of random axes and direction, its distance map roughened by smoothed noise, cut at the level that gives
+    the volume. The centre lies a radius from the border of `room`, or as deep as `room` goes.
+    """
+    depth = ndimage.distance_transform_edt(np.pad(room, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    centres = np.argwhere(depth >= min(diameter / 2, 0.8 * float(depth.max())))
+    centre = centres[rng.integers(len(centres))]
+    turn, _ = np.linalg.qr(rng.standard_normal((3, 3)))
+    axes = np.exp(rng.uniform(-0.3, 0.3, 3))
+    offset = (np.indices(room.shape).reshape(3, -1).T - centre) * spacing
+    reach = np.linalg.norm(offset @ turn / axes, axis=1).reshape(room.shape) / (diameter / 2)
+    noise = ndimage.gaussian_filter(rng.standard_normal(room.shape), diameter / 5 / np.array(spacing))
+    field = np.where(room, reach + 0.3 * noise / noise.std(), np.inf)
+    count = max(1, min(round(math.pi / 6 * diameter**3 / math.prod(spacing)), int(room.sum())))
+    return keep_largest(field <= np.partition(field, count - 1, axis=None)[count - 1])
+
+
+def tissue_box(image: Floats, grid: Grid, levels: Levels) -> Floats:
+    """Return the box of the tissue in mm, (2, 3): the .5th and the 99.5th percentile of its voxels along each axis.
+
+    Fluid is left out and the ends are cut off because skull strippers disagree about the first, and scans about how far
+    down the brain stem goes.
+    """
+    voxels = np.argwhere(image > levels.tissue)
+    return np.percentile(voxels @ grid.affine[:3, :3].T + grid.affine[:3, 3], [0.5, 99.5], axis=0)
+
+
+def brought_over(mask: Image, scan: Image, box: Floats) -> Mask:
+    """Move an MS mask onto a subject: each world axis is shifted and scaled so that MASKS_BOX becomes the subject's."""
+    scale = (box[1] - box[0]) / (MASKS_BOX[1] - MASKS_BOX[0])
+    move = np.diag([*scale, 1.0])
+    move[:3, 3] = box[0] - scale * MASKS_BOX[0]
+    source = Grid(mask.grid.shape, move @ mask.grid.affine)
+    return np.asarray(resample((mask.data > 0).astype(np.float32), source, scan.grid) > 0.5)
+
+
+def _ms_label(
+    scan: Image, masks: Sequence[Image], levels: Levels, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], int]:
+    """Take the masks in random order until one leaves enough lesion in the subject's tissue; fluid has no plaques."""
+    brain = scan.data > 0
+    tissue = smooth(scan.data, brain, 1.0) > levels.tissue
+    box = tissue_box(scan.data, scan.grid, levels)
+    for index in rng.permutation(len(masks)):
+        lesion = brought_over(masks[index], scan, box) & brain & tissue
+        if lesion.sum() >= SMALLEST:
+            return lesion.astype(np.uint8), int(index)
+    raise ValueError("no MS mask has a lesion inside this brain")
+
+
+def _paint_all(
+    image: NDArray[np.float32], label: NDArray[np.uint8], kind: Kind, levels: Levels, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Paint every lesion, each to a level of its own."""
+    brain, painted = image > 0, image
+    for k in range(1, int(label.max()) + 1):
+        if kind == "bright":
+            level = levels.wm + rng.uniform(0.5, 1) * (1 - levels.wm)
+        else:
+            level = levels.csf + rng.uniform(0.25, 0.75) * (levels.gm - levels.csf)
+        painted = paint(painted, label == k, level, brain)
+    return painted

@@ -1,0 +1,91 @@
+"""Fixtures that several rooms' tests share: a tiny model file, a phantom scan and a tiny recipe."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks are slowed down by threads; must precede torch
+
+import numpy as np
+import pytest
+
+from uadtools.volume.grid import Grid
+from uadtools.volume.intensity import inside
+from uadtools.volume.io import Image
+from uadtools.volume.stream import Study
+
+SHAPE = (16, 16, 8)
+NETWORK = {
+    "base": 8,
+    "multipliers": (1, 2),
+    "res_blocks": 1,
+    "attention": (2,),
+    "heads": 2,
+    "groups": 4,
+    "embedding": "scale_shift",
+    "resample": "conv",
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """Settings of a model on a grid of 16x16x8 voxels of 2 mm."""
+    from uadtools.models.config import ModelConfig
+
+    return ModelConfig.model_validate(
+        {"name": "tiny", "network": NETWORK, "grid": {"shape": SHAPE}, "target": "x0", "defaults": {"t": [200]}}
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_config, tmp_path_factory):
+    """A model file with random weights, none of its layers left at zero."""
+    import torch
+
+    from uadtools.models.checkpoint import save_model
+    from uadtools.models.model import build
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        weights = build(tiny_config.network).state_dict()
+        for value in weights.values():
+            if not value.any():
+                value.normal_(0, 0.02)
+    path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
+    save_model(path, tiny_config, weights)
+    return path
+
+
+@pytest.fixture(scope="session")
+def phantom():
+    """A prepared scan and its mask on the tiny model's grid: an ellipsoid with smooth contents, 0 outside."""
+    places = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij"))
+    brain = (places**2).sum(axis=0) < 0.9
+    waves = 0.5 + 0.3 * np.sin(4 * places[0]) * np.cos(3 * places[1]) + 0.1 * places[2]
+    grid = Grid(SHAPE, np.diag([2.0, 2.0, 2.0, 1.0]))
+    scan = Image(inside(waves, brain), grid, "scan", {"study": "phantom"})
+    return Study("phantom", {"scan": scan, "brain": Image(brain.astype(np.uint8), grid, "brain", {"study": "phantom"})})
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe():
+    """Twelve quick steps on slices of 16x16."""
+    from uadtools.training.recipe import Recipe
+
+    return Recipe.model_validate(
+        {
+            "name": "tiny",
+            "source": "tests",
+            "network": NETWORK,
+            "target": "x0",
+            "grid": {"shape": SHAPE},
+            "augment": {"flip": 0.5, "affine": 0.5, "degrees": 10, "scale": 0.1, "shift": 1, "gamma": 0.2},
+            "optimiser": {"learning_rate": 1e-2, "warmup": 3, "clip": 1.0, "ema": 0.9},
+            "training": {
+                "steps": 12,
+                "batch": 4,
+                "t_range": [0, 300],
+                "log_every": 1,
+                "validate_every": 3,
+                "validation_slices": 4,
+            },
+        }
+    )

@@ -1,0 +1,140 @@
+"""What a slice gets depends on its own seed and place: not on the batch, the other slices, or the machine's cores."""
+
+import numpy as np
+import pytest
+import torch
+
+from uadtools.methods import NAMES
+from uadtools.models.config import NoiseConfig
+from uadtools.models.model import build, load_model
+from uadtools.nets.unet import UNet
+from uadtools.noise.source import SliceNoise, fields
+from uadtools.pipeline.heal import heal, plan
+
+ROUNDING = {"rtol": 0, "atol": 2e-6}
+"""Convolutions add up in another order in another batch, so that healed scans differ in their last bits."""
+KINDS = [NoiseConfig(kind="gaussian"), NoiseConfig(kind="simplex"), NoiseConfig(kind="simplex", scale="unit")]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    return load_model(tiny_model, device="cpu")
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def healed(study, model, **how):
+    settings = {key: how.pop(key) for key in ("seed", "batch") if key in how}
+    return heal(study, model, plan(model.config, **how), **settings).images
+
+
+@pytest.mark.parametrize("config", KINDS, ids=lambda c: f"{c.kind}-{c.scale}")
+def test_fields_of_a_batch_are_the_fields_of_its_seeds(config):
+    seeds = np.array([5, -3, 2**62, 5, 0])
+    together = fields(config, (12, 20), seeds)
+    assert together.shape == (5, 1, 12, 20)
+    assert together.dtype == np.float32
+    np.testing.assert_array_equal(
+        together, np.concatenate([fields(config, (12, 20), seeds[i : i + 1]) for i in range(5)])
+    )
+    np.testing.assert_array_equal(together[0], together[3])
+    assert np.abs(together[0] - together[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("config", KINDS, ids=lambda c: f"{c.kind}-{c.scale}")
+def test_noise_of_a_batch_is_the_noise_of_its_slices(config):
+    keys, cpu = [(0, 3, 250, 0), (0, 4, 250, 0), (1, 3, 250, 0)], torch.device("cpu")
+    together = SliceNoise(config, (16, 8), keys, cpu)
+    alone = [SliceNoise(config, (16, 8), [key], cpu) for key in keys]
+    first, second = together(), together()
+    for made in (first, second):
+        torch.testing.assert_close(made, torch.cat([one() for one in alone]), rtol=0, atol=0)
+    assert (first - second).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("resample", ["residual", "conv", "pool"])
+@pytest.mark.parametrize("embedding", ["add", "scale_shift"])
+@torch.no_grad()
+def test_network_of_a_batch_is_the_network_of_its_items(resample, embedding):
+    torch.manual_seed(0)
+    net = UNet(
+        base=8, multipliers=(1, 2), res_blocks=1, attention=(2,), groups=4, resample=resample, embedding=embedding
+    )
+    for weight in net.parameters():
+        weight.normal_(0, 0.2)
+    x, t = torch.randn(5, 1, 16, 8), torch.tensor([0, 3, 250, 999, 3])
+    together = net.eval()(x, t)
+    assert together.shape == x.shape
+    alone = torch.cat([net(x[i : i + 1], t[i : i + 1]) for i in range(5)])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+    assert together.std() > 0.01
+
+
+@pytest.mark.parametrize("method", NAMES)
+def test_healing_in_batches_is_healing_one_by_one(model, phantom, method):
+    how = {"method": method, "t": (20, 40), "samples": 2}
+    if method == "ddim":
+        how |= {"steps": 4, "eta": 1.0}
+    whole = healed(phantom, model, **how, seed=3, batch=32)
+    for batch in (1, 3):
+        parts = healed(phantom, model, **how, seed=3, batch=batch)
+        for role in ("healed", "spread"):
+            np.testing.assert_allclose(parts[role].data, whole[role].data, **ROUNDING)
+
+
+def test_healing_is_the_same_on_any_number_of_cores(model, phantom, threads):
+    made = []
+    for count in (1, 2):
+        threads(count)
+        made.append(healed(phantom, model, t=(200, 300))["healed"].data)
+    np.testing.assert_allclose(made[0], made[1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", NAMES)
+def test_the_same_seed_heals_the_same_and_another_seed_another_way(model, phantom, method):
+    how = {"method": method, "t": (150,)} | ({"steps": 4} if method == "ddim" else {})
+    if method == "ddpm":
+        how["t"] = (20,)
+    first, again, other = (healed(phantom, model, **how, seed=seed)["healed"].data for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3
+    assert ((first != 0) == (phantom.images["brain"].data > 0)).all()
+
+
+def test_a_slice_heals_the_same_whatever_else_is_in_the_scan(model, phantom):
+    """Slices that are emptied leave the others as they were."""
+    from dataclasses import replace
+
+    from uadtools.volume.stream import Study
+
+    less = {}
+    for role, image in phantom.images.items():
+        data = image.data.copy()
+        data[:, :, :4] = 0
+        less[role] = replace(image, data=data)
+    whole = healed(phantom, model, t=(200,), batch=4)["healed"].data
+    part = healed(Study("part", less), model, t=(200,), batch=4)["healed"].data
+    np.testing.assert_allclose(part[:, :, 4:], whole[:, :, 4:], **ROUNDING)
+    assert not part[:, :, :4].any()
+
+
+def test_every_draw_and_every_t_has_its_own_noise(model, phantom):
+    assert healed(phantom, model, t=(200,), samples=3)["spread"].data.max() > 1e-4
+    one, two = (healed(phantom, model, t=(t,))["healed"].data for t in (200, 201))
+    assert np.abs(one - two).max() > 1e-4
+
+
+def test_weights_are_drawn_without_a_trace(tiny_recipe):
+    from uadtools.training.state import fresh
+
+    before = torch.random.get_rng_state()
+    first, again, other = (fresh(tiny_recipe, seed, torch.device("cpu")).net.state_dict() for seed in (0, 0, 1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["first.weight"], other["first.weight"])
+    assert build(tiny_recipe.network).state_dict().keys() == first.keys()

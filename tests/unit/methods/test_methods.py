@@ -1,0 +1,118 @@
+import dataclasses
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from uadtools import methods
+from uadtools.errors import UadError
+from uadtools.methods.healing import Healing, end
+
+HELPERS = {"combine", "healing"}
+
+
+class Memory:
+    """A denoiser that sees the same x0 behind everything, and notes when it was asked."""
+
+    def __init__(self, x0):
+        from uadtools.diffusion.schedule import Schedule
+
+        self.schedule, self.x0, self.asked = Schedule.of("linear"), x0, []
+
+    def predict(self, x_t, t, *, clamp=False):
+        from uadtools.diffusion.process import both
+
+        self.asked.append((t, clamp))
+        return both(self.x0, "x0", x_t, t, self.schedule, clamp=clamp)
+
+
+def test_names_are_the_modules_of_the_folder():
+    found = {module.name for module in pkgutil.iter_modules(methods.__path__)}
+    assert set(methods.NAMES) == found - HELPERS
+    assert list(methods.NAMES) == sorted(methods.NAMES)
+
+
+def test_names_are_listed_without_torch():
+    code = "import sys; from uadtools.methods import NAMES; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", methods.NAMES)
+def test_every_method_says_what_it_needs(name):
+    module = methods.get(name)
+    assert module.__name__ == f"uadtools.methods.{name}"
+    assert module.KINDS
+    options = module.Options()
+    assert dataclasses.is_dataclass(options)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.t = 3
+    assert module.Options.__doc__.startswith("t: ")
+    for field in dataclasses.fields(options):
+        assert f"{field.name}:" in module.Options.__doc__
+        assert field.default is not dataclasses.MISSING
+    assert "Source: " in module.__doc__
+
+
+def test_another_name_is_refused():
+    with pytest.raises(UadError, match=r"no method 'vae' \(there are: ddim, ddpm, sss\)"):
+        methods.get("vae")
+
+
+def test_helpers_are_no_methods():
+    with pytest.raises(UadError, match="no method 'combine'"):
+        methods.get("combine")
+
+
+def test_able():
+    assert methods.able("diffusion") == ["ddim", "ddpm", "sss"]
+    assert methods.able("vqvae") == []
+
+
+@pytest.mark.parametrize("name", methods.NAMES)
+def test_every_method_heals_to_what_the_model_sees(name):
+    x0 = torch.full((2, 1, 4, 4), 0.25)
+    model, module = Memory(x0), methods.get(name)
+    options = module.Options(t=30)
+    made = module.heal(model, torch.rand(2, 1, 4, 4), options, lambda: torch.randn(2, 1, 4, 4))
+    torch.testing.assert_close(made.healed, x0, rtol=0, atol=1e-5)
+    assert len(model.asked) == options.evaluations
+    assert model.asked[0][0] == 30
+
+
+def test_only_walks_limit_x0():
+    """The single step's x0 is taken as it is; walks limit it on the way."""
+    x0 = torch.full((1, 1, 2, 2), 1.5)
+    for name, expected in (("sss", 1.5), ("ddpm", 1.0), ("ddim", 1.0)):
+        module = methods.get(name)
+        made = module.heal(Memory(x0), 0 * x0, module.Options(t=24), lambda: torch.randn(1, 1, 2, 2))
+        torch.testing.assert_close(made.healed, torch.full_like(x0, expected), rtol=0, atol=1e-5)
+
+
+def test_ddim_reads_steps_and_eta():
+    from uadtools.methods import ddim
+
+    drawn = []
+
+    def noise():
+        drawn.append(1)
+        return torch.zeros(1, 1, 2, 2)
+
+    for options, evaluations, draws in [
+        (ddim.Options(t=100, steps=4), [100, 75, 50, 24], 1),
+        (ddim.Options(t=100, steps=4, eta=1.0), [100, 75, 50, 24], 4),
+        (ddim.Options(t=100, steps=1), [100], 1),
+    ]:
+        drawn.clear()
+        model = Memory(torch.zeros(1, 1, 2, 2))
+        ddim.heal(model, torch.zeros(1, 1, 2, 2), options, noise)
+        assert [t for t, _ in model.asked] == evaluations
+        assert len(drawn) == draws
+
+
+def test_end_of_a_walk():
+    from uadtools.diffusion.samplers import Step
+
+    assert end(Step(t, torch.tensor(t), torch.tensor(-t)) for t in (3, 2, 1)) == 1
+    assert Healing(torch.zeros(1)).maps == {}

@@ -1,0 +1,100 @@
+import subprocess
+import sys
+
+import pytest
+
+from uadtools.errors import UadError
+from uadtools.models.config import (
+    DefaultsConfig,
+    GridConfig,
+    IntensityConfig,
+    ModelConfig,
+    NetworkConfig,
+    NoiseConfig,
+    ScheduleConfig,
+    parse,
+)
+
+
+def test_the_defaults_make_a_model():
+    config = parse(ModelConfig, {"name": "m"}, "here")
+    assert config.network.divisor == 16
+    assert config.grid.shape == (96, 96, 96)
+    assert config.defaults.method == "sss"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"name": "m", "colour": 1}, "here: colour: unknown key"),
+        ({"name": "m", "network": {"bas": 64}}, "here: network.bas: unknown key"),
+        ({}, "here: name: Field required"),
+        ({"name": "m", "grid": {"shape": [96, 0, 96]}}, "here: grid.shape.1: Input should be greater than 0"),
+        ({"name": "m", "x": 1, "schedule": {"y": 2}}, "here: schedule.y: unknown key; x: unknown key"),
+        ([], "here: settings: Input should be a valid dictionary or instance of ModelConfig"),
+    ],
+)
+def test_a_fault_is_told_with_its_key_in_one_line(data, expected):
+    with pytest.raises(UadError) as fault:
+        parse(ModelConfig, data, "here")
+    assert str(fault.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "reason"),
+    [
+        (NetworkConfig, {"base": 24}, r"groups = 32 must divide the channels of every level: \[24, 24, 48, 72, 96\]"),
+        (NetworkConfig, {"base": 32, "heads": 5, "groups": 8}, "heads = 5 must divide"),
+        (NetworkConfig, {"base": 9, "heads": 3, "groups": 3}, "base = 9 must be even"),
+        (NetworkConfig, {"multipliers": []}, "multipliers"),
+        (NetworkConfig, {"dropout": 1}, "dropout"),
+        (NetworkConfig, {"kind": "vit"}, "kind"),
+        (ScheduleConfig, {"kind": "sigmoid"}, "kind"),
+        (ScheduleConfig, {"steps": 1, "kind": "cosine"}, "steps"),
+        (ScheduleConfig, {"steps": 20}, "a linear schedule needs more than 20"),
+        (NoiseConfig, {"persistence": 0}, "persistence"),
+        (NoiseConfig, {"frequency": float("nan")}, "frequency"),
+        (NoiseConfig, {"scale": "half"}, "scale"),
+        (GridConfig, {"spacing": [2, 2]}, "spacing"),
+        (IntensityConfig, {"low": 60, "high": 40}, "low = 60.0 must be below high = 40.0"),
+        (IntensityConfig, {"high": 101}, "high"),
+        (DefaultsConfig, {"t": []}, "t: "),
+        (DefaultsConfig, {"t": [-1]}, r"t\.0"),
+        (DefaultsConfig, {"samples": 0}, "samples"),
+        (DefaultsConfig, {"threshold": 0}, "threshold"),
+        (ModelConfig, {"name": "m", "grid": {"shape": [96, 90, 96]}}, "90 is no multiple of 16"),
+        (ModelConfig, {"name": "m", "defaults": {"t": [300, 1000]}}, "must be below schedule.steps = 1000"),
+    ],
+)
+def test_what_cannot_be_is_refused(kind, data, reason):
+    with pytest.raises(UadError, match=reason) as fault:
+        parse(kind, data, "here")
+    assert "\n" not in str(fault.value)
+
+
+def test_schedules_just_long_enough_are_taken():
+    from uadtools.diffusion.schedule import Schedule
+
+    for config in (ScheduleConfig(steps=21), ScheduleConfig(kind="cosine", steps=2)):
+        made = Schedule.of(config.kind, config.steps)
+        assert ((made.betas > 0) & (made.betas < 1)).all()
+        assert made.alpha_bar(config.steps - 1) > 0
+
+
+def test_slices_need_no_depth_that_fits_the_network():
+    assert parse(ModelConfig, {"name": "m", "grid": {"shape": [96, 96, 97]}}, "here").grid.shape[2] == 97
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        GridConfig().shape = (1, 1, 1)
+
+
+def test_settings_survive_json():
+    config = parse(ModelConfig, {"name": "m", "training": {"steps": 3}, "defaults": {"threshold": 0.1}}, "here")
+    assert parse(ModelConfig, config.model_dump(mode="json"), "there") == config
+
+
+def test_settings_are_read_without_torch():
+    code = "import sys, uadtools.models.config, uadtools.models.checkpoint; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,115 @@
+import pytest
+import torch
+
+from uadtools.diffusion.process import add_noise
+from uadtools.errors import UadError
+from uadtools.models.checkpoint import read_tensors, save_model
+from uadtools.models.config import NetworkConfig
+from uadtools.models.model import build, load_model, pick_device, pick_precision, schedule_of
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    return load_model(tiny_model, device="cpu")
+
+
+def resaved(path, config, weights, **change):
+    save_model(path, config.model_copy(update=change), weights)
+    return path
+
+
+def test_a_loaded_model_computes_in_float32_and_does_not_train(model, tiny_model, tiny_config):
+    assert model.config == tiny_config
+    assert not model.net.training
+    assert model.precision == torch.float32
+    assert not any(weight.requires_grad for weight in model.net.parameters())
+    stored = read_tensors(tiny_model)
+    for name, weight in model.net.state_dict().items():
+        assert weight.dtype == torch.float32
+        assert stored[name].dtype == torch.float16
+        torch.testing.assert_close(weight, stored[name].float(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("target", ["eps", "x0"])
+@pytest.mark.parametrize("clamp", [False, True])
+def test_a_model_answers_x0_and_eps_whatever_it_predicts(model, tiny_config, tmp_path, target, clamp):
+    weights = {name: 9 * value for name, value in model.net.state_dict().items()}
+    path = resaved(tmp_path / "m.safetensors", tiny_config, weights, target=target)
+    other = load_model(path, device="cpu")
+    x_t = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    made = other.predict(x_t, 300, clamp=clamp)
+    with torch.no_grad():
+        output = other.net(x_t, torch.full((3,), 300))
+    torch.testing.assert_close(add_noise(made.x0, 300, made.eps, other.schedule), x_t, rtol=0, atol=1e-4)
+    assert output.abs().max() > 1
+    if clamp:
+        assert made.x0.abs().max() <= 1
+    else:
+        torch.testing.assert_close(made.x0 if target == "x0" else made.eps, output, rtol=1e-5, atol=1e-5)
+
+
+def test_bf16_is_near_and_float32_comes_out(tiny_model, model):
+    x_t = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    made = load_model(tiny_model, device="cpu", precision="bf16").predict(x_t, 300).x0
+    assert made.dtype == torch.float32
+    exact = model.predict(x_t, 300).x0
+    assert 0 < (made - exact).abs().max() < 0.05
+
+
+def test_weights_that_do_not_fit_are_refused(model, tiny_config, tmp_path):
+    weights = model.net.state_dict()
+    missing = {name: value for name, value in weights.items() if name != "first.bias"}
+    wider = {**weights, "first.bias": torch.zeros(9)}
+    for name, wrong in {"missing": missing, "wider": wider, "more": {**weights, "tail": torch.zeros(1)}}.items():
+        path = resaved(tmp_path / f"{name}.safetensors", tiny_config, wrong)
+        with pytest.raises(UadError, match=rf"{name}\.safetensors: its weights do not fit its settings") as fault:
+            load_model(path)
+        assert "\n" not in str(fault.value)
+
+
+def test_settings_that_do_not_fit_are_refused(model, tiny_config, tmp_path):
+    network = tiny_config.network.model_copy(update={"base": 16})
+    path = resaved(tmp_path / "m.safetensors", tiny_config, model.net.state_dict(), network=network)
+    with pytest.raises(UadError, match="size mismatch"):
+        load_model(path)
+
+
+def test_the_number_of_heads_is_part_of_the_model(model, tiny_config, tmp_path):
+    """The weights of two heads load into one, and answer otherwise."""
+    network = tiny_config.network.model_copy(update={"heads": 1})
+    weights = {n: 9 * w if "qkv" in n or "proj" in n else w for n, w in model.net.state_dict().items()}
+    x_t = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    one, two = (
+        load_model(resaved(tmp_path / "m.safetensors", tiny_config, weights, network=n), device="cpu")
+        .predict(x_t, 9)
+        .x0
+        for n in (network, tiny_config.network)
+    )
+    assert (one - two).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "cuda:99", "cpu:x"])
+def test_a_device_that_is_not_there_is_refused(name):
+    with pytest.raises(UadError, match=f"--device {name}: not available here"):
+        pick_device(name)
+
+
+def test_the_cpu_heals_in_float32_unless_told_otherwise():
+    assert pick_precision("auto", CPU) == torch.float32
+    assert pick_precision("bf16", CPU) == torch.bfloat16
+
+
+def test_a_fresh_network_answers_0():
+    net = build(NetworkConfig(base=8, multipliers=(1, 2), attention=(1, 2), groups=4, res_blocks=1))
+    x = torch.randn(2, 1, 8, 12)
+    assert not net(x, torch.tensor([0, 999])).any()
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_the_schedule_is_the_models(tiny_config, kind):
+    schedule = tiny_config.schedule.model_copy(update={"kind": kind, "steps": 40})
+    made = schedule_of(tiny_config.model_copy(update={"schedule": schedule}))
+    assert made.steps == 40
+    assert made.alpha_bar(39) < 0.01

@@ -1,0 +1,180 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from uadtools.errors import UadError
+from uadtools.models.config import DefaultsConfig, ModelConfig
+from uadtools.models.model import load_model
+from uadtools.pipeline.heal import heal, plan
+from uadtools.volume.stream import Study
+
+CONFIG = ModelConfig(name="m", defaults=DefaultsConfig(method="sss", t=(250, 350), samples=2, threshold=0.1))
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    return load_model(tiny_model, device="cpu")
+
+
+def changed(study, role, **change):
+    return Study(study.name, {**study.images, role: replace(study.images[role], **change)})
+
+
+def test_without_options_the_models_defaults_are_used():
+    how = plan(CONFIG)
+    assert how.method == "sss"
+    assert [o.t for o in how.options] == [250, 350]
+    assert how.samples == 2
+    assert how.evaluations == 4
+
+
+def test_a_method_the_model_does_not_name_has_the_papers_defaults():
+    how = plan(CONFIG, method="ddim")
+    assert [(o.t, o.steps, o.eta) for o in how.options] == [(250, 25, 0.0)]
+    assert how.samples == 1
+    assert how.evaluations == 25
+
+
+def test_what_is_given_counts():
+    how = plan(CONFIG, method="ddim", t=(100, 200), samples=3, combine="vote", steps=10, eta=None)
+    assert [(o.t, o.steps, o.eta) for o in how.options] == [(100, 10, 0.0), (200, 10, 0.0)]
+    assert how.evaluations == 3 * 20
+    assert how.arguments == {
+        "method": "ddim",
+        "t": [100, 200],
+        "steps": 10,
+        "eta": 0.0,
+        "samples": 3,
+        "combine": "vote",
+    }
+
+
+def test_a_given_t_is_drawn_once():
+    assert plan(CONFIG, t=(300,)).samples == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"method": "magic"}, r"no method 'magic' \(there are: ddim, ddpm, sss\)"),
+        ({"steps": 4}, r"--steps has no effect with --method sss \(leave it out\)"),
+        ({"steps": 4, "eta": 1.0}, "--eta, --steps has no effect"),
+        ({"t": (1000,)}, "-t 1000: outside 0 to 999, the model's steps"),
+        ({"t": (300, -1)}, "-t -1: outside"),
+        ({"t": (300, 300)}, "-t 300 -t 300: the same step twice"),
+        ({"samples": 0}, "--samples 0: at least 1"),
+        ({"method": "ddim", "t": (10,)}, "--steps 25: from -t 10 there are 1 to 11"),
+        ({"method": "ddim", "steps": 0}, "--steps 0: from -t 250 there are 1 to 251"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(options, reason):
+    with pytest.raises(UadError, match=reason):
+        plan(CONFIG, **options)
+
+
+def test_a_model_of_another_kind_is_refused():
+    with pytest.raises(
+        UadError, match=r"does not work with models of kind 'gan' \(this one can do: none of this version\)"
+    ):
+        plan(CONFIG.model_copy(update={"kind": "gan"}))
+
+
+def test_healed_comes_first_and_the_rest_is_kept(model, phantom):
+    made = heal(phantom, model)
+    assert list(made.images) == ["healed", "scan", "brain"]
+    healed, brain = made.product.data, phantom.images["brain"].data > 0
+    assert healed.dtype == np.float32
+    assert not healed[~brain].any()
+    assert healed[brain].min() > 0
+    assert healed.max() <= 1
+    assert made.product.grid.same(phantom.images["scan"].grid)
+    assert made.images["scan"] is phantom.images["scan"]
+
+
+def test_several_draws_make_a_spread(model, phantom):
+    made = heal(phantom, model, plan(model.config, t=(200,), samples=3))
+    assert list(made.images) == ["healed", "spread", "scan", "brain"]
+    single = [heal(phantom, model, plan(model.config, t=(200,), samples=k)).product.data for k in (1, 2)]
+    spread = made.images["spread"].data
+    assert not spread[phantom.images["brain"].data == 0].any()
+    assert spread.max() > 0
+    np.testing.assert_allclose(  # of two draws the spread is half their distance, and the first is known
+        heal(phantom, model, plan(model.config, t=(200,), samples=2)).images["spread"].data,
+        np.abs(single[0] - single[1]),
+        rtol=0,
+        atol=1e-5,
+    )
+
+
+def test_several_t_are_combined(model, phantom):
+    alone = [heal(phantom, model, plan(model.config, t=(t,))).product.data for t in (100, 200, 300)]
+    mean = heal(phantom, model, plan(model.config, t=(100, 200, 300))).product.data
+    np.testing.assert_allclose(mean, np.mean(alone, axis=0), rtol=0, atol=1e-6)
+    vote = heal(phantom, model, plan(model.config, t=(100, 200, 300), combine="vote")).product.data
+    scan = phantom.images["scan"].data
+    residuals = np.sort(np.abs(scan - np.stack(alone)), axis=0)
+    np.testing.assert_allclose(np.abs(scan - vote), residuals[1], rtol=0, atol=1e-6)
+
+
+def test_a_scan_alone_says_where_its_brain_is(model, phantom):
+    alone = Study("alone", {"scan": phantom.images["scan"]})
+    np.testing.assert_array_equal(heal(alone, model).product.data, heal(phantom, model).product.data)
+
+
+def test_the_history_says_how_it_was_healed(model, phantom):
+    made = heal(phantom, model, plan(model.config, t=(150,)), seed=5, model_name="abc")
+    line = made.product.provenance["history"][-1]
+    assert line["tool"] == "uad-heal"
+    assert line["arguments"] == {"method": "sss", "t": [150], "samples": 1, "combine": "mean"}
+    assert (line["seed"], line["model"], line["threshold"]) == (5, "abc", None)
+
+
+def test_the_models_threshold_goes_with_the_models_own_way_of_healing(model, phantom):
+    defaults = model.config.defaults.model_copy(update={"threshold": 0.07})
+    calibrated = replace(model, config=model.config.model_copy(update={"defaults": defaults}))
+    own, other = (
+        heal(phantom, calibrated, how).product.provenance["history"][-1]["threshold"]
+        for how in (None, plan(calibrated.config, t=(150,)))
+    )
+    assert (own, other) == (0.07, None)
+
+
+def test_progress_is_told_to_the_end(model, phantom):
+    told = []
+    heal(phantom, model, plan(model.config, t=(100, 200), samples=2), batch=3, watch=lambda *now: told.append(now))
+    slices = int((phantom.images["brain"].data > 0).any(axis=(0, 1)).sum())
+    assert told[-1] == (4 * slices, 4 * slices)
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda s: {"data": 1.5 * s.data}, r"not prepared for model tiny.*\(uad-preprocess SCAN -o - \| uad-heal"),
+        (lambda s: {"data": s.data - 0.5}, "not prepared for model tiny"),
+        (lambda s: {"data": 0 * s.data}, "no voxel above background"),
+        (lambda s: {"data": (s.data > 0).astype(np.float32)}, "all one value inside the brain"),
+        (lambda s: {"grid": replace(s.grid, affine=np.diag([2.0, 2.0, 3.0, 1.0]))}, "not prepared for model tiny"),
+        (lambda s: {"grid": replace(s.grid, affine=np.diag([-2.0, 2.0, 2.0, 1.0]))}, "LAS"),
+        (
+            lambda s: {"data": s.data[:-2], "grid": replace(s.grid, shape=(14, 16, 8))},
+            "14x16x8.*the model wants 16x16x8",
+        ),
+    ],
+)
+def test_a_scan_that_was_not_prepared_is_refused(model, phantom, change, reason):
+    scan = replace(phantom.images["scan"], **change(phantom.images["scan"]))
+    with pytest.raises(UadError, match=reason):
+        heal(Study("odd", {"scan": scan}), model)
+
+
+def test_a_mask_on_another_grid_is_refused(model, phantom):
+    grid = replace(phantom.images["brain"].grid, affine=np.diag([2.0, 2.0, 2.5, 1.0]))
+    with pytest.raises(UadError, match="phantom: the brain mask has another grid"):
+        heal(changed(phantom, "brain", grid=grid), model)
+
+
+def test_a_study_without_a_scan_is_refused(model, phantom):
+    with pytest.raises(UadError, match="no image of role 'scan'"):
+        heal(Study("empty", {"brain": phantom.images["brain"]}), model)

@@ -1,0 +1,138 @@
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from uadtools.errors import UadError
+from uadtools.files import check_free, written
+
+
+@pytest.fixture
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def fail_with(error, part):
+    part.write_bytes(b"half")
+    raise error
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path):
+    path = tmp_path / "a.b.nii.gz"
+    with written(path, force=False) as part:
+        part.write_bytes(b"half")
+        assert not path.exists()
+        assert part.parent == tmp_path
+        assert part.name.endswith(".nii.gz")
+    assert path.read_bytes() == b"half"
+    assert names(tmp_path) == ["a.b.nii.gz"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, UadError, SystemExit])
+@pytest.mark.parametrize("before", [None, b"mine"])
+def test_a_failure_leaves_all_as_it_was(error, before, tmp_path):
+    path = tmp_path / "a.txt"
+    if before:
+        path.write_bytes(before)
+    with pytest.raises(error), written(path, force=True) as part:
+        fail_with(error, part)
+    assert names(tmp_path) == (["a.txt"] if before else [])
+    assert before is None or path.read_bytes() == before
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
+    with pytest.raises(UadError, match=r"a\.txt: No space left on device$"), written(tmp_path / "a.txt", force=False):
+        raise OSError(28, "No space left on device")
+    assert names(tmp_path) == []
+
+
+def test_a_file_that_exists_is_replaced_only_by_force(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"mine")
+    with pytest.raises(UadError, match=r"a\.txt: exists \(--force replaces it\)$"), written(path, force=False):
+        pytest.fail("the block must not run")
+    assert path.read_bytes() == b"mine"
+    with written(path, force=True) as part:
+        part.write_bytes(b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_a_file_that_came_in_the_meantime_is_kept(tmp_path):
+    path = tmp_path / "a.txt"
+    with pytest.raises(UadError, match="exists"), written(path, force=False) as part:
+        shutil.copy(__file__, path)
+    assert not part.exists()
+    assert path.read_bytes() == Path(__file__).read_bytes()
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077, 0o002], indirect=True)
+def test_permissions_are_those_of_any_file_the_user_makes(umask, tmp_path):
+    with written(tmp_path / "a.txt", force=False) as part:
+        part.write_bytes(b"")
+    with written(tmp_path / "b.txt", force=False) as part:
+        part.unlink()
+        part.touch(0o600)
+    for name in ("a.txt", "b.txt"):
+        assert (tmp_path / name).stat().st_mode & 0o7777 == 0o666 & ~umask
+    assert os.umask(umask) == umask
+
+
+@pytest.mark.parametrize("umask", [0o022], indirect=True)
+def test_a_model_file_can_be_read_by_others(umask, tmp_path):
+    import torch
+
+    from uadtools.models.checkpoint import write_tensors
+
+    write_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(2)}, {})
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o7777 == 0o644
+
+
+def test_a_missing_folder_is_told(tmp_path):
+    path = tmp_path / "none" / "a.txt"
+    with (
+        pytest.raises(UadError, match=r"the folder .*none does not exist \(make it first\)"),
+        written(path, force=True),
+    ):
+        pytest.fail("the block must not run")
+    (tmp_path / "file").touch()
+    with pytest.raises(UadError, match=r"the folder .*file does not exist"):
+        check_free(tmp_path / "file" / "a.txt", force=False)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_is_never_replaced(force, tmp_path):
+    with pytest.raises(UadError, match=r"is a folder \(name a file\)"), written(tmp_path, force=force):
+        pytest.fail("the block must not run")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_device_or_pipe_is_never_replaced(force, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UadError, match=r"pipe: is no regular file, so it is not replaced \(-o -"):
+        check_free(tmp_path / "pipe", force=force)
+    with pytest.raises(UadError, match=r"^/dev/null: is no regular file"):
+        check_free(Path("/dev/null"), force=force)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a." + "b" * 245])
+def test_a_name_that_is_too_long_is_told(name, tmp_path):
+    with pytest.raises(UadError, match=r"File name too long$"), written(tmp_path / name, force=False):
+        pytest.fail("the block must not run")
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+    def refuse(*args):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(UadError, match=r"a\.txt: Permission denied$"), written(tmp_path / "a.txt", force=False):
+        pytest.fail("the block must not run")

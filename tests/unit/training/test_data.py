@@ -1,0 +1,233 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from uadtools.errors import UadError
+from uadtools.models.config import GridConfig
+from uadtools.training.data import fingerprint, load_slices
+from uadtools.volume.io import save
+from uadtools.volume.slices import to_slices
+
+GRID = GridConfig(shape=(16, 16, 8))
+FLAT = GridConfig(shape=(16, 12, 8))
+
+
+def load(*sources, grid=GRID, min_brain=0.0):
+    return load_slices([str(source) for source in sources], grid, min_brain)
+
+
+@pytest.fixture
+def folder(phantom, tmp_path):
+    """Two scans, the second darker, and a file that is no scan."""
+    scan = phantom.images["scan"]
+    (tmp_path / "site").mkdir()
+    save(scan, tmp_path / "site" / "a.nii.gz", provenance=False)
+    save(replace(scan, data=scan.data / 2), tmp_path / "b.nii", provenance=False)
+    (tmp_path / "notes.md").write_text("healthy")
+    return tmp_path
+
+
+@pytest.fixture
+def slices(phantom):
+    """Of both scans, in the order of their paths."""
+    data = phantom.images["scan"].data
+    return np.concatenate([to_slices(data / 2)[:, 0], to_slices(data)[:, 0]]).astype(np.float16)
+
+
+def images(count=3, dtype=np.float32):
+    made = np.random.default_rng(0).random((count, 12, 16))
+    return (255 * made).astype(dtype) if dtype == np.uint8 else made.astype(dtype)
+
+
+def test_a_folder_with_folders(folder, slices):
+    found = load(folder)
+    assert found.dtype == np.float16
+    np.testing.assert_array_equal(found, slices)
+
+
+def test_one_scan(folder, slices):
+    np.testing.assert_array_equal(load(folder / "site" / "a.nii.gz"), slices[8:])
+
+
+def test_sources_in_the_order_they_are_given(folder, slices):
+    np.testing.assert_array_equal(load(folder / "site" / "a.nii.gz", folder / "b.nii")[:8], slices[8:])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.txt", "# healthy\nb.nii\n\n  site/a.nii.gz  \n"),
+        ("list.csv", 'id,path\n1,b.nii\n2,"site/a.nii.gz"\n'),
+        ("list.jsonl", '{"path": "b.nii"}\n\n{"id": 2, "path": "site/a.nii.gz"}\n'),
+    ],
+)
+def test_lists_are_relative_to_themselves(folder, slices, name, text):
+    (folder / name).write_text(text)
+    np.testing.assert_array_equal(load(folder / name), slices)
+
+
+def test_a_list_of_absolute_paths_lists_and_folders(folder, slices, tmp_path):
+    (folder / "inner.txt").write_text("b.nii\n")
+    (folder / "list.txt").write_text(f"inner.txt\n{tmp_path / 'site'}\n")
+    np.testing.assert_array_equal(load(folder / "list.txt"), slices)
+
+
+@pytest.mark.parametrize("text", ["list.txt\n", "other.txt\n"])
+def test_a_list_that_names_itself_is_refused(tmp_path, text):
+    (tmp_path / "list.txt").write_text(text)
+    (tmp_path / "other.txt").write_text("list.txt\n")
+    with pytest.raises(UadError, match=r"list\.txt: a list that names itself"):
+        load(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("l.txt", ""), ("l.txt", "# none\n\n"), ("l.csv", "path\n"), ("l.jsonl", "\n")]
+)
+def test_an_empty_list_is_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UadError, match="an empty list"):
+        load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.csv", "id,file\n1,b.nii\n"),
+        ("l.csv", "id,path\n1\n"),
+        ("l.csv", "id,path\n1,\n"),
+        ("l.jsonl", '{"file": "b.nii"}\n'),
+        ("l.jsonl", '{"path": null}\n'),
+        ("l.jsonl", '{"path": ["b.nii"]}\n'),
+        ("l.jsonl", '["path"]\n'),
+        ("l.jsonl", "b.nii\n"),
+    ],
+)
+def test_an_entry_without_path_is_refused(folder, name, text):
+    (folder / name).write_text(text)
+    with pytest.raises(UadError, match=rf"{name}: every entry needs a `path`"):
+        load(folder / name)
+
+
+def test_a_list_that_is_no_text_or_is_missing_is_refused(tmp_path):
+    (tmp_path / "l.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(UadError, match=r"l\.txt"):
+        load(tmp_path / "l.txt")
+    with pytest.raises(UadError, match="No such file"):
+        load(tmp_path / "none.txt")
+
+
+def test_a_missing_scan_is_refused_by_its_name(folder):
+    (folder / "list.txt").write_text("gone.nii\n")
+    with pytest.raises(UadError, match=r"gone\.nii: No such file"):
+        load(folder / "list.txt")
+
+
+def test_a_folder_without_scans_is_refused(tmp_path):
+    with pytest.raises(UadError, match="no NIfTI file in this folder"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [GridConfig(shape=(16, 16, 9)), GridConfig(shape=(16, 16, 8), spacing=(2, 2, 1))],
+)
+def test_another_grid_is_refused_with_the_command_that_helps(folder, grid):
+    with pytest.raises(
+        UadError, match=r"not prepared for this recipe.*\(uad-preprocess .*--shape 16,16,[89] --spacing"
+    ):
+        load(folder / "b.nii", grid=grid)
+
+
+@pytest.mark.parametrize("change", [lambda d: 2 * d, lambda d: d - 0.5, lambda d: 0 * d])
+def test_values_outside_0_to_1_are_refused(phantom, tmp_path, change):
+    scan = phantom.images["scan"]
+    save(replace(scan, data=change(scan.data)), tmp_path / "a.nii", provenance=False)
+    with pytest.raises(UadError, match="not prepared for this recipe"):
+        load(tmp_path / "a.nii")
+
+
+def test_another_orientation_is_refused(phantom, tmp_path):
+    scan = phantom.images["scan"]
+    grid = replace(scan.grid, affine=np.diag([-2.0, 2.0, 2.0, 1.0]))
+    save(replace(scan, grid=grid), tmp_path / "a.nii", provenance=False)
+    with pytest.raises(UadError, match="LAS"):
+        load(tmp_path / "a.nii")
+
+
+def test_slices_with_little_brain_are_left_out(folder, slices):
+    share = (slices > 0).mean(axis=(1, 2))
+    assert 0 < (share >= 0.5).sum() < len(slices)
+    np.testing.assert_array_equal(load(folder, min_brain=0.5), slices[share >= 0.5])
+    with pytest.raises(UadError, match="no slice of which 99% is brain"):
+        load(folder, min_brain=0.99)
+
+
+def test_npz_of_floats_and_of_bytes(tmp_path):
+    np.savez(tmp_path / "f.npz", images=images())
+    np.savez(tmp_path / "b.npz", images=images(dtype=np.uint8))
+    np.testing.assert_array_equal(load(tmp_path / "f.npz", grid=FLAT), images().astype(np.float16))
+    expected = (images(dtype=np.uint8) / 255).astype(np.float16)
+    np.testing.assert_allclose(load(tmp_path / "b.npz", grid=FLAT), expected, rtol=0, atol=5e-4)
+
+
+def test_npz_with_a_key(tmp_path):
+    path = tmp_path / "m.npz"
+    np.savez(path, train=images(), test=images()[:1], labels=np.arange(3))
+    assert len(load(f"{path}:test", grid=FLAT)) == 1
+    assert len(load(f"{path}:train", grid=FLAT)) == 3
+    with pytest.raises(UadError, match=r"2 stacks of images: train, test \(choose one: .*m\.npz:NAME\)"):
+        load(path, grid=FLAT)
+    with pytest.raises(UadError, match="no array 'valid' in it"):
+        load(f"{path}:valid", grid=FLAT)
+    with pytest.raises(UadError, match=r"images of shape \(3,\)"):
+        load(f"{path}:labels", grid=FLAT)
+
+
+def test_npz_with_one_stack_needs_no_key(tmp_path):
+    np.savez(tmp_path / "m.npz", images=images(), labels=np.arange(3))
+    assert len(load(tmp_path / "m.npz", grid=FLAT)) == 3
+
+
+@pytest.mark.parametrize(
+    ("stack", "reason"),
+    [
+        (images(), r"images of shape \(3, 12, 16\), the recipe's grid wants \(N, 16, 16\)"),
+        (np.zeros((0, 16, 16)), r"images of shape \(0, 16, 16\)"),
+        (np.full((1, 16, 16), 1.5), r"values outside \[0, 1\]"),
+        (np.full((1, 16, 16), -0.1), r"values outside \[0, 1\]"),
+        (np.full((1, 16, 16), np.nan), r"values outside \[0, 1\]"),
+        (np.full((1, 16, 16), 255, np.uint16), r"values outside \[0, 1\]"),
+        (np.ones((1, 16, 16), complex), "images of type complex128"),
+        (np.full((1, 16, 16), "a"), "images of type <U1"),
+        (np.full((1, 16, 16), None), "Object arrays cannot be loaded"),
+    ],
+)
+def test_npz_that_does_not_fit_is_refused(tmp_path, stack, reason):
+    np.savez(tmp_path / "m.npz", images=stack)
+    with pytest.raises(UadError, match=reason):
+        load(tmp_path / "m.npz")
+
+
+def test_npz_that_is_none_is_refused(tmp_path):
+    np.save(tmp_path / "array.npy", images())
+    np.savez(tmp_path / "whole.npz", images=images())
+    for content in (b"", b"text", (tmp_path / "array.npy").read_bytes(), (tmp_path / "whole.npz").read_bytes()[:300]):
+        (tmp_path / "m.npz").write_bytes(content)
+        with pytest.raises(UadError, match=r"m\.npz: not a readable \.npz file"):
+            load(tmp_path / "m.npz", grid=FLAT)
+
+
+def test_no_source_is_refused():
+    with pytest.raises(UadError, match="nothing to learn from"):
+        load()
+
+
+def test_the_fingerprint_notices_a_change():
+    one = images().astype(np.float16)
+    other = one.copy()
+    other[0, 0, 0] += np.float16(0.01)
+    assert fingerprint(one) == json.loads(json.dumps(fingerprint(one)))
+    assert fingerprint(one) != fingerprint(other)
+    assert fingerprint(one) != fingerprint(one[:2])

@@ -1,0 +1,239 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from uadtools.diffusion.schedule import Schedule
+from uadtools.errors import UadError
+from uadtools.training.loop import Trainer, follow, validate
+from uadtools.training.state import fresh, load_state, save_state
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def slices():
+    """Forty blobs at different places."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:16, :16]
+    centres = rng.uniform(5, 11, (40, 2, 1, 1))
+    return np.exp(-((y - centres[:, 0]) ** 2 + (x - centres[:, 1]) ** 2) / 8).astype(np.float16)
+
+
+def changed(recipe, **tables):
+    data = recipe.model_dump()
+    for table, values in tables.items():
+        if isinstance(values, dict):
+            data[table] |= values
+        else:
+            data[table] = values
+    return type(recipe).model_validate(data)
+
+
+def trainer(recipe, slices, validation=None, seed=0):
+    return Trainer(recipe, slices, validation, seed, CPU, torch.float32)
+
+
+def trained(recipe, slices, validation=None, seed=0):
+    state = fresh(recipe, seed, CPU)
+    return state, list(trainer(recipe, slices, validation, seed).run(state))
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("target", "loss"), [("x0", "l1"), ("eps", "l2")])
+def test_the_loss_falls(tiny_recipe, slices, target, loss):
+    recipe = changed(
+        tiny_recipe,
+        target=target,
+        training={"steps": 60, "batch": 8, "loss": loss, "log_every": 20, "validate_every": 60},
+    )
+    state, reports = trained(recipe, slices)
+    assert [report.step for report in reports] == [20, 40, 60]
+    assert reports[-1].loss < 0.7 * reports[0].loss
+    assert state.step == 60
+
+
+def test_the_average_learns_too(tiny_recipe, slices):
+    recipe = changed(tiny_recipe, training={"steps": 60, "log_every": 20, "validate_every": 20})
+    _, reports = trained(recipe, slices, slices[:8])
+    measured = [report.validation for report in reports]
+    assert measured[-1] < 0.7 * measured[0]
+    assert [report.improved for report in reports] == [True, measured[1] < measured[0], measured[2] < min(measured[:2])]
+
+
+def test_the_same_seed_trains_the_same(tiny_recipe, slices):
+    (one, reports), (again, _), (other, others) = (trained(tiny_recipe, slices, seed=seed) for seed in (0, 0, 1))
+    assert same(one.net, again.net)
+    assert same(one.average, again.average)
+    assert not same(one.net, other.net)
+    assert reports[0].loss != others[0].loss
+
+
+def test_training_leaves_the_global_generators_alone(tiny_recipe, slices):
+    torch.manual_seed(5)
+    np.random.seed(5)
+    before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    trained(tiny_recipe, slices)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)
+
+
+def test_dropout_is_drawn_from_the_seed(tiny_recipe, slices):
+    recipe = changed(tiny_recipe, network={"dropout": 0.5})
+    torch.manual_seed(1)
+    one, _ = trained(recipe, slices)
+    torch.manual_seed(2)
+    again, _ = trained(recipe, slices)
+    assert same(one.net, again.net)
+    assert not same(one.net, trained(tiny_recipe, slices)[0].net)
+
+
+@pytest.mark.parametrize(
+    ("log_every", "validate_every", "expected"),
+    [(5, 10, [5, 10, 12]), (5, 4, [4, 5, 8, 10, 12]), (100, 100, [12]), (7, 100, [7, 12])],
+)
+def test_reports_come_as_often_as_asked(tiny_recipe, slices, log_every, validate_every, expected):
+    recipe = changed(tiny_recipe, training={"log_every": log_every, "validate_every": validate_every})
+    _, reports = trained(recipe, slices, slices[:4])
+    assert [report.step for report in reports] == expected
+    due = [step for step in expected if step % validate_every == 0 or step == 12]
+    assert [report.step for report in reports if report.validation is not None] == due
+
+
+def test_without_validation_every_due_state_is_kept(tiny_recipe, slices):
+    _, reports = trained(changed(tiny_recipe, training={"validate_every": 5}), slices)
+    assert [report.step for report in reports if report.improved] == [5, 10, 12]
+
+
+def test_the_loss_reported_is_the_mean_since_the_last_report(tiny_recipe, slices):
+    each = trained(tiny_recipe, slices)[1]
+    fours = trained(changed(tiny_recipe, training={"log_every": 4, "validate_every": 100}), slices)[1]
+    expected = np.array([report.loss for report in each]).reshape(3, 4).mean(axis=1)
+    np.testing.assert_allclose([report.loss for report in fours], expected, rtol=0, atol=1e-9)
+
+
+def test_stop_ends_the_run_at_a_report(tiny_recipe, slices):
+    recipe, state = changed(tiny_recipe, training={"log_every": 4, "validate_every": 100}), fresh(tiny_recipe, 0, CPU)
+    answers = iter([False, True])
+    reports = list(trainer(recipe, slices).run(state, stop=lambda: next(answers)))
+    assert [report.step for report in reports] == [4]
+    assert state.step == 4
+
+
+def test_a_run_that_diverges_is_stopped(tiny_recipe, slices):
+    recipe = changed(tiny_recipe, optimiser={"learning_rate": 1e30, "clip": 0.0}, training={"loss": "l2"})
+    with pytest.raises(UadError, match=r"the loss is (nan|inf) at step \d+: training diverged"):
+        trained(recipe, slices)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"target": "eps"},
+        {"noise": {"kind": "gaussian"}},
+        {"noise": {"scale": "unit"}},
+        {"schedule": {"kind": "cosine"}},
+        {"augment": {"gamma": 0.4}},
+        {"optimiser": {"learning_rate": 2e-2}},
+        {"optimiser": {"weight_decay": 0.5}},
+        {"optimiser": {"betas": (0.8, 0.9)}},
+        {"optimiser": {"warmup": 0}},
+        {"optimiser": {"clip": 0.01}},
+        {"training": {"batch": 5}},
+        {"training": {"loss": "l1"}},
+        {"training": {"t_range": (0, 200)}},
+    ],
+    ids=str,
+)
+def test_every_setting_is_read(tiny_recipe, slices, change):
+    brief = {"steps": 2, "validate_every": 2}
+    one, _ = trained(changed(tiny_recipe, training=brief), slices)
+    other, _ = trained(changed(changed(tiny_recipe, training=brief), **change), slices)
+    assert not same(one.net, other.net)
+
+
+def test_warm_up_and_learning_rate(tiny_recipe, slices):
+    state, rates = fresh(tiny_recipe, 0, CPU), []
+    for _ in trainer(tiny_recipe, slices).run(state):
+        rates.append(state.optimiser.param_groups[0]["lr"])
+    np.testing.assert_allclose(rates[:5], [0.0025, 0.005, 0.0075, 0.01, 0.01], rtol=0, atol=1e-12)
+
+
+def test_follow_moves_the_average_towards_the_weights(tiny_recipe):
+    average, net = fresh(tiny_recipe, 0, CPU).net, fresh(tiny_recipe, 1, CPU).net
+    before = [weight.clone() for weight in average.parameters()]
+    follow(average, net, 0.75)
+    for made, was, weight in zip(average.parameters(), before, net.parameters(), strict=True):
+        torch.testing.assert_close(made, 0.75 * was + 0.25 * weight, rtol=0, atol=1e-6)
+
+
+def test_validation_is_fixed_and_weighs_every_slice_alike(tiny_recipe, slices):
+    recipe = changed(tiny_recipe, training={"validation_slices": 7, "batch": 3})
+    net, schedule = fresh(recipe, 0, CPU).net, Schedule.of("linear")
+    with torch.no_grad():
+        net.out_conv.weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
+    in_threes, at_once, other = (
+        validate(trainer(r, slices[:20], slices[20:]), net, schedule)
+        for r in (recipe, changed(recipe, training={"batch": 7}), changed(recipe, training={"validation_slices": 5}))
+    )
+    assert in_threes == pytest.approx(at_once, abs=1e-6)
+    assert in_threes != other
+
+
+def test_a_state_comes_back_as_it_was(tiny_recipe, slices, tmp_path):
+    state, _ = trained(tiny_recipe, slices)
+    state.best = 0.25
+    save_state(tmp_path / "s.safetensors", state, {"seed": 0})
+    other = fresh(tiny_recipe, 1, CPU)
+    load_state(tmp_path / "s.safetensors", other, {"seed": 0})
+    assert (other.step, other.best) == (12, 0.25)
+    assert same(state.net, other.net)
+    assert same(state.average, other.average)
+    for one, two in zip(state.net.parameters(), other.net.parameters(), strict=True):
+        held, loaded = state.optimiser.state[one], other.optimiser.state[two]
+        assert held.keys() == loaded.keys()
+        assert all(torch.equal(held[key], loaded[key]) for key in held)
+
+
+def test_a_fresh_state_comes_back_as_it_was(tiny_recipe, tmp_path):
+    state = fresh(tiny_recipe, 0, CPU)
+    save_state(tmp_path / "s.safetensors", state, {})
+    other = fresh(tiny_recipe, 1, CPU)
+    load_state(tmp_path / "s.safetensors", other, {})
+    assert same(state.net, other.net)
+    assert (other.step, other.best) == (0, float("inf"))
+
+
+@pytest.mark.parametrize("about", [{"seed": 1, "data": 2}, {"seed": 0, "data": 3}, {"seed": 0, "data": 2, "recipe": 4}])
+def test_the_state_of_another_run_is_refused(tiny_recipe, tmp_path, about):
+    state = fresh(tiny_recipe, 0, CPU)
+    save_state(tmp_path / "s.safetensors", state, {"seed": 0, "data": 2})
+    with pytest.raises(UadError, match=r"belongs to a run with another (seed|data|recipe) \("):
+        load_state(tmp_path / "s.safetensors", state, about)
+
+
+def test_what_is_no_state_is_refused(tiny_recipe, tiny_model, tmp_path):
+    state = fresh(tiny_recipe, 0, CPU)
+    with pytest.raises(UadError, match="not the state of a training run"):
+        load_state(tiny_model, state, {})
+    save_state(tmp_path / "s.safetensors", state, {})
+    whole = (tmp_path / "s.safetensors").read_bytes()
+    (tmp_path / "s.safetensors").write_bytes(whole[:-50])
+    with pytest.raises(UadError, match="damaged or cut short"):
+        load_state(tmp_path / "s.safetensors", state, {})
+
+
+def test_the_state_of_another_network_is_refused(tiny_recipe, tmp_path):
+    save_state(tmp_path / "s.safetensors", fresh(tiny_recipe, 0, CPU), {})
+    wider = changed(tiny_recipe, network={"base": 16})
+    with pytest.raises(UadError, match="its weights do not fit the recipe"):
+        load_state(tmp_path / "s.safetensors", fresh(wider, 0, CPU), {})
+
+
+def test_progress_and_trainer_are_frozen(tiny_recipe, slices):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        trainer(tiny_recipe, slices).seed = 2

@@ -1,0 +1,135 @@
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from uadtools import methods
+from uadtools.errors import UadError
+from uadtools.models.config import DefaultsConfig, ModelConfig
+from uadtools.models.model import build
+from uadtools.training.recipe import Recipe, load_recipe, names
+
+FOLDER = Path(str(files("uadtools.training") / "recipes"))
+LEAST = 'name = "r"\nsource = "s"\n[training]\nsteps = 5\n'
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_shipped_recipe_makes_a_model(name):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    config = recipe.model({"steps": 0})
+    assert config.defaults.method in methods.NAMES
+    assert config.kind in methods.get(config.defaults.method).KINDS
+    assert sum(weight.numel() for weight in build(config.network).parameters()) > 1e6
+    assert max(config.defaults.t) < recipe.training.t_range[1]
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_shipped_recipe_explains_itself(name):
+    text = (FOLDER / f"{name}.toml").read_text()
+    assert text.startswith("# ")
+    assert {"training", "optimiser", "grid"} <= tomllib.loads(text).keys()
+
+
+def test_names_are_the_files():
+    assert names() == sorted(path.stem for path in FOLDER.iterdir())
+    assert "t1-small" in names()
+
+
+def test_a_recipe_from_a_file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(LEAST)
+    recipe = load_recipe(str(path), ["training.batch=3"])
+    assert (recipe.name, recipe.training.steps, recipe.training.batch) == ("r", 5, 3)
+
+
+def test_an_unknown_recipe_is_refused():
+    with pytest.raises(UadError, match=r"no recipe 'nope' \(there are: .*t1-small.*; or name a \.toml file\)"):
+        load_recipe("nope")
+
+
+@pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe", b"a = 1\na = 2"])
+def test_a_damaged_file_is_refused(tmp_path, content):
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content)
+    with pytest.raises(UadError, match=r"bad\.toml: not a readable recipe"):
+        load_recipe(str(path))
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(UadError, match="no recipe"):
+        load_recipe(str(tmp_path / "none.toml"))
+
+
+@pytest.mark.parametrize("line", ["colour = 1", "[training]\nsteps = 5\nlr = 1", "[optimiser]\nlr = 1"])
+def test_an_unknown_key_is_refused(tmp_path, line):
+    path = tmp_path / "r.toml"
+    path.write_text('name = "r"\nsource = "s"\n' + line)
+    with pytest.raises(UadError, match=r"(colour|training\.lr|optimiser\.lr): unknown key"):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "read"),
+    [
+        ("training.steps=100", lambda r: r.training.steps == 100),
+        (" training.steps =100", lambda r: r.training.steps == 100),
+        ("optimiser.learning_rate=1e-3", lambda r: r.optimiser.learning_rate == 1e-3),
+        ("network.multipliers=[1, 2]", lambda r: r.network.multipliers == (1, 2)),
+        ("noise.kind=gaussian", lambda r: r.noise.kind == "gaussian"),
+        ('noise.kind="gaussian"', lambda r: r.noise.kind == "gaussian"),
+        ("licence=CC BY 4.0 = free", lambda r: r.licence == "CC BY 4.0 = free"),
+        ("network.middle_attention=false", lambda r: r.network.middle_attention is False),
+        ("defaults={method = 'ddpm', t = [100]}", lambda r: r.defaults == DefaultsConfig(method="ddpm", t=(100,))),
+    ],
+)
+def test_one_line_is_changed(change, read):
+    recipe = load_recipe("t1-small", [change])
+    assert read(recipe)
+    assert not read(load_recipe("t1-small"))
+
+
+def test_of_two_changes_the_last_counts():
+    assert load_recipe("t1-small", ["training.steps=100", "training.steps=50"]).training.steps == 50
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("training.steps", "expected KEY=VALUE"),
+        ("", "expected KEY=VALUE"),
+        ("training.step=3", "training.step: unknown key"),
+        ("trainig.steps=3", "trainig: unknown key"),
+        ("=3", "unknown key"),
+        ("name.first=3", "name is no table"),
+        ("training.steps.more=3", "steps is no table"),
+        ("training.steps=many", "training.steps: Input should be a valid integer"),
+        ("training.steps=0", "training.steps: Input should be greater than 0"),
+        ("training.t_range=[0, 2000]", r"training.t_range \[0, 2000\) must lie in \[0, schedule.steps = 1000\)"),
+        ("training.t_range=[300, 300]", "must lie in"),
+        ("schedule.steps=20", "a linear schedule needs more than 20"),
+        ("grid.shape=[95, 96, 96]", "95 is no multiple of 8"),
+        ("defaults.t=[1000]", "must be below schedule.steps"),
+        ("augment.flip=1.5", "augment.flip"),
+        ("optimiser.betas=[0.9, 1]", r"optimiser\.betas\.1"),
+        ("optimiser.ema=1", r"optimiser\.ema"),
+        ("training.loss=l3", r"training\.loss"),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused_in_one_line(change, reason):
+    with pytest.raises(UadError, match=reason) as fault:
+        load_recipe("t1-small", [change])
+    assert "\n" not in str(fault.value)
+
+
+def test_the_model_says_what_the_recipe_says(tiny_recipe):
+    config = tiny_recipe.model({"steps": 7})
+    assert isinstance(config, ModelConfig)
+    for name in ("name", "licence", "network", "schedule", "target", "noise", "grid", "intensity", "defaults"):
+        assert getattr(config, name) == getattr(tiny_recipe, name)
+    assert config.training == {"steps": 7}
+
+
+def test_least_recipe(tmp_path):
+    assert Recipe.model_validate(tomllib.loads(LEAST)).target == "eps"

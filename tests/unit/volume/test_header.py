@@ -1,0 +1,247 @@
+import json
+import struct
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from uadtools.errors import UadError
+from uadtools.volume import header as headers
+
+AFFINE = np.array([[-2, 0, 0, 90], [0, 3, 0, -126], [0, 0, 4, -72], [0, 0, 0, 1.0]])
+KINDS = [nib.Nifti1Header, nib.Nifti2Header]
+
+
+def fields(kind=nib.Nifti1Header, order="<"):
+    """A sound header of 2x3x4 int16 voxels, with sform alone."""
+    header = kind(endianness=order)
+    header.set_data_shape((2, 3, 4))
+    header.set_data_dtype(np.int16)
+    header.set_sform(AFFINE, code=1)
+    return header
+
+
+def parsed(header):
+    return headers.parse(header.binaryblock, "scan.nii")
+
+
+def refusal(header):
+    with pytest.raises(UadError) as caught:
+        parsed(header)
+    message = str(caught.value)
+    assert message.startswith("scan.nii: ")
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def extension(content, code=6, order="<", size=None):
+    padded = content + bytes(-(len(content) + 8) % 16)
+    return struct.pack(f"{order}ii", len(padded) + 8 if size is None else size, code) + padded
+
+
+def block(*extensions):
+    return b"\x01\0\0\0" + b"".join(extensions)
+
+
+OURS = extension(json.dumps({"uadtools": {"study": "a"}}).encode())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("order", "<>")
+def test_a_sound_header_is_understood(kind, order):
+    header = fields(kind, order)
+    header["intent_name"] = b"healed"
+    header["vox_offset"] = 560
+    header["scl_slope"], header["scl_inter"] = 2, 3
+    found = parsed(header)
+    assert headers.size_of(header.binaryblock[:4]) == kind.sizeof_hdr
+    assert (found.shape, found.dtype, found.order) == ((2, 3, 4), np.dtype(f"{order}i2"), order)
+    assert (found.slope, found.inter, found.offset, found.intent) == (2, 3, 560, "healed")
+    assert found.nifti2 == (kind is nib.Nifti2Header)
+    np.testing.assert_array_equal(found.affine, AFFINE)
+
+
+@pytest.mark.parametrize("start", [b"", b"\x5c\x01", b"\0\0\0\0", b"GIF8", b"\x5d\x01\0\0"])
+def test_other_bytes_start_no_header(start):
+    assert headers.size_of(start) is None
+
+
+def test_voxels_start_after_header_and_extension_flag_at_the_earliest():
+    assert parsed(fields()).offset == 352
+    assert parsed(fields(nib.Nifti2Header)).offset == 544
+
+
+def test_a_rotated_header_without_sform_is_placed_by_its_qform():
+    angle = np.radians(25)
+    affine = AFFINE.copy()
+    affine[:2, :2] = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ AFFINE[:2, :2]
+    header = fields()
+    header.set_sform(None, code=0)
+    header.set_qform(affine, code=1)
+    np.testing.assert_allclose(parsed(header).affine, affine, atol=1e-5)
+
+
+def test_sform_goes_before_qform():
+    header = fields()
+    header.set_qform(np.eye(4), code=1)
+    np.testing.assert_array_equal(parsed(header).affine, AFFINE)
+
+
+def test_negative_voxel_sizes_and_an_unset_qfac_are_mended_in_silence(caplog):
+    header = fields()
+    header.set_sform(None, code=0)
+    header.set_qform(np.diag([1, 2, 3, 1]), code=1)
+    header["pixdim"][:4] = [0, -1, 2, 3]
+    np.testing.assert_allclose(parsed(header).affine, np.diag([1, 2, 3, 1]), atol=1e-6)
+    assert not caplog.records
+
+
+def test_a_header_without_affine_is_refused():
+    header = fields()
+    header["sform_code"] = 0
+    assert "no affine: it does not say where its voxels lie (set sform or qform first)" in refusal(header)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        np.zeros((3, 3)),
+        np.diag([1, 1, 0]),
+        [[1, 1, 0], [2, 2, 0], [0, 0, 1]],
+        [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.5, 0.7, 0.9]],
+        np.full((3, 3), np.nan),
+        np.diag([np.inf, 1, 1]),
+    ],
+)
+def test_an_affine_that_leads_nowhere_is_refused(rows):
+    header = fields()
+    for name, row in zip(("srow_x", "srow_y", "srow_z"), rows, strict=True):
+        header[name][:3] = row
+    assert "its affine is zero or singular (set a valid sform or qform first)" in refusal(header)
+
+
+def test_small_voxels_and_gantry_tilt_are_no_singular_affine():
+    header = fields()
+    header.set_sform([[1e-4, 0, 0, 0], [0, 1e-4, 3e-4, 0], [0, 0, 5e-4, 0], [0, 0, 0, 1]], code=1)
+    assert parsed(header).affine[1, 2] == np.float32(3e-4)
+
+
+def test_a_quaternion_that_is_none_is_refused():
+    header = fields()
+    header.set_sform(None, code=0)
+    header.set_qform(AFFINE, code=1)
+    header["quatern_b"], header["quatern_c"] = 3, 3
+    assert "its affine makes no sense" in refusal(header)
+
+
+@pytest.mark.parametrize(
+    ("dim", "said"),
+    [
+        ([0, 2, 3, 4, 1, 1, 1, 1], "an image of 0 axes"),
+        ([8, 2, 3, 4, 1, 1, 1, 1], "an image of 8 axes"),
+        ([-3, 2, 3, 4, 1, 1, 1, 1], "an image of -3 axes"),
+        ([1, 24, 1, 1, 1, 1, 1, 1], "24 voxels where a volume has three axes"),
+        ([3, -2, 3, 4, 1, 1, 1, 1], "-2 x 3 x 4 voxels"),
+        ([3, -1, 1, 1, 1, 1, 1, 1], "-1 in dim[1]"),
+        ([4, 2, 3, 4, 0, 1, 1, 1], "2 x 3 x 4 x 0 voxels"),
+        ([7, 32767, 32767, 32767, 9, 9, 9, 9], "it promises 461,"),
+    ],
+)
+def test_axes_that_cannot_be_are_refused(dim, said):
+    header = fields()
+    header["dim"] = dim
+    message = refusal(header)
+    assert said in message
+    assert "damaged NIfTI header: " in message
+
+
+@pytest.mark.parametrize("offset", [np.nan, np.inf, 3e9, 100])
+def test_voxels_that_start_where_they_cannot_are_refused(offset):
+    header = fields()
+    header["vox_offset"] = offset
+    assert "damaged NIfTI header: " in refusal(header)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(32, "complex"), (1792, "complex"), (128, "RGB"), (2304, "RGB"), (1, "not supported"), (999, "not recognized")],
+)
+def test_data_types_that_are_no_real_numbers_are_refused(code, said):
+    header = fields()
+    header["datatype"] = code
+    assert said in refusal(header)
+
+
+def test_an_intercept_that_is_no_number_is_refused():
+    header = fields()
+    header["scl_slope"], header["scl_inter"] = 2, np.inf
+    assert "intercept inf" in refusal(header)
+
+
+def test_the_older_format_is_named():
+    header = fields()
+    header["magic"] = b""
+    assert "Analyze 7.5, which has no orientation (convert it to NIfTI)" in refusal(header)
+
+
+def test_an_unknown_role_is_a_scan_unless_a_uad_tool_wrote_it():
+    for role in headers.ROLES:
+        assert headers.role(role, {}) == role
+    assert headers.role("", {"study": "a"}) == headers.role("TE=2.3", {}) == headers.role("T1w", {}) == "scan"
+    assert headers.role("uncertainty", {"study": "a"}) == "uncertainty"
+    assert headers.role("../x", {"study": "a"}) == "scan"
+
+
+def test_bytes_of_intent_that_are_no_text_are_read_all_the_same():
+    header = fields()
+    header["intent_name"] = bytes(range(200, 216))
+    assert len(parsed(header).intent) == headers.ROLE_LENGTH
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_provenance_is_found_among_foreign_extensions(order):
+    foreign = [extension(b"<xml>", 4, order), extension(b"a comment", 6, order), extension(b"\xff\xfe{", 6, order)]
+    ours = extension(json.dumps({"uadtools": {"study": "a"}}).encode(), order=order)
+    assert headers.provenance(block(*foreign, ours, *foreign), order) == {"study": "a"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[1, 2]",
+        b'"uadtools"',
+        b'{"uadtools": 3}',
+        b'{"other": {}}',
+        b"[" * 100_000,
+        b'{"uadtools": {"study": "a"',
+        b'{"uadtools": {"study": "\xff"}}',
+    ],
+)
+def test_malformed_provenance_is_ignored(content):
+    assert headers.provenance(block(extension(content)), "<") == {}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\0\0\0\0" + OURS,
+        block(),
+        block(extension(b"x", size=0), OURS),
+        block(extension(b"x", size=-16), OURS),
+        block(extension(b"x", size=1 << 30), OURS),
+        block(OURS[:-1]),
+        b"\x01\0\0\0\x10",
+    ],
+)
+def test_broken_or_absent_extensions_are_ignored(raw):
+    assert headers.provenance(raw, "<") == {}
+
+
+def test_parts_of_provenance_that_are_not_as_written_are_dropped():
+    wrong = {"study": 3, "chain": {}, "history": [1], "note": "kept"}
+    assert headers.provenance(block(extension(json.dumps({"uadtools": wrong}).encode())), "<") == {"note": "kept"}
+    right = {"study": "a", "chain": [{}], "history": [{}]}
+    assert headers.provenance(block(extension(json.dumps({"uadtools": right}).encode())), "<") == right

@@ -1,0 +1,165 @@
+"""The NIfTI header: what is known of an image before its voxels are read, and every way in which it can be wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from uadtools.errors import UadError
+
+ROLES = ("scan", "brain", "healed", "score", "detection", "region", "bound", "spread")
+ROLE_LENGTH = 15
+"""In bytes: what intent_name holds, less the 0 at its end."""
+COMMENT = 6
+"""The NIfTI extension code for text."""
+
+Bytes = bytes | bytearray
+_KINDS: dict[int, Any] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+_MAGIC = {(348, True): b"n+1", (540, True): b"n+2", (348, False): b"ni1", (540, False): b"ni2"}
+_SILENT = logging.Logger("silent", logging.CRITICAL + 1)
+_MOST_BYTES = 1 << 36
+_MOST_OFFSET = 1 << 28
+_FATAL = 40  # nibabel's level from which a fault cannot be mended
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a reader needs to know.
+
+    shape: the 2 to 7 axes in the file; dtype: of the stored numbers, in the file's byte order; slope, inter: a voxel is
+    slope * stored + inter, or None; offset: bytes from the start of the file to the voxels; affine: (4, 4), voxel
+    indices to RAS mm.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    slope: float | None
+    inter: float | None
+    offset: int
+    affine: NDArray[np.float64]
+    intent: str
+    order: str
+    nifti2: bool
+
+
+def size_of(start: Bytes) -> int | None:
+    """Return the size of the header that begins with these 4 bytes, or None if it is not NIfTI's."""
+    sizes = (int.from_bytes(start, "little"), int.from_bytes(start, "big"))
+    return next((size for size in sizes if size in _KINDS and len(start) == 4), None)
+
+
+def parse(raw: Bytes, name: str, *, single: bool = True) -> Header:
+    """Understand a header of 348 or 540 bytes. single: it is of an image in one file. Raises UadError about `name`."""
+    order = "<" if int.from_bytes(raw[:4], "little") == len(raw) else ">"
+    fields = _KINDS[len(raw)](raw, endianness=order, check=False)
+    _check_magic(fields, name, single=single)
+    shape = _shape(fields, name)
+    try:
+        fields.check_fix(_SILENT, _FATAL)
+        slope, inter = fields.get_slope_inter()
+        offset = max(int(fields["vox_offset"]), fields.single_vox_offset if single else 0)
+    except (HeaderDataError, ValueError, OverflowError) as error:
+        raise _damaged(name, error) from None
+    dtype = fields.get_data_dtype()
+    if dtype.kind not in "iuf":
+        kind = {"c": "complex", "V": "RGB"}.get(dtype.kind, str(dtype))
+        raise UadError(f"{name}: {kind} voxels (one real number per voxel is needed)")
+    promised = math.prod(shape) * dtype.itemsize
+    if promised > _MOST_BYTES or offset > _MOST_OFFSET:
+        raise _damaged(name, f"it promises {promised:,} bytes of voxels after {offset:,} others")
+    intent = fields["intent_name"].tobytes()[:ROLE_LENGTH].split(b"\0")[0].decode("latin-1").strip()
+    return Header(shape, dtype, slope, inter, offset, _affine(fields, name), intent, order, len(raw) == 540)
+
+
+def provenance(raw: Bytes, order: str) -> dict[str, Any]:
+    """Return what a uad tool wrote into the extensions, or nothing. raw: the bytes between header and voxels."""
+    for code, content in _extensions(raw, order):
+        if code == COMMENT:
+            try:
+                found = json.loads(content.rstrip(b"\0"))["uadtools"]
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue
+            if isinstance(found, dict):
+                return _well_formed(found)
+    return {}
+
+
+def role(intent: str, known: dict[str, Any]) -> str:
+    """Return the role that intent_name states. Other programs write other things there: such an image is a scan."""
+    return intent if intent in ROLES or (known and intent.isidentifier()) else "scan"
+
+
+def _check_magic(fields: Any, name: str, *, single: bool) -> None:
+    size = int(fields.sizeof_hdr)
+    magic = fields["magic"].tobytes()[:3]
+    if magic == _MAGIC[size, single]:
+        return
+    if magic == _MAGIC[size, True]:
+        raise UadError(f"{name}: the header of an image in one file (give that file a name in .nii)")
+    if magic == _MAGIC[size, False]:
+        raise UadError(f"{name}: the header of an image in two files (give the name of its .hdr or .img)")
+    raise UadError(
+        f"{name}: not a NIfTI image, but perhaps Analyze 7.5, which has no orientation (convert it to NIfTI)"
+    )
+
+
+def _shape(fields: Any, name: str) -> tuple[int, ...]:
+    axes = int(fields["dim"][0])
+    if not 1 <= axes <= 7:
+        raise _damaged(name, f"an image of {axes} axes")
+    try:
+        shape = tuple(int(n) for n in fields.get_data_shape())
+    except HeaderDataError as error:
+        raise _damaged(name, error) from None
+    if axes == 1 or min(shape) < 1:
+        raise _damaged(name, f"{' x '.join(map(str, shape))} voxels where a volume has three axes")
+    return shape
+
+
+def _affine(fields: Any, name: str) -> NDArray[np.float64]:
+    if not (fields["sform_code"] or fields["qform_code"]):
+        raise UadError(f"{name}: no affine: it does not say where its voxels lie (set sform or qform first)")
+    try:
+        affine = np.asarray(fields.get_best_affine(), dtype=np.float64)
+    except (HeaderDataError, ValueError) as error:
+        raise UadError(f"{name}: its affine makes no sense ({error}; set a valid sform or qform first)") from None
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or not abs(np.linalg.det(affine[:3, :3])) > 1e-6 * sizes.prod():
+        raise UadError(f"{name}: its affine is zero or singular (set a valid sform or qform first)")
+    return affine
+
+
+def _extensions(raw: Bytes, order: str) -> Iterator[tuple[int, Bytes]]:
+    """Walk through the extensions; at a malformed one the walk ends, as nobody knows where the next begins."""
+    at = 4 if raw[:1].strip(b"\0") else len(raw)
+    while at + 8 <= len(raw):
+        size, code = struct.unpack_from(f"{order}ii", raw, at)
+        if size < 8 or at + size > len(raw):
+            return
+        yield code, raw[at + 8 : at + size]
+        at += size
+
+
+def _well_formed(found: dict[str, Any]) -> dict[str, Any]:
+    """Drop what is not as uad tools write it, so that no reader has to ask."""
+    history = found.get("history", [])
+    fits = {
+        "study": isinstance(found.get("study"), str),
+        "chain": isinstance(found.get("chain"), list),
+        "history": isinstance(history, list) and all(isinstance(line, dict) for line in history),
+    }
+    return {key: value for key, value in found.items() if fits.get(key, True)}
+
+
+def _damaged(name: str, what: object) -> UadError:
+    return UadError(f"{name}: damaged NIfTI header: {' '.join(str(what).split())} (get the file again)")
