@@ -90,8 +90,8 @@ def table(results: Mapping[str, Mapping[str, Figures]], methods: Sequence[str]) 
     """Lay out the figures of these methods, kind by kind."""
     made = Table(
         title="simulated lesions: mean over scans, and pooled over voxels",
-        caption="Dice: the best possible; sizes: mean AUPRC over the scans with blobs of that diameter; untouched: share "
-        "of the scan without lesions that the pooled best Dice's threshold detects",
+        caption="Dice: best possible; sizes: mean AUPRC over the scans with blobs of that diameter; untouched: share "
+        "of the scan without lesions that the threshold of the pooled best Dice detects",
     )
     sizes = [f"{low:g}-{high:g} mm" for low, high in SIZES]
     for text in ("lesions", "method"):
@@ -114,8 +114,8 @@ def picture(rows: Sequence[Row], path: Path, *, force: bool = False) -> None:
 
     One frame, which the largest of the brains fills, and one scale (scan 0 to 1, score 0 to HOT) for all rows.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  only for a picture
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     slices = [[volume[::-1, :, row.z].T for volume in row.volumes] for row in rows]
     filled = np.any([scan > 0 for scan, _, _ in slices], axis=0)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
+import typer.main
 
 from uadtools import __version__
 from uadtools.errors import UadError
@@ -25,10 +26,16 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise typer.BadParameter(f"{name}: there are auto, cpu, cuda, cuda:N and mps")
+    return name
+
+
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[IN]...",
+        metavar="IN",
         help="NIfTI files, or - for a stream on standard input (which no IN means, too).",
         show_default=False,
     ),
@@ -39,8 +46,8 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="OUT",
-        help="A file, a folder (several inputs), or - for a stream on standard output. Default: files in the current "
-        "folder, named after the input; a stream if the input is one.",
+        help="A file (.nii or .nii.gz), a folder (any other name), or - for a stream on standard output. Default: files "
+        "in the current folder, named after the input; a stream if the input is one.",
         show_default=False,
     ),
 ]
@@ -53,18 +60,22 @@ Provenance = Annotated[
     bool,
     typer.Option(
         "--provenance/--no-provenance",
-        help="Keep the history and the chain of grids in a header extension, and beside files as JSON. Some foreign tools cannot "
-        "read a piped image with an extension; without it --native is impossible.",
+        help="Keep the history and the chain of grids in a header extension, and beside files as JSON. Some foreign "
+        "tools cannot read a piped image with an extension; without it --native is impossible.",
     ),
 ]
 Volume = Annotated[
     int | None,
     typer.Option("--volume", metavar="N", help="Which volume of a 4-D image, counted from 0.", show_default=False),
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="The same seed gives the same result.")]
-Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", help="Where torch computes.")]
+Seed = Annotated[
+    int, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="The same seed gives the same result.")
+]
+Device = Annotated[
+    str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", callback=_device, help="Where torch computes.")
+]
 Precision = Annotated[
-    str,
+    Literal["auto", "fp32", "bf16"],
     typer.Option(
         "--precision",
         metavar="auto|fp32|bf16",
@@ -83,86 +94,96 @@ class Command:
     variadic: tuple[str, ...] = ()
 
     def app(self) -> typer.Typer:
-        """Make what typer runs: the body within the error boundary."""
+        """Make what typer parses the arguments with."""
         made = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         made.command(
             self.name,
             epilog="\b\nExamples:\n" + self.examples.strip("\n"),
             context_settings={"help_option_names": ["-h", "--help"]},
-        )(boundary(self.name)(self.body))
+        )(self.body)
         return made
+
+    def call(self, words: Sequence[str]) -> None:
+        """Run the command on these arguments. Raises SystemExit unless it is done."""
+        command = typer.main.get_command(self.app())
+        with boundary(self.name), command.make_context(self.name, spread(words, self.variadic)) as context:
+            command.invoke(context)
 
     def run(self) -> None:
         """Run the command on the program's arguments, and leave with its exit status."""
         signal.signal(signal.SIGTERM, _interrupt)
-        self.app()(args=spread(sys.argv[1:], self.variadic), prog_name=self.name)
+        self.call(sys.argv[1:])
 
 
 def spread(words: Sequence[str], variadic: Sequence[str]) -> list[str]:
-    """Repeat a variadic option before each of its words."""
+    """Repeat a variadic option before each of its words; what begins with - ends them, also - itself."""
     out: list[str] = []
     option = ""
     for i, word in enumerate(words):
         if word == "--":
             return out + list(words[i:])
-        if word.startswith("-") and word != "-":
+        if word.startswith("-"):
             option = word if word in variadic else ""
-            out += [] if option else [word]
-        elif option:
-            out += [option, word]
+            valueless = i + 1 == len(words) or words[i + 1].startswith("-")
+            out += [word] if not option or valueless else []
         else:
-            out.append(word)
-        if (
-            option
-            and word == option
-            and (i + 1 == len(words) or (words[i + 1].startswith("-") and words[i + 1] != "-"))
-        ):
-            out.append(option)  # without a value: typer says so
+            out += [option, word] if option else [word]
     return out
 
 
-def boundary(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Turn what can go wrong into one line on stderr and an exit status."""
-
-    def decorate(body: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(body)
-        def guarded(*args: Any, **kwargs: Any) -> None:
-            try:
-                body(*args, **kwargs)
-                sys.stdout.flush()
-            except UadError as error:
-                _fail(name, str(error), 1)
-            except BrokenPipeError:
-                # what is still in the buffer has nowhere to go; without this Python complains about it at exit
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                raise typer.Exit(CLOSED_PIPE) from None
-            except KeyboardInterrupt:
-                _fail(name, "interrupted", INTERRUPTED)
-            except MemoryError:
-                _fail(name, "out of memory (a smaller --batch needs less)", 1)
-            except OSError as error:
-                where = f"{error.filename}: " if error.filename else ""
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                _fail(name, f"{where}{error.strerror or error}", 1)
-
-        return guarded
-
-    return decorate
+@contextmanager
+def boundary(name: str) -> Iterator[None]:
+    """Turn what can go wrong in the block into one line on stderr and an exit status."""
+    try:
+        yield
+        if sys.stdout:
+            sys.stdout.flush()
+    except UadError as error:
+        _fail(name, str(error), 1)
+    except typer.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except typer.TyperException as error:
+        _fail(name, f"{error.format_message().rstrip('.')} ({name} --help tells more)", error.exit_code)
+    except KeyboardInterrupt:
+        _fail(name, "interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        _abandon_stdout()
+        sys.exit(CLOSED_PIPE)
+    except OSError as error:
+        _abandon_stdout()
+        _fail(name, f"{error.filename or 'standard output'}: {error.strerror or error}", 1)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not re.search("out of memory|allocate memory", str(error)):
+            raise
+        _fail(name, "out of memory (healing and training need less with a smaller --batch)", 1)
 
 
-def _fail(name: str, message: str, status: int) -> None:
+def _fail(name: str, message: str, status: int) -> NoReturn:
     line = " ".join(message.split())
-    print(f"{name}: {line}" if status == INTERRUPTED else f"{name}: error: {line}", file=sys.stderr)
-    raise typer.Exit(status)
+    with suppress(OSError):
+        print(f"{name}: {line}" if status == INTERRUPTED else f"{name}: error: {line}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _abandon_stdout() -> None:
+    """Let what is still buffered go nowhere; else Python tries to write it at exit, and complains."""
+    if sys.stdout:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def usage(message: str, option: str | None = None) -> typer.BadParameter:
-    """Make the error for a wrong use: exit status 2."""
-    return typer.BadParameter(message, param_hint=option)
+class Misuse(typer.TyperException):
+    """A wrong use of a command."""
+
+    exit_code = 2
+
+
+def usage(message: str, option: str) -> Misuse:
+    """Make the error for a wrong use of an option or argument."""
+    return Misuse(f"{option}: {message}")
 
 
 def teller(name: str, quiet: bool) -> Callable[[str], None]:
@@ -173,14 +194,14 @@ def teller(name: str, quiet: bool) -> Callable[[str], None]:
 @contextmanager
 def progress(text: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     """Show a bar on stderr, if that is a terminal; yields watch(done, total)."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or not sys.stderr or not sys.stderr.isatty():
         yield lambda done, total: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn  # noqa: PLC0415
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),

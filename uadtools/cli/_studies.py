@@ -5,35 +5,49 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from uadtools.cli._common import usage
 from uadtools.errors import UadError
-from uadtools.files import check_free
-from uadtools.volume.io import SUFFIXES, save
-from uadtools.volume.stream import Study, read_path, read_studies, write_study
+from uadtools.volume.io import SUFFIXES, Image, check_target, save
+from uadtools.volume.stream import Study, base_name, read_image, read_path, read_studies, write_study
+
+STDIN = "standard input"
 
 
 def studies(inputs: Sequence[str] | None, volume: int | None = None) -> Iterator[Study]:
     """Read the studies of all inputs, one at a time."""
     for source in inputs or ["-"]:
         if source == "-":
-            if sys.stdin.isatty():
+            if not sys.stdin or sys.stdin.isatty():
                 raise usage("no input: name files, or pipe a stream in", "IN")
             stdin = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115  the stream outlives this line
-            yield from read_studies(stdin, "standard input", volume)
+            yield from read_studies(stdin, STDIN, volume)
         else:
             yield from read_path(Path(source), volume)
+
+
+def read_mask(path: Path | None) -> Image | None:
+    """Read the brain mask of a --brain option, if there is one; brain is where it is above 0.5."""
+    if path is None:
+        return None
+    image = read_image(path)
+    return image.derive((image.data > 0.5).astype("u1"), "brain")
+
+
+def with_brain(study: Study, mask: Image | None) -> Study:
+    """Give a study a brain mask instead of its own; its product stays the product."""
+    return study if mask is None else study.adding(*study.images.values(), mask)
 
 
 @dataclass
 class Sink:
     """Takes each study's product to where the user wants it.
 
-    suffix: what files are called after the study's name; stream: write whole studies to stdout.
+    suffix: what files are called after the study's name. target: a file, a folder, or None for no file at all.
+    stream: write whole studies to stdout. maps: roles that get files of their own beside the product's.
     """
 
     suffix: str
@@ -41,7 +55,8 @@ class Sink:
     stream: bool
     force: bool
     provenance: bool
-    written: list[str] = field(default_factory=list)
+    maps: Sequence[str] = ()
+    taken: set[Path] = field(default_factory=set)
 
     @classmethod
     def of(
@@ -53,57 +68,81 @@ class Sink:
         force: bool,
         provenance: bool,
         as_json: bool,
+        maps: Sequence[str] = (),
     ) -> Sink:
         """Settle where the output goes, and refuse what cannot work before any work is done."""
         piped = not inputs or list(inputs) == ["-"]
         stream = output == "-" or (output is None and piped and not as_json)
+        nowhere = stream or (output is None and piped)
         if stream and as_json:
             raise usage("an image stream and JSON cannot share standard output (give -o FILE)", "--json")
+        if stream and not sys.stdout:
+            raise UadError("standard output is closed (-o FILE, or pipe it into the next command)")
         if stream and sys.stdout.isatty():
             raise UadError("images are not written to a terminal (-o FILE, or pipe it into the next command)")
-        sink = cls(suffix, Path(output) if output and not stream else None, stream, force, provenance)
-        if inputs and len(inputs) > 1 and sink.target is not None and sink._is_file:
-            raise usage(f"{output} is one file, and there are {len(inputs)} inputs (name a folder)", "--output")
-        if sink.target is not None and sink._is_file:
-            check_free(sink.target, force=force)
-        if sink.target is None and piped and not stream:
-            sink.suffix = ""
+        if nowhere and maps:
+            raise usage(
+                f"no file is written that {', '.join(maps)} could lie beside (a stream holds all maps)", "--maps"
+            )
+        sink = cls(suffix, None if nowhere else Path(output or ""), stream, force, provenance, maps)
+        sink._check([base_name(Path(source)) for source in inputs or () if source != "-"])
         return sink
+
+    def _check(self, names: Sequence[str]) -> None:
+        """Refuse files of which it is known already that they cannot be written; names: of the inputs."""
+        if self.target is None:
+            return
+        if self._is_file and len(names) > 1:
+            raise usage(f"{self.target} is one file, and there are {len(names)} inputs (name a folder)", "--output")
+        if not self._is_file and self.target.exists() and not self.target.is_dir():
+            raise UadError(f"{self.target}: is no folder (image files have names in .nii or .nii.gz)")
+        if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+            raise UadError(f"{self._path(twice)}: would be written twice: two inputs have this name (rename one)")
+        for path in [self.target] if self._is_file else map(self._path, names):
+            self._check_files(path)
+
+    def _check_files(self, path: Path) -> None:
+        if path.parent.is_dir() or self._is_file:  # a folder that is still to be made has nothing in the way
+            for each in (path, *(self._beside(path, role) for role in self.maps)):
+                check_target(each, force=self.force, provenance=self.provenance)
 
     @property
     def _is_file(self) -> bool:
         return self.target is not None and self.target.name.lower().endswith(SUFFIXES) and not self.target.is_dir()
 
+    def _path(self, name: str) -> Path:
+        assert self.target is not None
+        if self._is_file:
+            return self.target
+        return self.target / f"{'stdin' if name == STDIN else Path(name).name}_{self.suffix}.nii.gz"
+
+    def _beside(self, path: Path, role: str) -> Path:
+        return path.with_name(f"{base_name(path)}_{role}.nii.gz")
+
     def claim(self, study: Study) -> Path | None:
         """Return the file this study will go to, or None for the stream. Raises UadError if that cannot be."""
-        if self.stream or not self.suffix:
+        if self.target is None:
             return None
-        if self._is_file:
-            assert self.target is not None
-            path = self.target
-        else:
-            path = (self.target or Path()) / f"{Path(study.name).name}_{self.suffix}.nii.gz"
-        if str(path) in self.written:
-            reason = (
-                "the stream holds several studies (name a folder)" if self._is_file else "two inputs have this name"
-            )
+        path = self._path(study.name)
+        if path in self.taken:
+            reason = "there are several studies (name a folder)" if self._is_file else "two studies have this name"
             raise UadError(f"{path}: would be written twice: {reason}")
-        if self.target is not None and not self._is_file:
-            with suppress(FileExistsError):
-                self.target.mkdir(parents=True)
-        check_free(path, force=self.force)
+        self._check_files(path)
+        self.taken.add(path)
         return path
 
     def write(self, study: Study, path: Path | None) -> str | None:
-        """Write a study to the stream, or its product to the file claimed. Returns the file's name."""
+        """Write a study to the stream, or its product and maps to the file claimed. Returns the file's name."""
         if self.stream:
             with open(sys.stdout.fileno(), "wb", closefd=False) as out:
                 write_study(study, out, provenance=self.provenance)
-            return None
         if path is None:
             return None
+        if not self._is_file:
+            path.parent.mkdir(parents=True, exist_ok=True)
         save(study.product, path, force=self.force, provenance=self.provenance)
-        self.written.append(str(path))
+        for role in self.maps:
+            save(study.need(role), self._beside(path, role), force=self.force, provenance=self.provenance)
         return str(path)
 
 

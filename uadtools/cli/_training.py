@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def reporting(steps: int, *, quiet: bool, verbose: bool) -> Iterator[Callable[[Report], None]]:
-    """Yield a watcher: a bar with loss, speed and time left on a terminal; lines at validations (verbose: all) elsewhere."""
+    """Yield a watcher: a bar with loss, speed and time left on a terminal, lines elsewhere.
+
+    Lines come at validations, with verbose at every report.
+    """
     if quiet:
         yield lambda report: None
         return
-    if not sys.stderr.isatty():
+    if not sys.stderr or not sys.stderr.isatty():
         yield (
             lambda report: (
                 print(line(report, steps), file=sys.stderr) if verbose or report.validation is not None else None

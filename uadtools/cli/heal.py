@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -58,11 +58,14 @@ def heal(
         ),
     ] = None,
     combine: Annotated[
-        str,
+        Literal["mean", "vote"] | None,
         typer.Option(
-            "--combine", metavar="mean|vote", help="Several -t: mean of the healed scans, or vote of their detections."
+            "--combine",
+            metavar="mean|vote",
+            help="Several -t: mean of the healed scans, or vote of their detections. Default: mean.",
+            show_default=False,
         ),
-    ] = "mean",
+    ] = None,
     brain: Annotated[
         Path | None,
         typer.Option(
@@ -93,46 +96,35 @@ def heal(
     version: c.Version = False,
 ) -> None:
     """Turn scans into the healthy scans that a model believes in."""
-    if combine not in ("mean", "vote"):
-        raise c.usage(f"{combine}: there are mean and vote", "--combine")
-    if precision not in ("auto", "fp32", "bf16"):
-        raise c.usage(f"{precision}: there are auto, fp32 and bf16", "--precision")
-    from uadtools.cli._studies import Sink, print_json, studies
+    from uadtools.cli._studies import Sink, print_json, read_mask, studies, with_brain
     from uadtools.models.checkpoint import default_path, file_hash, read_config
 
-    sink = Sink.of("healed", inputs, output, force=force, provenance=provenance, as_json=as_json)
+    kept = ("spread",) if maps else ()
+    sink = Sink.of("healed", inputs, output, force=force, provenance=provenance, as_json=as_json, maps=kept)
     path = model or default_path()
     config = read_config(path)
 
     from uadtools.models.model import load_model
     from uadtools.pipeline.heal import heal as work
     from uadtools.pipeline.heal import plan
-    from uadtools.volume.io import save
-    from uadtools.volume.stream import read_image
 
-    how = plan(config, method=method, t=t or (), samples=samples, combine=combine, steps=steps, eta=eta)  # type: ignore[arg-type]
-    mask = read_image(brain) if brain else None
+    how = plan(config, method=method, t=t or (), samples=samples, combine=combine or "mean", steps=steps, eta=eta)
+    if combine and len(how.options) == 1:
+        raise c.usage("one -t leaves nothing to combine (repeat -t)", "--combine")
+    if maps and len(how.options) * how.samples == 1:
+        raise c.usage("one draw has no spread, and there is no other map (several -t, or --samples)", "--maps")
+    mask, loaded, name = read_mask(brain), None, f"{config.name}:{file_hash(path)}"
     tell = c.teller("uad-heal", quiet)
-    loaded: Any = None
     results: list[dict[str, Any]] = []
     for study in studies(inputs, volume):
         target = sink.claim(study)
-        given = study if mask is None else study.adding(*study.images.values(), mask.derive(mask.data, "brain"))
         loaded = loaded or load_model(path, device=device, precision=precision)
         with c.progress(f"healing {study.name}", quiet) as watch:
-            made = work(
-                given, loaded, how, seed=seed, batch=batch, model_name=f"{config.name}:{file_hash(path)}", watch=watch
-            )
-        written = sink.write(made, target)
-        if maps and target is not None and "spread" in made.images:
-            save(
-                made.need("spread"), target.with_name(f"{study.name}_spread.nii.gz"), force=force, provenance=provenance
-            )
-        results.append({"name": study.name, "output": written, **how.arguments})
+            made = work(with_brain(study, mask), loaded, how, seed=seed, batch=batch, model_name=name, watch=watch)
+        results.append({"name": study.name, "output": sink.write(made, target), **how.arguments})
         if verbose:
-            tell(
-                f"{study.name}: {how.method}, t {', '.join(map(str, how.arguments['t']))}, {loaded.device}, {loaded.precision}"
-            )
+            steps_back = ", ".join(map(str, how.arguments["t"]))
+            tell(f"{study.name}: {how.method}, t {steps_back}, {loaded.device}, {loaded.precision}")
     if as_json:
         print_json(results)
 

@@ -36,7 +36,8 @@ def postproc(
         typer.Option(
             "--threshold",
             metavar="model|otsu|X|FILE.json",
-            help="Detect what scores above this. model: what the model recommends for its default way of healing and l1, else otsu.",
+            help="Detect what scores above this. model: what the model recommends for its default way of healing and "
+            "l1, else otsu.",
         ),
     ] = "model",
     min_size: Annotated[
@@ -58,6 +59,7 @@ def postproc(
     native: Annotated[
         bool, typer.Option("--native", help="Put the detection on the grid of the original scan.")
     ] = False,
+    volume: c.Volume = None,
     provenance: c.Provenance = True,
     force: c.Force = False,
     as_json: c.Json = False,
@@ -66,20 +68,18 @@ def postproc(
     version: c.Version = False,
 ) -> None:
     """Turn score maps into detections: median filter, eroded brain, threshold, small components dropped."""
-    from uadtools.cli._studies import Sink, print_json, studies
+    from uadtools.cli._studies import Sink, print_json, read_mask, studies
     from uadtools.pipeline.postproc import Steps, read_threshold
     from uadtools.pipeline.postproc import postproc as work
-    from uadtools.volume.stream import read_image
 
     level: float | str = read_threshold(Path(threshold)) if threshold.endswith(".json") else _level(threshold)
     if median % 2 == 0:
         raise c.usage(f"{median}: the size must be odd", "--median")
     chain = Steps(median, erode, level, min_size, dilate, largest)
     sink = Sink.of("detection", inputs, output, force=force, provenance=provenance, as_json=as_json)
-    mask = read_image(brain) if brain else None
-    tell = c.teller("uad-postproc", quiet)
+    mask, tell = read_mask(brain), c.teller("uad-postproc", quiet)
     results: list[dict[str, Any]] = []
-    for study in studies(inputs):
+    for study in studies(inputs, volume):
         path = sink.claim(study)
         made = work(study, chain, brain=mask, native=native, tell=tell)
         done = made.product.provenance["history"][-1]["arguments"]
@@ -95,9 +95,8 @@ def postproc(
             }
         )
         if verbose:
-            tell(
-                f"{study.name}: {results[-1]['detected_ml']:.2f} mL above {done['threshold']:.4g} ({done['threshold_from']})"
-            )
+            found = f"{results[-1]['detected_ml']:.2f} mL above {done['threshold']:.4g}"
+            tell(f"{study.name}: {found} ({done['threshold_from']})")
     if as_json:
         print_json(results)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -41,11 +41,12 @@ def preprocess(
         typer.Option(
             "--brain",
             metavar="auto|none|deepbet|FILE",
-            help="auto: as it is if the skull is gone already, else deepbet (T1 scans of adults). none: all that is not 0. FILE: a mask on the scan's grid.",
+            help="auto: as it is if the skull is gone already, else deepbet (T1 scans of adults). none: all that is not "
+            "0. FILE: a mask on the scan's grid.",
         ),
     ] = "auto",
     intensity: Annotated[
-        str | None,
+        Literal["percentile", "none"] | None,
         typer.Option(
             "--intensity",
             metavar="percentile|none",
@@ -54,7 +55,8 @@ def preprocess(
         ),
     ] = None,
     save_brain: Annotated[
-        Path | None, typer.Option("--save-brain", metavar="FILE", help="Write the brain mask, too.", show_default=False)
+        Path | None,
+        typer.Option("--save-brain", metavar="FILE", help="Write the brain mask of one scan, too.", show_default=False),
     ] = None,
     volume: c.Volume = None,
     provenance: c.Provenance = True,
@@ -66,27 +68,27 @@ def preprocess(
 ) -> None:
     """Bring raw scans onto a model's grid: RAS, resampled, cropped, brain only, intensities 0 to 1."""
     from uadtools.cli._studies import Sink, print_json, studies
-    from uadtools.files import check_free
     from uadtools.models.checkpoint import default_path, read_config
     from uadtools.pipeline.preprocess import preprocess as work
-    from uadtools.volume.io import save
+    from uadtools.volume.io import check_target, save
     from uadtools.volume.stream import read_image
 
     settings = read_config(model or default_path()) if model or not (spacing and shape) else None
-    grid = _grid(settings, spacing, shape)
-    window = _window(settings, intensity)
+    grid, window = _grid(settings, spacing, shape), _window(settings, intensity)
     tell = c.teller("uad-preprocess", quiet)
-    mask = brain if brain in ("auto", "none", "deepbet") else read_image(Path(brain))
     sink = Sink.of("preprocessed", inputs, output, force=force, provenance=provenance, as_json=as_json)
     if save_brain is not None:
-        check_free(save_brain, force=force)
+        check_target(save_brain, force=force, provenance=provenance)
+    mask = brain if brain in ("auto", "none", "deepbet") else read_image(Path(brain))
     results: list[dict[str, Any]] = []
     for raw in studies(inputs, volume):
+        if save_brain is not None and (results or len(inputs or ()) > 1):
+            raise c.usage("one file, and there are several scans", "--save-brain")
         path = sink.claim(raw)
         try:
             made = work(raw.product, name=raw.name, grid=grid, intensity=window, brain=mask, tell=tell)
-        except UadError as error:
-            raise UadError(f"{raw.name}: {error}") from None
+        except c.UadError as error:
+            raise c.UadError(f"{raw.name}: {error}") from None
         written = sink.write(made, path)
         if save_brain is not None:
             save(made.need("brain"), save_brain, force=force, provenance=provenance)
@@ -124,8 +126,6 @@ def _window(settings: Any, intensity: str | None) -> Any:
     from uadtools.models.config import IntensityConfig
 
     base = settings.intensity if settings else IntensityConfig()
-    if intensity not in (None, "percentile", "none"):
-        raise c.usage(f"{intensity}: there are percentile and none", "--intensity")
     return base.model_copy(update={"kind": intensity}) if intensity else base
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from uadtools.cli import _common as c
+
+if TYPE_CHECKING:
+    from uadtools.volume.stream import Study
 
 EXAMPLES = """
   uad-score scan_preprocessed.nii.gz scan_healed.nii.gz       writes scan_score.nii.gz
@@ -19,17 +24,17 @@ def score(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SCAN HEALED]",
+            metavar="SCAN HEALED",
             help="Two files, or - for a stream on standard input (which no argument means, too).",
             show_default=False,
         ),
     ] = None,
     output: c.Output = None,
     metric: Annotated[
-        str, typer.Option("--metric", metavar="l1|l2", help="l1: |scan - healed|; l2: its square.")
+        Literal["l1", "l2"], typer.Option("--metric", metavar="l1|l2", help="l1: |scan - healed|; l2: its square.")
     ] = "l1",
     signed: Annotated[
-        str,
+        Literal["both", "bright", "dark"],
         typer.Option(
             "--signed", metavar="both|bright|dark", help="Score only what is brighter, or darker, than its healed self."
         ),
@@ -43,6 +48,7 @@ def score(
             show_default=False,
         ),
     ] = None,
+    volume: c.Volume = None,
     provenance: c.Provenance = True,
     force: c.Force = False,
     as_json: c.Json = False,
@@ -51,48 +57,44 @@ def score(
     version: c.Version = False,
 ) -> None:
     """Score how much each voxel of a scan differs from its healed self; --json gives one number for the scan."""
-    from uadtools.cli._studies import Sink, print_json, studies
+    from uadtools.cli._studies import Sink, print_json, read_mask, studies, with_brain
     from uadtools.pipeline.score import case_score
     from uadtools.pipeline.score import score as work
-    from uadtools.volume.stream import Study, base_name, read_image
 
-    for name, value, choice in (("--metric", metric, ("l1", "l2")), ("--signed", signed, ("both", "bright", "dark"))):
-        if value not in choice:
-            raise c.usage(f"{value}: there are {', '.join(choice)}", name)
-    if inputs and len(inputs) not in (1, 2):
-        raise c.usage(f"{len(inputs)} files: give SCAN HEALED, or one stream", "SCAN HEALED")
-    sink = Sink.of("score", inputs[:1] if inputs else None, output, force=force, provenance=provenance, as_json=as_json)
-    if inputs and len(inputs) == 2:
-        scan, healed = (read_image(Path(path)) for path in inputs)
-        found = iter(
-            [
-                Study(
-                    base_name(Path(inputs[0])),
-                    {"healed": healed.derive(healed.data, "healed"), "scan": scan.derive(scan.data, "scan")},
-                )
-            ]
-        )
-    else:
-        found = studies(inputs)
-    mask = read_image(brain) if brain else None
+    if inputs and (len(inputs) > 2 or (len(inputs) == 2 and "-" in inputs)):
+        raise c.usage(f"{' '.join(inputs)}: two files, or one stream", "SCAN HEALED")
+    sink = Sink.of("score", inputs and inputs[:1], output, force=force, provenance=provenance, as_json=as_json)
+    mask = read_mask(brain)
     results: list[dict[str, Any]] = []
-    for study in found:
+    for study in _pair(*inputs, volume) if inputs and len(inputs) == 2 else studies(inputs, volume):
         path = sink.claim(study)
-        given = study if mask is None else study.adding(*study.images.values(), mask.derive(mask.data, "brain"))
-        made = work(given, metric=metric, signed=signed)  # type: ignore[arg-type]
+        made = work(with_brain(study, mask), metric=metric, signed=signed)
+        number = case_score(made)
+        if math.isnan(number):
+            raise c.UadError(f"{study.name}: no voxel above background, so there is no brain to score")
         results.append(
             {
                 "name": study.name,
                 "output": sink.write(made, path),
-                "case_score": case_score(made),
+                "case_score": number,
                 "metric": metric,
                 "signed": signed,
             }
         )
         if verbose:
-            c.teller("uad-score", quiet)(f"{study.name}: case score {results[-1]['case_score']:.5f}")
+            c.teller("uad-score", quiet)(f"{study.name}: case score {number:.5f}")
     if as_json:
         print_json(results)
+
+
+def _pair(scan: str, healed: str, volume: int | None) -> Iterator[Study]:
+    """Make a study of two files."""
+    from uadtools.volume.stream import Study, base_name, read_image
+
+    images = {role: read_image(Path(path), volume) for role, path in (("healed", healed), ("scan", scan))}
+    if images["scan"].role == "healed":
+        raise c.usage(f"{scan} is a healed scan (name the scan first)", "SCAN HEALED")
+    yield Study(base_name(Path(scan)), {role: image.derive(image.data, role) for role, image in images.items()})
 
 
 COMMAND = c.Command(score, "uad-score", EXAMPLES)

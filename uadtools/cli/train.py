@@ -21,8 +21,9 @@ def train(
     data: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="DATA...",
-            help="Prepared healthy scans: files, folders, lists (.txt, .csv, .jsonl), .npz of 2-D images (FILE.npz:KEY).",
+            metavar="DATA",
+            help="Prepared healthy scans: files, folders, lists (.txt, .csv, .jsonl), .npz of 2-D images "
+            "(FILE.npz:KEY).",
             show_default=False,
         ),
     ] = None,
@@ -102,8 +103,6 @@ def train(
     version: c.Version = False,
 ) -> None:
     """Learn healthy anatomy from healthy scans."""
-    if precision not in ("auto", "fp32", "bf16"):
-        raise c.usage(f"{precision}: there are auto, fp32 and bf16", "--precision")
     from uadtools.cli._studies import print_json
     from uadtools.training.recipe import load_recipe
 

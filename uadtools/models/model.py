@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from uadtools.diffusion.process import Prediction, both
 from uadtools.diffusion.schedule import Schedule
 from uadtools.errors import UadError
-from uadtools.models.checkpoint import read_config, read_tensors
+from uadtools.models.checkpoint import default_path, read_config, read_tensors
 from uadtools.models.config import ModelConfig, NetworkConfig
 from uadtools.nets.unet import UNet
 
@@ -41,8 +41,12 @@ class Model:
         return both(output.float(), self.config.target, x_t, t, self.schedule, clamp=clamp)
 
 
-def load_model(path: Path, *, device: str = "auto", precision: str = "auto") -> Model:
-    """Load a model file for healing. Raises UadError when it is none, or its weights do not fit its settings."""
+def load_model(path: Path | None = None, *, device: str = "auto", precision: str = "auto") -> Model:
+    """Load a model file for healing (default: the bundled one).
+
+    Raises UadError when it is no model file, or its weights do not fit its settings.
+    """
+    path = path or default_path()
     config = read_config(path)
     net = build(config.network)
     weights = {name: tensor.float() for name, tensor in read_tensors(path).items()}

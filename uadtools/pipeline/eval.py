@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from uadtools.errors import UadError
 from uadtools.metrics.overlap import Overlap, overlap
 from uadtools.metrics.ranking import rank
-from uadtools.pipeline.score import brain_of
+from uadtools.pipeline.score import brain_image
 from uadtools.volume.clean import threshold as exceed
 from uadtools.volume.grid import Grid, native_grid, resample
 from uadtools.volume.io import Image
@@ -41,23 +41,32 @@ class Case:
 def case(study: Study, truth: Image, brain: Image | None = None) -> Case:
     """Bring prediction and truth together.
 
-    The study's product is the prediction: floating point is a score map, integers are a detection (not 0). Score maps
-    count inside the brain (brain, or the study's own), detections everywhere unless brain is given. A truth on the grid
-    of the original scan is brought onto the prediction's grid, where its provenance tells how. Raises UadError when the
-    grids cannot be matched.
+    The study's product is the prediction: floating point is a score map, unless it holds only 0 and 1; integers are a
+    detection (not 0). Score maps count inside the brain (brain, or the study's own), detections everywhere unless brain
+    is given. A truth or brain on the grid of the original scan is brought onto the prediction's grid, where its
+    provenance tells how. Raises UadError when the grids cannot be matched, or no voxel is left to count.
     """
     prediction = study.product
-    grid = prediction.grid
-    label = _label(truth, prediction, study.name)
-    mask = np.ones(grid.shape, dtype=bool)
+    is_score = prediction.data.dtype.kind == "f" and not np.isin(prediction.data, (0, 1)).all()
+    label = _label(truth, prediction, f"{study.name}: truth")
     if brain is not None:
-        mask = _label(brain, prediction, f"{study.name} (brain mask)")
-    elif prediction.data.dtype.kind == "f":
-        mask = brain_of(study) if prediction.role == "score" else np.asarray(prediction.data > 0)
-    if mask.shape != grid.shape:
-        raise UadError(f"{study.name}: the brain mask of the stream lies on another grid than its {prediction.role}")
-    values = prediction.data if prediction.data.dtype.kind == "f" else prediction.data != 0
+        mask = _label(brain, prediction, f"{study.name}: brain mask")
+    else:
+        mask = _brain(study) if is_score else np.ones(prediction.grid.shape, dtype=bool)
+    if not mask.any():
+        raise UadError(f"{study.name}: no voxel to count (the brain is empty)")
+    values = prediction.data if is_score else prediction.data != 0
     return Case(study.name, values[mask], label[mask], int(label.sum() - label[mask].sum()))
+
+
+def _brain(study: Study) -> NDArray[np.bool_]:
+    """Return where the brain of a score map is, which of a foreign one its own voxels above 0 say."""
+    prediction = study.product
+    image = brain_image(study) if prediction.role == "score" else prediction
+    if not image.grid.same(prediction.grid):
+        where = f"score and {image.role} lie on different grids: {prediction.grid.unlike(image.grid)}"
+        raise UadError(f"{study.name}: {where} (pass the brain with --brain)")
+    return np.asarray(image.data > 0)
 
 
 def _label(label: Image, prediction: Image, name: str) -> NDArray[np.bool_]:
@@ -70,7 +79,7 @@ def _label(label: Image, prediction: Image, name: str) -> NDArray[np.bool_]:
         native = None
     if native is None or not label.grid.same(native):
         raise UadError(
-            f"{name}: grids differ: prediction {prediction.grid}; truth {label.grid} "
+            f"{name} and prediction lie on different grids: {label.grid.unlike(prediction.grid)} "
             "(uad-postproc --native puts a detection on the grid of the scan)"
         )
     return np.asarray(resample((label.data > 0.5).astype(np.float32), label.grid, prediction.grid) > 0.5)
@@ -82,13 +91,16 @@ def evaluate(cases: Iterable[Case], *, best: bool = False, threshold: float | No
     best: add the best possible Dice of score maps and its threshold, which is a ceiling, as the truth chose it.
     threshold: turn score maps into detections, and add their figures. Returns a JSON-ready report; a figure that is
     undefined (such as Dice where nothing is and nothing was found) is null, and means are over the scans where it is
-    defined. Raises UadError without cases, or when score maps and detections are mixed.
+    defined. Raises UadError without cases, when score maps and detections are mixed, and for an option of score maps
+    where there are detections.
     """
     found = list(cases)
     if not found:
         raise UadError("nothing to evaluate")
     if len({c.is_score for c in found}) > 1:
         raise UadError("score maps and detections in one call (evaluate them one kind at a time)")
+    if not found[0].is_score and (best or threshold is not None):
+        raise UadError("a detection has no thresholds left to choose (evaluate its score map instead)")
     rows = [{"name": c.name, **_figures([c], best, threshold)} for c in found]
     pooled = _figures(found, best, threshold)
     figures = [key for key in pooled if key in (*OVERLAPS, *RANKINGS, *BEST)]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.errors import UadError
-from uadtools.files import written
+from uadtools.files import check_free, written
 from uadtools.volume.grid import Grid, resample, to_ras
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
@@ -30,8 +30,7 @@ def picture(study: Study, path: Path, *, truth: Image | None = None, slices: int
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise UadError(f"{path}: pictures are written as .png, .pdf or .svg (change the name)")
+    check_picture(path, force=force)
     views = _views(study, truth)
     chosen = _choose(views, slices)
     box = _frame(views)
@@ -46,6 +45,13 @@ def picture(study: Study, path: Path, *, truth: Image | None = None, slices: int
     figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.35 / figure.get_figheight())
     with written(path, force=force) as part:
         figure.savefig(part, dpi=150, facecolor="black")
+
+
+def check_picture(path: Path, *, force: bool) -> None:
+    """Raise UadError when a picture cannot be written there."""
+    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise UadError(f"{path}: pictures are written as .png, .pdf or .svg (change the name)")
+    check_free(path, force=force)
 
 
 def _views(study: Study, truth: Image | None) -> dict[str, NDArray[Any]]:
@@ -108,7 +114,8 @@ def _draw(
     flat = data[where].T[::-1, ::-1]
     scan = views["scan"][where].T[::-1, ::-1] if "scan" in views else None
     if role == "score":
-        axis.imshow(flat, cmap="inferno", vmin=0, vmax=max(float(np.percentile(data[data > 0], 99.5)), 1e-6))
+        scored = data[data > 0]
+        axis.imshow(flat, cmap="inferno", vmin=0, vmax=float(np.percentile(scored, 99.5)) if scored.size else 1)
     elif role in ("detection", "truth") and scan is not None:
         axis.imshow(scan, cmap="gray", vmin=0, vmax=1)
         colour = {"detection": (1.0, 0.3, 0.2), "truth": (0.2, 0.9, 0.4)}[role]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.errors import UadError
-from uadtools.pipeline.score import brain_of
+from uadtools.pipeline.score import brain_image
 from uadtools.volume import clean
 from uadtools.volume.grid import native_grid, resample
 from uadtools.volume.io import Image
@@ -46,14 +46,14 @@ def postproc(
     native: bool = False,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Study:
-    """Turn a study's score into `detection`, uint8.
+    """Turn a study's score into `detection`, uint8. An image of another program, without role, is taken for a score.
 
     brain: a mask on the score's grid, instead of the study's own. native: put the detection on the grid of the original
     scan, by its nearest voxels. tell: gets one line when the model recommends no threshold and Otsu's is taken.
     Raises UadError for an option out of range, and for native when the provenance does not say where the scan was.
     """
     steps = steps or Steps()
-    score = study.need("score")
+    score = _score(study)
     inside = _brain(study, score, brain)
     # where the model did not look, its score is 0; the median filter sees that as the papers' code does
     smooth = clean.median(score.data, steps.median)
@@ -83,25 +83,36 @@ def read_threshold(path: Path) -> float:
     """Read {"threshold": X} from a JSON file, or the pooled best threshold of a report by `uad-eval --best --json`."""
     try:
         data = json.loads(path.read_text())
-        found = data["threshold"] if "threshold" in data else data["pooled"]["best_threshold"]
-        value = float(found)
+        noted = data.get("threshold")  # null in a report on score maps
+        value = float(data["pooled"]["best_threshold"] if noted is None else noted)
     except OSError as error:
         raise UadError(f"{path}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UadError(f'{path}: no threshold in it (expected JSON such as {{"threshold": 0.1}})') from None
     if not math.isfinite(value):
         raise UadError(f"{path}: the threshold is not a finite number")
     return value
 
 
+def _score(study: Study) -> Image:
+    """Return the score map; an only image without role and provenance is another program's."""
+    product = study.product
+    if len(study.images) == 1 and product.role == "scan" and not product.provenance:
+        return product.derive(product.data, "score")
+    if "score" not in study.images:
+        raise UadError(f"{study.name}: no score map in it, only: {', '.join(study.images)} (uad-score makes one)")
+    return study.need("score")
+
+
 def _brain(study: Study, score: Image, brain: Image | None) -> NDArray[np.bool_]:
-    mask = brain.data > 0.5 if brain is not None else brain_of(study)
-    grid = brain.grid if brain is not None else study.images.get("brain", score).grid
-    if not grid.same(score.grid):
-        raise UadError(f"{study.name}: the brain mask has another grid ({grid}) than the score ({score.grid})")
+    image = brain or brain_image(study)
+    if not image.grid.same(score.grid):
+        where = f"brain mask and score lie on different grids: {image.grid.unlike(score.grid)}"
+        raise UadError(f"{study.name}: {where} (pass a mask on the score's grid with --brain)")
+    mask = np.asarray(image.data > (0 if brain is None else 0.5))
     if not mask.any():
-        raise UadError(f"{study.name}: no voxel above background (the brain is empty)")
-    return np.asarray(mask)
+        raise UadError(f"{study.name}: no voxel above background, so there is no brain (is this the right file?)")
+    return mask
 
 
 def _level(
@@ -120,7 +131,10 @@ def _level(
             f"{name}: no threshold is known for this way of scoring, Otsu's is taken "
             "(it always finds something, also in a healthy scan; choose one with --threshold)"
         )
-    return clean.otsu(values), "otsu"
+    try:
+        return clean.otsu(values), "otsu"
+    except UadError as error:
+        raise UadError(f"{name}: {error}") from None
 
 
 def _noted(score: Image) -> float | None:

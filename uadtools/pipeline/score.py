@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.errors import UadError
+from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, record
 
 Metric = Literal["l1", "l2"]
@@ -26,6 +27,11 @@ def score(study: Study, *, metric: Metric = "l1", signed: Signed = "both") -> St
     for name, value, choice in (("metric", metric, Metric), ("signed", signed, Signed)):
         if value not in get_args(choice):
             raise UadError(f"--{name} {value}: there are {', '.join(get_args(choice))}")
+    if missing := {"scan", "healed"} - study.images.keys():
+        has = f"it has: {', '.join(study.images)}"
+        raise UadError(
+            f"{study.name}: no image of role '{min(missing)}' ({has}; name SCAN HEALED, or pipe uad-heal's stream)"
+        )
     scan, healed = study.need("scan"), study.need("healed")
     for other in (healed, *(i for i in (study.images.get("brain"),) if i)):
         if not scan.grid.same(other.grid):
@@ -45,12 +51,14 @@ def score(study: Study, *, metric: Metric = "l1", signed: Signed = "both") -> St
     return study.adding(made)
 
 
+def brain_image(study: Study) -> Image:
+    """Return the image that says where the brain is: the mask if the study has one, else its scan, healed or score."""
+    return next((study.images[r] for r in ("brain", "scan", "healed", "score") if r in study.images), study.product)
+
+
 def brain_of(study: Study) -> NDArray[np.bool_]:
-    """Return where the brain is: the mask if the study has one, else where its scan, healed or score is above 0."""
-    for role in ("brain", "scan", "healed", "score"):
-        if role in study.images:
-            return np.asarray(study.images[role].data > 0)
-    return np.asarray(study.product.data > 0)
+    """Return where the brain is, which is where that image is above 0."""
+    return np.asarray(brain_image(study).data > 0)
 
 
 def case_score(study: Study) -> float:

@@ -73,8 +73,7 @@ def train(  # noqa: PLR0913  one parameter per option
     held_out = load_slices(validation, recipe.grid, recipe.data.min_brain) if validation else None
     where = pick_device(device)
     trainer = Trainer(recipe, slices, held_out, seed, where, training_precision(precision, where))
-    fixed = recipe.model_dump(mode="json", exclude={"training": {"steps"}, "defaults": True})
-    about = {"recipe": fixed, "data": fingerprint(slices), "seed": seed}
+    about = {"recipe": _fixed(recipe), "data": fingerprint(slices), "seed": seed}
     state = fresh(recipe, seed, where)
     if resume:
         load_state(outputs.state, state, about)
@@ -112,6 +111,12 @@ def train(  # noqa: PLR0913  one parameter per option
         "slices": len(slices),
         "parameters": sum(p.numel() for p in state.net.parameters()),
     }
+
+
+def _fixed(recipe: Recipe) -> dict[str, Any]:
+    """Return what must stay the same when a run goes on: not the defaults, nor the number of steps if it may grow."""
+    free: dict[str, Any] = {"defaults": True} | ({} if recipe.optimiser.decay else {"training": {"steps"}})
+    return recipe.model_dump(mode="json", exclude=free)
 
 
 def training_precision(name: str, device: torch.device) -> torch.dtype:

@@ -81,7 +81,7 @@ class Trainer:
         t = rng.integers(*recipe.training.t_range, size=batch)
         eps = fields(recipe.noise, picked.shape[1:], rng.integers(2**63 - 1, size=batch))
         for group in state.optimiser.param_groups:
-            group["lr"] = recipe.optimiser.learning_rate * min(1.0, (state.step + 1) / (recipe.optimiser.warmup + 1))
+            group["lr"] = learning_rate(recipe, state.step)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63 - 1)))
             loss = self.loss(state.net, x0, torch.from_numpy(t), torch.from_numpy(eps), schedule)
@@ -102,6 +102,14 @@ class Trainer:
             output = net(x_t, t)
         target = x0 if self.recipe.target == "x0" else eps
         return (F.l1_loss if self.recipe.training.loss == "l1" else F.mse_loss)(output.float(), target)
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Return the rate of a step: rising at the start, falling at the end, level in between."""
+    settings = recipe.optimiser
+    rising = (step + 1) / (settings.warmup + 1)
+    falling = (recipe.training.steps - step) / max(settings.decay, 1)
+    return settings.learning_rate * min(1.0, rising, falling)
 
 
 @torch.no_grad()

@@ -47,12 +47,16 @@ class AugmentConfig(Config):
 
 
 class OptimiserConfig(Config):
-    """AdamW, its warm-up in steps, gradient clipping (0: off) and the decay of the averaged weights."""
+    """AdamW, gradient clipping (0: off) and the rate of the averaged weights.
+
+    The learning rate rises over the first `warmup` steps and falls to 0 over the last `decay` ones, linearly.
+    """
 
     learning_rate: PositiveFloat = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     warmup: Annotated[int, Field(ge=0)] = 0
+    decay: Annotated[int, Field(ge=0)] = 0
     clip: Annotated[float, Field(ge=0)] = 0.0
     ema: Decay = 0.9999
 

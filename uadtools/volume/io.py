@@ -139,18 +139,27 @@ def save(image: Image, path: Path, *, force: bool = False, provenance: bool = Tr
 
     Raises UadError when a file is in the way (and not force), the suffix is another, or the disk is full.
     """
-    if not path.name.endswith((".nii", ".nii.gz")):
-        raise UadError(f"{path}: images are written as .nii or .nii.gz (change the name)")
-    sidecar = path.with_name(stem(path) + ".json")
     keep = provenance and bool(image.provenance)
-    if keep:
-        check_free(sidecar, force=force)
+    check_target(path, force=force, provenance=keep)
     data = to_bytes(image, provenance=provenance, nifti2=image.nifti2)
     with written(path, force=force) as part:
         part.write_bytes(gzip.compress(data, 4, mtime=0) if path.name.endswith(".gz") else data)
     if keep:
-        with written(sidecar, force=force) as part:
+        with written(_sidecar(path), force=force) as part:
             part.write_text(json.dumps(image.provenance, indent=1) + "\n")
+
+
+def check_target(path: Path, *, force: bool, provenance: bool = True) -> None:
+    """Raise UadError when save would not write there, so that a user learns it before hours of work."""
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise UadError(f"{path}: images are written as .nii or .nii.gz (change the name)")
+    check_free(path, force=force)
+    if provenance:
+        check_free(_sidecar(path), force=force)
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(stem(path) + ".json")
 
 
 class _Rejoined:

@@ -244,7 +244,7 @@ def test_a_brain_keeps_its_volume_at_any_voxel_size(spacing, stripped, brain):
     study = prepared(stripped, grid=GridConfig(shape=(60, 72, 56), spacing=(spacing,) * 3))
     found = study.need("brain")
     before = brain.data.sum() * brain.grid.voxel_volume
-    assert found.data.sum() * found.grid.voxel_volume == pytest.approx(before, rel=0.015)
+    assert found.data.sum() * found.grid.voxel_volume == pytest.approx(before, rel=0.02)
 
 
 def test_a_scan_prepared_twice_leads_back_to_the_first_grid(stripped):

@@ -3,6 +3,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import torch
 
 from uadtools import methods
 from uadtools.errors import UadError
@@ -21,7 +22,8 @@ def test_every_shipped_recipe_makes_a_model(name):
     config = recipe.model({"steps": 0})
     assert config.defaults.method in methods.NAMES
     assert config.kind in methods.get(config.defaults.method).KINDS
-    assert sum(weight.numel() for weight in build(config.network).parameters()) > 1e6
+    with torch.device("meta"):  # the published networks are large, and only their sizes are asked for
+        assert sum(weight.numel() for weight in build(config.network).parameters()) > 1e6
     assert max(config.defaults.t) < recipe.training.t_range[1]
 
 

@@ -106,9 +106,9 @@ def test_an_error_late_in_a_stream_says_where():
 
 
 def test_memory_is_that_of_one_study_however_long_the_stream():
-    """Studies of 2 MB come through a pipe; the writer is never far ahead, and little memory is ever held."""
+    """Studies of 256 KiB come through a pipe; the writer is never far ahead, and little memory is ever held."""
     source, sink = os.pipe()
-    size, total, begun = (64, 64, 64), 40, []
+    size, total, begun = (32, 32, 32), 40, []
 
     def write():
         with os.fdopen(sink, "wb") as file:

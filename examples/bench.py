@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Time and memory of the commands, as whole processes: python examples/bench.py [--json OUT] [--runs N].
+
+Prints medians over the runs (after one that is not counted) and, where two things are compared, the ratio within the same
+run. The scan is examples/data/patient19_T1w.nii.gz.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+BIN = Path(sys.executable).parent
+COMMANDS = ("preprocess", "train", "heal", "score", "postproc", "eval")
+
+
+def measured(words: list[str]) -> tuple[float, float]:
+    """Run a command; return its wall time in seconds and its largest resident size in MB."""
+    start = time.perf_counter()
+    process = subprocess.Popen([str(BIN / words[0]), *words[1:]], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(words)}: status {os.waitstatus_to_exitcode(status)}")
+    return time.perf_counter() - start, usage.ru_maxrss / 1024
+
+
+def median(words: list[str], runs: int) -> dict[str, float]:
+    found = [measured(words) for _ in range(runs + 1)][1:]
+    return {
+        "seconds": statistics.median(f[0] for f in found),
+        "slowest": max(f[0] for f in found),
+        "megabytes": max(f[1] for f in found),
+    }
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def healing(prepared: Path) -> dict[str, float]:
+    """Time one healing in process: sss, its noise alone, and a part of ddpm, which is then scaled to all its steps."""
+    import uadtools
+    from uadtools.noise.source import SliceNoise
+    from uadtools.pipeline.heal import heal, plan
+    from uadtools.volume.slices import filled
+    from uadtools.volume.stream import Study
+
+    model, scan = uadtools.load_model(), uadtools.read(prepared)
+    study = Study("scan", {"scan": scan})
+    keys = [(0, int(z), 300, 0) for z in filled(scan.data > 0)]
+    shape = (scan.data.shape[1], scan.data.shape[0])
+    one = plan(model.config, method="sss", t=[300], samples=1)
+    heal(study, model, one)
+    sss = statistics.median(seconds(lambda: heal(study, model, one)) for _ in range(3))
+    noise = statistics.median(
+        seconds(lambda: SliceNoise(model.config.noise, shape, keys, model.device)()) for _ in range(3)
+    )
+    few = 24
+    ddpm = seconds(lambda: heal(study, model, plan(model.config, method="ddpm", t=[few])))
+    return {
+        "slices": len(keys),
+        "sss_seconds": sss,
+        "noise_seconds": noise,
+        "noise_share": noise / sss,
+        "ddpm_251_over_sss": ddpm / (few + 1) * 251 / sss,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    settings = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, healed, score, found = (str(Path(folder) / f"{n}.nii.gz") for n in ("p", "h", "s", "d"))
+        raw, truth = (str(HERE / "data" / f"patient19_{kind}.nii.gz") for kind in ("T1w", "lesion"))
+        rows = {f"uad-{name} --help": median([f"uad-{name}", "--help"], settings.runs) for name in COMMANDS}
+        for words in (
+            ["uad-preprocess", raw, "-o", prepared, "--force"],
+            ["uad-heal", prepared, "--method", "sss", "-t", "300", "-o", healed, "--force"],
+            ["uad-score", prepared, healed, "-o", score, "--force"],
+            ["uad-postproc", score, "--native", "-o", found, "--force", "--quiet"],
+            ["uad-eval", found, "--truth", truth, "--json"],
+        ):
+            rows[" ".join(w for w in words[:1] + words[2:-2] if not w.startswith(folder) and w != "-o")] = median(
+                words, settings.runs
+            )
+        inside = healing(Path(prepared))
+    for name, row in rows.items():
+        print(f"{name:<44}{row['seconds']:8.2f} s   (slowest {row['slowest']:.2f}){row['megabytes']:8.0f} MB")
+    for name, value in inside.items():
+        print(f"{name:<44}{value:8.3f}")
+    machine = (
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}"
+    )
+    print(machine)
+    if settings.json:
+        settings.json.write_text(json.dumps({"machine": machine, "commands": rows, "healing": inside}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# How the bundled model was trained. IXI_FOLDER as examples/ixi_brains.py describes it.
+# Usage: bash examples/train_t1_small.sh IXI_FOLDER WORK_FOLDER
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+ixi=$1 work=$2
+
+python "$here/ixi_brains.py" "$ixi" "$work/scans"
+uad-train "$work/scans/train" "$work/scans/train-tight" --val "$work/scans/val" \
+    --recipe t1-small -o "$work/t1-small.safetensors"
