@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Time and memory of the commands, as whole processes: python examples/bench.py [--json OUT] [--runs N].
 
-Prints medians over the runs (after one that is not counted) and, where two things are compared, the ratio within the same
-run. The scan is examples/data/patient19_T1w.nii.gz.
+Prints medians over the runs (after one that is not counted) and, where two things are compared, the ratio within the
+same run. The scan is examples/data/patient19_T1w.nii.gz.
 """
 
 from __future__ import annotations
@@ -67,9 +67,8 @@ def healing(prepared: Path) -> dict[str, float]:
     one = plan(model.config, method="sss", t=[300], samples=1)
     heal(study, model, one)
     sss = statistics.median(seconds(lambda: heal(study, model, one)) for _ in range(3))
-    noise = statistics.median(
-        seconds(lambda: SliceNoise(model.config.noise, shape, keys, model.device)()) for _ in range(3)
-    )
+    draw = SliceNoise(model.config.noise, shape, keys, model.device)
+    noise = statistics.median(seconds(draw) for _ in range(3))
     few = 24
     ddpm = seconds(lambda: heal(study, model, plan(model.config, method="ddpm", t=[few])))
     return {

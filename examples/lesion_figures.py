@@ -112,22 +112,19 @@ def table(results: Mapping[str, Mapping[str, Figures]], methods: Sequence[str]) 
 def picture(rows: Sequence[Row], path: Path, *, force: bool = False) -> None:
     """Draw each row's axial slices of scan, healed scan and score: front up, patient's left on the right.
 
-    One frame, which the largest of the brains fills, and one scale (scan 0 to 1, score 0 to HOT) for all rows.
+    The brain fills every frame; one scale (scan and healed 0 to 1, score 0 to HOT) for all rows.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    slices = [[volume[::-1, :, row.z].T for volume in row.volumes] for row in rows]
-    filled = np.any([scan > 0 for scan, _, _ in slices], axis=0)
-    spans = [np.flatnonzero(filled.any(axis=axis)) for axis in (1, 0)]
-    frame = tuple(slice(max(int(s[0]) - 1, 0), int(s[-1]) + 2) for s in spans)
-    height, width = filled[frame].shape
-    figure = Figure(figsize=(6, 2 * len(rows) * height / width + 0.3), facecolor="black")
+    slices = [_cropped([volume[::-1, :, row.z].T for volume in row.volumes]) for row in rows]
+    heights = [scan.shape[0] / scan.shape[1] for scan, _, _ in slices]
+    figure = Figure(figsize=(6, 2 * sum(heights) + 0.3), facecolor="black")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(rows), 3, squeeze=False)
+    axes = figure.subplots(len(rows), 3, squeeze=False, height_ratios=heights)
     for line, row, shown in zip(axes, rows, slices, strict=True):
         for axis, flat, (colours, top) in zip(line, shown, (("gray", 1), ("gray", 1), ("hot", HOT)), strict=True):
-            axis.imshow(flat[frame], origin="lower", cmap=colours, vmin=0, vmax=top, aspect="auto")
+            axis.imshow(flat, origin="lower", cmap=colours, vmin=0, vmax=top, aspect="auto")
             axis.axis("off")
         line[0].text(0.02, 0.98, row.title, color="white", fontsize=6, va="top", transform=line[0].transAxes)
     for axis, text in zip(axes[0], ("scan", "healed", f"score, 0 to {HOT:g}"), strict=True):
@@ -135,3 +132,10 @@ def picture(rows: Sequence[Row], path: Path, *, force: bool = False) -> None:
     figure.subplots_adjust(0, 0, 1, 1 - 0.3 / figure.get_figheight(), wspace=0.01, hspace=0.01)
     with written(path, force=force) as part:
         figure.savefig(part, dpi=150, facecolor="black")
+
+
+def _cropped(slices: Sequence[Floats]) -> list[Floats]:
+    """Cut slices to the box of the first one's brain and one voxel around it."""
+    spans = [np.flatnonzero((slices[0] > 0).any(axis=axis)) for axis in (1, 0)]
+    y, x = (slice(max(int(s[0]) - 1, 0), int(s[-1]) + 2) for s in spans)
+    return [flat[y, x] for flat in slices]

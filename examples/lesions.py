@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from uadtools.errors import UadError
 from uadtools.volume.clean import keep_largest
 from uadtools.volume.grid import Grid, resample
 from uadtools.volume.intensity import inside
@@ -34,8 +35,10 @@ Mean over the two patients of the set whose scans are published. It is smaller t
 SIZES = ((5.0, 10.0), (10.0, 20.0), (20.0, 30.0))
 """Classes of blobs by diameter in mm, of the ball of the same volume; equally likely, and even within a class."""
 MOST_BLOBS = 3
-TEXTURE = 1.5
+TEXTURE = 1.0
 """Detail finer than a Gaussian of this deviation, in voxels, is texture and survives in a lesion."""
+EDGE = 0.6
+"""Deviation, in voxels, of the Gaussian that softens a lesion's edge."""
 SMALLEST = 7
 """An MS mask that leaves fewer voxels on the subject's grid than this is passed over for the next one."""
 
@@ -114,11 +117,11 @@ def smooth(image: Floats, brain: Mask, sigma: float) -> NDArray[np.float32]:
 def paint(image: Floats, lesion: Mask, level: float, brain: Mask) -> NDArray[np.float32]:
     """Move a lesion to an intensity level: image - alpha (smooth(image) - level), so that fine texture survives.
 
-    alpha is half the mask, half its Gaussian blur of one voxel: the edge is soft over about a voxel on either side,
+    alpha is half the mask and half its Gaussian blur: it falls from 1 to 0 within a voxel on either side of the edge,
     alpha > .5 is exactly the mask, and a lesion of few voxels does not fade away. Values stay in [FLOOR, 1] inside the
     brain and 0 outside.
     """
-    alpha = (lesion + ndimage.gaussian_filter(lesion.astype(np.float32), 1.0)) / 2
+    alpha = (lesion + ndimage.gaussian_filter(lesion.astype(np.float32), EDGE)) / 2
     changed = image - alpha * (smooth(image, brain, TEXTURE) - level)
     return np.where(alpha > 0, inside(changed, brain), image).astype(np.float32)
 
@@ -176,14 +179,13 @@ def _ms_label(
     scan: Image, masks: Sequence[Image], levels: Levels, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], int]:
     """Take the masks in random order until one leaves enough lesion in the subject's tissue; fluid has no plaques."""
-    brain = scan.data > 0
-    tissue = smooth(scan.data, brain, 1.0) > levels.tissue
+    tissue = scan.data > levels.tissue
     box = tissue_box(scan.data, scan.grid, levels)
     for index in rng.permutation(len(masks)):
-        lesion = brought_over(masks[index], scan, box) & brain & tissue
+        lesion = brought_over(masks[index], scan, box) & tissue
         if lesion.sum() >= SMALLEST:
             return lesion.astype(np.uint8), int(index)
-    raise ValueError("no MS mask has a lesion inside this brain")
+    raise UadError(f"none of {len(masks)} MS masks has a lesion inside this brain (are they in MNI space?)")
 
 
 def _paint_all(

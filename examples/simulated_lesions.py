@@ -28,7 +28,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from lesion_figures import Case, Figures, Floats, Row, figures, picture, table
-from lesions import KINDS, Kind, Lesioned, simulate, smooth
+from lesions import KINDS, Kind, Lesioned, Mask, simulate, smooth
 from rich.console import Console
 from rich.progress import track
 
@@ -42,7 +42,7 @@ from uadtools.volume.stream import Study, is_image, read_image, read_path, recor
 
 Heal = Callable[[Study], Floats]
 SIGNED = "threshold, signed"
-SIGMAS = (1, 2, 3, 4)
+SIGMAS = (1, 2, 3, 4, 6, 8)
 SHOWN = ("diffusion", "threshold", SIGNED, "blur 2", "blur best")
 WINDOW = 5
 PICTURED = (*KINDS, KINDS[0], "untouched")
@@ -85,7 +85,7 @@ def judge(scan: Study, bench: Bench, pictured: str | None = None) -> Judged:
             name = method.removesuffix(f" {extreme}") if method.startswith(SIGNED) else method
             cases[kind, name] = Case(score[brain], lesioned.label[brain], untouched[method], lesioned.diameters)
         if pictured == kind:
-            row = _row(study, healed, scores, int(lesioned.truth.sum(axis=(0, 1)).argmax()))
+            row = _row(study, healed, scores, lesioned.truth)
     return Judged(made, cases, row)
 
 
@@ -102,7 +102,7 @@ def healings(scan: Study, extremes: Iterable[int], heal: Heal | None) -> dict[st
 def score_map(scan: Study, healed: Floats) -> Floats:
     """Score as the shell tools do, |scan - healed| and its median; the filter runs over the brain's box alone."""
     image = scan.need("scan")
-    score = uadtools.score(scan.adding(image.derive(healed.astype(np.float32), "healed"))).product.data
+    score: Floats = uadtools.score(scan.adding(image.derive(healed.astype(np.float32), "healed"))).product.data
     ends = [np.flatnonzero((score > 0).any(axis=others))[[0, -1]] for others in ((1, 2), (0, 2), (0, 1))]
     box = tuple(slice(max(int(a) - WINDOW, 0), int(b) + WINDOW + 1) for a, b in ends)
     filtered = np.zeros_like(score)
@@ -128,11 +128,14 @@ def save(scan: Study, judged: Judged, seed: int, folder: Path) -> None:
         uadtools.save(truth, folder / "truth" / f"{study.name}.nii.gz", force=True)
 
 
-def _row(scan: Study, healed: dict[str, Floats], scores: dict[str, Floats], z: int | None = None) -> Row:
+def _row(scan: Study, healed: dict[str, Floats], scores: dict[str, Floats], truth: Mask | None = None) -> Row:
+    """Show the model's work where most lesion is, among the large slices of the middle of the brain if there is any."""
     x = scan.need("scan").data
-    filled = np.flatnonzero((x > 0).any(axis=(0, 1)))
-    middle = int(filled[len(filled) // 2])
-    return Row(scan.name, (x, healed["diffusion"], scores["diffusion"]), middle if z is None else z)
+    area = (x > 0).sum(axis=(0, 1))
+    wide = area >= 0.7 * area.max()
+    lesion = area if truth is None else truth.sum(axis=(0, 1))
+    z = int((lesion * wide if (lesion * wide).any() else lesion).argmax())
+    return Row(scan.name, (x, healed["diffusion"], scores["diffusion"]), z)
 
 
 def images(folder: Path, what: str) -> list[Path]:

@@ -54,7 +54,8 @@ def page(name: str) -> str:
         ".SH NAME",
         f"{escape(command.name)} \\- {escape(COMMANDS[name])}",
         ".SH SYNOPSIS",
-        f"\\fB{escape(command.name)}\\fR [\\fIOPTIONS\\fR] " + " ".join(escape(a.metavar) for a in arguments),
+        f"\\fB{escape(command.name)}\\fR [\\fIOPTIONS\\fR] "
+        + " ".join(f"[\\fI{escape(a.metavar)}\\fR]..." for a in arguments),
         ".SH DESCRIPTION",
         escape(" ".join((command.body.__doc__ or "").split())),
         *(line for a in arguments for line in option(a)),

@@ -77,7 +77,7 @@ def test_network_of_a_batch_is_the_network_of_its_items(resample, embedding):
 
 @pytest.mark.parametrize("method", NAMES)
 def test_healing_in_batches_is_healing_one_by_one(model, phantom, method):
-    how = {"method": method, "t": (20, 40), "samples": 2}
+    how = {"method": method, "t": (8, 16), "samples": 2}
     if method == "ddim":
         how |= {"steps": 4, "eta": 1.0}
     whole = healed(phantom, model, **how, seed=3, batch=32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -46,8 +47,8 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="OUT",
-        help="A file (.nii or .nii.gz), a folder (any other name), or - for a stream on standard output. Default: files "
-        "in the current folder, named after the input; a stream if the input is one.",
+        help="A file (.nii or .nii.gz), a folder (any other name), or - for a stream on standard output. Default: "
+        "files in the current folder, named after the input; a stream if the input is one.",
         show_default=False,
     ),
 ]
@@ -112,6 +113,8 @@ class Command:
     def run(self) -> None:
         """Run the command on the program's arguments, and leave with its exit status."""
         signal.signal(signal.SIGTERM, _interrupt)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
         self.call(sys.argv[1:])
 
 
@@ -197,8 +200,8 @@ def progress(text: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     if quiet or not sys.stderr or not sys.stderr.isatty():
         yield lambda done, total: None
         return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}", markup=False),

@@ -14,36 +14,29 @@ _HEADS = {"auprc": "AUPRC", "auroc": "AUROC", "best_dice": "best Dice", "best_th
 
 def show(report: dict[str, Any]) -> None:
     """Print the table on standard output: a row per scan, then their mean and the pooled figures."""
-    from rich.console import Console  # noqa: PLC0415  heavy
-    from rich.table import Table  # noqa: PLC0415
-
-    figures = [key for key in report["pooled"] if not key.endswith(("voxels", "outside"))]
-    table = Table(box=None, pad_edge=False)
-    table.add_column("scan", no_wrap=True)
-    for key in figures:
-        table.add_column(_HEADS.get(key, key.capitalize()), justify="right", no_wrap=True)
-    table.add_column("lesion voxels", justify="right", no_wrap=True)
-    for row in report["scans"]:
-        table.add_row(row["name"], *(_number(row[key]) for key in figures), f"{row['lesion_voxels']:,}")
-    if len(report["scans"]) > 1:
-        table.add_section()
-        table.add_row("mean of scans", *(_number(report["mean"].get(key)) for key in figures), "")
-        table.add_row(
-            "pooled voxels",
-            *(_number(report["pooled"][key]) for key in figures),
-            f"{report['pooled']['lesion_voxels']:,}",
-        )
-    console = Console(markup=False, highlight=False, emoji=False)
-    # a row that the terminal wraps can be read, one that is cut off cannot
-    console.print(table, width=max(console.width, console.measure(table).maximum), crop=False, no_wrap=True)
-    if lost := report["pooled"]["lesion_voxels_outside"]:
-        console.print(f"{lost:,} lesion voxels lie outside the brain mask and are not counted.")
+    pooled = report["pooled"]
+    figures = [key for key in pooled if not key.endswith(("voxels", "outside"))]
+    rows = [["scan", *(_HEADS.get(key, key.capitalize()) for key in figures), "lesion voxels"]]
+    named = [(row["name"], row) for row in report["scans"]]
+    if len(named) > 1:
+        named += [("mean of scans", report["mean"]), ("pooled voxels", pooled)]
+    for name, row in named:
+        count = f"{row['lesion_voxels']:,}" if "lesion_voxels" in row else ""
+        rows.append([name, *(_number(key, row.get(key)) for key in figures), count])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for name, *cells in rows:
+        line = [name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))]
+        print("  ".join(line).rstrip())
+    if lost := pooled["lesion_voxels_outside"]:
+        print(f"{lost:,} lesion voxels lie outside the brain mask and are not counted.")
     if "best_dice" in figures:
-        console.print("Best Dice is a ceiling: its threshold was chosen with the truth.")
+        print("Best Dice is a ceiling: its threshold was chosen with the truth.")
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _number(key: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if key == "best_threshold" else f"{value:.3f}"
 
 
 def check_targets(*paths: Path | None, force: bool) -> None:
@@ -59,7 +52,7 @@ def write(report: dict[str, Any], as_json: Path | None, as_csv: Path | None, *, 
         with written(as_json, force=force) as part:
             part.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
     if as_csv is not None:
-        with written(as_csv, force=force) as part, part.open("w", newline="") as file:
+        with written(as_csv, force=force) as part, part.open("w", newline="", errors="surrogateescape") as file:
             writer = csv.DictWriter(file, list(report["scans"][0]))
             writer.writeheader()
             writer.writerows(report["scans"])

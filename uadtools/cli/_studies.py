@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,24 @@ def studies(inputs: Sequence[str] | None, volume: int | None = None) -> Iterator
             stdin = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115  the stream outlives this line
             yield from read_studies(stdin, STDIN, volume)
         else:
-            yield from read_path(Path(source), volume)
+            yield from _of_file(Path(source), volume)
+
+
+def _of_file(path: Path, volume: int | None) -> Iterator[Study]:
+    """Read a file's studies. An only one is called what the file is called now, whatever it says of itself."""
+    found = read_path(path, volume)
+    first, second = next(found), next(found, None)
+    if second is None:
+        yield named(first, base_name(path))
+    else:
+        yield from (first, second)
+        yield from found
+
+
+def named(study: Study, name: str) -> Study:
+    """Give a study a name, which its images carry on in a stream."""
+    said = {"study": name}
+    return Study(name, {r: replace(i, provenance=i.provenance | said) for r, i in study.images.items()})
 
 
 def read_mask(path: Path | None) -> Image | None:

@@ -110,11 +110,12 @@ def evaluate(
     cases = []
     for study, label, found in _cases(inputs, volume, truth or (), brain):
         cases.append(found)
+        last = study, label
         if verbose:
             c.teller("uad-eval", quiet)(f"{study.name}: {found.prediction.size:,} voxels")
     report: dict[str, Any] = work(cases, best=best, threshold=level)
     if picture is not None:
-        draw(study, picture, truth=label, force=force)
+        draw(last[0], picture, truth=last[1], force=force)
     _report.write(report, output, csv, force=force)
     if as_json:
         print_json(report)

@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 from uadtools import __version__
+from uadtools.cli._common import boundary, usage
 
 COMMANDS = {
     "preprocess": "bring raw scans onto a model's grid",
@@ -32,13 +33,14 @@ def overview() -> str:
 
 def main() -> None:
     words = sys.argv[1:]
-    if not words or words[0] in ("-h", "--help"):
-        print(overview())
-    elif words[0] == "--version":
-        print(f"uadtools {__version__}")
-    elif words[0] in COMMANDS:
+    if words and words[0] in COMMANDS:
         sys.argv = [f"uad-{words[0]}", *words[1:]]
         import_module(f"uadtools.cli.{words[0]}").main()
-    else:
-        print(f"uad: error: no command '{words[0]}' (there are: {', '.join(COMMANDS)})", file=sys.stderr)
-        sys.exit(2)
+        return
+    with boundary("uad"):
+        if not words or words[0] in ("-h", "--help"):
+            print(overview())
+        elif words[0] == "--version":
+            print(f"uadtools {__version__}")
+        else:
+            raise usage(f"there is no such command (there are: {', '.join(COMMANDS)})", words[0])

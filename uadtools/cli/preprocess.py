@@ -41,8 +41,8 @@ def preprocess(
         typer.Option(
             "--brain",
             metavar="auto|none|deepbet|FILE",
-            help="auto: as it is if the skull is gone already, else deepbet (T1 scans of adults). none: all that is not "
-            "0. FILE: a mask on the scan's grid.",
+            help="auto: as it is if the skull is gone already, else deepbet (T1 scans of adults). none: all that is "
+            "not 0. FILE: a mask on the scan's grid.",
         ),
     ] = "auto",
     intensity: Annotated[
@@ -87,8 +87,8 @@ def preprocess(
         path = sink.claim(raw)
         try:
             made = work(raw.product, name=raw.name, grid=grid, intensity=window, brain=mask, tell=tell)
-        except c.UadError as error:
-            raise c.UadError(f"{raw.name}: {error}") from None
+        except UadError as error:
+            raise UadError(f"{raw.name}: {error}") from None
         written = sink.write(made, path)
         if save_brain is not None:
             save(made.need("brain"), save_brain, force=force, provenance=provenance)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from uadtools.cli import _common as c
+from uadtools.errors import UadError
 
 if TYPE_CHECKING:
     from uadtools.volume.stream import Study
@@ -66,12 +67,12 @@ def score(
     sink = Sink.of("score", inputs and inputs[:1], output, force=force, provenance=provenance, as_json=as_json)
     mask = read_mask(brain)
     results: list[dict[str, Any]] = []
-    for study in _pair(*inputs, volume) if inputs and len(inputs) == 2 else studies(inputs, volume):
+    for study in _pair(inputs, volume) if inputs and len(inputs) == 2 else studies(inputs, volume):
         path = sink.claim(study)
         made = work(with_brain(study, mask), metric=metric, signed=signed)
         number = case_score(made)
         if math.isnan(number):
-            raise c.UadError(f"{study.name}: no voxel above background, so there is no brain to score")
+            raise UadError(f"{study.name}: no voxel above background, so there is no brain to score")
         results.append(
             {
                 "name": study.name,
@@ -87,14 +88,16 @@ def score(
         print_json(results)
 
 
-def _pair(scan: str, healed: str, volume: int | None) -> Iterator[Study]:
-    """Make a study of two files."""
+def _pair(inputs: Sequence[str], volume: int | None) -> Iterator[Study]:
+    """Make a study of two files, scan and healed."""
+    from uadtools.cli._studies import named
     from uadtools.volume.stream import Study, base_name, read_image
 
-    images = {role: read_image(Path(path), volume) for role, path in (("healed", healed), ("scan", scan))}
-    if images["scan"].role == "healed":
-        raise c.usage(f"{scan} is a healed scan (name the scan first)", "SCAN HEALED")
-    yield Study(base_name(Path(scan)), {role: image.derive(image.data, role) for role, image in images.items()})
+    scan, healed = (read_image(Path(path), volume) for path in inputs)
+    if scan.role == "healed":
+        raise c.usage(f"{inputs[0]} is a healed scan (name the scan first)", "SCAN HEALED")
+    images = {"healed": healed.derive(healed.data, "healed"), "scan": scan.derive(scan.data, "scan")}
+    yield named(Study("", images), base_name(Path(inputs[0])))
 
 
 COMMAND = c.Command(score, "uad-score", EXAMPLES)

@@ -95,9 +95,9 @@ def read_threshold(path: Path) -> float:
 
 
 def _score(study: Study) -> Image:
-    """Return the score map; an only image without role and provenance is another program's."""
+    """Return the score map; an only image without role and history is another program's."""
     product = study.product
-    if len(study.images) == 1 and product.role == "scan" and not product.provenance:
+    if len(study.images) == 1 and product.role == "scan" and not product.provenance.get("history"):
         return product.derive(product.data, "score")
     if "score" not in study.images:
         raise UadError(f"{study.name}: no score map in it, only: {', '.join(study.images)} (uad-score makes one)")

@@ -24,7 +24,8 @@ def load_slices(sources: Sequence[str], grid: GridConfig, min_brain: float) -> H
     """Read all slices that hold enough brain. Returns (N, H, W) in [0, 1], in the order of the sources.
 
     sources: NIfTI scans prepared by uad-preprocess, folders of them, lists (.txt, .csv with a column `path`, .jsonl
-    with a key `path`), and .npz files of 2-D images (N, H, W), uint8 or in [0, 1], FILE.npz:KEY for one array of several.
+    with a key `path`), and .npz files of 2-D images (N, H, W), uint8 or in [0, 1], FILE.npz:KEY for one array of
+    several.
     min_brain: least share of pixels above 0. Raises UadError when a source does not fit the grid or nothing is left.
     """
     try:

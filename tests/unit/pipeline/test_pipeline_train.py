@@ -53,6 +53,10 @@ def longer(recipe, **training):
     return Recipe.model_validate({**recipe.model_dump(), "training": recipe.training.model_dump() | training})
 
 
+def falling(recipe):
+    return Recipe.model_validate({**recipe.model_dump(), "optimiser": recipe.optimiser.model_dump() | {"decay": 6}})
+
+
 def go(data, folder, recipe, **options):
     folder.mkdir(exist_ok=True)
     options = {"validation": [f"{data}:validation"], "seed": 3, **CPU, **options}
@@ -130,23 +134,14 @@ def test_what_heals_is_the_average_in_half_precision(data, tiny_recipe, tmp_path
 
 
 def test_a_run_stopped_at_several_steps_equals_the_uninterrupted_run(data, tiny_recipe, tmp_path):
-    go(data, tmp_path / "whole", tiny_recipe)
+    recipe = falling(tiny_recipe)
+    go(data, tmp_path / "whole", recipe)
     for seed in range(3):
-        folder, stops = (
-            tmp_path / f"stopped{seed}",
-            sorted(np.random.default_rng(seed).choice(11, 3, replace=False) + 1),
-        )
-        for i, step in enumerate(stops):
+        folder = tmp_path / f"stopped{seed}"
+        for step in sorted(np.random.default_rng(seed).choice(11, 3, replace=False) + 1):
             with pytest.raises(Killed):
-                go(
-                    data,
-                    folder,
-                    tiny_recipe,
-                    watch=at(step, kill),
-                    resume=i > 0 and (folder / FILES[2]).exists(),
-                    force=True,
-                )
-        go(data, folder, tiny_recipe, resume=(folder / FILES[2]).exists(), force=True)
+                go(data, folder, recipe, watch=at(step, kill), resume=(folder / FILES[2]).exists(), force=True)
+        go(data, folder, recipe, resume=(folder / FILES[2]).exists(), force=True)
         assert_same_runs(tmp_path / "whole", folder)
 
 
@@ -206,6 +201,13 @@ def test_a_finished_run_can_be_made_longer(data, tiny_recipe, tmp_path):
     go(data, tmp_path / "short", longer(tiny_recipe, steps=18), resume=True)
     go(data, tmp_path / "whole", longer(tiny_recipe, steps=18))
     assert_same_runs(tmp_path / "whole", tmp_path / "short")
+
+
+def test_a_run_whose_learning_rate_fell_cannot_be_made_longer(data, tiny_recipe, tmp_path):
+    recipe = falling(tiny_recipe)
+    go(data, tmp_path, recipe)
+    with pytest.raises(UadError, match="belongs to a run with another recipe"):
+        go(data, tmp_path, longer(recipe, steps=18), resume=True)
 
 
 def test_resuming_a_finished_run_changes_nothing(data, tiny_recipe, tmp_path):

@@ -6,7 +6,7 @@ import torch
 
 from uadtools.diffusion.schedule import Schedule
 from uadtools.errors import UadError
-from uadtools.training.loop import Trainer, follow, validate
+from uadtools.training.loop import Trainer, follow, learning_rate, validate
 from uadtools.training.state import fresh, load_state, save_state
 
 CPU = torch.device("cpu")
@@ -49,12 +49,15 @@ def test_the_loss_falls(tiny_recipe, slices, target, loss):
     recipe = changed(
         tiny_recipe,
         target=target,
-        training={"steps": 60, "batch": 8, "loss": loss, "log_every": 20, "validate_every": 60},
+        optimiser={"learning_rate": 3e-3},
+        training={"steps": 40, "batch": 8, "loss": loss, "log_every": 20, "validate_every": 40},
     )
-    state, reports = trained(recipe, slices)
-    assert [report.step for report in reports] == [20, 40, 60]
-    assert reports[-1].loss < 0.7 * reports[0].loss
-    assert state.step == 60
+    before = validate(trainer(recipe, slices, slices), fresh(recipe, 0, CPU).average, Schedule.of("linear"))
+    state, reports = trained(recipe, slices, slices)
+    assert [report.step for report in reports] == [20, 40]
+    assert reports[1].loss < 0.75 * reports[0].loss
+    assert reports[1].validation < 0.5 * before
+    assert state.step == 40
 
 
 def test_the_average_learns_too(tiny_recipe, slices):
@@ -142,6 +145,7 @@ def test_a_run_that_diverges_is_stopped(tiny_recipe, slices):
         {"optimiser": {"weight_decay": 0.5}},
         {"optimiser": {"betas": (0.8, 0.9)}},
         {"optimiser": {"warmup": 0}},
+        {"optimiser": {"decay": 9}},
         {"optimiser": {"clip": 0.01}},
         {"training": {"batch": 5}},
         {"training": {"loss": "l1"}},
@@ -161,6 +165,14 @@ def test_warm_up_and_learning_rate(tiny_recipe, slices):
     for _ in trainer(tiny_recipe, slices).run(state):
         rates.append(state.optimiser.param_groups[0]["lr"])
     np.testing.assert_allclose(rates[:5], [0.0025, 0.005, 0.0075, 0.01, 0.01], rtol=0, atol=1e-12)
+    assert rates[-1] == 0.01
+
+
+def test_the_learning_rate_falls_at_the_end(tiny_recipe):
+    recipe = changed(tiny_recipe, optimiser={"decay": 4})
+    rates = [learning_rate(recipe, step) for step in range(12)]
+    np.testing.assert_allclose(rates[:3], [0.0025, 0.005, 0.0075], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(rates[3:], [0.01] * 6 + [0.0075, 0.005, 0.0025], rtol=0, atol=1e-12)
 
 
 def test_follow_moves_the_average_towards_the_weights(tiny_recipe):

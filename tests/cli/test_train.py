@@ -1,0 +1,221 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from uadtools.models.checkpoint import read_config, read_tensors
+
+TINY = """
+name = "tiny"
+source = "tests"
+target = "x0"
+network = { base = 8, multipliers = [1, 2], res_blocks = 1, attention = [2], heads = 2, groups = 4, resample = "conv" }
+grid = { shape = [16, 16, 8] }
+training = { steps = 4, batch = 2, t_range = [0, 300], log_every = 1, validate_every = 2, validation_slices = 4 }
+"""
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def recipe(here):
+    (here / "tiny.toml").write_text(TINY)
+    return here / "tiny.toml"
+
+
+@pytest.fixture
+def train(uad, prepared, recipe):
+    """Train on the phantom with these options."""
+    return lambda *options: uad("train", prepared, "-o", "m.safetensors", "--recipe", recipe, *options)
+
+
+def weights(path):
+    return {name: tensor.float().numpy() for name, tensor in read_tensors(path).items()}
+
+
+def distance(one, other):
+    one, other = weights(one), weights(other)
+    return max(np.abs(one[name] - other[name]).max() for name in one)
+
+
+def test_a_model_its_last_weights_state_and_log_are_written(train, here):
+    result = train()
+    assert (result.status, result.out) == (0, b"")
+    assert result.lines[-1] == "uad-train: m.safetensors: 4 steps, 6 slices, log in m.csv"
+    written = ["m.csv", "m.last.safetensors", "m.resume.safetensors", "m.safetensors"]
+    assert names(here) == [*written, "p.nii.gz", "tiny.toml"]
+    assert read_config(here / "m.safetensors").training["steps"] == 4
+
+
+def test_the_model_heals(train, uad, prepared, here):
+    train()
+    assert uad("heal", prepared, "--model", "m.safetensors").status == 0
+
+
+def test_output_must_be_named_and_a_safetensors_file(uad, prepared, recipe, here):
+    uad("train", prepared, "--recipe", recipe).fails("train", 2, "-o MODEL")
+    uad("train", "-o", "m.safetensors", "--recipe", recipe).fails("train", 2, "DATA")
+    uad("train", prepared, "--recipe", recipe, "-o", "m.pt").fails("train", 1, "m.pt", ".safetensors")
+    assert names(here) == ["p.nii.gz", "tiny.toml"]
+
+
+@pytest.mark.parametrize("taken", ["m.safetensors", "m.last.safetensors", "m.resume.safetensors", "m.csv"])
+def test_nothing_is_overwritten_without_force(taken, train, here):
+    (here / taken).write_text("mine")
+    train().fails("train", 1, taken, "exists (--force replaces it)")
+    assert (here / taken).read_text() == "mine"
+    assert names(here) == sorted(["p.nii.gz", "tiny.toml", taken])
+    assert train("--force").status == 0
+
+
+def test_dry_run_prints_the_resolved_recipe_and_writes_nothing(uad, here):
+    told = uad(
+        "train", "--dry-run", "--recipe", "anoddpm", "--set", "training.loss=l1", "--steps", 7, "--batch", 3
+    ).json
+    assert told["name"] == "anoddpm"
+    assert (told["training"]["loss"], told["training"]["steps"], told["training"]["batch"]) == ("l1", 7, 3)
+    assert names(here) == []
+
+
+def test_recipe_has_an_effect_and_t1_small_is_the_default(uad):
+    made = {uad("train", "--dry-run", *options).json["name"] for options in ((), ("--recipe", "sss"))}
+    assert made == {"t1-small", "sss"}
+    uad("train", "--dry-run", "--recipe", "magic").fails("train", 1, "no recipe 'magic'", "anoddpm, sss, t1-small")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("training.stepz=3", "training.stepz: unknown key"),
+        ("training.steps=many", "training.steps"),
+        ("training.steps", "expected KEY=VALUE"),
+        ("name.of.it=3", "no table"),
+    ],
+)
+def test_set_refuses_what_is_no_setting(change, said, uad):
+    uad("train", "--dry-run", "--set", change).fails("train", 1, said)
+
+
+def test_set_is_repeatable_and_reaches_the_model(train, here):
+    assert train("--set", "network.base=12", "--set", "name='other'").status == 0
+    config = read_config(here / "m.safetensors")
+    assert (config.name, config.network.base) == ("other", 12)
+
+
+def test_steps_and_batch_have_an_effect(train, here):
+    assert train("--steps", 2, "--batch", 1, "--json").json["steps"] == 2
+    said = read_config(here / "m.safetensors").training
+    assert (said["steps"], said["batch"]) == (2, 1)
+
+
+def test_time_stops_and_resume_goes_on_as_if_it_had_not(train, here):
+    assert train("--json").json["steps"] == 4
+    (here / "m.safetensors").rename(here / "whole.safetensors")
+    assert train("--force", "--time", "0s", "--json").json["steps"] == 0
+    assert train("--resume", "--json").json["steps"] == 4
+    assert distance(here / "m.safetensors", here / "whole.safetensors") == 0
+    with (here / "m.csv").open(newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
+
+
+def test_resume_without_a_state_is_told(train, here):
+    train("--resume").fails("train", 1, "m.resume.safetensors", "nothing to resume")
+
+
+@pytest.mark.parametrize("text", ["x", "1d", "-1s", "m", ""])
+def test_times_that_are_none_are_refused(text, train):
+    train("--time", text).fails("train", 2, "--time", "30m")
+
+
+def test_val_chooses_the_model_kept(train, prepared):
+    assert train("--json").json["best_validation"] is None
+    result = train("--val", prepared, "--force", "--json")
+    assert result.json["best_validation"] > 0
+    assert "validation 0." in result.err
+
+
+def test_seed_has_an_effect(train, here):
+    made = []
+    for number, seed in enumerate((0, 0, 1)):
+        train("--seed", seed, "--force")
+        made.append((here / "m.safetensors").rename(here / f"{number}.safetensors"))
+    assert distance(made[0], made[1]) == 0
+    assert distance(made[0], made[2]) > 1e-3
+
+
+def test_precision_has_an_effect(train, here):
+    for precision in ("fp32", "bf16"):
+        assert train("--precision", precision, "--device", "cpu", "--force").status == 0
+        said = read_config(here / "m.safetensors").training
+        assert said["precision"] == {"fp32": "float32", "bf16": "bfloat16"}[precision]
+
+
+def test_device_has_an_effect(train):
+    train("--device", "cuda:99").fails("train", 1, "--device cuda:99: not available")
+
+
+def test_workers_sets_the_threads(train, monkeypatch):
+    import torch
+
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    assert train().status == 0
+    assert asked == []
+    assert train("--workers", 2, "--force").status == 0
+    assert asked == [2]
+
+
+def test_log_names_the_folder_of_the_log(train, here):
+    told = train("--log", "logs", "--json").json
+    assert told["log"] == "logs/log.csv"
+    assert (here / "logs" / "log.csv").read_text().startswith("step,loss,validation,seconds_per_step")
+    assert not (here / "m.csv").exists()
+
+
+def test_json_tells_the_summary(train):
+    result = train("--json")
+    told = result.json
+    assert told.pop("loss") > 0
+    assert told.pop("parameters") > 1000
+    assert told == {
+        "model": "m.safetensors", "steps": 4, "best_validation": None, "last": "m.last.safetensors", "log": "m.csv",
+        "slices": 6,
+    }  # fmt: skip
+
+
+def test_verbose_tells_every_report_and_quiet_is_silent(train):
+    assert sum(line.startswith("step ") for line in train("-v").lines) == 4
+    result = train("--force", "-v", "-q")
+    assert (result.status, result.out, result.err) == (0, b"", "")
+
+
+@pytest.mark.parametrize(
+    "value", [("--steps", 0), ("--batch", -1), ("--seed", -1), ("--workers", -1), ("--device", "x")]
+)
+def test_values_out_of_range_are_wrong_usage(value, train):
+    train(*value).fails("train", 2, value[0])
+
+
+def test_data_may_be_folders_lists_and_arrays(uad, prepared, recipe, here, phantom):
+    (here / "folder").mkdir()
+    prepared.rename(here / "folder" / "p.nii.gz")
+    (here / "a.txt").write_text("folder/p.nii.gz\n")
+    (here / "a.csv").write_text("path\nfolder/p.nii.gz\n")
+    (here / "a.jsonl").write_text(json.dumps({"path": "folder/p.nii.gz"}))
+    np.savez(here / "a.npz", x=np.full((8, 16, 16), 100, np.uint8))
+    sources = ("folder", "a.txt", "a.csv", "a.jsonl", "a.npz")
+    told = uad("train", *sources, "-o", "m.safetensors", "--recipe", recipe, "--steps", 1, "--json").json
+    assert told["slices"] == 4 * 6 + 8
+
+
+def test_scans_that_do_not_fit_are_told_with_the_command_that_helps(uad, scan, recipe, here):
+    result = uad("train", scan, "-o", "m.safetensors", "--recipe", recipe)
+    result.fails("train", 1, "raw.nii.gz", "not prepared", "uad-preprocess", "--shape 16,16,8 --spacing 2,2,2")
+    assert names(here) == ["raw.nii.gz", "tiny.toml"]
+
+
+def test_version(uad):
+    assert uad("train", "--version").out.startswith(b"uadtools ")
