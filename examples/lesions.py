@@ -33,8 +33,9 @@ Mean over the two patients of the set whose scans are published. It is smaller t
 170 x 135 mm: those scans were moved to MNI space but not stretched to the template's size.
 """
 SIZES = ((5.0, 10.0), (10.0, 20.0), (20.0, 30.0))
-"""Classes of blobs by diameter in mm, of the ball of the same volume; equally likely, and even within a class."""
-MOST_BLOBS = 3
+"""Classes of blobs by diameter in mm, of the ball of the same volume; the diameters drawn are even over all of them."""
+BLOBS = (1, 3)
+"""Fewest and most blobs in a scan."""
 TEXTURE = 1.0
 """Detail finer than a Gaussian of this deviation, in voxels, is texture and survives in a lesion."""
 EDGE = 0.6
@@ -85,8 +86,8 @@ def simulate(scan: Image, kind: Kind, masks: Sequence[Image], *, name: str, seed
     if kind == "ms":
         label, origin = _ms_label(scan, masks, levels, rng)
         return Lesioned(_paint_all(scan.data, label, kind, levels, rng), label, origin=origin)
-    classes = rng.choice(SIZES, size=rng.integers(1, MOST_BLOBS, endpoint=True))
-    diameters = tuple(float(d) for d in np.sort(rng.uniform(classes[:, 0], classes[:, 1]))[::-1])
+    count = rng.integers(*BLOBS, endpoint=True)
+    diameters = tuple(float(d) for d in np.sort(rng.uniform(SIZES[0][0], SIZES[-1][1], count))[::-1])
     label = blobs(scan.data > 0, diameters, scan.grid.spacing, rng)
     return Lesioned(_paint_all(scan.data, label, kind, levels, rng), label, diameters)
 
@@ -133,6 +134,8 @@ def blobs(
     label = np.zeros(brain.shape, np.uint8)
     for k, diameter in enumerate(diameters, start=1):
         room = brain & ~ndimage.binary_dilation(label > 0, iterations=3)
+        if not room.any():
+            raise UadError(f"no room for a blob of {diameter:.0f} mm in this brain (is it a whole one?)")
         label[blob(room, diameter, spacing, rng)] = k
     return label
 

@@ -4,6 +4,8 @@ import os
 import pty
 import resource
 import signal
+import subprocess
+import sys
 import time
 
 import nibabel as nib
@@ -11,9 +13,10 @@ import numpy as np
 import pytest
 
 from uadtools.models.checkpoint import read_config
+from uadtools.volume.io import to_bytes
 from uadtools.volume.stream import read_image
 
-LARGE = ("--shape", "256", "--spacing", "2")
+LARGE = ("--shape", "200", "--spacing", "2")
 """A grid that takes a while to write."""
 ENDLESS = ("--method", "ddpm", "-t", 999, "--samples", 1000)
 
@@ -27,7 +30,7 @@ def wait_for(happened, process):
     for _ in range(6000):
         if happened():
             return
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.communicate(timeout=60)
         time.sleep(0.01)
     pytest.fail("it never happened")
 
@@ -186,7 +189,7 @@ def test_images_are_not_written_to_a_terminal(command, start, terminal, scan):
     follower, read = terminal
     with scan.open() as file:
         process = start(f"uad-{command.split()[0]}", *command.split()[1:], stdin=file, stdout=follower)
-        _, err = process.communicate()
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert read() == ""
     told = "images are not written to a terminal (-o FILE, or pipe it into the next command)"
@@ -195,7 +198,7 @@ def test_images_are_not_written_to_a_terminal(command, start, terminal, scan):
 
 def test_a_terminal_is_no_input(start, terminal):
     process = start("uad-postproc", stdin=terminal[0])
-    assert process.communicate()[1].decode().startswith("uad-postproc: error: IN: no input: name files")
+    assert process.communicate(timeout=60)[1].decode().startswith("uad-postproc: error: IN: no input: name files")
     assert process.returncode == 2
 
 
@@ -206,7 +209,7 @@ def test_an_interrupted_healing_leaves_nothing(number, start, terminal, prepared
     process = start("uad-heal", prepared, "--model", tiny_model, *ENDLESS, stderr=follower)
     wait_for(lambda: "healing p" in read(), process)
     process.send_signal(number)
-    out, _ = process.communicate()
+    out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, b"")
     assert read().endswith("uad-heal: interrupted\r\n")
     assert "Traceback" not in read()
@@ -230,7 +233,7 @@ def test_an_interrupted_training_leaves_whole_files(number, start, uad, prepared
     process = start("uad-train", *options)
     wait_for((here / "m.resume.safetensors").exists, process)
     process.send_signal(number)
-    out, err = process.communicate()
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, b"")
     assert err.decode().splitlines()[-1] == "uad-train: interrupted"
     assert b"Traceback" not in err
@@ -248,7 +251,7 @@ def test_a_write_that_is_interrupted_leaves_no_half_file(number, before, start, 
     process = start("uad-preprocess", scan, *LARGE, "-o", "out.nii.gz", "--force")
     wait_for(lambda: any(name.startswith(".uad-") for name in names(here)), process)
     process.send_signal(number)
-    _, err = process.communicate()
+    _, err = process.communicate(timeout=60)
     left = [name for name in names(here) if name != "raw.nii.gz"]
     if number == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
@@ -257,3 +260,20 @@ def test_a_write_that_is_interrupted_leaves_no_half_file(number, before, start, 
         assert (process.returncode, err) == (130, b"uad-preprocess: interrupted\n")
         assert left == (["out.nii.gz"] if before else [])
     assert before is None or (here / "out.nii.gz").read_bytes() == before
+
+
+def test_four_commands_do_without_torch(environment, scan, phantom, here):
+    study = phantom.adding(phantom.need("scan").derive(phantom.need("scan").data, "healed"))
+    (here / "h.nii").write_bytes(b"".join(map(to_bytes, study.images.values())))
+    code = """
+import sys
+from uadtools.cli import eval, postproc, preprocess, score
+preprocess.COMMAND.call(["raw.nii.gz"])
+score.COMMAND.call(["h.nii"])
+postproc.COMMAND.call(["h_score.nii.gz", "--threshold", "0"])
+eval.COMMAND.call(["h_detection.nii.gz", "--truth", "h_detection.nii.gz"])
+sys.exit("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"raw_preprocessed.nii.gz", "h_score.nii.gz", "h_detection.nii.gz"} < set(names(here))

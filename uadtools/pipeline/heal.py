@@ -15,6 +15,7 @@ from uadtools import methods
 from uadtools.diffusion.process import Prediction
 from uadtools.errors import UadError
 from uadtools.methods.combine import Rule, combine
+from uadtools.models.checkpoint import DEFAULT
 from uadtools.models.config import ModelConfig
 from uadtools.models.model import Model
 from uadtools.noise.source import SliceNoise
@@ -150,9 +151,11 @@ def check_prepared(scan: Image, brain: NDArray[np.bool_], config: ModelConfig, n
     fits = scan.grid.shape == config.grid.shape and off <= 0.01 and scan.grid.orientation == "RAS"
     if not fits or low < 0 or high > 1:
         shape, spacing = "x".join(map(str, config.grid.shape)), " x ".join(f"{s:g}" for s in config.grid.spacing)
+        option = "" if config.name == DEFAULT else " --model MODEL"
         raise UadError(
             f"{name}: not prepared for model {config.name}: {scan.grid}, values {low:g} to {high:g}; the model wants "
-            f"{shape} voxels of {spacing} mm, RAS, values 0 to 1 (uad-preprocess SCAN -o - | uad-heal -o OUT.nii.gz)"
+            f"{shape} voxels of {spacing} mm, RAS, values 0 to 1 "
+            f"(uad-preprocess SCAN{option} -o - | uad-heal{option} -o OUT.nii.gz)"
         )
     if not brain.any():
         raise UadError(f"{name}: no voxel above background (is this the right file?)")

@@ -14,7 +14,7 @@ import torch
 
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
-from uadtools.models.checkpoint import save_model
+from uadtools.models.checkpoint import read_config, read_tensors, save_model
 from uadtools.models.model import pick_device
 from uadtools.training.data import fingerprint, load_slices
 from uadtools.training.loop import Progress, Trainer
@@ -64,7 +64,8 @@ def train(  # noqa: PLR0913  one parameter per option
 
     sources, validation: as in training.data.load_slices; the weights with the lowest validation loss are kept in
     `model`, the last ones beside it (without validation data the last ones are the best). seconds: stop after that.
-    resume: go on from the state kept beside `model`; the result equals that of a run that was never stopped.
+    resume: go on from the state kept beside `model`; the result equals that of a run that was never stopped. A finished
+    run resumed with other defaults (method, t, threshold) takes them over, and trains no further.
     watch: is called at every report. Raises UadError.
     """
     outputs = Outputs(model, log)
@@ -99,7 +100,9 @@ def train(  # noqa: PLR0913  one parameter per option
             saved = time.monotonic()
         watch(progress)
     keep()
-    if not chosen:
+    if chosen:
+        _settle(outputs.best, recipe)
+    else:
         _save_model(outputs.best, trainer, state, state.average)
     return {
         "model": str(outputs.best),
@@ -155,6 +158,13 @@ def _save_model(path: Path, trainer: Trainer, state: State, net: torch.nn.Module
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {trainer.device.type}",
     }
     save_model(path, recipe.model(training), net.state_dict())
+
+
+def _settle(path: Path, recipe: Recipe) -> None:
+    """Give a model the recipe's defaults, which may have changed since its weights were chosen: they train nothing."""
+    config = read_config(path)
+    if config.defaults != recipe.defaults:
+        save_model(path, config.model_copy(update={"defaults": recipe.defaults}), read_tensors(path))
 
 
 def _row(progress: Progress) -> list[str]:

@@ -151,7 +151,10 @@ def test_progress_is_told_to_the_end(model, phantom):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda s: {"data": 1.5 * s.data}, r"not prepared for model tiny.*\(uad-preprocess SCAN -o - \| uad-heal"),
+        (
+            lambda s: {"data": 1.5 * s.data},
+            r"not prepared for model tiny.*\(uad-preprocess SCAN --model MODEL -o - \| uad-heal",
+        ),
         (lambda s: {"data": s.data - 0.5}, "not prepared for model tiny"),
         (lambda s: {"data": 0 * s.data}, "no voxel above background"),
         (lambda s: {"data": (s.data > 0).astype(np.float32)}, "all one value inside the brain"),
