@@ -3,9 +3,9 @@
 
     python examples/threshold_baseline.py PREPARED OUT [bright|dark]
 
-dark (default): 1 - intensity inside the brain, for lesions darker than tissue, as on T1; bright: the intensity itself,
-for T2 and FLAIR. Source: Meissen et al. 2022, Challenging Current Semi-Supervised Anomaly Segmentation Methods for Brain
-MRI.
+dark (default): 1 - intensity inside the brain, for lesions darker than tissue, as on T1; bright: the intensity, for T2
+and FLAIR.
+Source: Meissen et al. 2022, Challenging Current Semi-Supervised Anomaly Segmentation Methods for Brain MRI.
 """
 
 import sys
