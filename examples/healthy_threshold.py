@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Choose a detection threshold from healthy scans alone: a percentile of their scores.
 
-    python examples/healthy_threshold.py PREPARED_FOLDER OUT.json [--model FILE] [--percentile 99.5]
+    python examples/healthy_threshold.py PREPARED_FOLDER OUT.json [--model FILE] [-t N] [--percentile 99.5]
 
-Heals each scan as the model's defaults say, takes l1, the 5x5x5 median and the brain eroded three times as uad-postproc
+Heals each scan as the model's defaults (or -t) say, takes l1, the 5x5x5 median and the brain eroded three times as uad-postproc
 does, and pools the voxels of all scans. OUT.json is what `uad-postproc --threshold OUT.json` reads. It promises nothing
 about scans of other people: it says what these ones had.
 """
@@ -18,6 +18,7 @@ import numpy as np
 
 import uadtools
 from uadtools.files import written
+from uadtools.pipeline.heal import plan
 from uadtools.pipeline.postproc import Steps
 from uadtools.pipeline.score import brain_of
 from uadtools.volume import clean
@@ -29,13 +30,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("-t", type=int, action="append", default=[])
     parser.add_argument("--percentile", type=float, default=99.5)
     settings = parser.parse_args()
     model, steps = uadtools.load_model(settings.model), Steps()
     paths = sorted(p for p in settings.folder.iterdir() if is_image(p))
     pooled = []
     for path in paths:
-        study = uadtools.score(uadtools.heal(next(read_path(path)), model))
+        study = uadtools.score(uadtools.heal(next(read_path(path)), model, plan(model.config, t=settings.t)))
         smooth = clean.median(study.product.data, steps.median)
         pooled.append(smooth[clean.erode(brain_of(study), steps.erode)])
         print(f"{study.name}: {np.percentile(pooled[-1], settings.percentile):.4f}")

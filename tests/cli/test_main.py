@@ -5,6 +5,7 @@ import pytest
 from uadtools import __version__
 from uadtools.cli import _common
 from uadtools.cli.main import COMMANDS, main
+from uadtools.errors import UadError
 
 
 @pytest.fixture
@@ -67,3 +68,29 @@ def test_an_unknown_command_is_wrong_usage(uad_alone):
 )
 def test_a_variadic_option_takes_the_words_up_to_the_next_option(words, spread):
     assert _common.spread(words.split(), ("-x",)) == spread.split()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (UadError("a:\nwrong\n(do it)"), 1, "uad-x: error: a: wrong (do it)"),
+        (MemoryError(), 1, "uad-x: error: out of memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 TiB"), 1, "uad-x: error: out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "uad-x: error: out of memory"),
+        (PermissionError(13, "Permission denied", "a.nii"), 1, "uad-x: error: a.nii: Permission denied"),
+        (KeyboardInterrupt(), 130, "uad-x: interrupted"),
+    ],
+)
+def test_what_can_go_wrong_is_one_line(error, status, said, capsys, monkeypatch):
+    monkeypatch.setattr(_common, "_abandon_stdout", lambda: None)  # it is pytest's
+    with pytest.raises(SystemExit) as left, _common.boundary("uad-x"):
+        raise error
+    assert left.value.code == status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ValueError(), AssertionError()])
+def test_a_bug_is_not_hidden(error):
+    with pytest.raises(type(error)), _common.boundary("uad-x"):
+        raise error

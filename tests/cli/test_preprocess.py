@@ -144,6 +144,16 @@ def test_model_gives_grid_and_window(uad, scan, here, tiny_model):
     np.testing.assert_array_equal(read_image(here / "a.nii").data, read_image(here / "b.nii").data)
 
 
+def test_model_gives_the_window_also_where_its_grid_is_replaced(uad, scan, here, tiny_config):
+    from uadtools.models.checkpoint import save_model
+
+    told = tiny_config.model_copy(update={"intensity": tiny_config.intensity.model_copy(update={"kind": "none"})})
+    save_model(here / "raw.safetensors", told, {})
+    result = uad("preprocess", scan, "--model", "raw.safetensors", *GRID)
+    result.fails("preprocess", 1, "raw: intensities run from", "--intensity percentile")
+    assert uad("preprocess", scan, "--model", "raw.safetensors", *GRID, "--intensity", "percentile").status == 0
+
+
 def test_the_bundled_model_is_the_default(uad, scan, here):
     assert uad("preprocess", scan).status == 0
     assert read_image(here / "raw_preprocessed.nii.gz").grid.shape == (96, 96, 96)

@@ -1,5 +1,7 @@
 import csv
 import json
+import os
+import sys
 
 import numpy as np
 import pytest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -113,8 +114,8 @@ class Sink:
             raise usage(f"{self.target} is one file, and there are {len(names)} inputs (name a folder)", "--output")
         if not self._is_file and self.target.exists() and not self.target.is_dir():
             raise UadError(f"{self.target}: is no folder (image files have names in .nii or .nii.gz)")
-        if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
-            raise UadError(f"{self._path(twice)}: would be written twice: two inputs have this name (rename one)")
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise UadError(f"{self._path(twice[0])}: would be written twice: two inputs have this name (rename one)")
         for path in [self.target] if self._is_file else map(self._path, names):
             self._check_files(path)
 

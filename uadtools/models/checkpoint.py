@@ -7,7 +7,7 @@ import json
 import struct
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from uadtools.errors import UadError
 from uadtools.files import written
@@ -102,7 +102,3 @@ def file_hash(path: Path) -> str:
     """Return the first 16 hex digits of the file's SHA-256: the model's name in provenance."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def as_json(config: ModelConfig) -> dict[str, Any]:
-    return config.model_dump(mode="json")

@@ -94,12 +94,16 @@ class IntensityConfig(Config):
 
 
 class DefaultsConfig(Config):
-    """How this model is used when the user says nothing: the method and its t, draws and detection threshold."""
+    """How this model is used when the user says nothing: the method, its t and its draws.
+
+    thresholds: of detection on the l1 score, by the way of healing they were found for: "sss 300", or "sss 300,400" for
+    the mean of two, one draw each.
+    """
 
     method: str = "sss"
     t: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(300,), min_length=1)
     samples: PositiveInt = 1
-    threshold: PositiveFloat | None = None
+    thresholds: dict[str, PositiveFloat] = {}
 
 
 class ModelConfig(Config):

@@ -140,8 +140,8 @@ def _level(
 def _noted(score: Image) -> float | None:
     """The model's threshold. It is for l1; a score of one sign is never above that of both, so it holds for it, too."""
     history = score.provenance.get("history", [])
-    scored = [line.get("arguments", {}).get("metric") for line in history if line.get("tool") == "uad-score"]
-    if scored != ["l1"]:
+    scored = [line.get("arguments") for line in history if line.get("tool") == "uad-score"]
+    if len(scored) != 1 or not isinstance(scored[0], dict) or scored[0].get("metric") != "l1":
         return None
     noted = [line.get("threshold") for line in history if line.get("tool") == "uad-heal"]
     return noted[-1] if noted and isinstance(noted[-1], float) else None

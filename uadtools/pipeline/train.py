@@ -65,7 +65,7 @@ def train(  # noqa: PLR0913  one parameter per option
     sources, validation: as in training.data.load_slices; the weights with the lowest validation loss are kept in
     `model`, the last ones beside it (without validation data the last ones are the best). seconds: stop after that.
     resume: go on from the state kept beside `model`; the result equals that of a run that was never stopped. A finished
-    run resumed with other defaults (method, t, threshold) takes them over, and trains no further.
+    run resumed with other defaults (method, t, thresholds) takes them over, and trains no further.
     watch: is called at every report. Raises UadError.
     """
     outputs = Outputs(model, log)

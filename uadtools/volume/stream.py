@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -97,10 +97,6 @@ def base_name(path: Path) -> str:
 
 def is_image(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
-
-
-def by_role(images: Iterable[Image]) -> dict[str, Image]:
-    return {image.role: image for image in images}
 
 
 def _said(*images: Image) -> str:

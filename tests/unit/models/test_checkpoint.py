@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from uadtools.errors import UadError
 from uadtools.models import checkpoint
-from uadtools.models.checkpoint import as_json, file_hash, read_config, read_metadata, read_tensors, save_model
+from uadtools.models.checkpoint import file_hash, read_config, read_metadata, read_tensors, save_model
 
 
 class Bomb:
@@ -70,10 +70,6 @@ def test_the_hash_names_the_content(tiny_model, tmp_path):
     assert len(file_hash(copy)) == 16
     copy.write_bytes(tiny_model.read_bytes() + b" ")
     assert file_hash(copy) != file_hash(tiny_model)
-
-
-def test_as_json_is_json(tiny_config):
-    assert json.loads(json.dumps(as_json(tiny_config)))["grid"]["shape"] == [16, 16, 8]
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -149,11 +145,11 @@ def test_settings_that_are_no_table_are_refused(tmp_path, text):
 @pytest.mark.parametrize("number", [None, 0, 2, "1"])
 def test_another_format_number_is_refused(tiny_config, tmp_path, number):
     with pytest.raises(UadError, match=rf"model format {number}, this version reads format 1 \(update uadtools\)"):
-        read_config(settings(tmp_path / "m.safetensors", {"format": number, **as_json(tiny_config)}))
+        read_config(settings(tmp_path / "m.safetensors", {"format": number, **tiny_config.model_dump(mode="json")}))
 
 
 def test_settings_of_a_later_version_are_refused_by_name(tiny_config, tmp_path):
-    path = settings(tmp_path / "m.safetensors", {"format": 1, **as_json(tiny_config), "wings": 2})
+    path = settings(tmp_path / "m.safetensors", {"format": 1, **tiny_config.model_dump(mode="json"), "wings": 2})
     with pytest.raises(UadError, match=r"m\.safetensors: wings: unknown key"):
         read_config(path)
 

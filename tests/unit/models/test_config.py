@@ -61,7 +61,7 @@ def test_a_fault_is_told_with_its_key_in_one_line(data, expected):
         (DefaultsConfig, {"t": []}, "t: "),
         (DefaultsConfig, {"t": [-1]}, r"t\.0"),
         (DefaultsConfig, {"samples": 0}, "samples"),
-        (DefaultsConfig, {"threshold": 0}, "threshold"),
+        (DefaultsConfig, {"thresholds": {"sss 300": 0}}, "thresholds"),
         (ModelConfig, {"name": "m", "grid": {"shape": [96, 90, 96]}}, "90 is no multiple of 16"),
         (ModelConfig, {"name": "m", "defaults": {"t": [300, 1000]}}, "must be below schedule.steps = 1000"),
     ],
@@ -91,7 +91,9 @@ def test_settings_are_frozen():
 
 
 def test_settings_survive_json():
-    config = parse(ModelConfig, {"name": "m", "training": {"steps": 3}, "defaults": {"threshold": 0.1}}, "here")
+    config = parse(
+        ModelConfig, {"name": "m", "training": {"steps": 3}, "defaults": {"thresholds": {"sss 300": 0.1}}}, "here"
+    )
     assert parse(ModelConfig, config.model_dump(mode="json"), "there") == config
 
 

@@ -9,7 +9,7 @@ from uadtools.models.model import load_model
 from uadtools.pipeline.heal import heal, plan
 from uadtools.volume.stream import Study
 
-CONFIG = ModelConfig(name="m", defaults=DefaultsConfig(method="sss", t=(250, 350), samples=2, threshold=0.1))
+CONFIG = ModelConfig(name="m", defaults=DefaultsConfig(method="sss", t=(250, 350), samples=2))
 
 
 @pytest.fixture(scope="module")
@@ -130,14 +130,23 @@ def test_the_history_says_how_it_was_healed(model, phantom):
     assert (line["seed"], line["model"], line["threshold"]) == (5, "abc", None)
 
 
-def test_the_models_threshold_goes_with_the_models_own_way_of_healing(model, phantom):
-    defaults = model.config.defaults.model_copy(update={"threshold": 0.07})
+@pytest.mark.parametrize(
+    ("how", "noted"),
+    [
+        ({"t": (150,)}, 0.07),
+        ({"t": (150, 200)}, 0.06),
+        ({"t": (150, 200), "combine": "vote"}, None),
+        ({"t": (150,), "samples": 2}, None),
+        ({"t": (160,)}, None),
+        ({"method": "ddim", "t": (150,), "steps": 2}, None),
+    ],
+)
+def test_a_threshold_goes_with_the_way_of_healing_it_was_found_for(model, phantom, how, noted):
+    thresholds = {"sss 150": 0.07, "sss 150,200": 0.06, "ddim 150": 0.05}
+    defaults = model.config.defaults.model_copy(update={"thresholds": thresholds})
     calibrated = replace(model, config=model.config.model_copy(update={"defaults": defaults}))
-    own, other = (
-        heal(phantom, calibrated, how).product.provenance["history"][-1]["threshold"]
-        for how in (None, plan(calibrated.config, t=(150,)))
-    )
-    assert (own, other) == (0.07, None)
+    made = heal(phantom, calibrated, plan(calibrated.config, **how))
+    assert made.product.provenance["history"][-1]["threshold"] == noted
 
 
 def test_progress_is_told_to_the_end(model, phantom):
