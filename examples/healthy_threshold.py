@@ -3,9 +3,9 @@
 
     python examples/healthy_threshold.py PREPARED_FOLDER OUT.json [--model FILE] [-t N] [--percentile 99.5]
 
-Heals each scan as the model's defaults (or -t) say, takes l1, the 5x5x5 median and the brain eroded three times as uad-postproc
-does, and pools the voxels of all scans. OUT.json is what `uad-postproc --threshold OUT.json` reads. It promises nothing
-about scans of other people: it says what these ones had.
+Heals each scan as the model's defaults (or -t) say, takes l1, the 5x5x5 median and the brain eroded three times as
+uad-postproc does, and pools the voxels of all scans. OUT.json is what `uad-postproc --threshold OUT.json` reads. It
+promises nothing about scans of other people: it says what these ones had.
 """
 
 from __future__ import annotations

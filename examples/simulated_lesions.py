@@ -129,12 +129,12 @@ def save(scan: Study, judged: Judged, seed: int, folder: Path) -> None:
 
 
 def _row(scan: Study, healed: dict[str, Floats], scores: dict[str, Floats], truth: Mask | None = None) -> Row:
-    """Show the model's work where most lesion is, among the large slices of the middle of the brain if there is any."""
+    """Show the model's work where most lesion is, in a large slice of the brain if that has half as much of it."""
     x = scan.need("scan").data
     area = (x > 0).sum(axis=(0, 1))
     wide = area >= 0.7 * area.max()
     lesion = area if truth is None else truth.sum(axis=(0, 1))
-    z = int((lesion * wide if (lesion * wide).any() else lesion).argmax())
+    z = int((lesion * wide if 2 * lesion[wide].max() >= lesion.max() else lesion).argmax())
     return Row(scan.name, (x, healed["diffusion"], scores["diffusion"]), z)
 
 

@@ -194,6 +194,17 @@ def test_verbose_tells_every_report_and_quiet_is_silent(train):
     assert (result.status, result.out, result.err) == (0, b"", "")
 
 
+def test_a_bar_with_loss_and_time_left_is_shown_on_a_terminal(train, monkeypatch):
+    leader, follower = os.openpty()
+    with open(follower, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert train("--json").status == 0
+        shown = os.read(leader, 65536).decode()
+    os.close(leader)
+    assert "step 4/4  loss 0." in shown
+    assert "100%" in shown
+
+
 @pytest.mark.parametrize(
     "value", [("--steps", 0), ("--batch", -1), ("--seed", -1), ("--workers", -1), ("--device", "x")]
 )

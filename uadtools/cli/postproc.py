@@ -36,8 +36,8 @@ def postproc(
         typer.Option(
             "--threshold",
             metavar="model|otsu|X|FILE.json",
-            help="Detect what scores above this. model: what the model recommends for its default way of healing and "
-            "l1, else otsu.",
+            help="Detect what scores above this. model: what the model recommends for the way of healing, if it knows "
+            "it and the metric is l1, else otsu.",
         ),
     ] = "model",
     min_size: Annotated[
