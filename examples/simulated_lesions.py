@@ -179,6 +179,20 @@ def report(names: Sequence[str], judged: Sequence[Judged], about: dict[str, Any]
     return {**about, "lesions": painted, "figures": summed_up(judged)}
 
 
+def run(
+    scans: Sequence[Path], bench: Bench, pictured: Sequence[str], save_to: Path | None
+) -> tuple[list[str], list[Judged]]:
+    """Judge every scan, and save what was painted if there is a folder for it; returns names and results."""
+    names, judged = [], []
+    for i, path in enumerate(track(scans, "judging", console=Console(stderr=True), transient=True)):
+        scan = next(read_path(path))
+        names.append(scan.name)
+        judged.append(judge(scan, bench, pictured[i] if i < len(pictured) else None))
+        if save_to:
+            save(scan, judged[-1], bench.seed, save_to)
+    return names, judged
+
+
 def main(  # noqa: PLR0913  one parameter per option
     healthy: Annotated[Path, typer.Argument(help="Folder of preprocessed healthy scans.")],
     masks: Annotated[Path, typer.Argument(help="Folder of MS lesion masks in MNI space.")],
@@ -203,13 +217,7 @@ def main(  # noqa: PLR0913  one parameter per option
     mask_images = [read_image(path) for path in images(masks, "lesion masks")]
     heal, about = (None, {}) if baselines else healer(model or default_path(), t or (), samples, seed)
     bench = Bench(mask_images, seed, heal)
-    names, judged = [], []
-    for i, path in enumerate(track(scans, "judging", console=Console(stderr=True), transient=True)):
-        scan = next(read_path(path))
-        names.append(scan.name)
-        judged.append(judge(scan, bench, PICTURED[i] if picture_file and i < len(PICTURED) else None))
-        if save_to:
-            save(scan, judged[-1], seed, save_to)
+    names, judged = run(scans, bench, PICTURED if picture_file else (), save_to)
     found = report(names, judged, {**about, "seed": seed})
     out = Console() if sys.stdout.isatty() else Console(width=120)
     out.print(table(found["figures"], [m for m in SHOWN if heal or m != "diffusion"]))

@@ -196,7 +196,7 @@ def test_verbose_tells_every_report_and_quiet_is_silent(train):
 
 def test_a_bar_with_loss_and_time_left_is_shown_on_a_terminal(train, monkeypatch):
     leader, follower = os.openpty()
-    with open(follower, "w") as terminal:
+    with os.fdopen(follower, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         assert train("--json").status == 0
         shown = os.read(leader, 65536).decode()

@@ -134,7 +134,7 @@ def _threshold(how: Plan, config: ModelConfig) -> float | None:
     """The model's detection threshold for this way of healing, if it has one."""
     steps = [options.t for options in how.options]
     known = config.defaults.thresholds.get(f"{how.method} {','.join(map(str, steps))}")
-    return known if how == plan(config, method=how.method, t=steps, samples=1) else None
+    return known if how == Plan(how.method, tuple(type(options)(t=options.t) for options in how.options)) else None
 
 
 def _brain(study: Study, scan: Image) -> NDArray[np.bool_]:
