@@ -4,14 +4,15 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 ixi=$1 work=$2
+licence='licence="CC BY-SA 3.0 (as the IXI data it learnt from)"'
 
 python "$here/ixi_brains.py" "$ixi" "$work/scans"
 uad-train "$work/scans/train" "$work/scans/train-tight" --val "$work/scans/val" \
-    --recipe t1-small -o "$work/t1-small.safetensors"
+    --recipe t1-small -o "$work/t1-small.safetensors" --set "$licence"
 
 # its thresholds, from the healthy validation scans; a finished run resumed takes over new defaults and trains no further
 python "$here/healthy_threshold.py" "$work/scans/val" "$work/threshold-300.json" --model "$work/t1-small.safetensors" -t 300
 python "$here/healthy_threshold.py" "$work/scans/val" "$work/threshold-400.json" --model "$work/t1-small.safetensors" -t 400
 uad-train "$work/scans/train" "$work/scans/train-tight" --val "$work/scans/val" \
-    --recipe t1-small -o "$work/t1-small.safetensors" --resume \
+    --recipe t1-small -o "$work/t1-small.safetensors" --resume --set "$licence" \
     --set 'defaults.thresholds={"sss 300" = 0.124, "sss 400" = 0.157}'

@@ -73,7 +73,8 @@ def train(  # noqa: PLR0913  one parameter per option
     slices = load_slices(sources, recipe.grid, recipe.data.min_brain)
     held_out = load_slices(validation, recipe.grid, recipe.data.min_brain) if validation else None
     where = pick_device(device)
-    trainer = Trainer(recipe, slices, held_out, seed, where, training_precision(precision, where))
+    names = tuple(Path(source).name for source in sources)
+    trainer = Trainer(recipe, slices, held_out, seed, where, training_precision(precision, where), names)
     about = {"recipe": _fixed(recipe), "data": fingerprint(slices), "seed": seed}
     state = fresh(recipe, seed, where)
     if resume:
@@ -152,6 +153,7 @@ def _save_model(path: Path, trainer: Trainer, state: State, net: torch.nn.Module
         "source": recipe.source,
         "steps": state.step,
         "batch": recipe.training.batch,
+        "data": list(trainer.data),
         "slices": len(trainer.slices),
         "best_validation": state.best if state.best < float("inf") else None,
         "precision": str(trainer.precision).removeprefix("torch."),

@@ -34,7 +34,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trainer:
-    """One recipe on one machine. slices, validation: (N, H, W) float16 in [0, 1]."""
+    """One recipe on one machine. slices, validation: (N, H, W) float16 in [0, 1]; data: what the slices are from."""
 
     recipe: Recipe
     slices: Halves
@@ -42,6 +42,7 @@ class Trainer:
     seed: int
     device: torch.device
     precision: torch.dtype
+    data: tuple[str, ...] = ()
 
     def run(self, state: State, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
         """Train from state.step to the recipe's last step, or until stop() says so.
