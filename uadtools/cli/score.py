@@ -49,6 +49,10 @@ def score(
             show_default=False,
         ),
     ] = None,
+    native: Annotated[
+        bool,
+        typer.Option("--native", help="Put the score on the grid of the original scan, linearly (a last step)."),
+    ] = False,
     volume: c.Volume = None,
     provenance: c.Provenance = True,
     force: c.Force = False,
@@ -61,6 +65,7 @@ def score(
     from uadtools.cli._studies import Sink, print_json, read_mask, studies, with_brain
     from uadtools.pipeline.score import case_score
     from uadtools.pipeline.score import score as work
+    from uadtools.volume.chain import to_native
 
     if inputs and (len(inputs) > 2 or (len(inputs) == 2 and "-" in inputs)):
         raise c.usage(f"{' '.join(inputs)}: two files, or one stream", "SCAN HEALED")
@@ -73,6 +78,8 @@ def score(
         number = case_score(made)
         if math.isnan(number):
             raise UadError(f"{study.name}: no voxel above background, so there is no brain to score")
+        if native:
+            made = made.adding(to_native(made.product, study.name))
         results.append(
             {
                 "name": study.name,

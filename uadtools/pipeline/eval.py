@@ -14,8 +14,9 @@ from uadtools.errors import UadError
 from uadtools.metrics.overlap import Overlap, overlap
 from uadtools.metrics.ranking import rank
 from uadtools.pipeline.score import brain_image
+from uadtools.volume.chain import in_model_space, native_grid
 from uadtools.volume.clean import threshold as exceed
-from uadtools.volume.grid import Grid, native_grid, resample
+from uadtools.volume.grid import carry_mask
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 
@@ -73,16 +74,17 @@ def _label(label: Image, prediction: Image, name: str) -> NDArray[np.bool_]:
     """Return a label image as a mask on the prediction's grid."""
     if label.grid.same(prediction.grid):
         return np.asarray(label.data > 0.5)
+    chain = prediction.provenance.get("chain", [])
     try:
-        native: Grid | None = native_grid(prediction.provenance.get("chain", []))
+        known = label.grid.same(native_grid(chain))
     except UadError:
-        native = None
-    if native is None or not label.grid.same(native):
+        known = False
+    if not known:
         raise UadError(
             f"{name} and prediction lie on different grids: {label.grid.unlike(prediction.grid)} "
             "(uad-postproc --native puts a detection on the grid of the scan)"
         )
-    return np.asarray(resample((label.data > 0.5).astype(np.float32), label.grid, prediction.grid) > 0.5)
+    return carry_mask(label.data > 0.5, in_model_space(chain, label.grid), prediction.grid)
 
 
 def evaluate(cases: Iterable[Case], *, best: bool = False, threshold: float | None = None) -> dict[str, Any]:

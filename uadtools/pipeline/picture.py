@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
-from uadtools.volume.grid import Grid, resample, to_ras
+from uadtools.volume.chain import Chain, seen_from
+from uadtools.volume.grid import Grid, carry_mask, oriented, resample
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 
@@ -56,19 +57,23 @@ def check_picture(path: Path, *, force: bool) -> None:
 
 def _views(study: Study, truth: Image | None) -> dict[str, NDArray[Any]]:
     """Return the volumes to show, on one grid, in RAS order."""
-    base = study.images.get("scan", study.product).grid
+    base = study.images.get("scan", study.product)
     images = {role: study.images[role] for role in _COLUMNS if role in study.images}
     if truth is not None:
         images["truth"] = truth
-    views = {role: _on(image, base, role) for role, image in images.items()}
+    chain = base.provenance.get("chain", [])
+    views = {role: _on(image, base.grid, role, chain) for role, image in images.items()}
     if not views:
         raise UadError(f"{study.name}: nothing to draw (no {', '.join(_COLUMNS)})")
     return views
 
 
-def _on(image: Image, base: Grid, role: str) -> NDArray[Any]:
-    data = image.data.astype(np.float32)
-    return to_ras(resample(data, image.grid, base, order=0 if role == "detection" else 1), base)[0]
+def _on(image: Image, base: Grid, role: str, chain: Chain) -> NDArray[Any]:
+    """Return an image on the base grid, which the chain led to, in RAS order."""
+    grid = image.grid if image.grid.same(base) else seen_from(chain, image.grid)
+    if role in ("detection", "truth"):
+        return oriented(carry_mask(image.data > 0.5, grid, base), base)[0]
+    return oriented(resample(image.data.astype(np.float32), grid, base), base)[0]
 
 
 def _choose(views: dict[str, NDArray[Any]], count: int) -> list[int]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from uadtools.errors import UadError
 from uadtools.pipeline.score import brain_image
 from uadtools.volume import clean
-from uadtools.volume.grid import native_grid, resample
+from uadtools.volume.chain import to_native
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, record
 
@@ -49,7 +49,7 @@ def postproc(
     """Turn a study's score into `detection`, uint8. An image of another program, without role, is taken for a score.
 
     brain: a mask on the score's grid, instead of the study's own. native: put the detection on the grid of the original
-    scan, by its nearest voxels. tell: gets one line when the model recommends no threshold and Otsu's is taken.
+    scan, where no component is lost. tell: gets one line when the model recommends no threshold and Otsu's is taken.
     Raises UadError for an option out of range, and for native when the provenance does not say where the scan was.
     """
     steps = steps or Steps()
@@ -68,15 +68,6 @@ def postproc(
         found.astype(np.uint8), "detection"
     )
     return study.adding(to_native(made, study.name) if native else made)
-
-
-def to_native(image: Image, name: str) -> Image:
-    """Put a label image back on the grid of the scan it came from, by nearest voxels."""
-    try:
-        target = native_grid(image.provenance.get("chain", []))
-    except UadError as error:
-        raise UadError(f"{name}: {error} (--native needs a score whose scan went through uad-preprocess)") from None
-    return image.derive(resample(image.data, image.grid, target, order=0), image.role, target)
 
 
 def read_threshold(path: Path) -> float:

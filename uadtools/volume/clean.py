@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadtools.errors import UadError
+from uadtools.volume.grid import CORNERS
 
 Mask = NDArray[np.bool_]
 Score = NDArray[np.floating[Any]]
 
 FACES = ndimage.generate_binary_structure(3, 1)  # 6-connected
-CORNERS = ndimage.generate_binary_structure(3, 3)  # 26-connected
 IN_PLANE = ndimage.generate_binary_structure(2, 1)[:, :, np.newaxis]  # 4-connected in each axial slice
 
 

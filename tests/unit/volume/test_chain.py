@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from uadtools.errors import UadError
+from uadtools.volume.chain import continued, link, native_grid
+from uadtools.volume.grid import Grid
+
+
+def grid_of(shape, spacing):
+    return Grid(shape, np.diag([*spacing, 1.0]))
+
+
+SOUND = grid_of((4, 5, 6), (1, 1, 1)).to_json()
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        [],
+        None,
+        {},
+        "chain",
+        [3],
+        [{}],
+        [{"grid": None}],
+        [{"grid": {"shape": [4, 5, 6]}}],
+        [{"grid": {**SOUND, "shape": [4, 5]}}],
+        [{"grid": {**SOUND, "shape": [4, 5, 0]}}],
+        [{"grid": {**SOUND, "shape": [4, 5, "x"]}}],
+        [{"grid": {**SOUND, "shape": [4, 5, float("inf")]}}],
+        [{"grid": {**SOUND, "affine": [[1, 2], [3]]}}],
+        [{"grid": {**SOUND, "affine": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}}],
+        [{"grid": {**SOUND, "affine": np.zeros((4, 4)).tolist()}}],
+        [{"grid": {**SOUND, "affine": np.full((4, 4), np.nan).tolist()}}],
+    ],
+)
+def test_a_damaged_chain_is_told_and_not_continued(chain):
+    with pytest.raises(UadError, match="does not say which grid it came from"):
+        native_grid(chain)
+    grid = Grid.from_json(SOUND)
+    assert continued(chain, grid) == [link("input", grid)]
+
+
+def test_a_chain_goes_on_only_where_it_ended():
+    first, second = grid_of((4, 5, 6), (1, 1, 1)), grid_of((2, 3, 3), (2, 2, 2))
+    chain = [link("input", first), link("resample", second)]
+    assert native_grid(chain).same(first)
+    assert continued(chain, second) == chain
+    assert continued(chain, first) == [link("input", first)]
+    assert continued([chain[0], {"step": "resample"}], second) == [link("input", second)]
