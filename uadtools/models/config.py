@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from uadtools.errors import UadError
+from uadtools.volume.grid import Grid
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -34,6 +36,7 @@ class NetworkConfig(Config):
     resample: Literal["residual", "conv", "pool"] = "residual"
     groups: PositiveInt = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patch: PositiveInt = 1
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -48,7 +51,7 @@ class NetworkConfig(Config):
     @property
     def divisor(self) -> int:
         """Slices must be multiples of this many pixels in height and width."""
-        return int(2 ** (len(self.multipliers) - 1))
+        return int(self.patch * 2 ** (len(self.multipliers) - 1))
 
 
 class ScheduleConfig(Config):
@@ -73,24 +76,56 @@ class NoiseConfig(Config):
 
 
 class GridConfig(Config):
-    """The grid a model works on, in RAS orientation: voxels and their size in mm; slices are axial."""
+    """The grid a model works on: voxels and their size in mm; slices are axial, and axes run to RAS.
+
+    A grid of one slice is that of a 2-D model: it takes any number of slices, of any thickness, one by one, turned as
+    pictures are (LPS: from the front of the head down, the patient's right side on the left).
+    """
 
     shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (96, 96, 96)
     spacing: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (2.0, 2.0, 2.0)
 
+    @property
+    def flat(self) -> bool:
+        return self.shape[2] == 1
+
+    @property
+    def orientation(self) -> str:
+        return "LPS" if self.flat else "RAS"
+
+    def misfit(self, grid: Grid) -> bool:
+        """Tell whether an image on this grid has to be brought to the model's first."""
+        axes = 2 if self.flat else 3
+        off = np.abs(np.array(grid.spacing) - self.spacing)[:axes].max()
+        return bool(grid.shape[:axes] != self.shape[:axes] or off > 0.01 or grid.orientation != self.orientation)
+
+    def __str__(self) -> str:
+        shape = "x".join(map(str, self.shape[:2] if self.flat else self.shape))
+        return f"{shape} voxels of {' x '.join(f'{s:g}' for s in self.spacing)} mm, {self.orientation}"
+
 
 class IntensityConfig(Config):
-    """How raw intensities become [0, 1]: percentiles inside the brain, or none (they already are)."""
+    """How raw intensities become [0, 1].
 
-    kind: Literal["percentile", "none"] = "percentile"
+    percentile: low and high inside the brain; zscore: 3 standard deviations around the mean inside the brain; ct: a
+    window of Hounsfield units, from center - width / 2 to center + width / 2; none: they already are in [0, 1].
+    """
+
+    kind: Literal["percentile", "zscore", "ct", "none"] = "percentile"
     low: Annotated[float, Field(ge=0, le=100)] = 1.0
     high: Annotated[float, Field(ge=0, le=100)] = 99.0
+    center: float = 40.0
+    width: PositiveFloat = 80.0
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.low >= self.high:
             raise ValueError(f"low = {self.low} must be below high = {self.high}")
         return self
+
+    def __str__(self) -> str:
+        said = {"percentile": f":{self.low:g},{self.high:g}", "ct": f":{self.center:g},{self.width:g}"}
+        return self.kind + said.get(self.kind, "")
 
 
 class DefaultsConfig(Config):
@@ -107,7 +142,10 @@ class DefaultsConfig(Config):
 
 
 class ModelConfig(Config):
-    """Everything that belongs to a model, and is therefore never an option of `uad-heal`."""
+    """Everything that belongs to a model, and is therefore never an option of `uad-heal`.
+
+    quantiles: of the intensities inside the brain that it was trained on, at evenly spaced levels from 0 to 1.
+    """
 
     name: str
     kind: str = "diffusion"
@@ -119,6 +157,7 @@ class ModelConfig(Config):
     intensity: IntensityConfig = IntensityConfig()
     defaults: DefaultsConfig = DefaultsConfig()
     licence: str = "not stated"
+    quantiles: tuple[float, ...] = ()
     training: dict[str, Any] = {}
 
     @model_validator(mode="after")

@@ -139,6 +139,7 @@ class _Parts:
     attention: Sequence[int]
     attention_order: Literal["heads_first", "qkv_first"]
     resample: Literal["residual", "conv", "pool"]
+    patch: int
 
     def block(self, into: int, out: int, how: Resample = "none") -> nn.Module:
         return ResBlock(
@@ -150,7 +151,7 @@ class _Parts:
 
     def stage(self, into: int, out: int, level: int) -> Stage:
         """A residual block, and attention where this level has it."""
-        return Stage([self.block(into, out), *([self.attend(out)] if 2**level in self.attention else [])])
+        return Stage([self.block(into, out), *([self.attend(out)] if self.patch * 2**level in self.attention else [])])
 
     def change(self, channels: int, how: Resample) -> nn.Module:
         if self.resample == "residual":
@@ -163,7 +164,8 @@ class UNet(nn.Module):
 
     base: channels of the first level, times `multipliers` at each further one, each at half the resolution;
     res_blocks: per level (one more on the way up); attention: downsampling factors at which attention runs, besides the
-    middle (on 256 pixels, 8 means 32x32); resample: residual (inside a residual block), conv or pool (plain).
+    middle (on 256 pixels, 8 means 32x32); resample: residual (inside a residual block), conv or pool (plain); patch:
+    squares of patch x patch pixels are seen as channels, so that the first level is that much coarser, and cheaper.
     AnoDDPM: embedding add, sinusoid sin_cos, 2 heads. pDDPM: embedding scale_shift, sinusoid cos_sin, 1 head.
 
     Source: Dhariwal & Nichol 2021, section 3, and the published code of the papers.
@@ -186,16 +188,17 @@ class UNet(nn.Module):
         resample: Literal["residual", "conv", "pool"] = "residual",
         groups: int = 32,
         dropout: float = 0.0,
+        patch: int = 1,
     ) -> None:
         super().__init__()
         width = 4 * base
-        self.base, self.sinusoid = base, sinusoid
+        self.base, self.sinusoid, self.patch = base, sinusoid, patch
         self.time_embed = nn.Sequential(nn.Linear(base, width), nn.SiLU(), nn.Linear(width, width))
-        make = _Parts(width, groups, embedding, dropout, heads, attention, attention_order, resample)
+        make = _Parts(width, groups, embedding, dropout, heads, attention, attention_order, resample, patch)
         levels = list(enumerate(base * multiplier for multiplier in multipliers))
 
         here = levels[0][1]
-        self.first = nn.Conv2d(in_channels, here, 3, padding=1)
+        self.first = nn.Conv2d(in_channels * patch**2, here, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips = [here]
         for level, out in levels:
@@ -216,12 +219,12 @@ class UNet(nn.Module):
                     stage.append(make.change(here, "up"))
                 self.up.append(stage)
         self.out_norm = nn.GroupNorm(groups, here)
-        self.out_conv = _zeroed(nn.Conv2d(here, out_channels, 3, padding=1))
+        self.out_conv = _zeroed(nn.Conv2d(here, out_channels * patch**2, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """x: (B, in_channels, H, W), H and W multiples of 2^(levels - 1); t: (B,). Returns (B, out_channels, H, W)."""
+        """Map (B, in_channels, H, W) to (B, out_channels, H, W); H, W: multiples of patch 2^(levels - 1); t: (B,)."""
         embedding = self.time_embed(sinusoid(t, self.base, self.sinusoid))
-        h = self.first(x)
+        h = self.first(F.pixel_unshuffle(x, self.patch))
         kept = [h]
         for stage in self.down:
             h = stage(h, embedding)
@@ -229,5 +232,4 @@ class UNet(nn.Module):
         h = self.middle(h, embedding)
         for stage in self.up:
             h = stage(torch.cat([h, kept.pop()], dim=1), embedding)
-        out: Tensor = self.out_conv(F.silu(self.out_norm(h)))
-        return out
+        return F.pixel_shuffle(self.out_conv(F.silu(self.out_norm(h))), self.patch)
