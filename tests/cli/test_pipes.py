@@ -58,7 +58,7 @@ def terminal():
 def test_the_pipe_of_the_readme_equals_the_same_with_files(shell, uad, scan, tiny_model, here):
     steps = "--erode 1 --median 1 --threshold 0.05"
     piped = shell(
-        f"uad-preprocess raw.nii.gz --model {tiny_model} -o - | uad-heal --model {tiny_model} --method sss -t 200 | "
+        f"uad-preprocess -q raw.nii.gz --model {tiny_model} -o - | uad-heal --model {tiny_model} --method sss -t 200 | "
         f"uad-score | uad-postproc {steps} --native -o out.nii.gz"
     )
     assert (piped.status, piped.out, piped.err) == (0, b"", "")
@@ -78,7 +78,8 @@ def test_several_studies_in_one_pipe_equal_each_alone(shell, uad, raw, tiny_mode
     nib.save(raw, "a.nii.gz")
     nib.save(nib.Nifti1Image(raw.get_fdata()[::-1].astype(np.int16), raw.affine), "b.nii")
     piped = shell(
-        f"uad-preprocess a.nii.gz b.nii --model {tiny_model} -o - | uad-heal --model {tiny_model} | uad-score -o scores"
+        f"uad-preprocess -q a.nii.gz b.nii --model {tiny_model} -o - | "
+        f"uad-heal --model {tiny_model} | uad-score -o scores"
     )
     assert (piped.status, piped.out, piped.err) == (0, b"", "")
     assert names(here / "scores") == ["a_score.json", "a_score.nii.gz", "b_score.json", "b_score.nii.gz"]
@@ -91,12 +92,12 @@ def test_several_studies_in_one_pipe_equal_each_alone(shell, uad, raw, tiny_mode
 
 
 def test_json_ends_a_pipe(shell, scan, tiny_model):
-    ended = shell(f"uad-preprocess raw.nii.gz --model {tiny_model} -o - | uad preprocess --json --shape 16 --spacing 2")
-    assert [row["name"] for row in ended.json] == ["raw"]
+    ended = shell("cat raw.nii.gz | uad preprocess -q --json --shape 16 --spacing 2")
+    assert [row["name"] for row in ended.json] == ["standard input"]
 
 
 def test_a_foreign_stream_is_read_plain_and_gzipped(shell, raw, here):
-    plain, zipped = (f"{how} | uad-preprocess --shape 16 --spacing 2" for how in ("cat", "gzip -c"))
+    plain, zipped = (f"{how} | uad-preprocess -q --shape 16 --spacing 2" for how in ("cat", "gzip -c"))
     results = [shell(line, stdin=raw.to_bytes()) for line in (plain, zipped)]
     assert [(result.status, result.err) for result in results] == [(0, ""), (0, "")]
     assert results[0].out == results[1].out
@@ -136,7 +137,7 @@ def test_a_pipe_that_closes_early_is_141_and_silent(shell, scan):
     [
         "uad-preprocess raw.nii.gz --shape 64 --spacing 2 -o -",
         "uad-preprocess raw.nii.gz --shape 16 --spacing 2 -o -",
-        "uad-preprocess - --shape 16 --spacing 2 --json",
+        "uad-preprocess -q - --shape 16 --spacing 2 --json",
         "uad-eval raw.nii.gz --truth raw.nii.gz",
         "uad-train --dry-run",
         "uad-heal --help",
@@ -177,7 +178,7 @@ def test_nothing_on_standard_input_and_standard_output_is_told(shell, scan):
 def test_a_name_that_is_no_text_is_no_obstacle(shell, scan, here):
     strange = os.fsdecode(b"caf\xe9.nii.gz")
     scan.rename(here / strange)
-    result = shell("uad-eval *.nii.gz --truth *.nii.gz --csv t.csv && uad-preprocess *.nii.gz --shape 16 --spacing 2")
+    result = shell("uad-eval *.nii.gz --truth *.nii.gz --csv t.csv && uad-preprocess -q *.nii.gz --shape 16")
     assert (result.status, result.err) == (0, "")
     assert b"caf\\udce9" in result.out
     assert (here / os.fsdecode(b"caf\xe9_preprocessed.nii.gz")).exists()
@@ -268,7 +269,7 @@ def test_four_commands_do_without_torch(environment, scan, phantom, here):
     code = """
 import sys
 from uadtools.cli import eval, postproc, preprocess, score
-preprocess.COMMAND.call(["raw.nii.gz"])
+preprocess.COMMAND.call(["raw.nii.gz", "-q"])
 score.COMMAND.call(["h.nii"])
 postproc.COMMAND.call(["h_score.nii.gz", "--threshold", "0"])
 eval.COMMAND.call(["h_detection.nii.gz", "--truth", "h_detection.nii.gz"])

@@ -87,8 +87,12 @@ class Sink:
         provenance: bool,
         as_json: bool,
         maps: Sequence[str] = (),
+        resumed: bool = False,
     ) -> Sink:
-        """Settle where the output goes, and refuse what cannot work before any work is done."""
+        """Settle where the output goes, and refuse what cannot work before any work is done.
+
+        resumed: files that exist are not in the way, as they are what an earlier run made.
+        """
         piped = not inputs or list(inputs) == ["-"]
         stream = output == "-" or (output is None and piped and not as_json)
         nowhere = stream or (output is None and piped)
@@ -103,10 +107,10 @@ class Sink:
                 f"no file is written that {', '.join(maps)} could lie beside (a stream holds all maps)", "--maps"
             )
         sink = cls(suffix, None if nowhere else Path(output or ""), stream, force, provenance, maps)
-        sink._check([base_name(Path(source)) for source in inputs or () if source != "-"])
+        sink._check([base_name(Path(source)) for source in inputs or () if source != "-"], resumed)
         return sink
 
-    def _check(self, names: Sequence[str]) -> None:
+    def _check(self, names: Sequence[str], resumed: bool) -> None:
         """Refuse files of which it is known already that they cannot be written; names: of the inputs."""
         if self.target is None:
             return
@@ -116,7 +120,7 @@ class Sink:
             raise UadError(f"{self.target}: is no folder (image files have names in .nii or .nii.gz)")
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise UadError(f"{self._path(twice[0])}: would be written twice: two inputs have this name (rename one)")
-        for path in [self.target] if self._is_file else map(self._path, names):
+        for path in () if resumed else [self.target] if self._is_file else map(self._path, names):
             self._check_files(path)
 
     def _check_files(self, path: Path) -> None:
@@ -137,11 +141,18 @@ class Sink:
     def _beside(self, path: Path, role: str) -> Path:
         return path.with_name(f"{base_name(path)}_{role}.nii.gz")
 
-    def claim(self, study: Study) -> Path | None:
-        """Return the file this study will go to, or None for the stream. Raises UadError if that cannot be."""
-        if self.target is None:
+    def path(self, name: str) -> Path | None:
+        """Return the file that a study of this name goes to, or None for the stream."""
+        return None if self.target is None else self._path(name)
+
+    def claim(self, study: Study, path: Path | None = None) -> Path | None:
+        """Return the file this study will go to, or None for the stream. Raises UadError if that cannot be.
+
+        path: a file that was settled otherwise.
+        """
+        path = path or self.path(study.name)
+        if path is None:
             return None
-        path = self._path(study.name)
         if path in self.taken:
             reason = "there are several studies (name a folder)" if self._is_file else "two studies have this name"
             raise UadError(f"{path}: would be written twice: {reason}")

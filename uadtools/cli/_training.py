@@ -40,7 +40,7 @@ def reporting(steps: int, *, quiet: bool, verbose: bool) -> Iterator[Callable[[R
         task = bar.add_task("training", total=steps)
 
         def watch(report: Report) -> None:
-            bar.update(task, completed=report.step, description=line(report, steps))
+            bar.update(task, completed=report.step, description=line(report, steps), refresh=report.step == steps)
 
         yield watch
 

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from uadtools.cli import _common as c
-from uadtools.errors import UadError
 
 EXAMPLES = """
   uad-preprocess scan.nii.gz                          writes scan_preprocessed.nii.gz
+  uad-preprocess scan.nii.gz --bias-correct --register mni --picture scan.png
   uad-preprocess scan.nii.gz --brain mask.nii.gz -o - | uad-heal -o healed.nii.gz
-  uad-preprocess raw/*.nii.gz -o prepared/ --shape 96,96,96 --spacing 2
+  uad-preprocess raw/ -o prepared/ --jobs 4           every scan in a folder; run again, it does what is missing
+  uad-preprocess --bids study/ --suffix T1w -o study/derivatives/uadtools
+  uad-preprocess head.nii.gz --brain none --intensity ct:brain
 """
 
 
 def preprocess(
-    inputs: c.Inputs = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IN",
+            help="Scans: NIfTI files, pictures (.png, .jpg, .npz), folders and lists (.txt, .csv, .jsonl) of them, or "
+            "- for a stream on standard input (which no IN means, too).",
+            show_default=False,
+        ),
+    ] = None,
     output: c.Output = None,
     model: Annotated[
         Path | None,
@@ -29,35 +39,98 @@ def preprocess(
             show_default=False,
         ),
     ] = None,
+    like: Annotated[
+        Literal["pddpm", "cddpm", "sss", "ldm"] | None,
+        typer.Option(
+            "--like",
+            metavar="pddpm|cddpm|sss|ldm",
+            help="Prepare scans as that paper did; other options change parts of it.",
+            show_default=False,
+        ),
+    ] = None,
     spacing: Annotated[
         str | None,
         typer.Option("--spacing", metavar="MM[,MM,MM]", help="Voxel size instead of the model's.", show_default=False),
     ] = None,
     shape: Annotated[
-        str | None, typer.Option("--shape", metavar="X,Y,Z", help="Voxels instead of the model's.", show_default=False)
-    ] = None,
-    brain: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--brain",
-            metavar="auto|none|deepbet|FILE",
-            help="auto: as it is if the skull is gone already, else deepbet (T1 scans of adults). none: all that is "
-            "not 0. FILE: a mask on the scan's grid.",
-        ),
-    ] = "auto",
-    intensity: Annotated[
-        Literal["percentile", "none"] | None,
-        typer.Option(
-            "--intensity",
-            metavar="percentile|none",
-            help="How intensities become 0 to 1, instead of the model's way.",
+            "--shape",
+            metavar="X,Y,Z",
+            help="Voxels instead of the model's; Z = 1: single slices, any number of them.",
             show_default=False,
         ),
     ] = None,
+    brain: Annotated[
+        str | None,
+        typer.Option(
+            "--brain",
+            metavar="auto|none|deepbet|hd-bet|synthstrip|FILE",
+            help="auto (the default): as it is if the skull is gone already, else deepbet (T1 scans of adults). none: "
+            "all that is not background. hd-bet, synthstrip: that program, which you install. FILE: a mask on the "
+            "scan's grid.",
+            show_default=False,
+        ),
+    ] = None,
+    bias_correct: Annotated[
+        bool | None,
+        typer.Option(
+            "--bias-correct/--no-bias-correct",
+            help="Take drifting brightness out of the brain with N4. Default: no.",
+            show_default=False,
+        ),
+    ] = None,
+    register: Annotated[
+        str | None,
+        typer.Option(
+            "--register",
+            metavar="mni|FILE|none",
+            help="Bring the brain onto the MNI152 template or another by an affine; --native undoes it. Default: none.",
+            show_default=False,
+        ),
+    ] = None,
+    intensity: Annotated[
+        str | None,
+        typer.Option(
+            "--intensity",
+            metavar="percentile|zscore|ct:CENTER,WIDTH|none",
+            help="How intensities become 0 to 1, instead of the model's way: percentiles 1 to 99 or 3 standard "
+            "deviations around the mean of the brain, a window of Hounsfield units (or ct:brain, ct:subdural, "
+            "ct:bone), or not at all.",
+            show_default=False,
+        ),
+    ] = None,
+    match_histogram: Annotated[
+        bool,
+        typer.Option("--match-histogram", help="Give the brain the intensities of the model's training data, too."),
+    ] = False,
     save_brain: Annotated[
         Path | None,
-        typer.Option("--save-brain", metavar="FILE", help="Write the brain mask of one scan, too.", show_default=False),
+        typer.Option(
+            "--save-brain",
+            metavar="FILE|DIR",
+            help="Write the brain mask, too; of several scans into a folder.",
+            show_default=False,
+        ),
     ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture",
+            metavar="FILE|DIR",
+            help="Draw the scan before and after, with the brain's outline; several scans into a folder.",
+            show_default=False,
+        ),
+    ] = None,
+    bids: Annotated[
+        Path | None,
+        typer.Option(
+            "--bids", metavar="DIR", help="Take the scans of a BIDS data set; -o names derivatives.", show_default=False
+        ),
+    ] = None,
+    suffix: Annotated[str, typer.Option("--suffix", metavar="NAME", help="Which scans of it.")] = "T1w",
+    jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Scans at a time.")] = 1,
+    seed: c.Seed = 0,
     volume: c.Volume = None,
     provenance: c.Provenance = True,
     force: c.Force = False,
@@ -66,67 +139,37 @@ def preprocess(
     verbose: c.Verbose = False,
     version: c.Version = False,
 ) -> None:
-    """Bring raw scans onto a model's grid: RAS, resampled, cropped, brain only, intensities 0 to 1."""
-    from uadtools.cli._studies import Sink, print_json, studies
-    from uadtools.models.checkpoint import default_path, read_config
-    from uadtools.pipeline.preprocess import preprocess as work
-    from uadtools.volume.io import check_target, save
-    from uadtools.volume.stream import read_image
+    """Bring raw scans onto a model's grid: RAS, resampled, cropped, brain only, intensities 0 to 1.
 
-    settings = read_config(model or default_path()) if model or not (spacing and shape) else None
-    grid, window = _grid(settings, spacing, shape), _window(settings, intensity)
-    tell = c.teller("uad-preprocess", quiet)
-    sink = Sink.of("preprocessed", inputs, output, force=force, provenance=provenance, as_json=as_json)
-    if save_brain is not None:
-        check_target(save_brain, force=force, provenance=provenance)
-    mask = brain if brain in ("auto", "none", "deepbet") else read_image(Path(brain))
-    results: list[dict[str, Any]] = []
-    for raw in studies(inputs, volume):
-        if save_brain is not None and (results or len(inputs or ()) > 1):
-            raise c.usage("one file, and there are several scans", "--save-brain")
-        path = sink.claim(raw)
-        try:
-            made = work(raw.product, name=raw.name, grid=grid, intensity=window, brain=mask, tell=tell)
-        except UadError as error:
-            raise UadError(f"{raw.name}: {error}") from None
-        written = sink.write(made, path)
-        if save_brain is not None:
-            save(made.need("brain"), save_brain, force=force, provenance=provenance)
-        inside = int(made.need("brain").data.sum())
-        results.append({"name": raw.name, "output": written, "brain_ml": inside * made.product.grid.voxel_volume})
-        if verbose:
-            tell(f"{raw.name}: {raw.product.grid} -> {made.product.grid}; brain {results[-1]['brain_ml']:.0f} mL")
-    if as_json:
-        print_json(results)
+    Of several scans, those that are done are skipped, and one that fails is told and does not stop the others.
+    """
+    from uadtools.cli._cohort import Preparing, jobs_of, run
+    from uadtools.cli._studies import Sink
+    from uadtools.cli._way import settle
 
-
-def _numbers(text: str, option: str, kind: type[int] | type[float]) -> list[Any]:
-    try:
-        found = [kind(part) for part in text.replace("x", ",").split(",")]
-    except ValueError:
-        found = []
-    if len(found) not in (1, 3) or any(not 0 < n < 10_000 for n in found):
-        raise c.usage(f"{text}: expected one positive number or three, such as 2 or 2,2,2", option)
-    return found * 3 if len(found) == 1 else found
-
-
-def _grid(settings: Any, spacing: str | None, shape: str | None) -> Any:
-    from uadtools.models.config import GridConfig
-
-    base = settings.grid if settings else GridConfig()
-    changes: dict[str, Any] = {}
-    if spacing:
-        changes["spacing"] = tuple(_numbers(spacing, "--spacing", float))
-    if shape:
-        changes["shape"] = tuple(_numbers(shape, "--shape", int))
-    return base.model_copy(update=changes)
-
-
-def _window(settings: Any, intensity: str | None) -> Any:
-    from uadtools.models.config import IntensityConfig
-
-    base = settings.intensity if settings else IntensityConfig()
-    return base.model_copy(update={"kind": intensity}) if intensity else base
+    way = settle(
+        model,
+        like,
+        spacing=spacing,
+        shape=shape,
+        brain=brain,
+        bias_correct=bias_correct,
+        register=register,
+        intensity=intensity,
+        match_histogram=match_histogram,
+        seed=seed,
+    )
+    work = jobs_of(inputs, output, bids=bids, suffix=suffix, save_brain=save_brain, picture=picture)
+    several = len(work) > 1 or bids is not None
+    sources = [job.source for job in work] if inputs or bids else None
+    sink = Sink.of(
+        "preprocessed", sources, output, force=force, provenance=provenance, as_json=as_json, resumed=several
+    )
+    if jobs > 1 and sink.stream:
+        raise c.usage("several processes cannot write into one stream (name a folder with -o)", "--jobs")
+    preparing = Preparing(way, sink, volume, force=force, provenance=provenance, several=several)
+    preparing.check(work)
+    run(preparing, work, processes=jobs, as_json=as_json, quiet=quiet, verbose=verbose)
 
 
 COMMAND = c.Command(preprocess, "uad-preprocess", EXAMPLES)

@@ -16,7 +16,7 @@ from uadtools.diffusion.process import Prediction
 from uadtools.errors import UadError
 from uadtools.methods.combine import Rule, combine
 from uadtools.models.checkpoint import DEFAULT
-from uadtools.models.config import ModelConfig
+from uadtools.models.config import IntensityConfig, ModelConfig, parse
 from uadtools.models.model import Model
 from uadtools.noise.source import SliceNoise
 from uadtools.volume.intensity import inside
@@ -149,20 +149,33 @@ def _brain(study: Study, scan: Image) -> NDArray[np.bool_]:
 def check_prepared(scan: Image, brain: NDArray[np.bool_], config: ModelConfig, name: str) -> None:
     """Raise UadError, with the command that helps, unless the scan lies on the model's grid and in [0, 1]."""
     low, high = float(scan.data.min()), float(scan.data.max())
-    off = np.abs(np.array(scan.grid.spacing) - config.grid.spacing).max()
-    fits = scan.grid.shape == config.grid.shape and off <= 0.01 and scan.grid.orientation == "RAS"
-    if not fits or low < 0 or high > 1:
-        shape, spacing = "x".join(map(str, config.grid.shape)), " x ".join(f"{s:g}" for s in config.grid.spacing)
+    fits = not config.grid.misfit(scan.grid) and low >= 0 and high <= 1
+    window = _window(scan)
+    other = window is not None and window.kind != "none" and str(window) != str(config.intensity)
+    if not fits or other:
         option = "" if config.name == DEFAULT else " --model MODEL"
         raise UadError(
-            f"{name}: not prepared for model {config.name}: {scan.grid}, values {low:g} to {high:g}; the model wants "
-            f"{shape} voxels of {spacing} mm, RAS, values 0 to 1 "
+            f"{name}: not prepared for model {config.name}: {scan.grid}, values {low:g} to {high:g}{_by(window)}; the "
+            f"model wants {config.grid}, values 0 to 1{_by(config.intensity)} "
             f"(uad-preprocess SCAN{option} -o - | uad-heal{option} -o OUT.nii.gz)"
         )
     if not brain.any():
         raise UadError(f"{name}: no voxel above background (is this the right file?)")
     if (scan.data == scan.data[0, 0, 0]).all() or np.ptp(scan.data[brain]) == 0:
         raise UadError(f"{name}: all one value inside the brain (is this the right file?)")
+
+
+def _window(scan: Image) -> IntensityConfig | None:
+    """Return how uad-preprocess made the intensities; None for a scan that somebody else prepared."""
+    lines = [line for line in scan.provenance.get("history", []) if line.get("tool") == "uad-preprocess"]
+    try:
+        return parse(IntensityConfig, lines[-1]["arguments"]["intensity"], "") if lines else None
+    except (UadError, KeyError, TypeError):
+        return None
+
+
+def _by(window: IntensityConfig | None) -> str:
+    return "" if window is None else f" by {window}"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from uadtools.errors import UadError
 from uadtools.files import check_free, written
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
 from uadtools.models.model import pick_device
-from uadtools.training.data import fingerprint, load_slices
+from uadtools.training.data import fingerprint, load_slices, quantiles
 from uadtools.training.loop import Progress, Trainer
 from uadtools.training.recipe import Recipe
 from uadtools.training.state import State, fresh, load_state, save_state
@@ -74,7 +74,8 @@ def train(  # noqa: PLR0913  one parameter per option
     held_out = load_slices(validation, recipe.grid, recipe.data.min_brain) if validation else None
     where = pick_device(device)
     names = tuple(Path(source).name for source in sources)
-    trainer = Trainer(recipe, slices, held_out, seed, where, training_precision(precision, where), names)
+    computed_in = training_precision(precision, where)
+    trainer = Trainer(recipe, slices, held_out, seed, where, computed_in, names, quantiles(slices))
     about = {"recipe": _fixed(recipe), "data": fingerprint(slices), "seed": seed}
     state = fresh(recipe, seed, where)
     if resume:
@@ -102,7 +103,7 @@ def train(  # noqa: PLR0913  one parameter per option
         watch(progress)
     keep()
     if chosen:
-        _settle(outputs.best, recipe)
+        _settle(outputs.best, trainer)
     else:
         _save_model(outputs.best, trainer, state, state.average)
     return {
@@ -159,14 +160,15 @@ def _save_model(path: Path, trainer: Trainer, state: State, net: torch.nn.Module
         "precision": str(trainer.precision).removeprefix("torch."),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {trainer.device.type}",
     }
-    save_model(path, recipe.model(training), net.state_dict())
+    save_model(path, recipe.model(training, trainer.quantiles), net.state_dict())
 
 
-def _settle(path: Path, recipe: Recipe) -> None:
+def _settle(path: Path, trainer: Trainer) -> None:
     """Give a model the recipe's defaults, which may have changed since its weights were chosen: they train nothing."""
     config = read_config(path)
-    if config.defaults != recipe.defaults:
-        save_model(path, config.model_copy(update={"defaults": recipe.defaults}), read_tensors(path))
+    settled = config.model_copy(update={"defaults": trainer.recipe.defaults, "quantiles": trainer.quantiles})
+    if config != settled:
+        save_model(path, settled, read_tensors(path))
 
 
 def _row(progress: Progress) -> list[str]:

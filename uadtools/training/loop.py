@@ -34,7 +34,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trainer:
-    """One recipe on one machine. slices, validation: (N, H, W) float16 in [0, 1]; data: what the slices are from."""
+    """One recipe on one machine.
+
+    slices, validation: (N, H, W) float16 in [0, 1]; data: what the slices are from; quantiles: of their intensities.
+    """
 
     recipe: Recipe
     slices: Halves
@@ -43,6 +46,7 @@ class Trainer:
     device: torch.device
     precision: torch.dtype
     data: tuple[str, ...] = ()
+    quantiles: tuple[float, ...] = ()
 
     def run(self, state: State, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
         """Train from state.step to the recipe's last step, or until stop() says so.

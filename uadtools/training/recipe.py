@@ -101,10 +101,13 @@ class Recipe(Config):
         self.model({})
         return self
 
-    def model(self, training: dict[str, Any]) -> ModelConfig:
-        """Return the settings of the model this recipe makes. training: what is to be said about how it came about."""
+    def model(self, training: dict[str, Any], quantiles: Sequence[float] = ()) -> ModelConfig:
+        """Return the settings of the model this recipe makes.
+
+        training: what is to be said about how it came about; quantiles: of the intensities it learnt from.
+        """
         shared = {name: getattr(self, name) for name in ModelConfig.model_fields if name in type(self).model_fields}
-        return ModelConfig.model_validate({**shared, "training": training})
+        return ModelConfig.model_validate({**shared, "quantiles": tuple(quantiles), "training": training})
 
 
 def names() -> list[str]:

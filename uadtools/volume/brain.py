@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -10,10 +14,20 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadtools.errors import UadError
+from uadtools.volume.clean import keep_largest
 from uadtools.volume.grid import Grid
 
-LARGEST_BRAIN = 2200.0
-"""In mL; no human brain is larger, and every scan with scalp is."""
+SMALLEST_BRAIN, LARGEST_BRAIN = 800.0, 2200.0
+"""In mL; no adult's brain is smaller or larger, and every scan with scalp is larger."""
+CUT_BRAIN = 10.0
+"""In cm2 of brain on the border of the field of view; more means that a part of it was not scanned."""
+AIR = -500.0
+"""In Hounsfield units; tissue is above."""
+PROGRAMS = {
+    "hd-bet": (("hd-bet",), "{program} -i {scan} -o {out}"),
+    "synthstrip": (("mri_synthstrip", "nipreps-synthstrip", "synthstrip-docker"), "{program} -i {scan} -o {out}"),
+}
+"""Brain extractors that users install by themselves: what they may be called, and how they are called."""
 
 
 def background(data: NDArray[Any]) -> NDArray[np.bool_]:
@@ -34,6 +48,51 @@ def is_stripped(data: NDArray[Any], grid: Grid) -> bool:
 def from_background(data: NDArray[Any]) -> NDArray[np.bool_]:
     """Take everything that is not background for brain, and close holes inside of it."""
     return np.asarray(ndimage.binary_fill_holes(~background(data)), dtype=bool)
+
+
+def from_air(data: NDArray[Any]) -> NDArray[np.bool_]:
+    """Take the largest thing that is not air in a CT scan for what is to be looked at, and close holes inside of it."""
+    found = ndimage.binary_opening(data > AIR)
+    return np.asarray(ndimage.binary_fill_holes(keep_largest(found)), dtype=bool)
+
+
+def concerns(brain: NDArray[np.bool_], grid: Grid) -> list[str]:
+    """Say what is strange about a brain mask on the scan's grid: its size, and how much of it is cut off."""
+    said = []
+    volume = float(brain.sum()) * grid.voxel_volume
+    if not SMALLEST_BRAIN <= volume <= LARGEST_BRAIN:
+        said.append(
+            f"the brain has {volume:,.0f} mL; {SMALLEST_BRAIN:,.0f} to {LARGEST_BRAIN:,.0f} is what adults have "
+            "(look at the mask: --save-brain FILE)"
+        )
+    faces = np.prod(grid.spacing) / np.array(grid.spacing) / 100  # cm2
+    cut = sum(float(brain.take(end, axis).sum()) * faces[axis] for axis in range(3) for end in (0, -1))
+    if cut > CUT_BRAIN:
+        said.append(f"the brain touches the border of the scan over {cut:.0f} cm2, so a part of it is missing")
+    return said
+
+
+def by_program(name: str, data: NDArray[Any], grid: Grid) -> NDArray[np.bool_]:
+    """Find the brain with a program that the user has installed, hd-bet or synthstrip. data: (X, Y, Z).
+
+    Raises UadError when it is not there or fails. Sources: Isensee et al. 2019; Hoopes et al. 2022.
+    """
+    called, line = PROGRAMS[name]
+    program = next((found for found in map(shutil.which, called) if found), None)
+    if program is None:
+        raise UadError(f"--brain {name}: no program {' or '.join(called)} is installed (install it, or --brain FILE)")
+    with tempfile.TemporaryDirectory() as folder:
+        scan, out = Path(folder, "scan.nii.gz"), Path(folder, "brain.nii.gz")
+        nib.save(nib.Nifti1Image(data.astype(np.float32), grid.affine), scan)
+        words = [word.format(program=program, scan=scan, out=out) for word in line.split()]
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
+        if done.returncode or not out.exists():
+            said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
+            raise UadError(f"{name} failed with status {done.returncode} ({said})")
+        made: Any = nib.load(out)
+        if made.shape[:3] != data.shape or not np.allclose(made.affine, grid.affine, atol=1e-3):
+            raise UadError(f"{name} gave back another grid than it got, so its brain is of no use")
+        return from_background(np.asarray(made.dataobj).reshape(data.shape))
 
 
 def deepbet(data: NDArray[Any], grid: Grid) -> NDArray[np.bool_]:

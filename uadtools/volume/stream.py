@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from uadtools.errors import UadError
+from uadtools.volume.flat import PICTURES, is_flat, read_flat
 from uadtools.volume.io import SUFFIXES, Image, open_file, read_images, read_pair, stem, to_bytes
 
 PIECE = 1 << 20
@@ -65,10 +66,13 @@ def read_studies(file: BinaryIO, name: str, volume: int | None = None) -> Iterat
 
 
 def read_path(path: Path, volume: int | None = None) -> Iterator[Study]:
-    """Read the studies in a file; most files hold one image. Raises UadError."""
+    """Read the studies in a file: NIfTI, of which most hold one image, or 2-D images. Raises UadError."""
     if path.name.lower().endswith((".hdr", ".img", ".hdr.gz", ".img.gz")):
         image = read_pair(path, volume)
         yield _study({image.role: image}, base_name(path))
+        return
+    if is_flat(path):
+        yield _study({"scan": read_flat(path)}, base_name(path))
         return
     with open_file(path) as file:
         for study in read_studies(file, str(path), volume):
@@ -90,8 +94,8 @@ def write_study(study: Study, file: BinaryIO, *, provenance: bool = True) -> Non
 
 
 def base_name(path: Path) -> str:
-    """Name a study after a file, without what earlier tools appended to it: a_healed.nii.gz is a."""
-    name = stem(path)
+    """Name a study after a file, without what earlier tools appended to it: a_healed.nii.gz is a, a.npz:b is a_b."""
+    name = path.stem if path.suffix.lower() in PICTURES else stem(path).replace(".npz", "").replace(":", "_")
     return re.sub("(?<=.)(_(preprocessed|healed|score|detection))+$", "", name)
 
 

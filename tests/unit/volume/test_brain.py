@@ -7,7 +7,7 @@ import pytest
 
 from uadtools.errors import UadError
 from uadtools.volume.brain import background, deepbet, from_background, is_stripped
-from uadtools.volume.grid import Grid, to_ras
+from uadtools.volume.grid import Grid, oriented
 
 
 def voxels_of(grid, size):
@@ -90,8 +90,8 @@ def test_a_missing_deepbet_is_told_with_every_way_out(missing, head, monkeypatch
 
 
 def test_deepbet_gets_the_scan_and_gives_the_mask(head, brain, extraction):
-    data, ras = to_ras(head.data, head.grid)
-    truth, _ = to_ras(brain.data, brain.grid)
+    data, ras = oriented(head.data, head.grid)
+    truth, _ = oriented(brain.data, brain.grid)
     seen = []
 
     def run(scan):

@@ -1,0 +1,188 @@
+"""What uad-preprocess does for each of its inputs, also in other processes, and what it says of them all."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from uadtools import __version__
+from uadtools.cli import _common as c
+from uadtools.cli._studies import Sink, print_json, studies
+from uadtools.errors import UadError
+from uadtools.pipeline.many import each
+from uadtools.pipeline.outline import outlined
+from uadtools.pipeline.picture import check_picture
+from uadtools.pipeline.preprocess import Way, prepare
+from uadtools.volume import bids
+from uadtools.volume.io import check_target, save
+from uadtools.volume.listing import files_of
+from uadtools.volume.stream import Study, base_name, read_image
+
+Result = dict[str, Any]
+NAME = "uad-preprocess"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input, and where what is made of it goes; None: not wanted, and for the output: where the sink says."""
+
+    source: str
+    output: Path | None = None
+    brain: Path | None = None
+    picture: Path | None = None
+
+
+def jobs_of(
+    inputs: Sequence[str] | None,
+    output: str | None,
+    *,
+    bids: Path | None,
+    suffix: str,
+    save_brain: Path | None,
+    picture: Path | None,
+) -> list[Job]:
+    """List the scans that are meant. Raises UadError, and usage errors for options that do not go together."""
+    if bids is not None:
+        if inputs:
+            raise c.usage("takes its scans from the data set, and there are other inputs (leave one out)", "--bids")
+        if not output or output == "-" or Path(output).suffix:
+            raise c.usage("writes a data set of derivatives (name its folder with -o)", "--bids")
+        jobs = _derivatives(bids, suffix, Path(output))
+    else:
+        jobs = [Job(file) for source in inputs or ["-"] for file in ([source] if source == "-" else files_of(source))]
+    several = len(jobs) > 1 or bids is not None
+    return [
+        replace(
+            job,
+            brain=_beside(save_brain, job.source, "brain.nii.gz", several) or job.brain,
+            picture=_beside(picture, job.source, "preprocessed.png", several),
+        )
+        for job in jobs
+    ]
+
+
+def _derivatives(root: Path, suffix: str, out: Path) -> list[Job]:
+    scans = bids.scans(root, suffix)
+    bids.describe(out, __version__)
+    return [
+        Job(
+            str(scan),
+            bids.derivative(scan, root, out, "preproc"),
+            bids.derivative(scan, root, out, "brain", "mask"),
+        )
+        for scan in scans
+    ]
+
+
+def _beside(path: Path | None, source: str, ending: str, several: bool) -> Path | None:
+    if path is None or not several:
+        return path
+    if path.suffix:
+        raise c.usage(f"{path} is one file, and there are several scans (name a folder)", "--save-brain and --picture")
+    return path / f"{'stdin' if source == '-' else base_name(Path(source))}_{ending}"
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """Prepares the studies of an input. several: it is one of many, and may be done already."""
+
+    way: Way
+    sink: Sink
+    volume: int | None
+    force: bool
+    provenance: bool
+    several: bool
+
+    def check(self, jobs: Sequence[Job]) -> None:
+        """Refuse a brain or a picture that cannot be written, before any work is done."""
+        for job in () if self.several else jobs:
+            if job.brain:
+                check_target(job.brain, force=self.force, provenance=self.provenance)
+            if job.picture:
+                check_picture(job.picture, force=self.force)
+
+    def __call__(self, job: Job) -> list[Result]:
+        """Return one result per study. Raises UadError that names the scan."""
+        if self.several and not self.force and (done := self._done(job)):
+            return [done]
+        made: list[Result] = []
+        for raw in studies([job.source], self.volume):
+            if made and (job.brain or job.picture):
+                raise c.usage(f"{job.source} holds several scans, and this is for one", "--save-brain and --picture")
+            made.append(self._one(raw, job))
+        return made
+
+    def _one(self, raw: Study, job: Job) -> Result:
+        path = self.sink.claim(raw, job.output)
+        try:
+            made = prepare(raw.product, self.way, name=raw.name)
+        except UadError as error:
+            raise UadError(f"{raw.name}: {error}") from None
+        written = self.sink.write(made.study, path)
+        brain = made.study.need("brain")
+        force = self.force or self.several  # an earlier run may have been stopped between these files
+        for other in (job.brain, job.picture):
+            if other and self.several:
+                other.parent.mkdir(parents=True, exist_ok=True)
+        if job.brain:
+            save(brain, job.brain, force=force, provenance=self.provenance)
+        if job.picture:
+            outlined(raw.product, made.study, job.picture, template=self.way.register, force=force)
+        return {
+            "name": raw.name,
+            "output": written,
+            "brain_ml": int(brain.data.sum()) * brain.grid.voxel_volume,
+            "concerns": list(made.concerns),
+            "seconds": {step: round(spent, 3) for step, spent in made.seconds.items()},
+            "grids": f"{raw.product.grid} -> {brain.grid}",
+        }
+
+    def _done(self, job: Job) -> Result | None:
+        """Return the result of an earlier run, if its files are there. Raises UadError if they were made otherwise."""
+        name = base_name(Path(job.source))
+        path = job.output or self.sink.path(name)
+        if path is None or not all(p.exists() for p in (path, job.brain, job.picture) if p):
+            return None
+        history = read_image(path).provenance.get("history", [{}])
+        if self.provenance and history[-1].get("arguments") != self.way.arguments:
+            raise UadError(f"{path}: exists, and was made with other settings (--force replaces it)")
+        return {"name": name, "output": str(path), "skipped": True}
+
+
+def run(
+    preparing: Preparing, jobs: Sequence[Job], *, processes: int, as_json: bool, quiet: bool, verbose: bool
+) -> None:
+    """Prepare them all and say how it went. Raises UadError if an only one fails; exits with 1 if one of many does."""
+    tell = c.teller(NAME, quiet)
+    results: list[Result] = []
+    with c.progress("preparing", quiet or len(jobs) == 1) as watch:
+        for count, (job, made) in enumerate(each(preparing, jobs, processes), start=1):
+            watch(count, len(jobs))
+            if isinstance(made, UadError):
+                if not preparing.several:
+                    raise made
+                print(f"{NAME}: error: {made}", file=sys.stderr)
+                results.append({"name": job.source, "error": str(made)})
+                continue
+            for result in made:
+                _say(result, tell, verbose=verbose)
+            results += made
+    if as_json:
+        print_json(sorted(results, key=lambda r: str(r["name"])) if processes > 1 else results)
+    if preparing.several:
+        failed, skipped = (sum(key in r for r in results) for key in ("error", "skipped"))
+        if failed or skipped or verbose:
+            tell(f"{len(results) - failed - skipped} prepared, {skipped} done before, {failed} failed")
+        if failed:
+            sys.exit(1)
+
+
+def _say(result: Result, tell: Any, *, verbose: bool) -> None:
+    for concern in result.get("concerns", ()):
+        tell(f"{result['name']}: {concern}")
+    if verbose and "skipped" not in result:
+        spent = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in result["seconds"].items())
+        tell(f"{result['name']}: {result['grids']}; brain {result['brain_ml']:.0f} mL; {spent}")

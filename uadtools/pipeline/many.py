@@ -1,0 +1,66 @@
+"""Many scans: one that fails does not stop the others, and several processes share the work."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from uadtools.errors import UadError
+
+T = TypeVar("T")
+R = TypeVar("R")
+_work: Callable[[Any], Any]
+
+
+def each(work: Callable[[T], R], items: Sequence[T], processes: int = 1) -> Iterator[tuple[T, R | UadError]]:
+    """Do the work for every item, and yield each item with its result or its UadError, in the order they get done.
+
+    processes: how many at once; work and what it is given are then pickled, and it may use as many threads as there are
+    cores for each process. When a process is killed, UadError is raised. Leaving the iterator early, as Ctrl-C does,
+    stops the processes, and lets them remove what they had half written.
+    """
+    if processes == 1 or len(items) < 2:
+        for item in items:
+            yield item, _tried(work, item)
+        return
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    pool = ProcessPoolExecutor(
+        min(processes, len(items)), multiprocessing.get_context("spawn"), initializer=_begin, initargs=(work, threads)
+    )
+    try:
+        running = {pool.submit(_one, item): item for item in items}
+        for done in as_completed(running):
+            yield running[done], done.result()
+    except BrokenProcessPool:
+        raise UadError(
+            "a process was killed, perhaps for memory (fewer --jobs need less; what is done stays)"
+        ) from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+
+
+def _tried(work: Callable[[T], R], item: T) -> R | UadError:
+    try:
+        return work(item)
+    except UadError as error:
+        return error
+
+
+def _begin(work: Callable[[Any], Any], threads: int) -> None:
+    """Set a process up: interrupts are for the parent to handle, and a request to end is one to clean up."""
+    global _work  # noqa: PLW0603  a process has one work, too large to send with every item
+    _work = work
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _one(item: Any) -> Any:
+    return _tried(_work, item)

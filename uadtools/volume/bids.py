@@ -1,0 +1,59 @@
+"""BIDS: finding scans in a data set, and naming what is made of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from uadtools.errors import UadError
+from uadtools.files import written
+
+VERSION = "1.10.0"
+_SCAN = re.compile(r"sub-[A-Za-z0-9]+(_[A-Za-z0-9]+-[A-Za-z0-9+]+)*_(?P<suffix>[A-Za-z0-9]+)\.nii(\.gz)?")
+
+
+def scans(root: Path, suffix: str) -> list[Path]:
+    """List the raw anatomical scans of a data set that have this suffix, such as T1w. Raises UadError if none has."""
+    if not root.is_dir():
+        raise UadError(f"{root}: no such folder")
+    found = sorted(path for path in _anatomical(root) if path.name.split(".")[0].endswith(f"_{suffix}"))
+    if not found:
+        others = sorted({match["suffix"] for path in _anatomical(root) if (match := _SCAN.fullmatch(path.name))})
+        raise UadError(
+            f"{root}: no sub-*/[ses-*/]anat/*_{suffix}.nii[.gz] in it "
+            f"({'there are: ' + ', '.join(others) if others else 'is it a BIDS data set?'})"
+        )
+    return found
+
+
+def _anatomical(root: Path) -> Iterator[Path]:
+    for folders in ("sub-*/anat", "sub-*/ses-*/anat"):
+        yield from (path for path in root.glob(f"{folders}/sub-*") if _SCAN.fullmatch(path.name))
+
+
+def derivative(scan: Path, root: Path, out: Path, description: str, suffix: str = "") -> Path:
+    """Name a derivative: sub-1_T1w.nii.gz is OUT/sub-1/anat/sub-1_desc-DESCRIPTION_T1w.nii.gz.
+
+    suffix: another one than the scan's, such as mask.
+    """
+    stem = scan.name.split(".")[0]
+    entities, _, own = stem.rpartition("_")
+    return out / scan.parent.relative_to(root) / f"{entities}_desc-{description}_{suffix or own}.nii.gz"
+
+
+def describe(out: Path, version: str) -> None:
+    """Write the dataset_description.json of a folder of derivatives, unless there is one."""
+    path = out / "dataset_description.json"
+    if path.exists():
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    about = {
+        "Name": "uadtools: preprocessed scans",
+        "BIDSVersion": VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "uadtools", "Version": version}],
+    }
+    with written(path, force=False) as part:
+        part.write_text(json.dumps(about, indent=1) + "\n")

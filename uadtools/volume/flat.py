@@ -1,0 +1,82 @@
+"""2-D images: PNG, JPEG and stacks in .npz, as volumes of one slice, or of many that are no neighbours."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadtools.errors import UadError
+from uadtools.volume.grid import Grid
+from uadtools.volume.io import Image
+
+PICTURES = (".png", ".jpg", ".jpeg")
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Pictures are shown from the front of the head down, with the patient's right side on the left; pixels of 1 mm."""
+
+
+def is_flat(path: Path) -> bool:
+    """Tell whether a name is that of a picture or of a stack, FILE.npz or FILE.npz:KEY."""
+    return path.suffix.lower() in PICTURES or path.suffix.startswith(".npz")
+
+
+def read_flat(path: Path) -> Image:
+    """Read a picture or a stack of them as a volume (columns, rows, images), float32 in [0, 1].
+
+    8-bit images are divided by 255, 16-bit pictures by 65,535. Raises UadError.
+    """
+    images = _picture(path)[None] if path.suffix.lower() in PICTURES else read_stack(str(path))
+    data = np.ascontiguousarray(images.transpose(2, 1, 0), dtype=np.float32)
+    x, y, z = data.shape
+    return Image(data, Grid((x, y, z), LPS))
+
+
+def read_stack(source: str) -> NDArray[Any]:
+    """Read 2-D images (N, H, W) from FILE.npz, or from one of its arrays, FILE.npz:KEY; in [0, 1]. Raises UadError."""
+    name, _, key = source.partition(".npz")
+    path, key = Path(f"{name}.npz"), key.removeprefix(":")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            stacks = [k for k in arrays.files if arrays[k].ndim == 3] if not key else [key]
+            if len(stacks) != 1:
+                raise UadError(f"{path}: {len(stacks)} stacks of images: {', '.join(stacks)} (choose one: {path}:NAME)")
+            images = arrays[stacks[0]]
+    except KeyError:
+        raise UadError(f"{path}: no array '{key}' in it") from None
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise UadError(f"{path}: not a readable .npz file ({error})") from None
+    if images.ndim != 3 or not images.size:
+        raise UadError(f"{path}: images of shape {images.shape} (a stack of 2-D images has three axes)")
+    return _scaled(images, path)
+
+
+def _picture(path: Path) -> NDArray[Any]:
+    from PIL import Image as Pillow
+    from PIL import UnidentifiedImageError
+
+    try:
+        with Pillow.open(path) as opened:
+            bands = opened.getbands()
+            pixels = np.asarray(opened.convert("RGB") if opened.mode in ("P", "LA", "RGBA", "CMYK") else opened)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a readable picture"
+        raise UadError(f"{path}: {reason}") from None
+    if pixels.ndim == 3:
+        if (pixels != pixels[..., :1]).any():
+            raise UadError(f"{path}: a picture in colour, {'+'.join(bands)} (convert it to grey)")
+        pixels = pixels[..., 0]
+    if pixels.dtype.itemsize > 1 and pixels.dtype.kind in "iu":  # 16-bit grey, which Pillow may hold in 32 bits
+        pixels = pixels / np.float32(65535)
+    return _scaled(pixels, path)
+
+
+def _scaled(images: NDArray[Any], path: Path) -> NDArray[Any]:
+    if images.dtype.kind not in "biuf":
+        raise UadError(f"{path}: images of type {images.dtype} (store uint8, or numbers in [0, 1])")
+    scaled = images.astype(np.float32) / (255 if images.dtype == np.uint8 else 1)
+    if not np.isfinite(scaled).all() or scaled.min() < 0 or scaled.max() > 1:
+        raise UadError(f"{path}: values outside [0, 1] (scale them, or store uint8)")
+    return scaled

@@ -1,0 +1,61 @@
+"""Which files are meant: a folder of scans, and a list of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from uadtools.errors import UadError
+from uadtools.volume.flat import PICTURES, is_flat
+from uadtools.volume.stream import is_image
+
+LISTS = (".txt", ".csv", ".jsonl")
+
+
+def files_of(source: str) -> Iterator[str]:
+    """Name the images that a source stands for: those of a folder, those of a list, or itself.
+
+    A list is a .txt (one path per line, # begins a remark), a .csv with a column `path`, or a .jsonl with a key `path`;
+    its paths are relative to it, and may be folders and lists again. Raises UadError when there is nothing.
+    """
+    try:
+        yield from _files_of(source)
+    except RecursionError:
+        raise UadError(f"{source}: a list that names itself") from None
+
+
+def _files_of(source: str) -> Iterator[str]:
+    path = Path(source)
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if is_image(p) or p.suffix.lower() in PICTURES)
+        if not found:
+            raise UadError(f"{source}: no NIfTI file in this folder")
+        yield from map(str, found)
+    elif path.suffix in LISTS and not is_flat(path):
+        for entry in _entries(path):
+            yield from _files_of(str(path.parent / entry))
+    else:
+        yield source
+
+
+def _entries(path: Path) -> list[str]:
+    """Return the files that a list names."""
+    try:
+        text = path.read_text()
+        if path.suffix == ".csv":
+            found = [row["path"] for row in csv.DictReader(text.splitlines())]
+        elif path.suffix == ".jsonl":
+            found = [json.loads(line)["path"] for line in text.splitlines() if line.strip()]
+        else:
+            found = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UadError(f"{path}: {error}") from None
+    except (KeyError, ValueError, TypeError):
+        found = [""]
+    if not all(isinstance(entry, str) and entry for entry in found):
+        raise UadError(f"{path}: every entry needs a `path`")
+    if not found:
+        raise UadError(f"{path}: an empty list")
+    return found
