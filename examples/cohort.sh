@@ -4,7 +4,7 @@
 set -euo pipefail
 raw=$1 out=$2
 
-uad-preprocess "$raw"/*.nii.gz -o "$out/preprocessed/"
+uad-preprocess "$raw" -o "$out/preprocessed/"
 uad-heal "$out"/preprocessed/*.nii.gz -o "$out/healed/"
 for scan in "$out"/preprocessed/*.nii.gz; do
     name=$(basename "$scan" _preprocessed.nii.gz)

@@ -173,11 +173,29 @@ def run(
     if as_json:
         print_json(sorted(results, key=lambda r: str(r["name"])) if processes > 1 else results)
     if preparing.several:
+        if not quiet and sys.stderr and sys.stderr.isatty():
+            _table(results)
         failed, skipped = (sum(key in r for r in results) for key in ("error", "skipped"))
         if failed or skipped or verbose:
             tell(f"{len(results) - failed - skipped} prepared, {skipped} done before, {failed} failed")
         if failed:
             sys.exit(1)
+
+
+def _table(results: Sequence[Result]) -> None:
+    """Show on a terminal what became of each scan."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("scan", "brain, mL", "seconds", "result")
+    for result in results:
+        if "error" in result or "skipped" in result:
+            table.add_row(result["name"], "", "", "failed" if "error" in result else "done before")
+        else:
+            spent, concerns = sum(result["seconds"].values()), len(result["concerns"])
+            said = f"written; {concerns} to look at" if concerns else "written"
+            table.add_row(result["name"], f"{result['brain_ml']:.0f}", f"{spent:.1f}", said)
+    Console(stderr=True).print(table)
 
 
 def _say(result: Result, tell: Any, *, verbose: bool) -> None:

@@ -25,6 +25,10 @@ RANKINGS = ("auprc", "auroc")
 BEST = ("best_dice", "best_threshold")
 
 
+MOST_LABELS = 256
+"""A label image has no more values than this; a scan has."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One scan's prediction and truth, as flat arrays over the voxels that count."""
@@ -72,6 +76,8 @@ def _brain(study: Study) -> NDArray[np.bool_]:
 
 def _label(label: Image, prediction: Image, name: str) -> NDArray[np.bool_]:
     """Return a label image as a mask on the prediction's grid."""
+    if label.data.max() > 1 and len(np.unique(label.data)) > MOST_LABELS:
+        raise UadError(f"{name}: holds more than {MOST_LABELS} different values, so it is no label (is it the scan?)")
     if label.grid.same(prediction.grid):
         return np.asarray(label.data > 0.5)
     chain = prediction.provenance.get("chain", [])

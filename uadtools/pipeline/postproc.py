@@ -20,6 +20,10 @@ from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, record
 
 
+IMPLAUSIBLE = 0.1
+"""Share of the brain above which a detection says more about the scanner than about lesions."""
+
+
 @dataclass(frozen=True)
 class Steps:
     """The chain, in the order of the papers: median, erode, threshold, min_size, then dilate and largest.
@@ -49,7 +53,8 @@ def postproc(
     """Turn a study's score into `detection`, uint8. An image of another program, without role, is taken for a score.
 
     brain: a mask on the score's grid, instead of the study's own. native: put the detection on the grid of the original
-    scan, where no component is lost. tell: gets one line when the model recommends no threshold and Otsu's is taken.
+    scan, where no component is lost. tell: gets one line when the model recommends no threshold and Otsu's is taken,
+    and when the model's detects an implausible share of the brain.
     Raises UadError for an option out of range, and for native when the provenance does not say where the scan was.
     """
     steps = steps or Steps()
@@ -63,6 +68,9 @@ def postproc(
     found = clean.dilate(clean.drop_small(found, steps.min_size), steps.dilate)
     if steps.largest:
         found = clean.keep_largest(found)
+    if origin == "model" and found.sum() > IMPLAUSIBLE * inside.sum():
+        share = f"{found.sum() / inside.sum():.0%} of the brain is detected"
+        tell(f"{study.name}: {share}: the model's threshold does not fit this scan (choose one with --threshold)")
     arguments = {**asdict(steps), "threshold": level, "threshold_from": origin, "native": native}
     made = replace(score, provenance=record(score, "uad-postproc", arguments)).derive(
         found.astype(np.uint8), "detection"

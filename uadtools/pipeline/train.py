@@ -72,6 +72,8 @@ def train(  # noqa: PLR0913  one parameter per option
     _check_outputs(outputs, resume=resume, force=force)
     slices = load_slices(sources, recipe.grid, recipe.data.min_brain)
     held_out = load_slices(validation, recipe.grid, recipe.data.min_brain) if validation else None
+    if log:
+        log.mkdir(parents=True, exist_ok=True)
     where = pick_device(device)
     names = tuple(Path(source).name for source in sources)
     computed_in = training_precision(precision, where)
@@ -141,10 +143,9 @@ def _check_outputs(outputs: Outputs, *, resume: bool, force: bool) -> None:
         raise UadError(f"{outputs.best}: a model file ends in .safetensors (change -o)")
     if resume and not outputs.state.exists():
         raise UadError(f"{outputs.state}: no such file, so there is nothing to resume (leave out --resume)")
-    if outputs.log_folder is not None:
-        outputs.log_folder.mkdir(parents=True, exist_ok=True)
     for path in (outputs.best, outputs.last, outputs.state, outputs.log):
-        check_free(path, force=force or resume)
+        if path.parent != outputs.log_folder or path.parent.exists():
+            check_free(path, force=force or resume)
 
 
 def _save_model(path: Path, trainer: Trainer, state: State, net: torch.nn.Module) -> None:
