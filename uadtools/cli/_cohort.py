@@ -134,7 +134,7 @@ class Preparing:
         return {
             "name": raw.name,
             "output": written,
-            "brain_ml": int(brain.data.sum()) * brain.grid.voxel_volume,
+            "brain_ml": made.brain_ml,
             "concerns": list(made.concerns),
             "seconds": {step: round(spent, 3) for step, spent in made.seconds.items()},
             "grids": f"{raw.product.grid} -> {brain.grid}",

@@ -65,7 +65,8 @@ class Sink:
     """Takes each study's product to where the user wants it.
 
     suffix: what files are called after the study's name. target: a file, a folder, or None for no file at all.
-    stream: write whole studies to stdout. maps: roles that get files of their own beside the product's.
+    stream: write whole studies to stdout. maps: roles that get files of their own beside the product's. sources: the
+    inputs, which are never replaced.
     """
 
     suffix: str
@@ -74,6 +75,7 @@ class Sink:
     force: bool
     provenance: bool
     maps: Sequence[str] = ()
+    sources: Sequence[Path] = ()
     taken: set[Path] = field(default_factory=set)
 
     @classmethod
@@ -106,8 +108,9 @@ class Sink:
             raise usage(
                 f"no file is written that {', '.join(maps)} could lie beside (a stream holds all maps)", "--maps"
             )
-        sink = cls(suffix, None if nowhere else Path(output or ""), stream, force, provenance, maps)
-        sink._check([base_name(Path(source)) for source in inputs or () if source != "-"], resumed)
+        sources = [Path(source) for source in inputs or () if source != "-"]
+        sink = cls(suffix, None if nowhere else Path(output or ""), stream, force, provenance, maps, sources)
+        sink._check([base_name(source) for source in sources], resumed)
         return sink
 
     def _check(self, names: Sequence[str], resumed: bool) -> None:
@@ -127,6 +130,8 @@ class Sink:
         if path.parent.is_dir() or self._is_file:  # a folder that is still to be made has nothing in the way
             for each in (path, *(self._beside(path, role) for role in self.maps)):
                 check_target(each, force=self.force, provenance=self.provenance)
+                if self.force and any(s.exists() and each.exists() and s.samefile(each) for s in self.sources):
+                    raise UadError(f"{each}: is an input, and would be replaced by what is made of it (name another)")
 
     @property
     def _is_file(self) -> bool:

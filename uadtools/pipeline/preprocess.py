@@ -67,9 +67,13 @@ class Way:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A study of scan and brain, and what a user should know about it: concerns, and seconds by step."""
+    """A study of scan and brain, and what a user should know about it.
+
+    brain_ml: the brain's volume in the scan, before registration; concerns: one line each; seconds: by step.
+    """
 
     study: Study
+    brain_ml: float
     concerns: tuple[str, ...]
     seconds: dict[str, float]
 
@@ -202,7 +206,8 @@ def _finished(scan: Image, work: _Work, way: Way, name: str, seconds: dict[str, 
     start = Image(values, target, "scan", {**scan.provenance, "study": name, "chain": chain})
     made = replace(start, provenance=record(start, "uad-preprocess", way.arguments))
     study = Study(name, {"scan": made, "brain": made.derive(mask.astype(np.uint8), "brain")})
-    return Prepared(study, (*work.concerns, *cut), seconds)
+    volume = float(work.mask.sum()) * scan.grid.voxel_volume
+    return Prepared(study, volume, (*work.concerns, *cut), seconds)
 
 
 def _target(work: _Work, way: Way) -> tuple[Grid, Grid]:
