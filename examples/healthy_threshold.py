@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Choose a detection threshold from healthy scans alone: a percentile of their scores.
 
-    python examples/healthy_threshold.py PREPARED_FOLDER OUT.json [--model FILE] [-t N] [--percentile 99.5]
+    python examples/healthy_threshold.py PREPARED_FOLDER OUT.json [--model FILE] [-t N] [--samples K] [--percentile 99.5]
 
-Heals each scan as the model's defaults (or -t) say, takes l1, the 5x5x5 median and the brain eroded three times as
+Heals each scan as the model's defaults (or -t and --samples) say, takes l1, the 5x5x5 median and the brain eroded three times as
 uad-postproc does, and pools the voxels of all scans. OUT.json is what `uad-postproc --threshold OUT.json` reads. It
 promises nothing about scans of other people: it says what these ones had.
 """
@@ -31,13 +31,15 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", type=Path)
     parser.add_argument("-t", type=int, action="append", default=[])
+    parser.add_argument("--samples", type=int)
     parser.add_argument("--percentile", type=float, default=99.5)
     settings = parser.parse_args()
     model, steps = uadtools.load_model(settings.model), Steps()
+    how = plan(model.config, t=settings.t, samples=settings.samples)
     paths = sorted(p for p in settings.folder.iterdir() if is_image(p))
     pooled = []
     for path in paths:
-        study = uadtools.score(uadtools.heal(next(read_path(path)), model, plan(model.config, t=settings.t)))
+        study = uadtools.score(uadtools.heal(next(read_path(path)), model, how))
         smooth = clean.median(study.product.data, steps.median)
         pooled.append(smooth[clean.erode(brain_of(study), steps.erode)])
         print(f"{study.name}: {np.percentile(pooled[-1], settings.percentile):.4f}")

@@ -12,17 +12,20 @@ from uadtools import __version__
 from uadtools.cli import _common as c
 from uadtools.cli._studies import Sink, print_json, studies
 from uadtools.errors import UadError
+from uadtools.files import check_free
 from uadtools.pipeline.many import each
 from uadtools.pipeline.outline import outlined
 from uadtools.pipeline.picture import check_picture
 from uadtools.pipeline.preprocess import Way, prepare
 from uadtools.volume import bids
-from uadtools.volume.io import check_target, save
+from uadtools.volume.io import SUFFIXES, check_target, save
 from uadtools.volume.listing import files_of
 from uadtools.volume.stream import Study, base_name, read_image
 
 Result = dict[str, Any]
 NAME = "uad-preprocess"
+FILES = (*SUFFIXES, ".png", ".pdf", ".svg")
+"""Endings of files; other names are those of folders."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,12 @@ def jobs_of(
     if bids is not None:
         if inputs:
             raise c.usage("takes its scans from the data set, and there are other inputs (leave one out)", "--bids")
-        if not output or output == "-" or Path(output).suffix:
+        if not output or output == "-" or output.lower().endswith(FILES):
             raise c.usage("writes a data set of derivatives (name its folder with -o)", "--bids")
         jobs = _derivatives(bids, suffix, Path(output))
     else:
         jobs = [Job(file) for source in inputs or ["-"] for file in ([source] if source == "-" else files_of(source))]
-    several = len(jobs) > 1 or bids is not None
+    several = bids is not None or [job.source for job in jobs] != list(inputs or ["-"]) or len(jobs) > 1
     return [
         replace(
             job,
@@ -78,9 +81,9 @@ def _derivatives(root: Path, suffix: str, out: Path) -> list[Job]:
 
 
 def _beside(path: Path | None, source: str, ending: str, several: bool) -> Path | None:
-    if path is None or not several:
+    if path is None or not (several or path.is_dir()):
         return path
-    if path.suffix:
+    if several and path.name.lower().endswith(FILES):
         raise c.usage(f"{path} is one file, and there are several scans (name a folder)", "--save-brain and --picture")
     return path / f"{'stdin' if source == '-' else base_name(Path(source))}_{ending}"
 
@@ -91,7 +94,6 @@ class Preparing:
 
     way: Way
     sink: Sink
-    volume: int | None
     force: bool
     provenance: bool
     several: bool
@@ -106,27 +108,30 @@ class Preparing:
 
     def __call__(self, job: Job) -> list[Result]:
         """Return one result per study. Raises UadError that names the scan."""
-        if self.several and not self.force and (done := self._done(job)):
-            return [done]
         made: list[Result] = []
-        for raw in studies([job.source], self.volume):
+        for raw in studies([job.source], self.way.volume):
             if made and (job.brain or job.picture):
                 raise c.usage(f"{job.source} holds several scans, and this is for one", "--save-brain and --picture")
             made.append(self._one(raw, job))
         return made
 
     def _one(self, raw: Study, job: Job) -> Result:
-        path = self.sink.claim(raw, job.output)
+        path = job.output or self.sink.path(raw.name)
+        others = [other for other in (job.brain, job.picture) if other]
+        ours = self.several and not self.force and path is not None and path.exists() and self._made(path)
+        if ours and all(other.exists() for other in others):
+            return {"name": raw.name, "output": str(path), "skipped": True}
+        force = self.force or ours  # an earlier run was stopped between these files
+        sink = replace(self.sink, force=force)
+        path = sink.claim(raw, path)
+        for other in others:
+            check_free(other, force=force) if other.parent.exists() else other.parent.mkdir(parents=True)
         try:
             made = prepare(raw.product, self.way, name=raw.name)
         except UadError as error:
             raise UadError(f"{raw.name}: {error}") from None
-        written = self.sink.write(made.study, path)
+        written = sink.write(made.study, path)
         brain = made.study.need("brain")
-        force = self.force or self.several  # an earlier run may have been stopped between these files
-        for other in (job.brain, job.picture):
-            if other and self.several:
-                other.parent.mkdir(parents=True, exist_ok=True)
         if job.brain:
             save(brain, job.brain, force=force, provenance=self.provenance)
         if job.picture:
@@ -140,16 +145,12 @@ class Preparing:
             "grids": f"{raw.product.grid} -> {brain.grid}",
         }
 
-    def _done(self, job: Job) -> Result | None:
-        """Return the result of an earlier run, if its files are there. Raises UadError if they were made otherwise."""
-        name = base_name(Path(job.source))
-        path = job.output or self.sink.path(name)
-        if path is None or not all(p.exists() for p in (path, job.brain, job.picture) if p):
-            return None
+    def _made(self, path: Path) -> bool:
+        """Tell that a file is what this makes. Raises UadError if it was made with other settings."""
         history = read_image(path).provenance.get("history", [{}])
         if self.provenance and history[-1].get("arguments") != self.way.arguments:
             raise UadError(f"{path}: exists, and was made with other settings (--force replaces it)")
-        return {"name": name, "output": str(path), "skipped": True}
+        return True
 
 
 def run(

@@ -29,6 +29,7 @@ def settle(
     intensity: str | None,
     match_histogram: bool,
     seed: int,
+    volume: int | None,
 ) -> Way:
     """Settle the way: a paper's or a model's, and what the user wants otherwise. Raises UadError and usage errors."""
     if like and (model or match_histogram):
@@ -48,6 +49,7 @@ def settle(
         register=_template(register),
         template_name=Path(register).name if register else "none",
         seed=seed,
+        volume=volume,
     )
 
 

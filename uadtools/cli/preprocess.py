@@ -158,16 +158,17 @@ def preprocess(
         intensity=intensity,
         match_histogram=match_histogram,
         seed=seed,
+        volume=volume,
     )
     work = jobs_of(inputs, output, bids=bids, suffix=suffix, save_brain=save_brain, picture=picture)
-    several = len(work) > 1 or bids is not None
     sources = [job.source for job in work] if inputs or bids else None
+    several = bids is not None or len(work) > 1 or sources != inputs
     sink = Sink.of(
         "preprocessed", sources, output, force=force, provenance=provenance, as_json=as_json, resumed=several
     )
     if jobs > 1 and sink.stream:
         raise c.usage("several processes cannot write into one stream (name a folder with -o)", "--jobs")
-    preparing = Preparing(way, sink, volume, force=force, provenance=provenance, several=several)
+    preparing = Preparing(way, sink, force=force, provenance=provenance, several=several)
     preparing.check(work)
     run(preparing, work, processes=jobs, as_json=as_json, quiet=quiet, verbose=verbose)
 

@@ -131,8 +131,8 @@ class IntensityConfig(Config):
 class DefaultsConfig(Config):
     """How this model is used when the user says nothing: the method, its t and its draws.
 
-    thresholds: of detection on the l1 score, by the way of healing they were found for: "sss 300", or "sss 300,400" for
-    the mean of two, one draw each.
+    thresholds: of detection on the l1 score, by the way of healing they were found for: "sss 300"; "sss 300,400" for
+    the mean of two; "sss 300 x4" for the mean of four draws.
     """
 
     method: str = "sss"

@@ -133,8 +133,10 @@ def heal(
 def _threshold(how: Plan, config: ModelConfig) -> float | None:
     """The model's detection threshold for this way of healing, if it has one."""
     steps = [options.t for options in how.options]
-    known = config.defaults.thresholds.get(f"{how.method} {','.join(map(str, steps))}")
-    return known if how == Plan(how.method, tuple(type(options)(t=options.t) for options in how.options)) else None
+    draws = f" x{how.samples}" if how.samples > 1 else ""
+    known = config.defaults.thresholds.get(f"{how.method} {','.join(map(str, steps))}{draws}")
+    plain = tuple(type(options)(t=options.t) for options in how.options)
+    return known if how == Plan(how.method, plain, how.samples) else None
 
 
 def _brain(study: Study, scan: Image) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ from uadtools.errors import UadError
 T = TypeVar("T")
 R = TypeVar("R")
 _work: Callable[[Any], Any]
+_busy = False
 
 
 def each(work: Callable[[T], R], items: Sequence[T], processes: int = 1) -> Iterator[tuple[T, R | UadError]]:
@@ -41,8 +42,9 @@ def each(work: Callable[[T], R], items: Sequence[T], processes: int = 1) -> Iter
             "a process was killed, perhaps for memory (fewer --jobs need less; what is done stays)"
         ) from None
     finally:
+        processes_left = list((pool._processes or {}).values())  # which the pool forgets when it is shut down
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in list((pool._processes or {}).values()):
+        for process in processes_left:
             process.terminate()
 
 
@@ -54,13 +56,27 @@ def _tried(work: Callable[[T], R], item: T) -> R | UadError:
 
 
 def _begin(work: Callable[[Any], Any], threads: int) -> None:
-    """Set a process up: interrupts are for the parent to handle, and a request to end is one to clean up."""
+    """Set a process up: interrupts are for the parent to handle, and a request to end is one to clean up first."""
     global _work  # noqa: PLW0603  a process has one work, too large to send with every item
     _work = work
     os.environ["OMP_NUM_THREADS"] = str(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(number: int, frame: Any) -> None:
+    if _busy:
+        raise KeyboardInterrupt
+    os._exit(128 + number)
 
 
 def _one(item: Any) -> Any:
-    return _tried(_work, item)
+    """Do one item. The pool takes an interrupt for one more result and would wait on, so the process ends here."""
+    global _busy  # noqa: PLW0603  the signal handler asks for it
+    _busy = True
+    try:
+        return _tried(_work, item)
+    except KeyboardInterrupt:
+        os._exit(128 + signal.SIGTERM)
+    finally:
+        _busy = False

@@ -19,7 +19,6 @@ from uadtools.volume.chain import to_native
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, record
 
-
 IMPLAUSIBLE = 0.1
 """Share of the brain above which a detection says more about the scanner than about lesions."""
 

@@ -39,6 +39,7 @@ class Way:
     deepbet, which is for T1 scans of adults). bias_correct: N4. register: the template to bring the brain onto, or
     None; template_name: what it is called in the provenance. order: of the steps that are asked for. quantiles: the
     intensities inside the brain are given this distribution at the end (a model's `quantiles`); none: they are not.
+    seed: of the registration. volume: which one of a 4-D image the scan was.
     """
 
     grid: GridConfig = field(default_factory=GridConfig)
@@ -50,6 +51,7 @@ class Way:
     order: tuple[Step, ...] = ORDER
     quantiles: tuple[float, ...] = ()
     seed: int = 0
+    volume: int | None = None
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -62,6 +64,8 @@ class Way:
             "register": self.template_name if self.register else None,
             "order": list(self.order),
             "match_histogram": bool(self.quantiles),
+            "seed": self.seed if self.register else None,
+            "volume": self.volume,
         }
 
 

@@ -36,19 +36,23 @@ def _anatomical(root: Path) -> Iterator[Path]:
 def derivative(scan: Path, root: Path, out: Path, description: str, suffix: str = "") -> Path:
     """Name a derivative: sub-1_T1w.nii.gz is OUT/sub-1/anat/sub-1_desc-DESCRIPTION_T1w.nii.gz.
 
-    suffix: another one than the scan's, such as mask.
+    suffix: another one than the scan's, such as mask: sub-1_desc-T1wDESCRIPTION_mask.nii.gz.
     """
     stem = scan.name.split(".")[0]
     entities, _, own = stem.rpartition("_")
-    return out / scan.parent.relative_to(root) / f"{entities}_desc-{description}_{suffix or own}.nii.gz"
+    kind = f"{description}_{own}" if not suffix else f"{own}{description}_{suffix}"
+    return out / scan.parent.relative_to(root) / f"{entities}_desc-{kind}.nii.gz"
 
 
 def describe(out: Path, version: str) -> None:
-    """Write the dataset_description.json of a folder of derivatives, unless there is one."""
+    """Write the dataset_description.json of a folder of derivatives, unless there is one. Raises UadError."""
     path = out / "dataset_description.json"
-    if path.exists():
+    if path.is_file():
         return
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UadError(f"{out}: {error.strerror or error}") from None
     about = {
         "Name": "uadtools: preprocessed scans",
         "BIDSVersion": VERSION,

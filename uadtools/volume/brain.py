@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +90,16 @@ def by_program(name: str, data: NDArray[Any], grid: Grid) -> NDArray[np.bool_]:
         if done.returncode or not out.exists():
             said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
             raise UadError(f"{name} failed with status {done.returncode} ({said})")
-        made: Any = nib.load(out)
-        if made.shape[:3] != data.shape or not np.allclose(made.affine, grid.affine, atol=1e-3):
+        try:
+            made: Any = nib.load(out)
+            stripped = np.asarray(made.dataobj)
+        except (nib.filebasedimages.ImageFileError, OSError, ValueError, EOFError, zlib.error):
+            raise UadError(f"{name} gave back a file that is not readable, so its brain is of no use") from None
+        stripped = stripped.reshape(stripped.shape[:3]) if stripped.shape[3:] == (1,) else stripped
+        if stripped.shape != data.shape or not np.allclose(made.affine, grid.affine, atol=1e-3):
             raise UadError(f"{name} gave back another grid than it got, so its brain is of no use")
-        return from_background(np.asarray(made.dataobj).reshape(data.shape))
+        outside = min(0, data.min())  # what synthstrip puts there, and hd-bet 0
+        return np.asarray(ndimage.binary_fill_holes((stripped != 0) & (stripped != outside)), dtype=bool)
 
 
 def deepbet(data: NDArray[Any], grid: Grid) -> NDArray[np.bool_]:

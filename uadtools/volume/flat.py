@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from uadtools.errors import UadError
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 
+_DAMAGE = (zipfile.BadZipFile, zlib.error)
 PICTURES = (".png", ".jpg", ".jpeg")
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Pictures are shown from the front of the head down, with the patient's right side on the left; pixels of 1 mm."""
@@ -36,7 +38,7 @@ def read_flat(path: Path) -> Image:
 
 def read_stack(source: str) -> NDArray[Any]:
     """Read 2-D images (N, H, W) from FILE.npz, or from one of its arrays, FILE.npz:KEY; in [0, 1]. Raises UadError."""
-    name, _, key = source.partition(".npz")
+    name, _, key = source.rpartition(".npz")
     path, key = Path(f"{name}.npz"), key.removeprefix(":")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -46,7 +48,7 @@ def read_stack(source: str) -> NDArray[Any]:
             images = arrays[stacks[0]]
     except KeyError:
         raise UadError(f"{path}: no array '{key}' in it") from None
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, NotImplementedError, RuntimeError, *_DAMAGE) as error:
         raise UadError(f"{path}: not a readable .npz file ({error})") from None
     if images.ndim != 3 or not images.size:
         raise UadError(f"{path}: images of shape {images.shape} (a stack of 2-D images has three axes)")

@@ -123,35 +123,70 @@ def resample(data: NDArray[Any], source: Grid, target: Grid) -> NDArray[Any]:
 def carry_mask(mask: NDArray[np.bool_], source: Grid, target: Grid) -> NDArray[np.bool_]:
     """Bring a mask onto another grid, so that volume and components stay: nothing bleeds, nothing small vanishes.
 
-    A target voxel is in the mask when more than half of it is covered; how much is, is asked at points no farther apart
-    than the source's voxels. A 26-connected component that covers no voxel by half gets the one that holds most of it.
-    Components can only be lost outside the target grid, and merge where it is coarser than the gap between them.
+    A target voxel is in the mask when at least half of it is covered. A 26-connected component that would keep less
+    than half of its volume gets, up to that volume, the voxels that hold most of it, and one in any case. Components
+    can only be lost outside the target grid, and merge where it is coarser than the gap between them.
     """
     if source.same(target):
         return mask.copy()
     mapping = _mapping(source, target)
-    counts = np.maximum(np.ceil(np.linalg.norm(mapping[:3, :3], axis=0) - 1e-3), 1).astype(int)
-    covered = np.zeros(target.shape, dtype=np.uint16)
+    carried = _coverage(mask, mapping, target.shape) > 0.5 - 1e-6
+    return _with_lost(carried, mask, mapping)
+
+
+def _coverage(mask: NDArray[np.bool_], mapping: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[Any]:
+    """Return the covered share of each target voxel: exact where axes are parallel, else asked at points in it.
+
+    The points are no farther apart than the source's voxels, and their number is odd, so that none is half in favour.
+    """
+    linear = mapping[:3, :3]
+    straight = np.abs(linear) > 1e-6 * np.abs(linear).max()
+    if (straight.sum(axis=0) == 1).all() and (straight.sum(axis=1) == 1).all():
+        order = straight.argmax(axis=0)  # the source axis along each target axis
+        share = mask.transpose(order).astype(np.float32)
+        for axis, of in enumerate(order):
+            weights = _overlaps(shape[axis], mask.shape[of], linear[of, axis], mapping[of, 3])
+            share = np.moveaxis(np.tensordot(weights, share, axes=(1, axis)), 0, axis)
+        return share
+    counts = np.maximum(np.ceil(np.linalg.norm(linear, axis=0) - 1e-3), 1).astype(int) // 2 * 2 + 1
+    covered = np.zeros(shape, dtype=np.uint16)
     for point in product(*[(np.arange(n) + 0.5) / n - 0.5 for n in counts]):
         moved = mapping.copy()
-        moved[:3, 3] = np.round(mapping[:3, :3] @ point + mapping[:3, 3], 9)
-        covered += _sampled(mask, moved, target, order=0, mode="grid-constant")
-    carried = 2 * covered > counts.prod()
-    return _with_lost(carried, mask, _mapping(target, source))
+        moved[:3, 3] += linear @ point
+        covered += _sampled(mask, moved, Grid(shape, np.eye(4)), order=0, mode="grid-constant")
+    return np.asarray(covered / np.float32(counts.prod()))
 
 
-def _with_lost(carried: NDArray[np.bool_], mask: NDArray[np.bool_], onward: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Give every component of `mask` that reached no voxel of `carried` the voxel that holds most of it."""
-    labels, count = ndimage.label(mask, CORNERS)
-    voxels = np.argwhere(mask)
-    reached = np.round(voxels @ onward[:3, :3].T + onward[:3, 3]).astype(int)
-    inside = ((reached >= 0) & (reached < carried.shape)).all(axis=1)
-    where, owner = reached[inside], labels[mask][inside]
-    kept = np.zeros(count + 1, dtype=bool)
-    kept[owner[carried[tuple(where.T)]]] = True
-    for lost in np.setdiff1d(owner, np.flatnonzero(kept)):
-        spots, votes = np.unique(where[owner == lost], axis=0, return_counts=True)
-        carried[tuple(spots[votes.argmax()])] = True
+def _overlaps(count: int, source_count: int, step: float, start: float) -> NDArray[np.float32]:
+    """Return the share of each of `count` voxels that lies in each source voxel; the i-th is at start + i step."""
+    middle, half = start + step * np.arange(count)[:, None], abs(step) / 2
+    own = np.arange(source_count)
+    ends = np.minimum(middle + half, own + 0.5) - np.maximum(middle - half, own - 0.5)
+    return np.asarray(np.maximum(ends, 0) / abs(step), dtype=np.float32)
+
+
+def _with_lost(carried: NDArray[np.bool_], mask: NDArray[np.bool_], mapping: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Give every component of the mask that kept less than half of its volume the voxels that hold most of it."""
+    labels, _ = ndimage.label(mask, CORNERS)
+    onward, scale = np.linalg.inv(mapping), 1 / abs(np.linalg.det(mapping[:3, :3]))
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        ends = np.array([(part.start - 0.5, part.stop - 0.5) for part in box])
+        corners = np.array(list(product(*ends))) @ onward[:3, :3].T + onward[:3, 3]
+        low = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, carried.shape)
+        high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 1, 0, carried.shape)
+        if (low >= high).any():
+            continue
+        there = mapping.copy()
+        there[:3, 3] += mapping[:3, :3] @ low - ends[:, 0] - 0.5
+        own = labels[box] == number
+        x, y, z = (int(n) for n in high - low)
+        share = _coverage(own, there, (x, y, z))
+        place = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        volume = min(own.sum() * scale, share.sum())
+        if 2 * (carried[place] & (share > 0)).sum() >= volume and (carried[place] & (share > 0)).any():
+            continue
+        most = np.argsort(-np.round(share, 6), axis=None, kind="stable")[: max(1, round(volume))]
+        carried[place].flat[most[share.flat[most] > 0]] = True
     return carried
 
 

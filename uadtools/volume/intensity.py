@@ -34,7 +34,7 @@ def zscore(data: NDArray[Any], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
     So a value v of the result is a z-score of LIMIT (2 v - 1). Shapes, bounds and errors as for `percentile`.
     """
     values = data[brain].astype(np.float64)
-    mean, deviation = values.mean(), values.std()
+    mean, deviation = values.mean(), values.std() if np.ptp(values) else 0.0
     return _stretched(data, brain, mean - LIMIT * deviation, mean + LIMIT * deviation)
 
 

@@ -29,7 +29,7 @@ def files_of(source: str) -> Iterator[str]:
 def _files_of(source: str) -> Iterator[str]:
     path = Path(source)
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if is_image(p) or p.suffix.lower() in PICTURES)
+        found = sorted(p for p in path.rglob("*") if _is_scan(p))
         if not found:
             raise UadError(f"{source}: no NIfTI file in this folder")
         yield from map(str, found)
@@ -40,16 +40,23 @@ def _files_of(source: str) -> Iterator[str]:
         yield source
 
 
+def _is_scan(path: Path) -> bool:
+    """Tell whether a file in a folder is a scan; of a pair only the header counts, and hidden files do not."""
+    known = is_image(path) or path.suffix.lower() in PICTURES
+    second = path.name.lower().endswith((".img", ".img.gz"))
+    return known and path.is_file() and not second and not path.name.startswith(".")
+
+
 def _entries(path: Path) -> list[str]:
     """Return the files that a list names."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".csv":
             found = [row["path"] for row in csv.DictReader(text.splitlines())]
         elif path.suffix == ".jsonl":
             found = [json.loads(line)["path"] for line in text.splitlines() if line.strip()]
         else:
-            found = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+            found = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
     except (OSError, UnicodeDecodeError) as error:
         raise UadError(f"{path}: {error}") from None
     except (KeyError, ValueError, TypeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +38,22 @@ def affine(moving: Image, fixed: Image, *, seed: int = 0) -> NDArray[np.float64]
 
     Both images are 0 where nothing is to be compared. Mattes mutual information on 50 bins, regular-step gradient
     descent over three levels, started from the moments of both images; a fifth of the voxels are looked at, drawn with
-    `seed`. One thread, so that the result does not depend on the machine. Raises UadError when SimpleITK is missing or
-    finds nothing. Source: Mattes et al. 2003; SimpleITK.
+    `seed`. One thread and six decimals, so that the result does not depend on the machine. Raises UadError when
+    SimpleITK is missing or finds nothing. Source: Mattes et al. 2003; SimpleITK.
     """
     try:
         import SimpleITK as sitk  # noqa: N813  as its own documents call it
     except ImportError:
         raise UadError(f"--register {NEEDS_SITK}") from None
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # the metric does not heed its own number
+    try:
+        return _found(sitk, moving, fixed, seed)
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+
+
+def _found(sitk: Any, moving: Image, fixed: Image, seed: int) -> NDArray[np.float64]:
     pictures = []
     for image in (fixed, moving):
         grid = _upright(image)
@@ -55,7 +65,6 @@ def affine(moving: Image, fixed: Image, *, seed: int = 0) -> NDArray[np.float64]
         *pictures, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.MOMENTS
     )
     search = sitk.ImageRegistrationMethod()
-    search.SetNumberOfThreads(1)
     search.SetMetricAsMattesMutualInformation(50)
     search.SetMetricSamplingStrategy(search.RANDOM)
     search.SetMetricSamplingPercentage(0.2, seed + 1)  # 0 would mean the time of day
@@ -75,7 +84,7 @@ def affine(moving: Image, fixed: Image, *, seed: int = 0) -> NDArray[np.float64]
     onto_moving = np.eye(4)
     onto_moving[:3, :3] = (images[1:] - images[0]).T / 100
     onto_moving[:3, 3] = images[0]
-    return np.asarray(np.linalg.inv(onto_moving), dtype=np.float64)
+    return np.asarray(np.round(np.linalg.inv(onto_moving), 6), dtype=np.float64)
 
 
 def agreement(moving: Image, fixed: Image, matrix: NDArray[np.float64]) -> float:
