@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Choose a detection threshold from healthy scans alone: a percentile of their scores.
 
-    python examples/healthy_threshold.py PREPARED_FOLDER OUT.json [--model FILE] [-t N] [--samples K] [--percentile 99.5]
+    python examples/healthy_threshold.py FOLDER OUT.json [--model FILE] [-t N] [--samples K] [--percentile 99.5]
 
-Heals each scan as the model's defaults (or -t and --samples) say, takes l1, the 5x5x5 median and the brain eroded three times as
-uad-postproc does, and pools the voxels of all scans. OUT.json is what `uad-postproc --threshold OUT.json` reads. It
+Heals each prepared scan of the folder as the model's defaults (or -t and --samples) say, takes l1, the 5x5x5 median and
+the brain eroded three times as uad-postproc does, and pools the voxels of all scans. OUT.json is what `uad-postproc --threshold OUT.json` reads. It
 promises nothing about scans of other people: it says what these ones had.
 """
 

@@ -134,10 +134,13 @@ def carry_mask(mask: NDArray[np.bool_], source: Grid, target: Grid) -> NDArray[n
     return _with_lost(carried, mask, mapping)
 
 
-def _coverage(mask: NDArray[np.bool_], mapping: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[Any]:
+def _coverage(
+    mask: NDArray[np.bool_], mapping: NDArray[np.float64], shape: tuple[int, int, int], least: int = 1
+) -> NDArray[Any]:
     """Return the covered share of each target voxel: exact where axes are parallel, else asked at points in it.
 
-    The points are no farther apart than the source's voxels, and their number is odd, so that none is half in favour.
+    The points are no farther apart than the source's voxels, and at least `least` along each axis; their number is odd,
+    so that none is half in favour.
     """
     linear = mapping[:3, :3]
     straight = np.abs(linear) > 1e-6 * np.abs(linear).max()
@@ -148,7 +151,7 @@ def _coverage(mask: NDArray[np.bool_], mapping: NDArray[np.float64], shape: tupl
             weights = _overlaps(shape[axis], mask.shape[of], linear[of, axis], mapping[of, 3])
             share = np.moveaxis(np.tensordot(weights, share, axes=(1, axis)), 0, axis)
         return share
-    counts = np.maximum(np.ceil(np.linalg.norm(linear, axis=0) - 1e-3), 1).astype(int) // 2 * 2 + 1
+    counts = np.maximum(np.ceil(np.linalg.norm(linear, axis=0) - 1e-3), least).astype(int) // 2 * 2 + 1
     covered = np.zeros(shape, dtype=np.uint16)
     for point in product(*[(np.arange(n) + 0.5) / n - 0.5 for n in counts]):
         moved = mapping.copy()
@@ -180,7 +183,7 @@ def _with_lost(carried: NDArray[np.bool_], mask: NDArray[np.bool_], mapping: NDA
         there[:3, 3] += mapping[:3, :3] @ low - ends[:, 0] - 0.5
         own = labels[box] == number
         x, y, z = (int(n) for n in high - low)
-        share = _coverage(own, there, (x, y, z))
+        share = _coverage(own, there, (x, y, z), least=3)  # a single voxel may lie between the middles of these
         place = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
         volume = min(own.sum() * scale, share.sum())
         if 2 * (carried[place] & (share > 0)).sum() >= volume and (carried[place] & (share > 0)).any():

@@ -256,14 +256,14 @@ def test_a_scan_nearly_as_coarse_as_the_model_and_out_of_step_keeps_most_of_a_de
     on_scan = there(lesions(32), chain, model)
     found = back(on_scan, chain, model)
     assert components(on_scan) == components(found) == 8
-    assert dice(lesions(32), found) > 0.78
-    assert dice_of_each(lesions(32), found).min() > 0.65
+    assert dice(lesions(32), found) > 0.92
+    assert dice_of_each(lesions(32), found).min() > 0.85
 
 
 @pytest.mark.parametrize("matrix", [None, RIGID, STEEP, AFFINE])
 @pytest.mark.parametrize(
     ("spacing", "least", "least_of_one"),
-    [((0.7, 0.7, 3), 0.82, 0.68), ((1, 1, 4), 0.77, 0.6)],
+    [((0.7, 0.7, 3), 0.89, 0.8), ((1, 1, 4), 0.84, 0.7)],
 )
 def test_thick_slices_keep_every_detection_as_well_as_they_can_show_it(spacing, least, least_of_one, matrix):
     """A slice of 3 or 4 mm is in the mask or not, where the model had two: what is thinner cannot be shown."""
@@ -321,6 +321,28 @@ def test_volume_is_kept_on_average(spacing, matrix):
     assert volumes.sum() == pytest.approx(truth, rel=0.03)
 
 
+@pytest.mark.parametrize(
+    ("spacing", "more", "grown"),
+    [
+        ((1, 1, 1), 0, 1),
+        ((1, 1, 1), (1, 0, 0), 1.12),
+        ((1, 1, 1), 1, 1.15),
+        ((0.9, 0.9, 1.5), 0, 1),
+        ((1, 1, 2), 0, 1),
+        ((1, 1, 2), 1, 1.16),
+        ((2, 2, 2), 1, 1),
+        ((1, 1, 3), 0, 1),
+        ((1, 1, 4), 0, 1.25),
+    ],
+)
+def test_volume_is_kept_on_average_where_axes_are_parallel(spacing, more, grown):
+    """Where borders meet the middle of voxels, half is covered, which is enough: known, and told in the documents."""
+    native = covering(96, spacing, more=more)
+    chain, model = way_of(native)
+    volumes = volumes_ml(there(lesions(48), chain, model), native)
+    assert volumes.sum() == pytest.approx(grown * lesions(48).sum() * 0.008, rel=0.06)
+
+
 @pytest.mark.parametrize(("more", "voxels"), [(0, 8), ((1, 0, 1), 10), (1, 7)])
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "PSR", "ILA"])
 def test_one_voxel_of_2_mm_is_eight_of_1_mm(orientation, more, voxels):
@@ -340,7 +362,7 @@ def test_the_eight_voxels_are_those_that_the_one_was():
 @pytest.mark.parametrize("matrix", [RIGID, STEEP], ids=["rigid", "steep"])
 @pytest.mark.parametrize("spacing", [(1, 1, 1), (0.8, 0.8, 0.8)])
 def test_one_voxel_neither_vanishes_nor_bleeds_on_an_oblique_grid(spacing, matrix):
-    native = covering(110, spacing)
+    native = covering(98, spacing)
     chain, model = way_of(native, 32, matrix)
     on_scan = there(single_voxels(), chain, model)
     volumes = volumes_ml(on_scan, native)
@@ -359,6 +381,25 @@ def test_one_voxel_survives_on_a_grid_of_4_mm(spacing, matrix):
     on_scan = there(single_voxels(8), chain, model)
     assert components(on_scan) == single_voxels(8).sum() == 64
     assert on_scan.sum() <= 64 * 4 * (4 if spacing[0] == 1 else 1)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "matrix"),
+    [
+        ((1.5, 1.5, 1.5), STEEP),
+        ((1.75, 1.75, 1.75), STEEP),
+        ((2, 2, 2), RIGID),
+        ((2, 2, 2), STEEP),
+        ((2, 2, 2), AFFINE),
+        ((3, 3, 3), STEEP),
+    ],
+)
+def test_one_voxel_survives_on_a_grid_at_an_angle_that_is_about_as_coarse(spacing, matrix):
+    native = covering(110, spacing)
+    chain, model = way_of(native, 32, matrix)
+    on_scan = there(single_voxels(8), chain, model)
+    assert components(on_scan) == 64
+    assert on_scan.sum() <= 64 * max(1, 3 * 8 / np.prod(spacing))
 
 
 def test_what_is_too_small_gets_the_voxel_that_holds_most_of_it():
