@@ -11,8 +11,8 @@ uad-train "$work/scans/train" "$work/scans/train-tight" --val "$work/scans/val" 
     --recipe t1-small -o "$work/t1-small.safetensors" --set "$licence"
 
 # its thresholds, from the healthy validation scans; a finished run resumed takes over new defaults and trains no further
-python "$here/healthy_threshold.py" "$work/scans/val" "$work/threshold-300.json" --model "$work/t1-small.safetensors" -t 300
-python "$here/healthy_threshold.py" "$work/scans/val" "$work/threshold-400.json" --model "$work/t1-small.safetensors" -t 400
+python "$here/healthy_threshold.py" "$work/scans/val" "$work/threshold-12.json" --model "$work/t1-small.safetensors" -t 200 -t 300 -t 400 --samples 4
+python "$here/healthy_threshold.py" "$work/scans/val" "$work/threshold-1.json" --model "$work/t1-small.safetensors" -t 300
 uad-train "$work/scans/train" "$work/scans/train-tight" --val "$work/scans/val" \
     --recipe t1-small -o "$work/t1-small.safetensors" --resume --set "$licence" \
-    --set 'defaults.thresholds={"sss 300" = 0.124, "sss 400" = 0.157}'
+    --set 'defaults.thresholds={"sss 300" = 0.132, "sss 200,300,400 x4" = 0.124}'
