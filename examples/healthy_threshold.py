@@ -4,8 +4,8 @@
     python examples/healthy_threshold.py FOLDER OUT.json [--model FILE] [-t N] [--samples K] [--percentile 99.5]
 
 Heals each prepared scan of the folder as the model's defaults (or -t and --samples) say, takes l1, the 5x5x5 median and
-the brain eroded three times as uad-postproc does, and pools the voxels of all scans. OUT.json is what `uad-postproc --threshold OUT.json` reads. It
-promises nothing about scans of other people: it says what these ones had.
+the brain eroded three times as uad-postproc does, and pools the voxels of all scans. OUT.json is what
+`uad-postproc --threshold OUT.json` reads. It promises nothing about scans of other people: it says what these had.
 """
 
 from __future__ import annotations
