@@ -100,6 +100,12 @@ class Preparing:
 
     def check(self, jobs: Sequence[Job]) -> None:
         """Refuse a brain or a picture that cannot be written, before any work is done."""
+        for job in jobs:
+            for other in filter(None, (job.brain, job.picture)):
+                if other.exists() and Path(job.source).exists() and other.samefile(job.source):
+                    raise UadError(f"{other}: is an input, and would be replaced by what is made of it (name another)")
+                if self.sink.target is not None and other.resolve() == self.sink.target.resolve():
+                    raise c.usage(f"{other} is what --output names, too (name another)", "--save-brain and --picture")
         for job in () if self.several else jobs:
             if job.brain:
                 check_target(job.brain, force=self.force, provenance=self.provenance)

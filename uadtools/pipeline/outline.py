@@ -76,6 +76,6 @@ def _draw(
     axis.imshow(flat, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=spacing[up] / spacing[right])
     for mask, colour in outlines:
         edge = np.take(mask, middle, axis=through).T[:, ::turn]
-        if edge.any():
+        if edge.any() and min(edge.shape) > 1:
             axis.contour(edge, [0.5], colors=[colour], linewidths=0.8)
     axis.axis("off")
