@@ -32,8 +32,8 @@ def heal(
         typer.Option(
             "--method",
             metavar="NAME",
-            help="sss, ddim, ddpm; or what the model was trained for: dae, ae, vae, svae, fanogan; or blur, threshold, "
-            "which need no model. Default: the model's own.",
+            help="sss, ddim, ddpm; or what the model was trained for: pddpm, cddpm, dae, ae, vae, svae, fanogan; or "
+            "blur, threshold, which need no model. Default: the model's own.",
             show_default=False,
         ),
     ] = None,
@@ -58,6 +58,37 @@ def heal(
             min=0,
             max=1,
             help="Fresh noise on the way back: 0 none, 1 as ddpm (ddim).",
+            show_default=False,
+        ),
+    ] = None,
+    patch: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--patch",
+            metavar="N",
+            min=1,
+            help="Side of the patches in pixels (pddpm); repeat it to heal with several sizes and combine. Default: "
+            "the model's.",
+            show_default=False,
+        ),
+    ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            "--stride",
+            metavar="N",
+            min=1,
+            help="From one patch to the next, at most (pddpm); less than --patch makes them overlap. Default: the "
+            "model's, or as far as covers the slice.",
+            show_default=False,
+        ),
+    ] = None,
+    condition: Annotated[
+        Path | None,
+        typer.Option(
+            "--condition",
+            metavar="FILE",
+            help="A prepared image on the scan's grid to condition the model on in the scan's place (cddpm).",
             show_default=False,
         ),
     ] = None,
@@ -100,9 +131,7 @@ def heal(
     seed: c.Seed = 0,
     device: c.Device = "auto",
     precision: c.Precision = "auto",
-    batch: Annotated[
-        int, typer.Option("--batch", metavar="N", min=0, help="Slices at a time; 0: what suits the device.")
-    ] = 0,
+    batch: c.Batch = 0,
     volume: c.Volume = None,
     provenance: c.Provenance = True,
     force: c.Force = False,
@@ -117,6 +146,7 @@ def heal(
     from uadtools.models.checkpoint import default_path, read_config
     from uadtools.pipeline.heal import heal as work
     from uadtools.pipeline.heal import plan
+    from uadtools.volume.stream import read_image
 
     kept = ("spread",) if maps else ()
     sink = Sink.of("healed", inputs, output, force=force, provenance=provenance, as_json=as_json, maps=kept)
@@ -127,20 +157,21 @@ def heal(
         raise c.usage(f"--method {method} needs no model (leave it out)", "--model")
     path = model or default_path()
     config = None if by_itself else read_config(path)
-    given = {"steps": steps, "eta": eta, "sigma": sigma}
-    how = plan(config, method=method, t=t or (), samples=samples, combine=combine or "mean", **given)
+    given: dict[str, Any] = {"steps": steps, "eta": eta, "sigma": sigma, "stride": stride}
+    how = plan(config, method=method, t=t or (), patch=patch or (), samples=samples, combine=combine or "mean", **given)
     if combine and len(how.options) == 1:
         raise c.usage("one -t leaves nothing to combine (repeat -t)", "--combine")
     if maps and len(how.options) * how.samples == 1:
         raise c.usage("one draw has no spread, and there is no other map (several -t, or --samples)", "--maps")
     mask, loaded = read_mask(brain), None
+    shown = read_image(condition) if condition else None
     tell = c.teller("uad-heal", quiet)
     results: list[dict[str, Any]] = []
     for study in studies(inputs, volume):
         target = sink.claim(study)
         loaded = loaded or (_loaded(path, device, precision) if config else None)
         with c.progress(f"healing {study.name}", quiet) as watch:
-            made = work(with_brain(study, mask), loaded, how, seed=seed, batch=batch, watch=watch)
+            made = work(with_brain(study, mask), loaded, how, condition=shown, seed=seed, batch=batch, watch=watch)
         results.append({"name": study.name, "output": sink.write(made, target), **how.arguments})
         if verbose:
             steps_back = [f"t {', '.join(map(str, how.arguments['t']))}"] if how.noisy else []

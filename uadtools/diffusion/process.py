@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor
@@ -22,9 +23,36 @@ class Prediction(NamedTuple):
 class Denoiser(Protocol):
     """All that a sampler needs of a model."""
 
-    schedule: Schedule
+    @property
+    def schedule(self) -> Schedule: ...
 
     def predict(self, x_t: Tensor, t: int, *, clamp: bool = False) -> Prediction: ...
+
+
+class ConditionalDenoiser(Protocol):
+    """All that a method needs of a model with an encoder."""
+
+    @property
+    def schedule(self) -> Schedule: ...
+
+    def encode(self, x: Tensor) -> Tensor: ...
+
+    def predict(self, x_t: Tensor, t: int, *, clamp: bool = False, code: Tensor | None = None) -> Prediction: ...
+
+
+@dataclass(frozen=True)
+class Given:
+    """A model that is told the same code whenever it is asked, as samplers do. code: (B, D)."""
+
+    model: ConditionalDenoiser
+    code: Tensor
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.model.schedule
+
+    def predict(self, x_t: Tensor, t: int, *, clamp: bool = False) -> Prediction:
+        return self.model.predict(x_t, t, clamp=clamp, code=self.code)
 
 
 def add_noise(x0: Tensor, t: int | Tensor, eps: Tensor, schedule: Schedule) -> Tensor:

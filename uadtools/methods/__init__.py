@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from uadtools.errors import UadError
 
-NAMES = ("ae", "blur", "dae", "ddim", "ddpm", "fanogan", "sss", "svae", "threshold", "vae")
+NAMES = ("ae", "blur", "cddpm", "dae", "ddim", "ddpm", "fanogan", "pddpm", "sss", "svae", "threshold", "vae")
 
 
 class Method(Protocol):

@@ -21,8 +21,7 @@ class Options:
     steps: int = 25
     eta: float = 0.0
 
-    @property
-    def evaluations(self) -> int:
+    def evaluations(self, shape: tuple[int, int]) -> int:
         return self.steps
 
 

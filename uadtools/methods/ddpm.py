@@ -19,8 +19,7 @@ class Options:
 
     t: int = 250
 
-    @property
-    def evaluations(self) -> int:
+    def evaluations(self, shape: tuple[int, int]) -> int:
         return self.t + 1
 
 

@@ -28,10 +28,10 @@ class Reconstructor(Protocol):
 
 @dataclass(frozen=True)
 class Single:
-    """The options of a method that asks the network once, without noise: there are none."""
+    """The options of a method that asks the network once; by itself there are none."""
 
-    @property
-    def evaluations(self) -> int:
+    def evaluations(self, shape: tuple[int, int]) -> int:
+        """Return how often the network is asked about a slice (H, W)."""
         return 1
 
 

@@ -12,20 +12,16 @@ from torch import Tensor
 
 from uadtools.diffusion.process import Denoiser, add_noise
 from uadtools.diffusion.samplers import Noise, single
-from uadtools.methods.healing import Healing, end
+from uadtools.methods.healing import Healing, Single, end
 
 KINDS = ("diffusion",)
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Single):
     """t: how far the scan is noised; 200 to 350 works, small lesions ask for less and large ones for more."""
 
     t: int = 300
-
-    @property
-    def evaluations(self) -> int:
-        return 1
 
 
 def heal(model: Denoiser, x: Tensor, options: Options, noise: Noise) -> Healing:

@@ -95,7 +95,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 def save_model(path: Path, config: ModelConfig, weights: dict[str, Tensor], *, half: bool = True) -> None:
     """Write a model file. half: store the weights in 16 bits (they are read back as 32)."""
     text = json.dumps({"format": FORMAT, **config.model_dump(mode="json")}, indent=1)
-    write_tensors(path, {k: v.half() if half else v for k, v in weights.items()}, {KEY: text})
+    write_tensors(path, {k: v.half() if half and v.is_floating_point() else v for k, v in weights.items()}, {KEY: text})
 
 
 def file_hash(path: Path) -> str:

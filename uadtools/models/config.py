@@ -6,101 +6,28 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from uadtools.errors import UadError
+from uadtools.models.networks import (
+    Config,
+    EncoderConfig,
+    NetworkConfig,
+    PositiveFloat,
+    PositiveInt,
+    SequenceConfig,
+    UNetConfig,
+)
 from uadtools.volume.grid import Grid
 
-PositiveInt = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-Kind = Literal["diffusion", "ae", "dae", "vae", "svae", "fanogan"]
-NETWORKS = {"diffusion": "unet", "dae": "unet", "ae": "dense", "vae": "dense", "svae": "sequence", "fanogan": "dense"}
+Kind = Literal["diffusion", "pddpm", "cddpm", "spark", "ae", "dae", "vae", "svae", "fanogan"]
+NETWORKS = {
+    "diffusion": "unet", "pddpm": "unet", "cddpm": "unet", "spark": "masked", "dae": "unet",
+    "ae": "dense", "vae": "dense", "svae": "sequence", "fanogan": "dense",
+}  # fmt: skip
 """The kind of network that each kind of model has."""
-
-
-class Config(BaseModel):
-    """A frozen table of settings in which an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
-
-
-def _divides(name: str, by: int, widths: Sequence[int]) -> None:
-    if any(width % by for width in widths):
-        raise ValueError(f"{name} = {by} must divide the channels of every level: {list(widths)}")
-
-
-class UNetConfig(Config):
-    """The arguments of nets.unet.UNet, which explains them."""
-
-    kind: Literal["unet"] = "unet"
-    base: PositiveInt = 128
-    multipliers: tuple[PositiveInt, ...] = Field(default=(1, 1, 2, 3, 4), min_length=1)
-    res_blocks: PositiveInt = 2
-    attention: tuple[PositiveInt, ...] = (8, 16)
-    middle_attention: bool = True
-    heads: PositiveInt = 2
-    attention_order: Literal["heads_first", "qkv_first"] = "heads_first"
-    embedding: Literal["add", "scale_shift"] = "add"
-    sinusoid: Literal["cos_sin", "sin_cos"] = "cos_sin"
-    resample: Literal["residual", "conv", "pool"] = "residual"
-    groups: PositiveInt = 32
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    patch: PositiveInt = 1
-
-    @model_validator(mode="after")
-    def _divisible(self) -> Self:
-        widths = [self.base * m for m in self.multipliers]
-        _divides("groups", self.groups, widths)
-        _divides("heads", self.heads, widths)
-        if self.base % 2:
-            raise ValueError(f"base = {self.base} must be even")
-        return self
-
-    @property
-    def divisor(self) -> int:
-        """Slices must be multiples of this many pixels in height and width."""
-        return int(self.patch * 2 ** (len(self.multipliers) - 1))
-
-
-class _DenseConfig(Config):
-    base: PositiveInt = 32
-    multipliers: tuple[PositiveInt, ...] = Field(default=(1, 2, 4, 4), min_length=1)
-    latent: PositiveInt = 128
-    groups: PositiveInt = 8
-
-    @model_validator(mode="after")
-    def _divisible(self) -> Self:
-        _divides("groups", self.groups, [self.base * m for m in self.multipliers])
-        return self
-
-    @property
-    def divisor(self) -> int:
-        """Slices must be multiples of this many pixels in height and width."""
-        return int(2 ** len(self.multipliers))
-
-
-class DenseConfig(_DenseConfig):
-    """The sizes of encoder and decoder around a dense latent, which nets.dense explains."""
-
-    kind: Literal["dense"] = "dense"
-
-
-class SequenceConfig(_DenseConfig):
-    """The same for a network that sees `reach` slices on either side of the one it reconstructs."""
-
-    kind: Literal["sequence"] = "sequence"
-    reach: PositiveInt = 2
-
-
-NetworkConfig = Annotated[UNetConfig | DenseConfig | SequenceConfig, Field(discriminator="kind")]
+DIFFUSIONS = ("diffusion", "pddpm", "cddpm")
+"""The kinds of models that remove noise of a schedule."""
 
 
 class ScheduleConfig(Config):
@@ -122,6 +49,15 @@ class NoiseConfig(Config):
     persistence: PositiveFloat = 0.8
     frequency: PositiveFloat = 2.0**-6
     scale: Literal["raw", "unit"] = "raw"
+
+
+class PatchesConfig(Config):
+    """The squares in which pDDPM noises and heals an image: their sides in pixels, of which one is drawn per item in
+    training and all are used in healing, and how far apart they are (none: as far as covers the image).
+    """
+
+    sizes: tuple[PositiveInt, ...] = Field(default=(48,), min_length=1)
+    stride: PositiveInt | None = None
 
 
 class GridConfig(Config):
@@ -187,7 +123,7 @@ class DefaultsConfig(Config):
     method: str = "sss"
     t: tuple[Annotated[int, Field(ge=0)], ...] = ()
     samples: PositiveInt = 1
-    thresholds: dict[str, PositiveFloat] = {}
+    thresholds: dict[str, PositiveFloat] = Field(default_factory=dict)
 
 
 class Settings(Config):
@@ -197,11 +133,17 @@ class Settings(Config):
     is read, and left out when it is written.
     """
 
-    ONLY_FOR: ClassVar[dict[str, tuple[str, ...]]] = {name: ("diffusion",) for name in ("schedule", "target", "noise")}
+    ONLY_FOR: ClassVar[dict[str, tuple[str, ...]]] = {
+        **{name: DIFFUSIONS for name in ("schedule", "target", "noise")},
+        "patches": ("pddpm",),
+        "encoder": ("cddpm", "spark"),
+    }
 
     name: str
     kind: Kind = "diffusion"
     network: NetworkConfig = UNetConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    patches: PatchesConfig = PatchesConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     target: Literal["eps", "x0"] = "eps"
     noise: NoiseConfig = NoiseConfig()
@@ -234,7 +176,7 @@ class Settings(Config):
     @model_validator(mode="after")
     def _with_a_meaning(self) -> Self:
         idle = [name for name in self.ONLY_FOR if name in self.model_fields_set and not self._means(name)]
-        if self.kind != "diffusion" and (self.defaults.t or self.defaults.samples > 1):
+        if self.kind not in DIFFUSIONS and (self.defaults.t or self.defaults.samples > 1):
             idle.append("defaults.t" if self.defaults.t else "defaults.samples")
         if idle:
             raise ValueError(f"{', '.join(idle)}: without a meaning for models of kind '{self.kind}' (leave it out)")
@@ -246,9 +188,14 @@ class Settings(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        divisor = self.encoder.divisor if self.kind == "spark" else self.network.divisor
         for size in self.grid.shape[:2]:
-            if size % self.network.divisor:
-                raise ValueError(f"grid.shape {self.grid.shape}: {size} is no multiple of {self.network.divisor}")
+            if size % divisor:
+                raise ValueError(f"grid.shape {self.grid.shape}: {size} is no multiple of {divisor}")
+        if self.kind == "pddpm" and max(self.patches.sizes) > min(self.grid.shape[:2]):
+            raise ValueError(f"patches.sizes {self.patches.sizes}: larger than the slices of {self.grid}")
+        if self.kind == "pddpm" and self.target != "x0":
+            raise ValueError("target eps: what is not noised has no noise to tell; patches need x0")
         if self.reach and self.grid.flat:
             raise ValueError(f"grid.shape {self.grid.shape}: models of kind '{self.kind}' need neighbouring slices")
         if max(self.defaults.t, default=0) >= self.schedule.steps:
@@ -267,7 +214,7 @@ class ModelConfig(Settings):
     """
 
     quantiles: tuple[float, ...] = ()
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
 
 
 C = TypeVar("C", bound=Config)

@@ -12,8 +12,10 @@ from uadtools.diffusion.process import Prediction, both
 from uadtools.diffusion.schedule import Schedule
 from uadtools.errors import UadError
 from uadtools.models.checkpoint import default_path, file_hash, read_config, read_tensors
-from uadtools.models.config import ModelConfig, Settings, UNetConfig
+from uadtools.models.config import ModelConfig, Settings
+from uadtools.models.networks import UNetConfig
 from uadtools.nets.dense import VAE, Autoencoder, FAnoGAN, SequenceVAE
+from uadtools.nets.resnet import Conditioned, ResNet
 from uadtools.nets.unet import UNet
 
 _DENSE = {"ae": Autoencoder, "vae": VAE, "svae": SequenceVAE, "fanogan": FAnoGAN}
@@ -22,6 +24,10 @@ _DENSE = {"ae": Autoencoder, "vae": VAE, "svae": SequenceVAE, "fanogan": FAnoGAN
 def build(settings: Settings) -> nn.Module:
     """Make the network that a model or a recipe describes, with fresh weights."""
     sizes = settings.network.model_dump(exclude={"kind"})
+    if settings.kind == "cddpm":
+        encoder = settings.encoder
+        unet = UNet(**sizes, condition=encoder.dimension, condition_mlp=encoder.mlp)
+        return Conditioned(unet, ResNet(**encoder.model_dump(exclude={"mlp"})))
     if isinstance(settings.network, UNetConfig):
         return UNet(**sizes)
     columns, rows, _ = settings.grid.shape
@@ -44,10 +50,15 @@ class Model:
     name: str = ""
 
     @torch.inference_mode()
-    def predict(self, x_t: Tensor, t: int, *, clamp: bool = False) -> Prediction:
-        """Return x0 and eps behind x_t. x_t: (B, 1, H, W) in the units of [-1, 1]; clamp: limit x0 to [-1, 1]."""
+    def predict(self, x_t: Tensor, t: int, *, clamp: bool = False, code: Tensor | None = None) -> Prediction:
+        """Return x0 and eps behind x_t.
+
+        x_t: (B, 1, H, W) in the units of [-1, 1]; clamp: limit x0 to [-1, 1]; code: what encode() made of the image
+        that the model is to go by, which models of kind cddpm need and others do not know.
+        """
         steps = torch.full((len(x_t),), t, dtype=torch.int64, device=x_t.device)
-        return both(self._ask(x_t, steps), self.config.target, x_t, t, self.schedule, clamp=clamp)
+        known = () if code is None else (code,)
+        return both(self._ask(x_t, steps, *known), self.config.target, x_t, t, self.schedule, clamp=clamp)
 
     @torch.inference_mode()
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -57,10 +68,19 @@ class Model:
         """
         return self._ask(x)
 
+    @torch.inference_mode()
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the encoder's code of clean slices, (B, D). x: (B, 1, H, W) in [-1, 1]; kind cddpm only."""
+        assert isinstance(self.net, Conditioned)
+        return self._of(self.net.encoder, x)
+
     def _ask(self, x: Tensor, *more: Tensor) -> Tensor:
+        return self._of(self.net, x, *more)
+
+    def _of(self, net: nn.Module, x: Tensor, *more: Tensor) -> Tensor:
         half = self.precision != torch.float32
         with torch.autocast(self.device.type, self.precision, enabled=half):
-            output: Tensor = self.net(x.contiguous(memory_format=torch.channels_last), *more)
+            output: Tensor = net(x.contiguous(memory_format=torch.channels_last), *more)
         return output.float()
 
 

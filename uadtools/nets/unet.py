@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Resample = Literal["none", "up", "down"]
+Norm = Callable[[int], nn.Module]
+"""Makes the normalisation of so many channels."""
 
 
 def sinusoid(t: Tensor, width: int, order: Literal["cos_sin", "sin_cos"]) -> Tensor:
@@ -39,6 +41,10 @@ def _zeroed(layer: nn.Conv1d | nn.Conv2d) -> nn.Module:
     return layer
 
 
+def _mlp(into: int, out: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(into, out), nn.SiLU(), nn.Linear(out, out))
+
+
 class ResBlock(nn.Module):
     """norm, SiLU, convolution; add or scale by the embedding; norm, SiLU, convolution; plus the input.
 
@@ -50,7 +56,7 @@ class ResBlock(nn.Module):
         channels: tuple[int, int],
         embed_width: int,
         *,
-        groups: int,
+        norm: Norm,
         embedding: Literal["add", "scale_shift"],
         dropout: float,
         resample: Resample = "none",
@@ -58,10 +64,10 @@ class ResBlock(nn.Module):
         super().__init__()
         into, out = channels
         self.embedding, self.resample, self.dropout = embedding, resample, dropout
-        self.in_norm = nn.GroupNorm(groups, into)
+        self.in_norm = norm(into)
         self.in_conv = nn.Conv2d(into, out, 3, padding=1)
         self.embed = nn.Linear(embed_width, 2 * out if embedding == "scale_shift" else out)
-        self.out_norm = nn.GroupNorm(groups, out)
+        self.out_norm = norm(out)
         self.out_conv = _zeroed(nn.Conv2d(out, out, 3, padding=1))
         self.skip: nn.Module = nn.Identity() if into == out else nn.Conv2d(into, out, 1)
 
@@ -84,10 +90,10 @@ class Attention(nn.Module):
     of one head together, qkv_first (pDDPM) keeps all heads of q together.
     """
 
-    def __init__(self, channels: int, heads: int, *, groups: int, order: Literal["heads_first", "qkv_first"]) -> None:
+    def __init__(self, channels: int, heads: int, *, norm: Norm, order: Literal["heads_first", "qkv_first"]) -> None:
         super().__init__()
         self.heads, self.order = heads, order
-        self.norm = nn.GroupNorm(groups, channels)
+        self.norm = norm(channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj = _zeroed(nn.Conv1d(channels, channels, 1))
 
@@ -132,10 +138,10 @@ class _Parts:
     """Makes the layers of one network, which differ in their channels only."""
 
     width: int
-    groups: int
+    norm: Norm
     embedding: Literal["add", "scale_shift"]
     dropout: float
-    heads: int
+    heads: Callable[[int], int]
     attention: Sequence[int]
     attention_order: Literal["heads_first", "qkv_first"]
     resample: Literal["residual", "conv", "pool"]
@@ -143,11 +149,11 @@ class _Parts:
 
     def block(self, into: int, out: int, how: Resample = "none") -> nn.Module:
         return ResBlock(
-            (into, out), self.width, groups=self.groups, embedding=self.embedding, dropout=self.dropout, resample=how
+            (into, out), self.width, norm=self.norm, embedding=self.embedding, dropout=self.dropout, resample=how
         )
 
     def attend(self, channels: int) -> nn.Module:
-        return Attention(channels, self.heads, groups=self.groups, order=self.attention_order)
+        return Attention(channels, self.heads(channels), norm=self.norm, order=self.attention_order)
 
     def stage(self, into: int, out: int, level: int) -> Stage:
         """A residual block, and attention where this level has it."""
@@ -165,7 +171,9 @@ class UNet(nn.Module):
     base: channels of the first level, times `multipliers` at each further one, each at half the resolution;
     res_blocks: per level (one more on the way up); attention: downsampling factors at which attention runs, besides the
     middle (on 256 pixels, 8 means 32x32); resample: residual (inside a residual block), conv or pool (plain); patch:
-    squares of patch x patch pixels are seen as channels, so that the first level is that much coarser, and cheaper.
+    squares of patch x patch pixels are seen as channels, so that the first level is that much coarser, and cheaper;
+    heads: of attention, or as many as have head_channels channels each; condition: length of a vector that the network
+    is given beside the step (0: none), and condition_mlp: whether it passes that through two layers first.
     AnoDDPM: embedding add, sinusoid sin_cos, 2 heads. pDDPM: embedding scale_shift, sinusoid cos_sin, 1 head.
 
     Source: Dhariwal & Nichol 2021, section 3, and the published code of the papers.
@@ -182,19 +190,32 @@ class UNet(nn.Module):
         attention: Sequence[int] = (8, 16),
         middle_attention: bool = True,
         heads: int = 2,
+        head_channels: int | None = None,
         attention_order: Literal["heads_first", "qkv_first"] = "heads_first",
         embedding: Literal["add", "scale_shift"] = "add",
         sinusoid: Literal["cos_sin", "sin_cos"] = "cos_sin",
         resample: Literal["residual", "conv", "pool"] = "residual",
         groups: int = 32,
+        eps: float = 1e-5,
         dropout: float = 0.0,
         patch: int = 1,
+        condition: int = 0,
+        condition_mlp: bool = False,
     ) -> None:
         super().__init__()
         width = 4 * base
         self.base, self.sinusoid, self.patch = base, sinusoid, patch
-        self.time_embed = nn.Sequential(nn.Linear(base, width), nn.SiLU(), nn.Linear(width, width))
-        make = _Parts(width, groups, embedding, dropout, heads, attention, attention_order, resample, patch)
+        self.time_embed = _mlp(base, width)
+        self.condition_embed = _mlp(condition, width) if condition_mlp else nn.Identity()
+        told = width + (width if condition_mlp else condition)
+
+        def norm(channels: int) -> nn.Module:
+            return nn.GroupNorm(groups, channels, eps=eps)
+
+        def heads_of(channels: int) -> int:
+            return channels // head_channels if head_channels else heads
+
+        make = _Parts(told, norm, embedding, dropout, heads_of, attention, attention_order, resample, patch)
         levels = list(enumerate(base * multiplier for multiplier in multipliers))
 
         here = levels[0][1]
@@ -218,16 +239,18 @@ class UNet(nn.Module):
                 if level > 0 and i == res_blocks:
                     stage.append(make.change(here, "up"))
                 self.up.append(stage)
-        self.out_norm = nn.GroupNorm(groups, here)
+        self.out_norm = norm(here)
         self.out_conv = _zeroed(nn.Conv2d(here, out_channels * patch**2, 3, padding=1))
 
-    def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, H, W); H, W: multiples of patch 2^(levels - 1).
 
-        t: (B,) int64; none, where there is no diffusion: 0.
+        t: (B,) int64; none, where there is no diffusion: 0. condition: (B, D), where the network is made for one.
         """
         t = x.new_zeros(len(x)) if t is None else t
         embedding = self.time_embed(sinusoid(t, self.base, self.sinusoid))
+        if condition is not None:
+            embedding = torch.cat([embedding, self.condition_embed(condition)], dim=1)
         h = self.first(F.pixel_unshuffle(x, self.patch))
         kept = [h]
         for stage in self.down:

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from uadtools.errors import UadError
-from uadtools.models.config import Config, PositiveInt, parse
+from uadtools.models.config import parse
+from uadtools.models.networks import Config, PositiveInt
 from uadtools.pipeline.postproc import Steps
 from uadtools.pipeline.score import Metric, Signed
 from uadtools.simulation.lesions import Tone

@@ -32,8 +32,11 @@ class _Watched:
     def schedule(self) -> Schedule:
         return self.model.schedule
 
-    def predict(self, x_t: Tensor, t: int, *, clamp: bool = False) -> Prediction:
-        made = self.model.predict(x_t, t, clamp=clamp)
+    def encode(self, x: Tensor) -> Tensor:
+        return self.model.encode(x)
+
+    def predict(self, x_t: Tensor, t: int, *, clamp: bool = False, code: Tensor | None = None) -> Prediction:
+        made = self.model.predict(x_t, t, clamp=clamp, code=code)
         self.tick(len(x_t))
         return made
 
@@ -43,15 +46,25 @@ class _Watched:
         return made
 
 
-def draw(
-    model: Model, x: Floats, positions: NDArray[np.intp], how: Plan, *, seed: int, batch: int, watch: Watch
+def draw(  # noqa: PLR0913  one parameter per thing that decides what comes out
+    model: Model,
+    x: Floats,
+    positions: NDArray[np.intp],
+    how: Plan,
+    *,
+    condition: Floats | None = None,
+    seed: int,
+    batch: int,
+    watch: Watch,
 ) -> Floats:
-    """Heal every slice for every t and draw. x: (S, 1, H, W) in [0, 1], one above the other, at these positions.
+    """Heal every slice with all of the plan's options, in every draw.
 
-    Returns (T, K, S, 1, H, W) in [0, 1].
+    x: (S, 1, H, W) in [0, 1], one above the other, at these positions; condition: other slices to condition them on,
+    shaped like x. Returns (T, K, S, 1, H, W) in [0, 1] for T options and K draws.
     """
     module = methods.get(how.method)
-    total, done = how.evaluations * len(x), 0
+    shape = (x.shape[2], x.shape[3])
+    total, done = how.evaluations(shape) * len(x), 0
 
     def tick(count: int) -> None:
         nonlocal done
@@ -66,9 +79,12 @@ def draw(
             for start in range(0, len(x), batch):
                 part = slice(start, start + batch)
                 keys = [(seed, int(z), getattr(options, "t", 0), k) for z in positions[part]]
-                noise = SliceNoise(model.config.noise, (x.shape[2], x.shape[3]), keys, model.device)
+                noise = SliceNoise(model.config.noise, shape, keys, model.device)
                 seen = torch.from_numpy(to_network(_windows(x, part, model.config.reach))).to(model.device)
-                healed = module.heal(asked, seen, options, noise).healed
+                given: dict[str, Tensor] = {}
+                if condition is not None:
+                    given["condition"] = torch.from_numpy(to_network(condition[part])).to(model.device)
+                healed = module.heal(asked, seen, options, noise, **given).healed
                 draws[i, k, part] = from_network(healed.cpu().numpy())
     return draws
 

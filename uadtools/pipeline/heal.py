@@ -13,7 +13,7 @@ from uadtools import methods
 from uadtools.errors import UadError
 from uadtools.methods.combine import Rule, combine
 from uadtools.models.checkpoint import DEFAULT
-from uadtools.models.config import IntensityConfig, ModelConfig, parse
+from uadtools.models.config import DefaultsConfig, IntensityConfig, ModelConfig, parse
 from uadtools.volume.intensity import inside
 from uadtools.volume.io import Image
 from uadtools.volume.slices import filled, to_slices, to_volume
@@ -27,7 +27,7 @@ Watch = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """How to heal: the method's options for each t (once, where there is no t), the draws, how they are combined."""
+    """How to heal: the method's options for each t and patch, the draws, and how all these are combined."""
 
     method: str
     options: tuple[Any, ...]
@@ -39,24 +39,28 @@ class Plan:
         """Whether the method adds noise, so that there are a t and draws."""
         return hasattr(self.options[0], "t")
 
-    @property
-    def evaluations(self) -> int:
-        """Network evaluations per slice."""
-        return self.samples * sum(int(o.evaluations) for o in self.options)
+    def evaluations(self, shape: tuple[int, int]) -> int:
+        """Network evaluations for a slice (H, W)."""
+        return self.samples * sum(int(o.evaluations(shape)) for o in self.options)
+
+    def each(self, name: str) -> list[int]:
+        """List the different values of an option; none where the method does not have it."""
+        return list(dict.fromkeys(getattr(o, name) for o in self.options if hasattr(o, name)))
 
     @property
     def way(self) -> str:
-        """The method with its t and draws, such as "sss 300,400 x4" or "ae", by which models keep thresholds."""
-        steps = [",".join(str(o.t) for o in self.options)] if self.noisy else []
-        return " ".join([self.method, *steps, *([f"x{self.samples}"] if self.samples > 1 else [])])
+        """The method, its t, patches and draws, such as "ae", "sss 300 x4" or "pddpm 500 p48": a threshold's key."""
+        several = [f"x{self.samples}"] if self.samples > 1 else []
+        listed = [(letter, ",".join(map(str, self.each(name)))) for letter, name in (("", "t"), ("p", "patch"))]
+        return " ".join([self.method, *(letter + values for letter, values in listed if values), *several])
 
     @property
     def arguments(self) -> dict[str, Any]:
         first = {f.name: getattr(self.options[0], f.name) for f in fields(self.options[0])}
         made: dict[str, Any] = {"method": self.method, **first}
         if self.noisy:
-            made |= {"t": [o.t for o in self.options], "samples": self.samples, "combine": self.combine}
-        return made
+            made |= {"t": self.each("t"), "samples": self.samples, "combine": self.combine}
+        return made | ({"patch": self.each("patch")} if "patch" in first else {})
 
 
 def plan(
@@ -64,6 +68,7 @@ def plan(
     *,
     method: str | None = None,
     t: Sequence[int] = (),
+    patch: Sequence[int] = (),
     samples: int | None = None,
     combine: Rule = "mean",
     **options: Any,
@@ -78,14 +83,22 @@ def plan(
     known = {f.name for f in fields(module.Options)}
     given = {key: value for key, value in options.items() if value is not None}
     idle = given.keys() - known
-    if "t" not in known:
-        idle |= {name for name, value in (("t", t), ("samples", samples)) if value}
+    needs = {"t": ("t", t), "samples": ("t", samples), "patch": ("patch", patch)}
+    idle |= {name for name, (needed, value) in needs.items() if value and needed not in known}
     if idle:
         named = ", ".join(sorted(f"--{key}" if len(key) > 1 else f"-{key}" for key in idle))
         raise UadError(f"{named} has no effect with --method {name} (leave it out)")
     if config is None or "t" not in known:
         return Plan(name, (module.Options(**given),))
-    return _with_steps(config, name, given, t=t, samples=samples, rule=combine)
+    steps = _steps(config, name, t)
+    if too_many := [s for s in steps if given.get("steps", 1) > s + 1]:
+        raise UadError(f"--steps {given['steps']}: from -t {too_many[0]} there are 1 to {too_many[0] + 1}")
+    count = samples if samples is not None else _own(config, name, t).samples
+    if count < 1:
+        raise UadError(f"--samples {count}: at least 1 is needed")
+    squares = _squares(config, patch, given) if "patch" in known else [{}]
+    chosen = tuple(module.Options(t=s, **given | square) for s in steps for square in squares)
+    return Plan(name, chosen, count, combine)
 
 
 def _method(config: ModelConfig | None, method: str | None) -> str:
@@ -100,23 +113,32 @@ def _method(config: ModelConfig | None, method: str | None) -> str:
     return name
 
 
-def _with_steps(
-    config: ModelConfig, name: str, given: dict[str, Any], *, t: Sequence[int], samples: int | None, rule: Rule
-) -> Plan:
-    """Settle t and draws. Raises UadError when the schedule does not have these steps."""
-    options, ours = methods.get(name).Options, name == config.defaults.method
-    steps = tuple(t) or (config.defaults.t if ours else ()) or (options().t,)
+def _own(config: ModelConfig, name: str, t: Sequence[int]) -> DefaultsConfig:
+    """Return the defaults for a method: the model's, where they are for this one and the user names no other t."""
+    return config.defaults if name == config.defaults.method and not t else DefaultsConfig()
+
+
+def _steps(config: ModelConfig, name: str, t: Sequence[int]) -> tuple[int, ...]:
+    """Settle t. Raises UadError when the schedule does not have these steps, or one is named twice."""
+    steps = tuple(t) or _own(config, name, t).t or (methods.get(name).Options().t,)
     if bad := [s for s in steps if not 0 <= s < config.schedule.steps]:
         raise UadError(f"-t {bad[0]}: outside 0 to {config.schedule.steps - 1}, the model's steps")
     if len(set(steps)) < len(steps):
         raise UadError(f"-t {' -t '.join(map(str, steps))}: the same step twice (--samples draws a step several times)")
-    chosen = tuple(options(t=s, **given) for s in steps)
-    if too_long := [o for o in chosen if not 1 <= o.evaluations <= o.t + 1]:
-        raise UadError(f"--steps {too_long[0].evaluations}: from -t {too_long[0].t} there are 1 to {too_long[0].t + 1}")
-    count = samples if samples is not None else (config.defaults.samples if ours and not t else 1)
-    if count < 1:
-        raise UadError(f"--samples {count}: at least 1 is needed")
-    return Plan(name, chosen, count, rule)
+    return steps
+
+
+def _squares(config: ModelConfig, patch: Sequence[int], given: dict[str, Any]) -> list[dict[str, Any]]:
+    """Settle the patches. Raises UadError when they do not cover the model's slices."""
+    sides, stride = tuple(patch) or config.patches.sizes, given.get("stride", config.patches.stride)
+    columns, rows, _ = config.grid.shape
+    if bad := [side for side in sides if not 1 <= side <= min(rows, columns)]:
+        raise UadError(f"--patch {bad[0]}: outside 1 to {min(rows, columns)}, the shorter side of the model's slices")
+    if stride is not None and stride > min(sides):
+        raise UadError(f"--stride {stride}: leaves gaps between patches of {min(sides)} pixels")
+    if len(set(sides)) < len(sides):
+        raise UadError(f"--patch {' --patch '.join(map(str, sides))}: the same size twice")
+    return [{"patch": side, "stride": stride} for side in sides]
 
 
 def heal(
@@ -124,6 +146,7 @@ def heal(
     model: Model | None = None,
     how: Plan | None = None,
     *,
+    condition: Image | None = None,
     seed: int = 0,
     batch: int = 0,
     watch: Watch = lambda done, total: None,
@@ -132,8 +155,9 @@ def heal(
 
     study: scan and, where it has one, brain (else the brain is where the scan is above 0), on the model's grid. model:
     none is needed where the plan's method has none, and any grid will do. batch: slices at a time, 0 for a size that
-    suits the device. watch: told the evaluations done and to do. What a slice gets depends on seed, its position, t and
-    the draw alone. Raises UadError when the scan was not prepared for the model.
+    suits the device. condition: a prepared image on the scan's grid, to condition the model on in the scan's place
+    (cddpm). watch: told the evaluations done and to do. What a slice gets depends on seed, its position, t and the draw
+    alone. Raises UadError when the scan was not prepared for the model.
     """
     how = how or plan(model.config if model else None)
     scan = study.need("scan")
@@ -147,7 +171,8 @@ def heal(
     check_prepared(scan, brain, model.config, study.name)
     positions = filled(brain)
     x = to_slices(scan.data)[positions]
-    draws = draw(model, x, positions, how, seed=seed, batch=batch, watch=watch)
+    shown = None if condition is None else to_slices(_condition(condition, scan, how, study.name))[positions]
+    draws = draw(model, x, positions, how, condition=shown, seed=seed, batch=batch, watch=watch)
     per_t = draws.mean(axis=1, dtype=np.float64).astype(np.float32)
     told = {"seed": seed, "model": model.name or model.config.name, "threshold": _threshold(how, model.config)}
     start = replace(scan, provenance=record(scan, "uad-heal", how.arguments, **told))
@@ -174,8 +199,24 @@ def _by_itself(scan: Image, brain: NDArray[np.bool_], how: Plan, name: str) -> I
 
 def _threshold(how: Plan, config: ModelConfig) -> float | None:
     """The model's detection threshold for this way of healing, if it has one."""
-    plain = tuple(type(o)(**({"t": o.t} if how.noisy else {})) for o in how.options)
-    return config.defaults.thresholds.get(how.way) if how == Plan(how.method, plain, how.samples) else None
+    plain = plan(
+        config, method=how.method, t=how.each("t"), patch=how.each("patch"), samples=how.samples if how.noisy else None
+    )
+    return config.defaults.thresholds.get(how.way) if how == plain else None
+
+
+def _condition(condition: Image, scan: Image, how: Plan, name: str) -> NDArray[Any]:
+    """Return the voxels of an image to condition on. Raises UadError when it does not fit the scan or the method."""
+    if how.method != "cddpm":
+        raise UadError(f"--condition has no effect with --method {how.method} (leave it out)")
+    if not condition.grid.same(scan.grid):
+        raise UadError(f"{name}: the image to condition on has another grid: {condition.grid.unlike(scan.grid)}")
+    low, high = _range(condition)
+    if low < 0 or high > 1:
+        raise UadError(
+            f"{name}: the image to condition on is not prepared: values {low:g} to {high:g}, expected 0 to 1"
+        )
+    return condition.data
 
 
 def _brain(study: Study, scan: Image) -> NDArray[np.bool_]:

@@ -113,9 +113,14 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
 @torch.no_grad()
 def follow(average: nn.Module, net: nn.Module, decay: float) -> None:
-    """Move the average towards the weights: average = decay * average + (1 - decay) * weights."""
+    """Move the average towards the weights: average = decay * average + (1 - decay) * weights.
+
+    What a network counts by itself, such as the statistics of batch normalisation, is an average already, and copied.
+    """
     for kept, weight in zip(average.parameters(), net.parameters(), strict=True):
         kept.lerp_(weight, 1 - decay)
+    for held, counted in zip(average.buffers(), net.buffers(), strict=True):
+        held.copy_(counted)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from uadtools.diffusion.patches import Box, boxes, masks
 from uadtools.diffusion.process import add_noise
 from uadtools.diffusion.schedule import Schedule
 from uadtools.nets.dense import VAE, FAnoGAN
+from uadtools.nets.resnet import Conditioned
 from uadtools.noise.coarse import coarse_fields
 from uadtools.noise.source import fields
 from uadtools.training.recipe import Recipe
@@ -34,11 +37,36 @@ def loss(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) ->
 
 def diffusion(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -> Tensor:
     """Noise each slice to a t of its own, and tell x0 or the noise from that. Source: Ho et al. 2020, eq. 14."""
-    t = torch.tensor([stream.integers(*recipe.t_range) for stream in _streams(seeds)], device=x0.device)
-    eps = torch.from_numpy(fields(recipe.noise, _shape(x0), seeds)).to(x0.device)
-    x_t = add_noise(x0, t, eps, _schedule(recipe.schedule.kind, recipe.schedule.steps))
-    output = net(x_t.contiguous(memory_format=torch.channels_last), t)
-    return _distance(recipe, output, x0 if recipe.target == "x0" else eps)
+    noised = _noised(recipe, x0, seeds, _streams(seeds))
+    return _distance(recipe, net(noised.x_t, noised.t), x0 if recipe.target == "x0" else noised.eps)
+
+
+def pddpm(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -> Tensor:
+    """Noise one patch of each slice, and tell what was there; the distance is that in the patch, or in all the slice.
+
+    The patch has one of the recipe's sizes, and a place on their grid or anywhere. Source: Behrendt et al. 2023
+    (pDDPM), section 3.2, whose code divides the distance in the patch by the pixels of the slice.
+    """
+    streams, shape = _streams(seeds), _shape(x0)
+    noised = _noised(recipe, x0, seeds, streams)
+    within = masks([_box(recipe, shape, stream) for stream in streams], shape).to(x0.device)
+    output = net(torch.where(within, noised.x_t, x0).contiguous(memory_format=torch.channels_last), noised.t)
+    if recipe.training.loss_on == "image":
+        return _distance(recipe, output, x0)
+    count = within.float().mean(dim=(1, 2, 3), keepdim=True)
+    distance = F.l1_loss if recipe.training.loss == "l1" else F.mse_loss
+    return (distance(output.float(), x0, reduction="none") * within / count).mean()
+
+
+def cddpm(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -> Tensor:
+    """Noise each slice, and tell x0 or the noise with the help of the clean slice's code; both parts learn.
+
+    Source: Behrendt et al. 2023 (cDDPM), section 3.2.
+    """
+    assert isinstance(net, Conditioned)
+    noised = _noised(recipe, x0, seeds, _streams(seeds))
+    output = net(noised.x_t, noised.t, net.encoder(x0))
+    return _distance(recipe, output, x0 if recipe.target == "x0" else noised.eps)
 
 
 def ae(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -> Tensor:
@@ -106,6 +134,30 @@ def _distance(recipe: Recipe, made: Tensor, wanted: Tensor) -> Tensor:
     return (F.l1_loss if recipe.training.loss == "l1" else F.mse_loss)(made.float(), wanted)
 
 
+class _Noised(NamedTuple):
+    x_t: Tensor
+    t: Tensor
+    eps: Tensor
+
+
+def _noised(recipe: Recipe, x0: Tensor, seeds: Seeds, streams: list[np.random.Generator]) -> _Noised:
+    """Noise each slice to a t of its own."""
+    t = torch.tensor([stream.integers(*recipe.t_range) for stream in streams], device=x0.device)
+    eps = torch.from_numpy(fields(recipe.noise, _shape(x0), seeds)).to(x0.device)
+    x_t = add_noise(x0, t, eps, _schedule(recipe.schedule.kind, recipe.schedule.steps))
+    return _Noised(x_t.contiguous(memory_format=torch.channels_last), t, eps)
+
+
+def _box(recipe: Recipe, shape: tuple[int, int], stream: np.random.Generator) -> Box:
+    """Draw a patch: its size, and its place on the grid or anywhere."""
+    size = int(stream.choice(recipe.patches.sizes))
+    if recipe.training.positions == "grid":
+        grid = boxes(shape, size, recipe.patches.stride)
+        return grid[stream.integers(len(grid))]
+    top, left = (int(stream.integers(length - size + 1)) for length in shape)
+    return Box(top, left, top + size, left + size)
+
+
 def _shape(x: Tensor) -> tuple[int, int]:
     return x.shape[2], x.shape[3]
 
@@ -122,5 +174,6 @@ def _normal(streams: list[np.random.Generator], like: Tensor) -> Tensor:
 
 
 _LOSSES: dict[str, Callable[[Recipe, nn.Module, Tensor, Seeds, int], Tensor]] = {
-    "diffusion": diffusion, "ae": ae, "dae": dae, "vae": vae, "svae": vae, "fanogan": fanogan
+    "diffusion": diffusion, "pddpm": pddpm, "cddpm": cddpm,
+    "ae": ae, "dae": dae, "vae": vae, "svae": vae, "fanogan": fanogan,
 }  # fmt: skip

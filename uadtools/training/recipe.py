@@ -11,7 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from uadtools.errors import UadError
-from uadtools.models.config import Config, ModelConfig, PositiveFloat, PositiveInt, Settings, parse
+from uadtools.models.config import DIFFUSIONS, ModelConfig, Settings, parse
+from uadtools.models.networks import Config, PositiveFloat, PositiveInt
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -24,14 +25,34 @@ class DataConfig(Config):
 
 
 class AugmentConfig(Config):
-    """Random changes to each slice. affine: the share of slices turned, scaled and shifted at all."""
+    """Random changes to each slice, which training.augment explains.
+
+    flip, affine, blur, bias, gamma_share, ghosting: the shares of slices that are mirrored; turned, scaled and shifted;
+    blurred; given a drifting brightness; given another curve of brightness; given ghosts. degrees, scale, shift and
+    blur_std (pixels), gamma (of the exponent's logarithm) and bias_size (of the polynomial's coefficients): how much
+    at most. ghosts, dimmed: from and to.
+    """
 
     flip: Fraction = 0.0
     affine: Fraction = 0.0
     degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
     shift: Annotated[float, Field(ge=0)] = 0.0
+    blur: Fraction = 0.0
+    blur_std: Annotated[float, Field(ge=0, le=10)] = 1.0
+    bias: Fraction = 0.0
+    bias_size: Annotated[float, Field(ge=0, le=2)] = 0.5
     gamma: Annotated[float, Field(ge=0)] = 0.0
+    gamma_share: Fraction = 1.0
+    ghosting: Fraction = 0.0
+    ghosts: tuple[PositiveInt, PositiveInt] = (4, 10)
+    dimmed: tuple[Fraction, Fraction] = (0.5, 1.0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.ghosts[0] > self.ghosts[1] or self.dimmed[0] > self.dimmed[1]:
+            raise ValueError("ghosts and dimmed go from the smaller number to the larger")
+        return self
 
 
 class OptimiserConfig(Config):
@@ -72,12 +93,15 @@ class GanConfig(Config):
 class TrainingConfig(Config):
     """Length, batch, the distance that is made small, and how often things happen.
 
-    t_range: from which t is drawn uniformly, [low, high); none: from all steps of the schedule.
+    t_range: from which t is drawn uniformly, [low, high); none: from all steps of the schedule. positions, loss_on: of
+    pDDPM, whether a patch lies on the grid or at random, and what its loss is taken of.
     """
 
     steps: PositiveInt
     batch: PositiveInt = 16
     loss: Literal["l1", "l2"] = "l2"
+    positions: Literal["grid", "random"] = "grid"
+    loss_on: Literal["patch", "image"] = "patch"
     t_range: tuple[Annotated[int, Field(ge=0)], PositiveInt] | None = None
     log_every: PositiveInt = 20
     validate_every: PositiveInt = 200
@@ -115,8 +139,10 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _trainable(self) -> Self:
-        if self.training.t_range and self.kind != "diffusion":
-            raise ValueError(f"training.t_range: without a meaning for models of kind '{self.kind}' (leave it out)")
+        only = {"t_range": DIFFUSIONS, "positions": ("pddpm",), "loss_on": ("pddpm",)}
+        for name, kinds in only.items():
+            if name in self.training.model_fields_set and self.kind not in kinds:
+                raise ValueError(f"training.{name}: without a meaning for models of kind '{self.kind}' (leave it out)")
         low, high = self.t_range
         if not low < high <= self.schedule.steps:
             raise ValueError(

@@ -1,0 +1,58 @@
+"""Squares on an image: where they lie, and one image made of what was found in each of them."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Box(NamedTuple):
+    """Rows from top to bottom, columns from left to right, the ends not included."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+def positions(size: int, patch: int, stride: int | None = None) -> list[int]:
+    """Place patches evenly along an axis, from its first pixel to its last, at most `stride` (none: patch) apart.
+
+    Raises ValueError when the patch is longer than the axis, or the stride leaves gaps.
+    """
+    stride = patch if stride is None else stride
+    if not 1 <= stride <= patch <= size:
+        raise ValueError(f"patches of {patch} pixels every {stride} do not cover {size} pixels")
+    count = math.ceil((size - patch) / stride) + 1
+    return [round(float(start)) for start in np.linspace(0, size - patch, count)]
+
+
+def boxes(shape: tuple[int, int], patch: int, stride: int | None = None) -> list[Box]:
+    """Cover an image (H, W) with squares on a grid, row by row. Raises ValueError as positions does.
+
+    Source: Behrendt et al. 2023 (pDDPM), section 3.2; their formula for the number of patches adds up the numbers of
+    rows and columns where it has to multiply them.
+    """
+    rows, columns = (positions(size, patch, stride) for size in shape)
+    return [Box(top, left, top + patch, left + patch) for top in rows for left in columns]
+
+
+def masks(drawn: list[Box], shape: tuple[int, int]) -> Tensor:
+    """Tell which pixels lie in each box. Returns (len(drawn), 1, H, W), boolean."""
+    made = torch.zeros(len(drawn), 1, *shape, dtype=torch.bool)
+    for mask, box in zip(made, drawn, strict=True):
+        mask[:, box.top : box.bottom, box.left : box.right] = True
+    return made
+
+
+def stitch(patches: Tensor, within: Tensor) -> Tensor:
+    """Average what the boxes hold, every pixel over those that it lies in.
+
+    patches: (B, K, C, H, W), of which only the inside of each box counts; within: (K, 1, H, W), their masks, which
+    together cover the image. Returns (B, C, H, W).
+    """
+    return (patches * within).sum(dim=1) / within.sum(dim=0)

@@ -1,0 +1,122 @@
+"""The settings of networks, by which a model file says how its network is built. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+class Config(BaseModel):
+    """A frozen table of settings in which an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+
+def _divides(name: str, by: int, widths: Sequence[int]) -> None:
+    if any(width % by for width in widths):
+        raise ValueError(f"{name} = {by} must divide the channels of every level: {list(widths)}")
+
+
+class UNetConfig(Config):
+    """The arguments of nets.unet.UNet, which explains them."""
+
+    kind: Literal["unet"] = "unet"
+    base: PositiveInt = 128
+    multipliers: tuple[PositiveInt, ...] = Field(default=(1, 1, 2, 3, 4), min_length=1)
+    res_blocks: PositiveInt = 2
+    attention: tuple[PositiveInt, ...] = (8, 16)
+    middle_attention: bool = True
+    heads: PositiveInt = 2
+    head_channels: PositiveInt | None = None
+    attention_order: Literal["heads_first", "qkv_first"] = "heads_first"
+    embedding: Literal["add", "scale_shift"] = "add"
+    sinusoid: Literal["cos_sin", "sin_cos"] = "cos_sin"
+    resample: Literal["residual", "conv", "pool"] = "residual"
+    groups: PositiveInt = 32
+    eps: PositiveFloat = 1e-5
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patch: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        widths = [self.base * m for m in self.multipliers]
+        _divides("groups", self.groups, widths)
+        _divides("heads", self.heads, widths if self.head_channels is None else [])
+        if self.head_channels:
+            _divides("head_channels", self.head_channels, widths)
+        if self.base % 2:
+            raise ValueError(f"base = {self.base} must be even")
+        return self
+
+    @property
+    def divisor(self) -> int:
+        """Slices must be multiples of this many pixels in height and width."""
+        return int(self.patch * 2 ** (len(self.multipliers) - 1))
+
+
+class _DenseConfig(Config):
+    base: PositiveInt = 32
+    multipliers: tuple[PositiveInt, ...] = Field(default=(1, 2, 4, 4), min_length=1)
+    latent: PositiveInt = 128
+    groups: PositiveInt = 8
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        _divides("groups", self.groups, [self.base * m for m in self.multipliers])
+        return self
+
+    @property
+    def divisor(self) -> int:
+        """Slices must be multiples of this many pixels in height and width."""
+        return int(2 ** len(self.multipliers))
+
+
+class DenseConfig(_DenseConfig):
+    """The sizes of encoder and decoder around a dense latent, which nets.dense explains."""
+
+    kind: Literal["dense"] = "dense"
+
+
+class SequenceConfig(_DenseConfig):
+    """The same for a network that sees `reach` slices on either side of the one it reconstructs."""
+
+    kind: Literal["sequence"] = "sequence"
+    reach: PositiveInt = 2
+
+
+class MaskedConfig(Config):
+    """The sizes of the light decoder with which an encoder is trained on masked images, which nets.masked explains."""
+
+    kind: Literal["masked"] = "masked"
+    width: PositiveInt = 64
+
+    @property
+    def divisor(self) -> int:
+        """The encoder has the say."""
+        return 1
+
+
+NetworkConfig = Annotated[UNetConfig | DenseConfig | SequenceConfig | MaskedConfig, Field(discriminator="kind")]
+
+
+class EncoderConfig(Config):
+    """The image encoder of a conditioned model, which nets.resnet explains.
+
+    dimension: length of the vector it makes of an image; mlp: whether the denoising network passes that through two
+    layers of its own first, as cDDPM's code does.
+    """
+
+    base: PositiveInt = 64
+    blocks: tuple[PositiveInt, ...] = Field(default=(3, 4, 6, 3), min_length=1)
+    dimension: PositiveInt = 128
+    mlp: bool = False
+
+    @property
+    def divisor(self) -> int:
+        """How many pixels of the image, in height and width, are one of the last features."""
+        return int(2 ** (len(self.blocks) + 1))
