@@ -15,6 +15,7 @@ from uadtools.models.checkpoint import default_path, file_hash, read_config, rea
 from uadtools.models.config import ModelConfig, Settings
 from uadtools.models.networks import UNetConfig
 from uadtools.nets.dense import VAE, Autoencoder, FAnoGAN, SequenceVAE
+from uadtools.nets.masked import MaskedAutoencoder
 from uadtools.nets.resnet import Conditioned, ResNet
 from uadtools.nets.unet import UNet
 
@@ -25,14 +26,21 @@ def build(settings: Settings) -> nn.Module:
     """Make the network that a model or a recipe describes, with fresh weights."""
     sizes = settings.network.model_dump(exclude={"kind"})
     if settings.kind == "cddpm":
-        encoder = settings.encoder
-        unet = UNet(**sizes, condition=encoder.dimension, condition_mlp=encoder.mlp)
-        return Conditioned(unet, ResNet(**encoder.model_dump(exclude={"mlp"})))
+        unet = UNet(**sizes, condition=settings.encoder.dimension, condition_mlp=settings.encoder.mlp)
+        return Conditioned(unet, encoder_of(settings))
+    if settings.kind == "spark":
+        return MaskedAutoencoder(encoder_of(settings), **sizes)
     if isinstance(settings.network, UNetConfig):
         return UNet(**sizes)
     columns, rows, _ = settings.grid.shape
     net: nn.Module = _DENSE[settings.kind]((rows, columns), **sizes)
     return net
+
+
+def encoder_of(settings: Settings) -> ResNet:
+    """Make the image encoder that a model or a recipe describes, with fresh weights."""
+    sizes = settings.encoder
+    return ResNet(base=sizes.base, blocks=sizes.blocks, dimension=sizes.dimension)
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,11 @@ def plan(
 def _method(config: ModelConfig | None, method: str | None) -> str:
     """Return the method to use. Raises UadError for one that there is not, or not for this model."""
     name = method or (config.defaults.method if config else "")
+    if config and not methods.able(config.kind):
+        raise UadError(
+            f"models of kind '{config.kind}' heal nothing: cddpm starts from them "
+            "(uad-train --recipe cddpm --set encoder.pretrained=FILE)"
+        )
     kinds = methods.get(name).KINDS
     if kinds and config is None:
         raise UadError(f"--method {name} needs a model (--model M)")

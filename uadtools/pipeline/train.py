@@ -19,7 +19,7 @@ from uadtools.models.model import pick_device
 from uadtools.training.data import fingerprint, load_slices, quantiles
 from uadtools.training.loop import Progress, Trainer
 from uadtools.training.recipe import Recipe
-from uadtools.training.state import State, fresh, load_state, save_state
+from uadtools.training.state import State, fresh, load_state, save_state, start_from
 
 SAVE_SECONDS = 60.0
 _COLUMNS = ("step", "loss", "validation", "seconds_per_step")
@@ -77,11 +77,13 @@ def train(  # noqa: PLR0913  one parameter per option
     where = pick_device(device)
     names = tuple(Path(source).name for source in sources)
     computed_in = training_precision(precision, where)
-    trainer = Trainer(recipe, slices, held_out, seed, where, computed_in, names, quantiles(slices))
-    about = {"recipe": _fixed(recipe), "data": fingerprint(slices), "seed": seed}
-    state = fresh(recipe, seed, where)
+    about: dict[str, Any] = {"recipe": _fixed(recipe), "data": fingerprint(slices), "seed": seed}
+    state, started = fresh(recipe, seed, where), ""
     if resume:
-        load_state(outputs.state, state, about)
+        started = load_state(outputs.state, state, about).get("started_from", "")
+    elif recipe.encoder.pretrained:
+        started = start_from(state, recipe, Path(recipe.encoder.pretrained))
+    trainer = Trainer(recipe, slices, held_out, seed, where, computed_in, names, quantiles(slices), started)
     start, saved, last = time.monotonic(), time.monotonic(), None
     rows = _kept_rows(outputs.log, state.step) if resume else []
     chosen = resume and outputs.best.exists()
@@ -90,7 +92,7 @@ def train(  # noqa: PLR0913  one parameter per option
     def keep() -> None:
         _save_model(outputs.last, trainer, state, state.average)
         _write_log(outputs.log, rows)
-        save_state(outputs.state, state, about)
+        save_state(outputs.state, state, {**about, "started_from": started})
 
     for progress in trainer.run(state, stop=lambda: time.monotonic() - start > seconds):
         last = progress
@@ -160,6 +162,7 @@ def _save_model(path: Path, trainer: Trainer, state: State, net: torch.nn.Module
         "slices": len(trainer.slices),
         "best_validation": state.best if state.best < float("inf") else None,
         "precision": str(trainer.precision).removeprefix("torch."),
+        **({"started_from": trainer.started_from} if trainer.started_from else {}),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {trainer.device.type}",
     }
     save_model(path, recipe.model(training, trainer.quantiles), net.state_dict())

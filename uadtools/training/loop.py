@@ -33,7 +33,8 @@ class Progress:
 class Trainer:
     """One recipe on one machine.
 
-    slices, validation: what is learnt from and judged on; data: what they are from; quantiles: of their intensities.
+    slices, validation: what is learnt from and judged on; data: what they are from; quantiles: of their intensities;
+    started_from: the model whose encoder it began with.
     """
 
     recipe: Recipe
@@ -44,6 +45,7 @@ class Trainer:
     precision: torch.dtype
     data: tuple[str, ...] = ()
     quantiles: tuple[float, ...] = ()
+    started_from: str = ""
 
     def run(self, state: State, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
         """Train from state.step to the recipe's last step, or until stop() says so.

@@ -69,6 +69,22 @@ def cddpm(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -
     return _distance(recipe, output, x0 if recipe.target == "x0" else noised.eps)
 
 
+def spark(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -> Tensor:
+    """Hide squares of each slice, and tell them from the rest: squared error, each hidden square normalised by itself.
+
+    Source: Tian et al. 2023 (SparK), section 3.3, and He et al. 2022 for the normalisation.
+    """
+    side = recipe.encoder.divisor
+    rows, columns = (length // side for length in _shape(x0))
+    visible = max(1, round((1 - recipe.masked) * rows * columns))
+    ranks = np.stack([stream.permutation(rows * columns) for stream in _streams(seeds)])
+    seen = torch.from_numpy(ranks < visible).view(len(x0), 1, rows, columns).to(x0.device)
+    painted, wanted = (F.pixel_unshuffle(image, side) for image in (net(x0, seen).float(), x0))
+    wanted = (wanted - wanted.mean(dim=1, keepdim=True)) / (wanted.var(dim=1, keepdim=True) + 1e-6).sqrt()
+    hidden = ~seen
+    return (((painted - wanted) ** 2).mean(dim=1, keepdim=True) * hidden).sum() / hidden.sum()
+
+
 def ae(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -> Tensor:
     """Reconstruct the slices. Source: Baur et al. 2021."""
     return _distance(recipe, net(x0), x0)
@@ -174,6 +190,6 @@ def _normal(streams: list[np.random.Generator], like: Tensor) -> Tensor:
 
 
 _LOSSES: dict[str, Callable[[Recipe, nn.Module, Tensor, Seeds, int], Tensor]] = {
-    "diffusion": diffusion, "pddpm": pddpm, "cddpm": cddpm,
+    "diffusion": diffusion, "pddpm": pddpm, "cddpm": cddpm, "spark": spark,
     "ae": ae, "dae": dae, "vae": vae, "svae": vae, "fanogan": fanogan,
 }  # fmt: skip

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from uadtools.errors import UadError
 from uadtools.models.config import DIFFUSIONS, ModelConfig, Settings, parse
-from uadtools.models.networks import Config, PositiveFloat, PositiveInt
+from uadtools.models.networks import Config, EncoderConfig, PositiveFloat, PositiveInt
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -77,6 +77,16 @@ class CoarseConfig(Config):
     std: PositiveFloat = 0.2
 
 
+class StartedEncoderConfig(EncoderConfig):
+    """pretrained: a model of kind spark, whose encoder is where training starts from."""
+
+    pretrained: str | None = None
+
+    @property
+    def sizes(self) -> EncoderConfig:
+        return EncoderConfig.model_validate(self.model_dump(exclude={"pretrained"}))
+
+
 class GanConfig(Config):
     """f-AnoGAN: the share of the steps that train critic and generator; the rest train the encoder.
 
@@ -111,11 +121,12 @@ class TrainingConfig(Config):
 class Recipe(Settings):
     """A published set-up: the model it makes and how that is trained.
 
-    beta: the weight of the latent's divergence from a normal distribution (vae, svae).
+    beta: the weight of the latent's divergence from a normal distribution (vae, svae); masked: the share of the slice
+    that is hidden (spark).
     """
 
     ONLY_FOR: ClassVar[dict[str, tuple[str, ...]]] = {
-        **Settings.ONLY_FOR, "beta": ("vae", "svae"), "coarse": ("dae",), "gan": ("fanogan",)
+        **Settings.ONLY_FOR, "beta": ("vae", "svae"), "coarse": ("dae",), "gan": ("fanogan",), "masked": ("spark",)
     }  # fmt: skip
 
     source: str
@@ -123,6 +134,8 @@ class Recipe(Settings):
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     beta: Annotated[float, Field(ge=0)] = 0.001
+    masked: Annotated[float, Field(gt=0, lt=1)] = 0.65
+    encoder: StartedEncoderConfig = StartedEncoderConfig()
     coarse: CoarseConfig = CoarseConfig()
     gan: GanConfig = GanConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
@@ -143,6 +156,8 @@ class Recipe(Settings):
         for name, kinds in only.items():
             if name in self.training.model_fields_set and self.kind not in kinds:
                 raise ValueError(f"training.{name}: without a meaning for models of kind '{self.kind}' (leave it out)")
+        if self.kind == "spark" and self.encoder.pretrained:
+            raise ValueError("encoder.pretrained: cddpm starts from an encoder, and spark makes one (leave it out)")
         low, high = self.t_range
         if not low < high <= self.schedule.steps:
             raise ValueError(
@@ -156,6 +171,8 @@ class Recipe(Settings):
         training: what is to be said about how it came about; quantiles: of the intensities it learnt from.
         """
         shared = {name: getattr(self, name) for name in Settings.model_fields if name in self.model_fields_set}
+        if "encoder" in shared:
+            shared["encoder"] = self.encoder.sizes
         about = {"licence": self.licence, "quantiles": tuple(quantiles), "training": training}
         return ModelConfig.model_validate({**shared, **about})
 

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from uadtools.errors import UadError
-from uadtools.models.checkpoint import read_metadata, read_tensors, write_tensors
+from uadtools.models.checkpoint import file_hash, read_config, read_metadata, read_tensors, write_tensors
 from uadtools.models.model import build
+from uadtools.nets.resnet import Conditioned
 from uadtools.training.recipe import OptimiserConfig, Recipe
 
 _KEY = "uadtools-training"
@@ -45,6 +46,29 @@ def fresh(recipe: Recipe, seed: int, device: torch.device) -> State:
     return State(net, average, _optimiser(net, recipe.optimiser))
 
 
+def start_from(state: State, recipe: Recipe, path: Path) -> str:
+    """Give a fresh run the encoder of a model of kind spark; returns that model's name and hash.
+
+    The last layer, which makes the code, stays as it is: the other model never trained it. Raises UadError when it is
+    no such model, or its encoder has other sizes.
+    """
+    config = read_config(path)
+    if config.kind != "spark":
+        raise UadError(
+            f"{path}: a model of kind '{config.kind}', not of an encoder (uad-train --recipe spark makes one)"
+        )
+    ours = recipe.encoder.sizes
+    for name in ("base", "blocks"):
+        if getattr(config.encoder, name) != getattr(ours, name):
+            wanted = f"{getattr(config.encoder, name)} there, {getattr(ours, name)} in the recipe"
+            raise UadError(f"{path}: an encoder of other sizes: {name} is {wanted} (--set encoder.{name}=...)")
+    weights = {k: v for k, v in _part(read_tensors(path), "encoder").items() if not k.startswith("head.")}
+    for net in (state.net, state.average):
+        assert isinstance(net, Conditioned)
+        net.encoder.load_state_dict(weights, strict=False)
+    return f"{config.name}:{file_hash(path)}"
+
+
 def _optimiser(net: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(
         net.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
@@ -62,8 +86,11 @@ def save_state(path: Path, state: State, about: dict[str, Any]) -> None:
     write_tensors(path, tensors, {_KEY: json.dumps(note)})
 
 
-def load_state(path: Path, state: State, about: dict[str, Any]) -> None:
-    """Fill a fresh state from a file. Raises UadError when it belongs to another recipe, other data or another seed."""
+def load_state(path: Path, state: State, about: dict[str, Any]) -> dict[str, Any]:
+    """Fill a fresh state from a file; returns what was noted with it.
+
+    Raises UadError when it belongs to another recipe, other data or another seed.
+    """
     try:
         note = json.loads(read_metadata(path).get(_KEY, ""))
     except ValueError:
@@ -88,6 +115,7 @@ def load_state(path: Path, state: State, about: dict[str, Any]) -> None:
             }
     state.step = int(note["step"])
     state.best = float("inf") if note["best"] is None else float(note["best"])
+    return dict(note)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
