@@ -67,7 +67,7 @@ def healing(prepared: Path) -> dict[str, float]:
     one = plan(model.config, method="sss", t=[300], samples=1)
     heal(study, model, one)
     sss = statistics.median(seconds(lambda: heal(study, model, one)) for _ in range(3))
-    draw = SliceNoise(model.config.noise, shape, keys, model.device)
+    draw = SliceNoise(model.config.noise, (1, *shape), keys, model.device)
     noise = statistics.median(seconds(draw) for _ in range(3))
     few = 24
     ddpm = seconds(lambda: heal(study, model, plan(model.config, method="ddpm", t=[few])))

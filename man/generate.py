@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import typer.main
 
 from uadtools import __version__
+from uadtools.cli._common import Command
 from uadtools.cli.main import COMMANDS
 
 HERE = Path(__file__).parent
@@ -43,24 +45,46 @@ def option(parameter: Any) -> list[str]:
     return [".TP", head, escape(f"{parameter.help or ''}{told}")]
 
 
-def page(name: str) -> str:
-    """Return the man page of uad-NAME."""
-    command = import_module(f"uadtools.cli.{name}").COMMAND
+def described(command: Command) -> tuple[str, list[str], list[str]]:
+    """Return the synopsis of a command, its description with its arguments, and its options."""
     parameters = typer.main.get_command(command.app()).params
     arguments = [p for p in parameters if p.param_type_name == "argument"]
     options = [p for p in parameters if p.param_type_name != "argument"]
+    operands = ["\\fICOMMAND\\fR"] if command.parts else [operand(a) for a in arguments]
+    return (
+        f"\\fB{escape(command.name)}\\fR [\\fIOPTIONS\\fR] " + " ".join(operands),
+        [escape(" ".join((command.body.__doc__ or "").split())), *(line for a in arguments for line in option(a))],
+        [line for o in options for line in option(o)],
+    )
+
+
+def operand(argument: Any) -> str:
+    """Show an argument in a synopsis."""
+    shown = f"\\fI{escape(argument.metavar)}\\fR"
+    return shown if argument.required else f"[{shown}]" + "..." * (argument.nargs == -1)
+
+
+def part(name: str, command: Command) -> list[str]:
+    """Describe a command of a program that has several."""
+    synopsis, description, options = described(replace(command, name=f"{name} {command.name}"))
+    return [f".SH {command.name.upper()}", synopsis, ".PP", *description, *options]
+
+
+def page(name: str) -> str:
+    """Return the man page of uad-NAME."""
+    command = import_module(f"uadtools.cli.{name}").COMMAND
+    synopsis, description, options = described(command)
     lines = [
         f'.TH {command.name.upper()} 1 "" "uadtools {__version__}" "User Commands"',
         ".SH NAME",
         f"{escape(command.name)} \\- {escape(COMMANDS[name])}",
         ".SH SYNOPSIS",
-        f"\\fB{escape(command.name)}\\fR [\\fIOPTIONS\\fR] "
-        + " ".join(f"[\\fI{escape(a.metavar)}\\fR]..." for a in arguments),
+        synopsis,
         ".SH DESCRIPTION",
-        escape(" ".join((command.body.__doc__ or "").split())),
-        *(line for a in arguments for line in option(a)),
+        *description,
+        *(line for each in command.parts for line in part(command.name, each)),
         ".SH OPTIONS",
-        *(line for o in options for line in option(o)),
+        *options,
         ".TP",
         "\\fB\\-h\\fR, \\fB\\-\\-help\\fR",
         "Show a summary and exit.",

@@ -26,6 +26,13 @@ NETWORK = {
 DENSE = {"base": 8, "multipliers": (1, 2), "latent": 6, "groups": 4}
 NETWORKS = {"ae": DENSE, "dae": NETWORK, "vae": DENSE, "svae": DENSE | {"reach": 1}, "fanogan": DENSE}
 """Of the kinds of model without diffusion."""
+ENCODER = {"base": 4, "blocks": (1, 1), "dimension": 6}
+PARTS = {
+    "pddpm": {"network": NETWORK, "patches": {"sizes": (8,)}, "target": "x0", "defaults": {"method": "pddpm"}},
+    "cddpm": {"network": NETWORK, "encoder": ENCODER, "target": "x0", "defaults": {"method": "cddpm"}},
+    "spark": {"network": {"width": 16}, "encoder": ENCODER},
+}
+"""Of the kinds of model that Behrendt et al. train."""
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +52,13 @@ def tiny_model(tiny_config, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny_guided(guided_recipes, tmp_path_factory):
+    """The same for pddpm, cddpm and spark, by kind."""
+    folder = tmp_path_factory.mktemp("models")
+    return {k: random_model(r.model({}), folder / f"{k}.safetensors") for k, r in guided_recipes.items()}
+
+
+@pytest.fixture(scope="session")
 def tiny_models(tiny_recipes, tmp_path_factory):
     """The same for every kind of model without diffusion, by kind."""
     folder = tmp_path_factory.mktemp("models")
@@ -61,7 +75,7 @@ def random_model(config, path):
         torch.manual_seed(0)
         weights = build(config).state_dict()
         for value in weights.values():
-            if not value.any():
+            if value.is_floating_point() and not value.any():
                 value.normal_(0, 0.02)
     save_model(path, config, weights)
     return path
@@ -115,4 +129,18 @@ def tiny_recipes(tiny_recipe):
         data |= {"name": f"tiny-{kind}", "kind": kind, "network": network, "defaults": {"method": kind}}
         data["training"] |= {"t_range": None}
         made[kind] = Recipe.model_validate(data | ({"gan": {"share": 0.5, "critic": 2}} if kind == "fanogan" else {}))
+    return made
+
+
+@pytest.fixture(scope="session")
+def guided_recipes(tiny_recipe):
+    """Twelve quick steps for pddpm, cddpm and spark, by kind."""
+    from uadtools.training.recipe import Recipe
+
+    made = {}
+    for kind, parts in PARTS.items():
+        data = tiny_recipe.model_dump(exclude={"network", "schedule", "target", "noise", "defaults"})
+        data |= {"name": f"tiny-{kind}", "kind": kind, **parts}
+        data["training"] |= {"t_range": None} if kind == "spark" else {}
+        made[kind] = Recipe.model_validate(data)
     return made

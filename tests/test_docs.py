@@ -24,16 +24,21 @@ def command(name):
 
 
 def parameters(name):
-    return typer.main.get_command(command(name).app()).params
+    """All parameters of a command, and of the commands in it, with the function that takes them."""
+    made = command(name)
+    return [(part.body, p) for part in (made, *made.parts) for p in typer.main.get_command(part.app()).params]
 
 
 def options(name):
     """All names of all options, -h and --help with them."""
-    return {"-h", "--help"} | {o for p in parameters(name) for o in (*p.opts, *p.secondary_opts) if o.startswith("-")}
+    names = {o for _, p in parameters(name) for o in (*p.opts, *p.secondary_opts) if o.startswith("-")}
+    return {"-h", "--help"} | names
 
 
-EACH_PARAMETER = [(name, p) for name in COMMANDS for p in parameters(name)]
-each_parameter = pytest.mark.parametrize(("name", "parameter"), EACH_PARAMETER, ids=lambda v: getattr(v, "name", v))
+EACH_PARAMETER = [(name, body, p) for name in COMMANDS for body, p in parameters(name)]
+each_parameter = pytest.mark.parametrize(
+    ("name", "body", "parameter"), EACH_PARAMETER, ids=lambda v: getattr(v, "__name__", getattr(v, "name", v))
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +71,7 @@ def test_man_pages_are_what_the_commands_say(pages):
 
 
 @each_parameter
-def test_every_option_is_explained_in_help_and_man_page(name, parameter, pages):
+def test_every_option_is_explained_in_help_and_man_page(name, body, parameter, pages):
     assert parameter.help
     page = pages[f"uad-{name}.1"].replace("\\-", "-").replace("\\(dq", '"').replace("\\e", "\\")
     assert parameter.help in page
@@ -75,10 +80,10 @@ def test_every_option_is_explained_in_help_and_man_page(name, parameter, pages):
 
 
 @each_parameter
-def test_every_option_is_read(name, parameter):
+def test_every_option_is_read(name, body, parameter):
     """In the body of its command; --version is done before."""
-    (body,) = ast.parse(inspect.getsource(command(name).body)).body
-    read = {n.id for s in body.body for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    (function,) = ast.parse(inspect.getsource(body)).body
+    read = {n.id for s in function.body for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     assert parameter.name in read | {"version"}
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from uadtools.errors import UadError
 
@@ -36,6 +38,12 @@ def written(path: Path, *, force: bool) -> Iterator[Path]:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise UadError(f"{path}: {error.strerror or error}") from None
+
+
+def write_json(path: Path, data: Any, *, force: bool) -> None:
+    """Write data as JSON; raises UadError as `written` does, and ValueError for numbers that are not finite."""
+    with written(path, force=force) as part:
+        part.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
 
 
 def check_free(path: Path, *, force: bool) -> None:

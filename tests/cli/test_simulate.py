@@ -212,6 +212,8 @@ def test_strength_has_an_effect_on_noise_and_artefacts_whose_truth_is_empty(kind
         ("sprites", "--count", "2"),
         ("blobs", "--strength", "1"),
         ("sprites", "--strength", "1"),
+        ("contrast", "--strength", "1"),
+        ("bias", "--level", "2"),
     ],
 )
 def test_options_without_effect_are_refused(kind, option, value, uad, prepared, masks):
@@ -332,3 +334,26 @@ def test_verbose_tells_the_volume_and_quiet_is_silent(uad, prepared):
 
 def test_version(uad):
     assert uad("simulate", "--version").out.startswith(b"uadtools ")
+
+
+def test_another_contrast_is_healed_and_judged_by_level(uad, prepared, tiny_model, here):
+    for level in (0.3, 1, 2):
+        assert uad("simulate", prepared, "--kind", "contrast", "--level", level, "-o", f"{level}/").status == 0
+        assert uad("heal", f"{level}/p_simulated.nii.gz", "--model", tiny_model, "-o", f"{level}/").status == 0
+    before, after = (read_image(path).data for path in (prepared, here / "2" / "p_simulated.nii.gz"))
+    np.testing.assert_allclose(after[before > 0], np.maximum(before[before > 0] ** 2, 1e-3), rtol=1e-6)
+    files = [[f"{level}/p_{what}.nii.gz" for level in (0.3, 1, 2)] for what in ("healed", "simulated")]
+    words = ("eval", *files[0], "--scan", *files[1], "--by", "contrast")
+    report = uad(*words, "--json").json
+    assert [row["contrast"] for row in report["scans"]] == [0.3, 1, 2]
+    groups = report["groups"]["contrast"]
+    assert [(group["group"], group["scans"]) for group in groups] == [("0.3", 1), ("1", 1), ("2", 1)]
+    assert [group["mean"]["kld"] for group in groups] == [row["kld"] for row in report["scans"]]
+    assert "by contrast: means of scans" in uad(*words).out.decode().splitlines()
+    words = ("eval", "1/p_healed.nii.gz", "--scan", prepared, "--by")
+    assert uad(*words, "contrast", "--json").json["groups"]["contrast"][0]["group"] == "1"
+    uad(*words, "contrast,sex").fails("eval", 2, "--by and --participants")
+
+
+def test_a_contrast_without_history_is_not_guessed(uad, prepared):
+    uad("eval", prepared, "--scan", prepared, "--by", "contrast").fails("eval", 1, "no scan tells its contrast")

@@ -1,12 +1,12 @@
 """The U-Net with AnoDDPM's and pDDPM's choices, given their weights (golden/data/06a, 06c)."""
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from uadtools.models.foreign_names import of_guided
 from uadtools.nets.unet import UNet, sinusoid
 
 SIZES = {"base": 32, "multipliers": (1, 2), "attention": (2,)}
@@ -18,22 +18,6 @@ PDDPM = {
     "sinusoid": "cos_sin",
     "attention_order": "qkv_first",
 }
-WORDS = [
-    ("time_embedding.1", "time_embed.0"),
-    ("time_embedding.3", "time_embed.2"),
-    ("input_blocks.", "down."),
-    ("output_blocks.", "up."),
-    ("middle_block", "middle"),
-    ("embed_layers.1", "embed"),
-    ("emb_layers.1", "embed"),
-    ("in_layers.0", "in_norm"),
-    ("in_layers.2", "in_conv"),
-    ("out_layers.0", "out_norm"),
-    ("out_layers.3", "out_conv"),
-    ("skip_connection", "skip"),
-    ("to_qkv", "qkv"),
-    ("proj_out", "proj"),
-]
 
 
 def read(name):
@@ -51,19 +35,9 @@ def pddpm():
     return read("06c_pddpm_unet_tiny_patched_ss")
 
 
-def renamed(key):
-    """Our name for one of their weights."""
-    for theirs, ours in WORDS:
-        key = key.replace(theirs, ours)
-    key = re.sub(r"^out\.0", "out_norm", key)
-    key = re.sub(r"^out\.2", "out_conv", key)
-    key = re.sub(r"^down\.0\.0", "first", key)
-    return re.sub(r"^down\.(\d+)", lambda found: f"down.{int(found[1]) - 1}", key)
-
-
 def filled(golden, **choices):
     net = UNet(**SIZES, **choices)
-    net.load_state_dict({renamed(key[4:]): value for key, value in golden.items() if key.startswith("sd::")})
+    net.load_state_dict({of_guided(key[4:]): value for key, value in golden.items() if key.startswith("sd::")})
     return net.eval()
 
 

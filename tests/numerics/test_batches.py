@@ -37,11 +37,11 @@ def healed(study, model, **how):
 @pytest.mark.parametrize("config", KINDS, ids=lambda c: f"{c.kind}-{c.scale}")
 def test_fields_of_a_batch_are_the_fields_of_its_seeds(config):
     seeds = np.array([5, -3, 2**62, 5, 0])
-    together = fields(config, (12, 20), seeds)
+    together = fields(config, (1, 12, 20), seeds)
     assert together.shape == (5, 1, 12, 20)
     assert together.dtype == np.float32
     np.testing.assert_array_equal(
-        together, np.concatenate([fields(config, (12, 20), seeds[i : i + 1]) for i in range(5)])
+        together, np.concatenate([fields(config, (1, 12, 20), seeds[i : i + 1]) for i in range(5)])
     )
     np.testing.assert_array_equal(together[0], together[3])
     assert np.abs(together[0] - together[1]).max() > 0.1
@@ -50,8 +50,8 @@ def test_fields_of_a_batch_are_the_fields_of_its_seeds(config):
 @pytest.mark.parametrize("config", KINDS, ids=lambda c: f"{c.kind}-{c.scale}")
 def test_noise_of_a_batch_is_the_noise_of_its_slices(config):
     keys, cpu = [(0, 3, 250, 0), (0, 4, 250, 0), (1, 3, 250, 0)], torch.device("cpu")
-    together = SliceNoise(config, (16, 8), keys, cpu)
-    alone = [SliceNoise(config, (16, 8), [key], cpu) for key in keys]
+    together = SliceNoise(config, (1, 16, 8), keys, cpu)
+    alone = [SliceNoise(config, (1, 16, 8), [key], cpu) for key in keys]
     first, second = together(), together()
     for made in (first, second):
         torch.testing.assert_close(made, torch.cat([one() for one in alone]), rtol=0, atol=0)
@@ -86,6 +86,16 @@ def test_healing_in_batches_is_healing_one_by_one(model, phantom, method):
         parts = healed(phantom, model, **how, seed=3, batch=batch)
         for role in ("healed", "spread"):
             np.testing.assert_allclose(parts[role].data, whole[role].data, **ROUNDING)
+
+
+@pytest.mark.parametrize(("kind", "how"), [("pddpm", {"patch": (8, 12), "stride": 6}), ("cddpm", {})])
+def test_patches_and_codes_in_batches_are_those_one_by_one(tiny_guided, phantom, kind, how):
+    model = load_model(tiny_guided[kind], device="cpu")
+    whole, other = (healed(phantom, model, t=(200, 500), **how, seed=s, batch=32)["healed"].data for s in (3, 4))
+    assert np.abs(whole - other).max() > 1e-3
+    for batch in (1, 3):
+        parts = healed(phantom, model, t=(200, 500), **how, seed=3, batch=batch)["healed"].data
+        np.testing.assert_allclose(parts, whole, **ROUNDING)
 
 
 @pytest.mark.parametrize("kind", RECONSTRUCTING)

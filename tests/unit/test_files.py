@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from uadtools.errors import UadError
-from uadtools.files import check_free, written
+from uadtools.files import check_free, write_json, written
 
 
 @pytest.fixture
@@ -136,3 +137,16 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(UadError, match=r"a\.txt: Permission denied$"), written(tmp_path / "a.txt", force=False):
         pytest.fail("the block must not run")
+
+
+def test_json_holds_finite_numbers_alone(tmp_path):
+    path = tmp_path / "a.json"
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"a": float("nan")}, force=False)
+    assert not names(tmp_path)
+    write_json(path, {"a": [1.5, None]}, force=False)
+    assert json.loads(path.read_text()) == {"a": [1.5, None]}
+    with pytest.raises(UadError, match="exists"):
+        write_json(path, {}, force=False)
+    write_json(path, {}, force=True)
+    assert path.read_text() == "{}\n"

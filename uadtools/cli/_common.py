@@ -90,22 +90,29 @@ Batch = Annotated[int, typer.Option("--batch", metavar="N", min=0, help="Slices 
 
 @dataclass(frozen=True)
 class Command:
-    """A program: its body, its name, its examples, and the options that take all the words up to the next option."""
+    """A program: its body, its name, its examples, and the options that take all the words up to the next option.
+
+    parts: the commands of a program that has several, such as `uad-models list`; its own body comes before theirs.
+    """
 
     body: Callable[..., None]
     name: str
-    examples: str
+    examples: str = ""
     variadic: tuple[str, ...] = ()
+    parts: tuple[Command, ...] = ()
 
     def app(self) -> typer.Typer:
         """Make what typer parses the arguments with."""
         made = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-        made.command(
-            self.name,
-            epilog="\b\nExamples:\n" + self.examples.strip("\n"),
-            context_settings={"help_option_names": ["-h", "--help"]},
-        )(self.body)
+        if self.parts:
+            made.callback(**self._about())(self.body)
+        for part in self.parts or (self,):
+            made.command(part.name, **part._about())(part.body)
         return made
+
+    def _about(self) -> dict[str, Any]:
+        examples = "\b\nExamples:\n" + self.examples.strip("\n") if self.examples else None
+        return {"epilog": examples, "context_settings": {"help_option_names": ["-h", "--help"]}}
 
     def call(self, words: Sequence[str]) -> None:
         """Run the command on these arguments. Raises SystemExit unless it is done."""

@@ -104,10 +104,10 @@ def of_scans(given: Given, wanted: Wanted, drawings: Drawings, *, seed: int, tel
     return found.report
 
 
-def of_groups(report: Report, participants: Path, by: str, *, seed: int) -> Report:
+def of_groups(report: Report, participants: Path | None, by: Sequence[str], *, seed: int) -> Report:
     """Return the figures of the subgroups of a report's scans."""
-    columns = [column.strip() for column in by.split(",")]
-    return dict(subgroups(report["scans"], read_participants(participants), columns, seed=seed))
+    people = None if participants is None else read_participants(participants)
+    return dict(subgroups(report["scans"], people, by, seed=seed))
 
 
 def of_people(healthy: Sequence[Path], sick: Sequence[Path], *, seed: int) -> Report:

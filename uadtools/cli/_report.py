@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from uadtools.files import check_free, written
+from uadtools.files import check_free, write_json, written
 
 _HEADS = {
     "iou": "IoU",
@@ -221,8 +220,7 @@ def check_targets(*paths: Path | None, force: bool) -> None:
 def write(report: Row, as_json: Path | None, as_csv: Path | None, *, force: bool) -> None:
     """Write the report, and a table with a row per scan, or per comparison, where they are wanted."""
     if as_json is not None:
-        with written(as_json, force=force) as part:
-            part.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+        write_json(as_json, report, force=force)
     if as_csv is not None:
         rows = report["scans"] if "scans" in report else report["comparison"]["rows"]
         columns = dict.fromkeys(key for row in rows for key in row)

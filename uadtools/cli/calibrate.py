@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -121,7 +120,7 @@ def calibrate(
 ) -> None:
     """Find a detection threshold, say what it promises about healthy scans, and what it leaves of lesions."""
     from uadtools.cli._studies import print_json
-    from uadtools.files import check_free, written
+    from uadtools.files import check_free, write_json
     from uadtools.pipeline.calibrate import calibrate as work
     from uadtools.pipeline.postproc import Steps
 
@@ -143,8 +142,7 @@ def calibrate(
         scans = _watched(_studies(inputs, volume, power, truth), watch, [*(inputs or ["-"]), *(power or ())], tell)
         report = work(scans, rule or "scanwise", Steps(**steps), **aims)
     if output is not None:
-        with written(output, force=force) as part:
-            part.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+        write_json(output, report, force=force)
     if as_json:
         print_json(report)
     elif not quiet:

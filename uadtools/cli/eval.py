@@ -15,6 +15,7 @@ EXAMPLES = """
   uad-eval scores/*.nii.gz --truth truth/*.nii.gz --best --csv figures.csv --plot pr=pr.svg
   uad-preprocess s.nii.gz -o - | uad-heal | uad-score | uad-postproc | uad-eval - --truth t.nii.gz --picture s.png
   uad-eval healed/*.nii.gz --scan prepared/*.nii.gz
+  uad-eval healed/*.nii.gz --scan simulated/*.nii.gz --by contrast
   uad-eval --healthy healthy.json --sick sick.json
   uad-eval --compare ours.json theirs.json
 """
@@ -89,7 +90,8 @@ def evaluate(
         typer.Option(
             "--by",
             metavar="COLUMN,...",
-            help="Add the means of subgroups, by these columns of --participants.",
+            help="Add the means of subgroups, by these columns of --participants; by contrast without one, where "
+            "uad-simulate changed it.",
             show_default=False,
         ),
     ] = None,
@@ -185,7 +187,8 @@ def evaluate(
         options: dict[str, Any] = {"PRED": inputs, "--truth": truth, "--brain": brain, "--scan": scan, "--best": best}
         options |= {"--threshold-from": threshold_from, "--lesions": lesions, "--by": by, "--plot": plot}
         _refuse(options | {"--picture": picture, "--volume": volume, "--compare": compare if people else None})
-    _check_pairs(by, participants, figure, compare)
+    columns = [column.strip() for column in by.split(",")] if by else []
+    _check_pairs(columns, participants, figure, compare)
     _report.check_targets(output, csv, force=force)
     drawings = j.Drawings.of(plot or (), picture, force=force)
     others = j.reports_of(compare or ())
@@ -199,8 +202,8 @@ def evaluate(
         if threshold_from and (same := {row["name"] for row in report["scans"]} & set(scans_of(threshold_from))):
             told = f"{threshold_from} was chosen on {min(same)}, too: these figures are ceilings, not performance"
             c.teller("uad-eval", quiet)(told)
-    if by and participants:
-        report["groups"] = j.of_groups(report, participants, by, seed=seed)
+    if columns:
+        report["groups"] = j.of_groups(report, participants, columns, seed=seed)
     if compare:
         reports = others if alone else {"this run": report} | others
         report["comparison"] = j.of_reports(reports, figure, seed=seed)
@@ -218,9 +221,11 @@ def _refuse(options: dict[str, Any]) -> None:
             raise c.usage("is of no use beside --healthy and --sick, or --compare without PRED (leave it out)", option)
 
 
-def _check_pairs(by: str | None, participants: Path | None, figure: str | None, compare: Sequence[Path] | None) -> None:
-    """Refuse options that are of no use without another."""
-    if (by is None) != (participants is None):
+def _check_pairs(
+    by: Sequence[str], participants: Path | None, figure: str | None, compare: Sequence[Path] | None
+) -> None:
+    """Refuse options that are of no use without another; contrast is what scans tell of themselves."""
+    if (participants is None and set(by) - {"contrast"}) or (participants is not None and not by):
         raise c.usage("go together (give both)", "--by and --participants")
     if figure is not None and not compare:
         raise c.usage("is for --compare (leave it out)", "--figure")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -146,7 +147,7 @@ def heal(
     from uadtools.models.checkpoint import default_path, read_config
     from uadtools.pipeline.heal import heal as work
     from uadtools.pipeline.heal import plan
-    from uadtools.volume.stream import read_image
+    from uadtools.volume.stream import read_path
 
     kept = ("spread",) if maps else ()
     sink = Sink.of("healed", inputs, output, force=force, provenance=provenance, as_json=as_json, maps=kept)
@@ -164,7 +165,7 @@ def heal(
     if maps and len(how.options) * how.samples == 1:
         raise c.usage("one draw has no spread, and there is no other map (several -t, or --samples)", "--maps")
     mask, loaded = read_mask(brain), None
-    shown = read_image(condition) if condition else None
+    shown = replace(next(read_path(condition)), name=condition.name) if condition else None
     tell = c.teller("uad-heal", quiet)
     results: list[dict[str, Any]] = []
     for study in studies(inputs, volume):

@@ -18,6 +18,7 @@ COMMANDS = {
     "calibrate": "find a threshold, what it promises and what it leaves",
     "eval": "measure detections or score maps against the truth",
     "bench": "compare methods on the same scans",
+    "models": "list, explain and check models, and import those of other programs",
 }
 
 

@@ -15,6 +15,7 @@ EXAMPLES = """
   uad-simulate scan_preprocessed.nii.gz --kind blobs          writes scan_simulated.nii.gz and scan_truth.nii.gz
   uad-simulate prepared/*.nii.gz -o lesions/ --kind masks --masks expert-masks/ --seed 1
   uad-simulate headct.npz:test -o headct/ --kind sprites
+  uad-simulate prepared/*.nii.gz -o dark/ --kind contrast --level 2
   uad-preprocess scan.nii.gz -o - | uad-simulate --kind blobs --tone bright --size 10,20 | uad-heal | uad-score -o s.nii
 """
 
@@ -31,12 +32,12 @@ def simulate(
     ] = None,
     *,
     kind: Annotated[
-        Literal["blobs", "masks", "sprites", "coarse", "motion", "ghost", "bias"],
+        Literal["blobs", "masks", "sprites", "coarse", "motion", "ghost", "bias", "contrast"],
         typer.Option(
             "--kind",
-            metavar="blobs|masks|sprites|coarse|motion|ghost|bias",
+            metavar="blobs|masks|sprites|coarse|motion|ghost|bias|contrast",
             help="What to draw. Lesions: blobs, or those of expert masks; a sprite in every image of a 2-D stack. No "
-            "lesions, so that the truth is empty: coarse noise, and the artefacts motion, ghost and bias.",
+            "lesions, so that the truth is empty: coarse noise, the artefacts motion, ghost and bias, and contrast.",
         ),
     ],
     output: c.Output = None,
@@ -82,6 +83,15 @@ def simulate(
             show_default=False,
         ),
     ] = None,
+    level: Annotated[
+        float | None,
+        typer.Option(
+            "--level",
+            metavar="X",
+            help="Of contrast: intensities, which are 0 to 1, are raised to this power; 1 changes nothing. Default: 2.",
+            show_default=False,
+        ),
+    ] = None,
     copies: Annotated[
         int, typer.Option("--copies", metavar="N", min=1, help="Draws for each scan, called NAME_1, NAME_2, ...")
     ] = 1,
@@ -113,7 +123,8 @@ def simulate(
         raise c.usage("masks needs lesion masks to draw from (--masks DIR|FILE...)", "--kind")
     if masks and kind != "masks":
         raise c.usage("names what --kind masks draws from, and goes with no other", "--masks")
-    options = {"tone": tone, "size": _pair(size, "--size"), "count": _pair(count, "--count"), "strength": strength}
+    options: dict[str, Any] = {"tone": tone, "size": _pair(size, "--size"), "count": _pair(count, "--count")}
+    options |= {"strength": strength, "level": level}
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     plan = Plan(kind, masks=read_masks(masks or ()), **given)
     if unused := given.keys() - plan.arguments.keys():

@@ -21,6 +21,10 @@ Noise = Callable[[], Tensor]
 """Gives the next noise for the batch at each call, (B, C, H, W), from one independent stream per slice."""
 
 
+Keep = Callable[[Tensor, int], Tensor]
+"""Changes where a step has led: keep(x, t) puts back what is known of an image at the noise level of t, -1 for none."""
+
+
 class Step(NamedTuple):
     """The model was asked at step t; x_t is where the walk went from there, x0_pred what the model saw behind it."""
 
@@ -42,7 +46,7 @@ def single(model: Denoiser, x_t: Tensor, t: int, *, clamp: bool = False) -> Iter
     yield Step(t, x0, x0)
 
 
-def ddpm(
+def ddpm(  # noqa: PLR0913  one parameter per published choice
     model: Denoiser,
     x_t: Tensor,
     t: int,
@@ -50,20 +54,29 @@ def ddpm(
     *,
     clamp: bool = False,
     variance: Literal["small", "large"] = "small",
+    keep: Keep = lambda x, t: x,
+    repeats: int = 1,
 ) -> Iterator[Step]:
     """Walk back every step from t to 0; no noise is added in the last one.
 
-    variance: small is the posterior's, large is beta_t (as AnoDDPM's code has it).
-    Source: Ho et al. 2020, algorithm 2.
+    variance: small is the posterior's, large is beta_t (as AnoDDPM's code has it). keep: what is known of the image is
+    put back after every step. repeats: how often each step is taken; before each but the first, its noise is added
+    again, so that what is made and what is kept come to fit (resampling).
+    Source: Ho et al. 2020, algorithm 2; Lugmayr et al. 2022 (RePaint), algorithm 1.
     """
     for s in range(t, -1, -1):
-        x0 = model.predict(x_t, s, clamp=clamp).x0
-        posterior = model.schedule.posterior(s)
-        x_t = posterior.x0_weight * x0 + posterior.x_t_weight * x_t
-        if s > 0:
-            spread = posterior.variance if variance == "small" else model.schedule.large_variance(s)
-            x_t = x_t + math.sqrt(spread) * noise()
-        yield Step(s, x_t, x0)
+        for left in reversed(range(repeats if s > 0 else 1)):
+            x0 = model.predict(x_t, s, clamp=clamp).x0
+            posterior = model.schedule.posterior(s)
+            x_t = posterior.x0_weight * x0 + posterior.x_t_weight * x_t
+            if s > 0:
+                spread = posterior.variance if variance == "small" else model.schedule.large_variance(s)
+                x_t = x_t + math.sqrt(spread) * noise()
+            x_t = keep(x_t, s - 1)
+            yield Step(s, x_t, x0)
+            if left:
+                beta = float(model.schedule.betas[s])
+                x_t = math.sqrt(1 - beta) * x_t + math.sqrt(beta) * noise()
 
 
 def _move(guess: Prediction, to: int, schedule: Schedule, sigma: float = 0.0) -> Tensor:
@@ -73,11 +86,18 @@ def _move(guess: Prediction, to: int, schedule: Schedule, sigma: float = 0.0) ->
 
 
 def ddim(
-    model: Denoiser, x_t: Tensor, timesteps: Sequence[int], noise: Noise, *, eta: float = 0.0, clamp: bool = False
+    model: Denoiser,
+    x_t: Tensor,
+    timesteps: Sequence[int],
+    noise: Noise,
+    *,
+    eta: float = 0.0,
+    clamp: bool = False,
+    keep: Keep = lambda x, t: x,
 ) -> Iterator[Step]:
     """Walk back over the given steps, largest first, then to the clean image. eta 0: no noise; eta 1: as DDPM.
 
-    Source: Song et al. 2021, eq. 12.
+    keep: what is known of the image is put back after every step. Source: Song et al. 2021, eq. 12.
     """
     for s, to in pairwise([*timesteps, -1]):
         guess = model.predict(x_t, s, clamp=clamp)
@@ -86,6 +106,7 @@ def ddim(
         x_t = _move(guess, to, model.schedule, sigma)
         if sigma > 0:
             x_t = x_t + sigma * noise()
+        x_t = keep(x_t, to)
         yield Step(s, x_t, guess.x0)
 
 

@@ -1,8 +1,8 @@
-"""The published ways to heal. Each module has heal(), Options (the paper's defaults) and KINDS of models it is for.
+"""The published ways to heal. Each module has heal() and Options (the paper's defaults).
 
-heal(model, x, options, noise) heals slices with a model. Where KINDS is empty there is no model, and
-heal(scan, brain, options) heals a volume. Modules are imported when asked for, so that listing the names never loads
-torch.
+heal(model, x, options, noise) heals slices with a model. Where there are no KINDS of models it is for, there is no
+model, and heal(scan, brain, options) heals a volume. Modules are imported when asked for, so that listing the names
+never loads torch.
 """
 
 from __future__ import annotations
@@ -13,30 +13,41 @@ from typing import Any, Protocol
 
 from uadtools.errors import UadError
 
-NAMES = ("ae", "blur", "cddpm", "dae", "ddim", "ddpm", "fanogan", "pddpm", "sss", "svae", "threshold", "vae")
+KINDS: dict[str, tuple[str, ...]] = {
+    "ae": ("ae",), "blur": (), "cddpm": ("cddpm",), "dae": ("dae",), "ddim": ("diffusion",), "ddpm": ("diffusion",),
+    "fanogan": ("fanogan",), "ldm": ("ldm",), "pddpm": ("pddpm",), "sss": ("diffusion",), "svae": ("svae",),
+    "threshold": (), "vae": ("vae",), "vqvae": ("vqvae",),
+}  # fmt: skip
+"""The kinds of models that each method is for."""
+NAMES = tuple(KINDS)
 
 
 class Method(Protocol):
     """What a module in this folder offers."""
 
     Options: type[Any]
-    KINDS: tuple[str, ...]
 
     heal: Callable[..., Any]
 
 
+def kinds(name: str) -> tuple[str, ...]:
+    """Return the kinds of models that a method is for, without loading it. Raises UadError for another name."""
+    if name not in KINDS:
+        raise UadError(f"no method '{name}' (there are: {', '.join(NAMES)})")
+    return KINDS[name]
+
+
 def get(name: str) -> Method:
     """Return the method of this name. Raises UadError for another name."""
-    if name not in NAMES:
-        raise UadError(f"no method '{name}' (there are: {', '.join(NAMES)})")
+    kinds(name)
     return import_module(f"uadtools.methods.{name}")
 
 
 def needs_model(name: str) -> bool:
     """Tell whether a method heals with a model, or a scan by itself. Raises UadError for another name."""
-    return bool(get(name).KINDS)
+    return bool(kinds(name))
 
 
 def able(kind: str) -> list[str]:
     """List the methods that heal with models of a kind."""
-    return [name for name in NAMES if kind in get(name).KINDS]
+    return [name for name in NAMES if kind in KINDS[name]]

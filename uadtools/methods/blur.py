@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from uadtools.errors import UadError
 from uadtools.volume.io import Image
 
-KINDS = ()
-
 
 @dataclass(frozen=True)
 class Options:

@@ -10,8 +10,6 @@ from uadtools.diffusion.process import ConditionalDenoiser, Given, add_noise
 from uadtools.diffusion.samplers import Noise, single
 from uadtools.methods.healing import Healing, Single, end
 
-KINDS = ("cddpm",)
-
 
 @dataclass(frozen=True)
 class Options(Single):

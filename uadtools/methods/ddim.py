@@ -10,8 +10,6 @@ from uadtools.diffusion.process import Denoiser, add_noise
 from uadtools.diffusion.samplers import Noise, ddim, spaced
 from uadtools.methods.healing import Healing, end
 
-KINDS = ("diffusion",)
-
 
 @dataclass(frozen=True)
 class Options:

@@ -12,8 +12,6 @@ from uadtools.diffusion.process import Denoiser, add_noise
 from uadtools.diffusion.samplers import Noise
 from uadtools.methods.healing import Healing
 
-KINDS = ("pddpm",)
-
 
 @dataclass(frozen=True)
 class Options:

@@ -14,8 +14,6 @@ from uadtools.diffusion.process import Denoiser, add_noise
 from uadtools.diffusion.samplers import Noise, single
 from uadtools.methods.healing import Healing, Single, end
 
-KINDS = ("diffusion",)
-
 
 @dataclass(frozen=True)
 class Options(Single):

@@ -7,7 +7,6 @@ from torch import Tensor
 from uadtools.diffusion.samplers import Noise
 from uadtools.methods.healing import Healing, Reconstructor, Single
 
-KINDS = ("svae",)
 Options = Single
 
 

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from uadtools.volume.io import Image
 
-KINDS = ()
-
 
 @dataclass(frozen=True)
 class Options:

@@ -89,13 +89,27 @@ def histogram_kld(a: Array, b: Array, within: Mask | None = None, *, bins: int =
     """Kullback-Leibler divergence, sum of p_a log(p_a / p_b), between the histograms of two images in [0, 1]; in nats.
 
     What lies beyond [0, 1] counts in the end bins. One count is added to every bin of both, so that an empty bin costs
-    much, but not infinitely much. NaN without voxels. Source: Behrendt et al. 2023 (cDDPM), 4.5.2, with 500 bins; the
-    formula printed there is a difference of entropies, which is 0 for many pairs of unlike histograms.
+    much, but not infinitely much. Voxels of a grey level are spread halfway to the next ones: of a scan with fewer
+    levels than bins, as 8 bits make it, the divergence would else be the gaps between its levels. NaN without voxels.
+    Source: Behrendt et al. 2023 (cDDPM), 4.5.2, with 500 bins; the formula printed there is a difference of entropies,
+    which is 0 for many pairs of unlike histograms.
     """
-    p, q = (1 + np.histogram(np.clip(v, 0, 1), bins, (0, 1))[0] for v in _values(a, b, within))
+    p, q = (1 + _histogram(v, bins) for v in _values(a, b, within))
     if p.sum() == bins:
         return math.nan
     return float(np.sum(p * np.log(p / q)) / p.sum())  # both have the same number of voxels
+
+
+def _histogram(values: Array, bins: int) -> Array:
+    """Count values in [0, 1], each grey level spread halfway to its neighbours; an only level stays where it is."""
+    levels, counts = np.unique(np.clip(values, 0, 1), return_counts=True)
+    if levels.size < 2:
+        return np.histogram(levels, bins, (0, 1), weights=counts)[0].astype(float)
+    middles = (levels[1:] + levels[:-1]) / 2
+    ends = np.concatenate([[2 * levels[0] - middles[0]], middles, [2 * levels[-1] - middles[-1]]])
+    below = np.interp(np.linspace(0, 1, bins + 1), ends, np.concatenate([[0], np.cumsum(counts)]))
+    below[0], below[-1] = 0, values.size
+    return np.asarray(np.diff(below))
 
 
 def _radius(kernel: Kernel, size: float) -> int:

@@ -32,6 +32,15 @@ def read_metadata(path: Path) -> dict[str, str]:
 
     Raises UadError when the file is missing, is a pickle (refused, never opened) or is no safetensors file.
     """
+    return _read_header(path)[0]
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Read the shapes of a model's weights, in the same way."""
+    return _read_header(path)[1]
+
+
+def _read_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
     try:
         with path.open("rb") as file:
             start, brace = file.read(8), file.read(1)
@@ -42,11 +51,13 @@ def read_metadata(path: Path) -> dict[str, str]:
             size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             if not 2 <= size <= 100_000_000:
                 raise UadError(f"{path}: not a model file (expected a safetensors file written by uad-train)")
-            metadata = json.loads(brace + file.read(size - 1)).get("__metadata__", {})
-            return {str(k): str(v) for k, v in metadata.items()}
+            header = json.loads(brace + file.read(size - 1))
+            metadata = header.pop("__metadata__", {})
+            shapes = {name: tuple(about["shape"]) for name, about in header.items()}
+            return {str(k): str(v) for k, v in metadata.items()}, shapes
     except OSError as error:
         raise UadError(f"{path}: {error.strerror or error} (is the path of the model right?)") from None
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
         raise UadError(f"{path}: not a model file, or cut short (expected a safetensors file)") from None
 
 
@@ -98,7 +109,7 @@ def save_model(path: Path, config: ModelConfig, weights: dict[str, Tensor], *, h
     write_tensors(path, {k: v.half() if half and v.is_floating_point() else v for k, v in weights.items()}, {KEY: text})
 
 
-def file_hash(path: Path) -> str:
-    """Return the first 16 hex digits of the file's SHA-256: the model's name in provenance."""
+def file_hash(path: Path, digits: int = 16) -> str:
+    """Return the first hex digits of the file's SHA-256: 16 of them are the model's name in provenance."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return hashlib.file_digest(file, "sha256").hexdigest()[:digits]

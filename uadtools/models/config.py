@@ -10,6 +10,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, mode
 
 from uadtools.errors import UadError
 from uadtools.models.networks import (
+    CodebookConfig,
     Config,
     EncoderConfig,
     NetworkConfig,
@@ -20,13 +21,14 @@ from uadtools.models.networks import (
 )
 from uadtools.volume.grid import Grid
 
-Kind = Literal["diffusion", "pddpm", "cddpm", "spark", "ae", "dae", "vae", "svae", "fanogan"]
+Kind = Literal["diffusion", "pddpm", "cddpm", "ldm", "spark", "vqvae", "ae", "dae", "vae", "svae", "fanogan"]
 NETWORKS = {
-    "diffusion": "unet", "pddpm": "unet", "cddpm": "unet", "spark": "masked", "dae": "unet",
+    "diffusion": "unet", "pddpm": "unet", "cddpm": "unet", "ldm": "unet", "spark": "masked", "vqvae": "codebook",
+    "dae": "unet",
     "ae": "dense", "vae": "dense", "svae": "sequence", "fanogan": "dense",
 }  # fmt: skip
 """The kind of network that each kind of model has."""
-DIFFUSIONS = ("diffusion", "pddpm", "cddpm")
+DIFFUSIONS = ("diffusion", "pddpm", "cddpm", "ldm")
 """The kinds of models that remove noise of a schedule."""
 
 
@@ -58,6 +60,22 @@ class PatchesConfig(Config):
 
     sizes: tuple[PositiveInt, ...] = Field(default=(48,), min_length=1)
     stride: PositiveInt | None = None
+
+
+class RegionConfig(Config):
+    """Where a latent diffusion model finds a lesion: where the bound, averaged over steps, is above what is healthy.
+
+    steps: from which the bound is taken, [low, high); percentile: of healthy scans, at each position.
+    """
+
+    steps: tuple[PositiveInt, PositiveInt] = (400, 600)
+    percentile: Annotated[float, Field(gt=0, le=100)] = 97.5
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.steps[0] >= self.steps[1]:
+            raise ValueError(f"steps {self.steps}: the first must be below the second")
+        return self
 
 
 class GridConfig(Config):
@@ -137,12 +155,16 @@ class Settings(Config):
         **{name: DIFFUSIONS for name in ("schedule", "target", "noise")},
         "patches": ("pddpm",),
         "encoder": ("cddpm", "spark"),
+        "autoencoder": ("ldm",),
+        "region": ("ldm",),
     }
 
     name: str
     kind: Kind = "diffusion"
     network: NetworkConfig = UNetConfig()
     encoder: EncoderConfig = EncoderConfig()
+    autoencoder: CodebookConfig = CodebookConfig()
+    region: RegionConfig = RegionConfig()
     patches: PatchesConfig = PatchesConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     target: Literal["eps", "x0"] = "eps"
@@ -168,7 +190,9 @@ class Settings(Config):
             return data
         kind = str(data.get("kind", "diffusion"))
         method = {} if kind == "diffusion" else {"method": kind}
-        for name, follows in (("network", {"kind": NETWORKS.get(kind, "unet")}), ("defaults", method)):
+        noise = {"noise": {"kind": "gaussian"}} if kind == "ldm" else {}
+        follow = {"network": {"kind": NETWORKS.get(kind, "unet")}, "defaults": method, **noise}
+        for name, follows in follow.items():
             if isinstance(given := data.get(name, {}), dict):
                 data = {**data, name: {**follows, **given}}
         return data
@@ -189,6 +213,7 @@ class Settings(Config):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         divisor = self.encoder.divisor if self.kind == "spark" else self.network.divisor
+        divisor *= self.autoencoder.divisor if self.kind == "ldm" else 1
         for size in self.grid.shape[:2]:
             if size % divisor:
                 raise ValueError(f"grid.shape {self.grid.shape}: {size} is no multiple of {divisor}")
@@ -196,6 +221,8 @@ class Settings(Config):
             raise ValueError(f"patches.sizes {self.patches.sizes}: larger than the slices of {self.grid}")
         if self.kind == "pddpm" and self.target != "x0":
             raise ValueError("target eps: what is not noised has no noise to tell; patches need x0")
+        if self.kind == "ldm" and self.noise.kind != "gaussian":
+            raise ValueError(f"noise.kind {self.noise.kind}: latents are noised with gaussian")
         if self.reach and self.grid.flat:
             raise ValueError(f"grid.shape {self.grid.shape}: models of kind '{self.kind}' need neighbouring slices")
         if max(self.defaults.t, default=0) >= self.schedule.steps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,13 @@ from uadtools.diffusion.schedule import Schedule
 from uadtools.errors import UadError
 from uadtools.models.checkpoint import default_path, file_hash, read_config, read_tensors
 from uadtools.models.config import ModelConfig, Settings
-from uadtools.models.networks import UNetConfig
+from uadtools.models.networks import CodebookConfig, UNetConfig
 from uadtools.nets.dense import VAE, Autoencoder, FAnoGAN, SequenceVAE
+from uadtools.nets.latent import LatentDiffusion
 from uadtools.nets.masked import MaskedAutoencoder
 from uadtools.nets.resnet import Conditioned, ResNet
 from uadtools.nets.unet import UNet
+from uadtools.nets.vqvae import VQVAE
 
 _DENSE = {"ae": Autoencoder, "vae": VAE, "svae": SequenceVAE, "fanogan": FAnoGAN}
 
@@ -25,6 +28,8 @@ _DENSE = {"ae": Autoencoder, "vae": VAE, "svae": SequenceVAE, "fanogan": FAnoGAN
 def build(settings: Settings) -> nn.Module:
     """Make the network that a model or a recipe describes, with fresh weights."""
     sizes = settings.network.model_dump(exclude={"kind"})
+    if settings.kind == "ldm":
+        return _latent(settings, sizes)
     if settings.kind == "cddpm":
         unet = UNet(**sizes, condition=settings.encoder.dimension, condition_mlp=settings.encoder.mlp)
         return Conditioned(unet, encoder_of(settings))
@@ -32,9 +37,24 @@ def build(settings: Settings) -> nn.Module:
         return MaskedAutoencoder(encoder_of(settings), **sizes)
     if isinstance(settings.network, UNetConfig):
         return UNet(**sizes)
+    if settings.kind == "vqvae":
+        return VQVAE(**sizes)
     columns, rows, _ = settings.grid.shape
     net: nn.Module = _DENSE[settings.kind]((rows, columns), **sizes)
     return net
+
+
+def _latent(settings: Settings, sizes: dict[str, Any]) -> LatentDiffusion:
+    autoencoder = settings.autoencoder
+    columns, rows, _ = settings.grid.shape
+    shape = (rows // autoencoder.divisor, columns // autoencoder.divisor)
+    unet = UNet(**sizes, in_channels=autoencoder.dimension, out_channels=autoencoder.dimension)
+    return LatentDiffusion(codebook_of(autoencoder), unet, shape)
+
+
+def codebook_of(sizes: CodebookConfig) -> VQVAE:
+    """Make the autoencoder that a model or a recipe describes, with fresh weights."""
+    return VQVAE(widths=sizes.widths, residuals=sizes.residuals, codes=sizes.codes, dimension=sizes.dimension)
 
 
 def encoder_of(settings: Settings) -> ResNet:
@@ -81,6 +101,32 @@ class Model:
         """Return the encoder's code of clean slices, (B, D). x: (B, 1, H, W) in [-1, 1]; kind cddpm only."""
         assert isinstance(self.net, Conditioned)
         return self._of(self.net.encoder, x)
+
+    @property
+    def limits(self) -> Tensor:
+        """How much of the bound is still healthy, (h, w); kind ldm only."""
+        assert isinstance(self.net, LatentDiffusion)
+        return self.net.limits
+
+    @torch.inference_mode()
+    def to_latent(self, x: Tensor) -> Tensor:
+        """Return the scaled latents of slices, (B, D, h, w). x: (B, 1, H, W) in [-1, 1]; kind ldm only."""
+        assert isinstance(self.net, LatentDiffusion)
+        return self.net.encode(x)
+
+    @torch.inference_mode()
+    def from_latent(self, z: Tensor) -> Tensor:
+        """Return the slices of scaled latents, (B, 1, H, W); kind ldm only."""
+        assert isinstance(self.net, LatentDiffusion)
+        return self.net.decode(z)
+
+    def noise_shape(self, shape: tuple[int, int]) -> tuple[int, int, int]:
+        """Return the shape of the noise for a slice (H, W): (1, H, W), or (D, h, w) where latents are noised."""
+        if self.config.kind != "ldm":
+            return 1, *shape
+        assert isinstance(self.net, LatentDiffusion)
+        height, width = self.net.limits.shape
+        return self.config.autoencoder.dimension, height, width
 
     def _ask(self, x: Tensor, *more: Tensor) -> Tensor:
         return self._of(self.net, x, *more)

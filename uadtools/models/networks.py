@@ -101,7 +101,24 @@ class MaskedConfig(Config):
         return 1
 
 
-NetworkConfig = Annotated[UNetConfig | DenseConfig | SequenceConfig | MaskedConfig, Field(discriminator="kind")]
+class CodebookConfig(Config):
+    """The sizes of an autoencoder with a codebook, which nets.vqvae explains."""
+
+    kind: Literal["codebook"] = "codebook"
+    widths: tuple[PositiveInt, ...] = Field(default=(64, 128), min_length=1)
+    residuals: PositiveInt = 2
+    codes: Annotated[int, Field(ge=2)] = 256
+    dimension: PositiveInt = 8
+
+    @property
+    def divisor(self) -> int:
+        """How many pixels of the image, in height and width, are one of the latent."""
+        return int(2 ** len(self.widths))
+
+
+NetworkConfig = Annotated[
+    UNetConfig | DenseConfig | SequenceConfig | MaskedConfig | CodebookConfig, Field(discriminator="kind")
+]
 
 
 class EncoderConfig(Config):

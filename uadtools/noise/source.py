@@ -13,20 +13,24 @@ from uadtools.models.config import NoiseConfig
 from uadtools.noise.simplex import simplex_fields
 
 
-def fields(config: NoiseConfig, shape: tuple[int, int], seeds: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Draw one field per seed. shape: (H, W); seeds: (B,). Returns (B, 1, H, W); gaussian has unit variance."""
+def fields(config: NoiseConfig, shape: Sequence[int], seeds: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Draw one field per seed. shape: (C, H, W); seeds: (B,). Returns (B, C, H, W); gaussian has unit variance.
+
+    Simplex noise is the same in all channels.
+    """
     if config.kind == "gaussian":
-        drawn = [np.random.default_rng(int(s) & (2**63 - 1)).standard_normal(shape, dtype=np.float32) for s in seeds]
-        return np.stack(drawn)[:, None]
+        streams = (np.random.default_rng(int(s) & (2**63 - 1)) for s in seeds)
+        return np.stack([stream.standard_normal(tuple(shape), dtype=np.float32) for stream in streams])
+    channels, height, width = shape
     made = simplex_fields(
-        shape,
+        (height, width),
         seeds,
         octaves=config.octaves,
         persistence=config.persistence,
         frequency=config.frequency,
         unit=config.scale == "unit",
     )
-    return made[:, None]
+    return np.repeat(made[:, None], channels, axis=1)
 
 
 class SliceNoise:
@@ -37,12 +41,12 @@ class SliceNoise:
     """
 
     def __init__(
-        self, config: NoiseConfig, shape: tuple[int, int], keys: Sequence[tuple[int, ...]], device: torch.device
+        self, config: NoiseConfig, shape: Sequence[int], keys: Sequence[tuple[int, ...]], device: torch.device
     ) -> None:
         self._config, self._shape, self._device = config, shape, device
         self._streams = [np.random.default_rng(key) for key in keys]
 
     def __call__(self) -> Tensor:
-        """Return the next noise, (B, 1, H, W) float32."""
+        """Return the next noise, (B, C, H, W) float32."""
         seeds = np.array([stream.integers(2**63 - 1) for stream in self._streams], dtype=np.int64)
         return torch.from_numpy(fields(self._config, self._shape, seeds)).to(self._device)

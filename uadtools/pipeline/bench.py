@@ -13,7 +13,7 @@ from typing import Any
 
 from uadtools import __version__
 from uadtools.errors import UadError
-from uadtools.files import written
+from uadtools.files import write_json, written
 from uadtools.models.checkpoint import default_path, file_hash, read_config
 from uadtools.models.model import Model, load_model
 from uadtools.pipeline.bench_case import Ready, likeness
@@ -105,7 +105,8 @@ class Runner:
             return dict(json.loads(path.read_text()))
         bench.tell(f"{self.method.name}: {part.name}, {len(val)} scans for the threshold, {len(test)} to be judged")
         made = self._judge(part, val, test)
-        _write_json(path, made)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, made, force=True)
         return made
 
     def _judge(self, part: SetConfig, val: Sequence[Item], test: Sequence[Item]) -> Row:
@@ -122,8 +123,11 @@ class Runner:
         whole = dict.fromkeys(item.untouched for item in test) if part.simulate else ()
         healthy = [ready.told(level) for ready in self._ready(whole)]
         figures = figures_of(level, ranked, detected, healthy, sick, seed)
-        scans = [one | other for one, other in zip(ranked["scans"], detected["scans"], strict=True)]
-        return {"method": self.method.name, "set": part.name, "figures": figures, "scans": scans}
+        rows = [one | other for one, other in zip(ranked["scans"], detected["scans"], strict=True)]
+        made = {"method": self.method.name, "set": part.name, "figures": figures}
+        if not volumes:  # what is noted of a slice is that of its stack
+            return made | {"scans": rows}
+        return made | {"scans": [row | told for row, told in zip(rows, sick, strict=True)], "untouched": healthy}
 
     def _ready(self, items: Iterable[Item]) -> Iterator[Ready]:
         """Score the scans, each once and for all, and bring them to where only the threshold is missing."""
@@ -147,12 +151,16 @@ class Runner:
         study = scans.study(item)
         truth = {role: image for role, image in study.images.items() if role == "truth"}
         try:
-            image = replace(read_image(path), role="score", provenance=json.loads(noted.read_text()))
+            image = replace(
+                read_image(path),
+                role="score",
+                provenance=json.loads(noted.read_text(), parse_constant=lambda nan: None),
+            )
         except (UadError, OSError, ValueError):  # there is none yet, or it is damaged
             path.parent.mkdir(parents=True, exist_ok=True)
             image = self._score(study)
             save(image, path, force=True, provenance=False)
-            _write_json(noted, image.provenance)
+            write_json(noted, image.provenance, force=True)
         return Study(study.name, {"score": image, **truth})
 
     def _score(self, study: Study) -> Image:
@@ -223,7 +231,7 @@ class Runner:
                 precision=bench.precision,
                 watch=lambda progress: bench.watch(progress, recipe.training.steps),
             )
-            _write_json(done, summary | {"minutes": _minutes(Path(summary["log"]))})
+            write_json(done, summary | {"minutes": _minutes(Path(summary["log"]))}, force=True)
         return path
 
     @property
@@ -242,21 +250,11 @@ def _minutes(log: Path) -> float:
     return sum((step - before) * each for before, (step, each) in zip(ends, rows, strict=False)) / 60
 
 
-def _write_json(path: Path, data: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written(path, force=True) as part:
-        part.write_text(json.dumps(data, indent=1) + "\n")
-
-
 def write_table(table: Row, out: Path) -> list[Path]:
     """Write a comparison's table into a folder: JSON, Markdown, LaTeX and CSV, replacing those of an earlier run."""
-    paths = []
-    for ending, text in {
-        "json": json.dumps(table, indent=1) + "\n",
-        **{e: w(table) for e, w in WRITERS.items()},
-    }.items():
-        path = out / f"{table['name']}.{ending}"
+    paths = [out / f"{table['name']}.{ending}" for ending in ("json", *WRITERS)]
+    write_json(paths[0], table, force=True)
+    for path, writer in zip(paths[1:], WRITERS.values(), strict=True):
         with written(path, force=True) as part:
-            part.write_text(text)
-        paths.append(path)
+            part.write_text(writer(table))
     return paths

@@ -9,17 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from uadtools.metrics.image import histogram_kld, l1
-from uadtools.metrics.overlap import ratio
-from uadtools.pipeline.cases import Case, Kind, label_of
-from uadtools.pipeline.figures import Row
+from uadtools.pipeline.case_scores import top
+from uadtools.pipeline.cases import Case, Kind, differences, label_of
+from uadtools.pipeline.figures import Row, defined
 from uadtools.pipeline.postproc import Steps, detect, prepare
 from uadtools.volume.stream import Study
 
 Values = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
-TOP = 0.01
-"""Share of the brain's voxels whose mean, after the median filter, is the case score `top`."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +30,11 @@ class Ready:
     eroded: Mask
     truth: Mask
     spacing: tuple[float, float, float]
-    noted: dict[str, float]
+    noted: dict[str, float | None]
     steps: Steps
 
     @classmethod
-    def of(cls, study: Study, steps: Steps, noted: dict[str, float]) -> Ready:
+    def of(cls, study: Study, steps: Steps, noted: dict[str, float | None]) -> Ready:
         """Do what comes before the threshold to a study of score and truth; without truth there is no lesion."""
         made, image = prepare(study, steps), study.need("score")
         truth = np.zeros(made.inside.shape, bool)
@@ -69,28 +66,19 @@ class Ready:
         return Case(self.name, kind, prediction, self.truth, self.inside, True, self.spacing)
 
     def told(self, level: float) -> Row:
-        """Return what is noted, the share of the brain that is detected, and the case scores: mean, and mean of TOP."""
-        highest = np.sort(self.smooth[self.inside])[::-1]
+        """Return what is noted, the share of the brain that is detected, and the case scores mean and smooth `top`."""
         return {
             **self.noted,
             "name": self.name,
             "detected": float(self.detected(level).prediction[self.inside].mean()),
             "case_score": float(self.score[self.inside].mean()),
-            "top": float(highest[: max(1, round(TOP * highest.size))].mean()),
+            "top": top(self.smooth[self.inside]),
         }
 
 
-def likeness(study: Study) -> dict[str, float]:
-    """Say how like a scan its healed self is, in the brain: l1, l1 in lesions over that outside, KLD of histograms."""
+def likeness(study: Study) -> dict[str, float | None]:
+    """Say how like a scan its healed self is, in the brain; what is undefined is null."""
     scan, healed = (study.need(role).data.astype(np.float32) for role in ("scan", "healed"))
-    brain = scan > 0
     truth = study.images.get("truth")
-    lesion = np.zeros(brain.shape, bool)
-    if truth is not None:
-        lesion = label_of(truth, study.need("scan"), f"{study.name}: truth") & brain
-    inside, outside = (l1(scan, healed, mask) for mask in (lesion, brain & ~lesion))
-    return {
-        "l1": l1(scan, healed, brain),
-        "l1_ratio": ratio(inside, outside) if lesion.any() else float("nan"),
-        "kld": histogram_kld(scan, healed, brain),
-    }
+    lesion = None if truth is None else label_of(truth, study.need("scan"), f"{study.name}: truth")
+    return {name: defined(value) for name, value in differences(scan, healed, scan > 0, lesion).items()}

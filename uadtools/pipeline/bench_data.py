@@ -26,17 +26,18 @@ from uadtools.volume.stream import Study, read_image, read_path
 class Item:
     """One file to be judged, and its truth or, of a simulation in the test set `drawn`, the number of the copy.
 
-    With neither it is healthy and left as it is.
+    With neither it is healthy and left as it is, but for its contrast.
     """
 
     file: str
     truth: str | None = None
     drawn: str = ""
     copy: int = 0
+    contrast: float = 1.0
 
     @property
     def untouched(self) -> Item:
-        return Item(self.file)
+        return Item(self.file, contrast=self.contrast)
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,11 @@ class Scans:
         """List the scans of a test set: split "val" or "test". Raises UadError when some are missing."""
         sources: Sources = getattr(part, split)
         if part.simulate is None:
-            return [item for source in sources for item in _listed(self.base / source)]
-        copies = range(part.simulate.copies)
-        return [Item(file, drawn=part.name, copy=copy) for file in self.files(sources) for copy in copies]
+            found = [item for source in sources for item in _listed(self.base / source)]
+        else:
+            copies = range(part.simulate.copies)
+            found = [Item(file, drawn=part.name, copy=copy) for file in self.files(sources) for copy in copies]
+        return [replace(item, contrast=part.contrast) for item in found] if split == "test" else found
 
     def check(self, part: SetConfig) -> None:
         """Raise UadError when scans are missing, or when what is judged on was learnt from or tuned on."""
@@ -74,7 +77,11 @@ class Scans:
                 raise UadError(f"[[set]] {part.name}: test and {name} share {min(shared)} (judge on other scans)")
 
     def study(self, item: Item) -> Study:
-        """Read a scan, and draw lesions into it or read its truth. Raises UadError."""
+        """Read a scan, draw lesions into it or read its truth, and change its contrast. Raises UadError."""
+        study = self._with_lesions(item)
+        return study if item.contrast == 1 else simulate(study, Plan("contrast", level=item.contrast))
+
+    def _with_lesions(self, item: Item) -> Study:
         study = next(read_path(Path(item.file)))
         if item.drawn:
             drawn = simulate(study, self._plans[item.drawn], seed=self.config.seed, copy=item.copy)
@@ -85,9 +92,10 @@ class Scans:
         return study
 
     def stamp(self, item: Item) -> list[Any]:
-        """Return what changes when the file, its truth or what is drawn into it does."""
+        """Return what changes when the file, its truth, what is drawn into it or its contrast does."""
         files = [stamp(file) for file in (item.file, item.truth) if file]
-        return [files, item.copy, self._drawings[item.drawn] if item.drawn else None]
+        contrast = [] if item.contrast == 1 else [item.contrast]
+        return [files, item.copy, self._drawings[item.drawn] if item.drawn else None, *contrast]
 
     @cached_property
     def _drawings(self) -> dict[str, list[Any]]:

@@ -10,6 +10,16 @@ from uadtools.pipeline.compare import compare
 from uadtools.pipeline.figures import Row, defined
 from uadtools.pipeline.image_level import image_level
 
+TESTED = {
+    "auprc": ("scans", "auprc"),
+    "dice": ("scans", "dice"),
+    "l1_ratio": ("scans", "l1_ratio"),
+    "kld": ("scans", "kld"),
+    "healthy_l1": ("untouched", "l1"),
+    "healthy_kld": ("untouched", "kld"),
+}
+"""Figures in which methods are tested against the reference: in which rows of a report, and under which key there."""
+
 
 def figures_of(level: float, ranked: Row, detected: Row, healthy: Sequence[Row], sick: Sequence[Row], seed: int) -> Row:
     """Gather the figures of docs/bench.md from the reports on scores and detections, and what is known of each case."""
@@ -28,6 +38,7 @@ def figures_of(level: float, ranked: Row, detected: Row, healthy: Sequence[Row],
         "untouched_detected": _mean([row["detected"] for row in healthy]),
         "untouched_alarms": _mean([float(row["detected"] > 0) for row in healthy]),
         "healthy_l1": _mean([row["l1"] for row in healthy]),
+        "healthy_kld": _mean([row["kld"] for row in healthy]),
         "l1_ratio": _mean([row["l1_ratio"] for row in sick]),
         "kld": _mean([row["kld"] for row in sick]),
         "seconds_per_scan": _median([row["seconds"] for row in sick]),
@@ -49,17 +60,18 @@ def _image_level(healthy: Sequence[Row], sick: Sequence[Row], seed: int) -> Row:
 
 
 def compared(reports: dict[str, Row], seed: int) -> dict[str, Row]:
-    """Test each method against the first, on the scans where the figures are defined for all: AUPRC and Dice."""
+    """Test each method against the first in all that is TESTED, on the scans where a figure is defined for all."""
     tests: dict[str, Row] = {}
-    for figure in ("auprc", "dice"):
-        undefined = {row["name"] for r in reports.values() for row in r["scans"] if row[figure] is None}
-        kept = {
-            name: {"scans": [row for row in r["scans"] if row["name"] not in undefined]} for name, r in reports.items()
+    for name, (part, figure) in TESTED.items():
+        rows = {
+            method: [row for row in r.get(part, []) if row.get(figure) is not None] for method, r in reports.items()
         }
-        if len(next(iter(kept.values()))["scans"]) < 2:
+        shared = set.intersection(*({row["name"] for row in own} for own in rows.values()))
+        if len(shared) < 2:
             continue
+        kept = {method: {"scans": [row for row in own if row["name"] in shared]} for method, own in rows.items()}
         for row in compare(kept, [figure], seed=seed)["rows"]:
-            tests.setdefault(row["method"], {})[figure] = {k: row[k] for k in ("difference", "interval", "p", "p_holm")}
+            tests.setdefault(row["method"], {})[name] = {k: row[k] for k in ("difference", "interval", "p", "p_holm")}
     return tests
 
 
@@ -69,8 +81,8 @@ def _pair(report: Row, which: str, figure: str) -> Row | None:
     return {"value": report[which][figure], "interval": report["intervals"][which].get(figure)}
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    known = [v for v in values if not np.isnan(v)]
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
     return defined(float(np.mean(known))) if known else None
 
 

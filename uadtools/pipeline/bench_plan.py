@@ -13,6 +13,7 @@ from uadtools.models.config import parse
 from uadtools.models.networks import Config, PositiveInt
 from uadtools.pipeline.postproc import Steps
 from uadtools.pipeline.score import Metric, Signed
+from uadtools.pipeline.simulate import STRONGEST
 from uadtools.simulation.lesions import Tone
 
 Sources = tuple[str, ...]
@@ -45,13 +46,15 @@ class SetConfig(Config):
     """Scans with lesions: val to find thresholds on, test to judge on.
 
     simulate: the scans are healthy, and this is drawn into them. Without it, val and test name .csv lists with the
-    columns path and truth.
+    columns path and truth. contrast: the level to which test, not val, is changed after lesions were drawn, as
+    uad-simulate does it: a domain shift that was not known when the threshold was chosen.
     """
 
     name: str
     val: Sources = Field(min_length=1)
     test: Sources = Field(min_length=1)
     simulate: SimulateConfig | None = None
+    contrast: Annotated[float, Field(gt=0, le=STRONGEST)] = 1.0
 
 
 class MethodConfig(Config):

@@ -19,14 +19,19 @@ COLUMNS: dict[str, str] = {
     "untouched_detected": "healthy brain detected",
     "image_auroc_top": "image AUROC",
     "healthy_l1": "healthy l1",
+    "l1_ratio": "l1 ratio",
+    "healthy_kld": "healthy KLD",
+    "kld": "KLD",
     "seconds_per_scan": "seconds",
 }
 """Those of the figures that are shown; all of them are in the JSON and CSV."""
+LOWER = ("healthy_l1", "healthy_kld", "kld")
+"""Better when they are lower."""
 SHARES = ("lesion_recall", "untouched_detected")
 NOTE = (
     "Means over scans unless pooled over voxels, with 95% bootstrap intervals; Dice and lesions found at the threshold "
     "from validation. Best Dice is a ceiling: its threshold was chosen with the truth. * and † differ from *{against}* "
-    "with p < 0.05 in AUPRC and Dice (permutation test, Holm): * better, † worse."
+    "with p < 0.05 (permutation test, Holm; in AUPRC, Dice, l1 and KLD): * better, † worse."
 )
 
 
@@ -108,13 +113,13 @@ def _text(row: Row, column: str) -> str:
     interval = row[column].get("interval") if isinstance(row[column], dict) else None
     if interval and column in ("auprc", "dice"):
         said += f" [{interval[0]:.3f}, {interval[1]:.3f}]"
-    return said + _mark(row["tests"].get(column))
+    return said + _mark(row["tests"].get(column), lower=column in LOWER)
 
 
-def _mark(test: Row | None) -> str:
+def _mark(test: Row | None, *, lower: bool) -> str:
     if test is None or test["p_holm"] >= ALPHA:
         return ""
-    return " *" if test["difference"] > 0 else " †"
+    return " *" if (test["difference"] > 0) != lower else " †"
 
 
 def _escaped(text: str) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uadtools.pipeline.postproc import Prepared, Steps, detect, model_threshold, prepare
 from uadtools.pipeline.score import brain_of, case_score
 from uadtools.volume.stream import Study
 
 TOP = 0.01
-"""Share of the brain's voxels that `top` is the mean of."""
+"""Share of the brain's voxels that the case score `top` is the mean of."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,19 @@ class CaseScores:
     bound: float | None
 
 
+def top(scores: NDArray[np.floating[Any]]) -> float:
+    """Return the mean of the highest TOP of (N,) scores, of one at least."""
+    return float(np.sort(scores)[-math.ceil(TOP * scores.size) :].mean(dtype=np.float64))
+
+
 def case_scores(study: Study) -> CaseScores:
     """Sum up a study's score map in several numbers. Raises UadError when there is no brain."""
     ready = prepare(study, Steps())
     brain, looked_at = brain_of(study), ready.smooth[ready.eroded]
-    scores = np.sort(ready.score.data[brain])
     bound = study.images.get("bound")
     return CaseScores(
         case_score(study),
-        float(scores[-math.ceil(TOP * scores.size) :].mean(dtype=np.float64)),
+        top(ready.score.data[brain]),
         float(looked_at.max()) if looked_at.size else None,
         _detected(ready),
         None if bound is None else float(bound.data[brain].mean(dtype=np.float64)),

@@ -15,12 +15,11 @@ from uadtools.pipeline.score import brain_image
 from uadtools.volume.chain import in_model_space, native_grid
 from uadtools.volume.grid import carry_mask
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study
+from uadtools.volume.stream import Study, contrast_level, require_labels
 
+Scan = NDArray[np.float32]
 Kind = Literal["detection", "score", "reconstruction"]
 LIKENESS = ("ssim", "psnr", "l1", "l1_lesion", "l1_healthy", "l1_ratio", "kld")
-MOST_LABELS = 256
-"""A label image has no more values than this; a scan has."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,8 @@ class Case:
 
     prediction: boolean for a detection, else floating point; truth: None where a reconstruction has none; in_brain: the
     voxels that count are those of the brain, not all; spacing: mm; baseline: the score that the intensity threshold
-    gives, where the study holds the scan of a score map; likeness: figures of scan and healed, where it holds both.
+    gives, where the study holds the scan of a score map; likeness: figures of scan and healed, where it holds both;
+    contrast: the level that uad-simulate changed the scan to, where it did.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Case:
     spacing: tuple[float, float, float]
     baseline: NDArray[Any] | None = None
     likeness: dict[str, float] = field(default_factory=dict)
+    contrast: float | None = None
 
 
 def case(study: Study, truth: Image | None = None, brain: Image | None = None) -> Case:
@@ -74,6 +75,7 @@ def case(study: Study, truth: Image | None = None, brain: Image | None = None) -
         prediction.grid.spacing,
         _baseline(study, within) if kind == "score" else None,
         _likeness(study, truth, brain),
+        next((level for image in study.images.values() if (level := contrast_level(image)) is not None), None),
     )
 
 
@@ -115,9 +117,7 @@ def label_of(label: Image, prediction: Image, name: str) -> Mask:
     """Return a label image as a mask on the prediction's grid. name: of the label, for errors. Raises UadError."""
     if label.role in ("scan", "healed", "score") and label.provenance.get("history"):
         raise UadError(f"{name}: is a {label.role}, not a mask (give the expert's mask)")
-    many = label.data.dtype.itemsize > 1 and label.data.max() > 1
-    if many and len(np.unique(label.data)) > MOST_LABELS:
-        raise UadError(f"{name}: holds more than {MOST_LABELS} different values, so it is no label (is it the scan?)")
+    require_labels(label.data, name)
     if label.grid.same(prediction.grid):
         return np.asarray(label.data > 0.5)
     chain = prediction.provenance.get("chain", [])
@@ -147,8 +147,7 @@ def _baseline(study: Study, within: Mask) -> NDArray[Any] | None:
 def _likeness(study: Study, truth: Image | None, brain: Image | None) -> dict[str, float]:
     """Compare a study's scan with its healed self inside the brain; nothing where one of them is missing.
 
-    l1_ratio: the mean difference in the lesions as a multiple of that outside of them. Without truth the last three are
-    NaN. Raises UadError when the two lie on different grids, or when there is a reconstruction without a scan.
+    Raises UadError when the two lie on different grids, or when there is a reconstruction without a scan.
     """
     healed, scan = study.images.get("healed"), study.images.get("scan")
     if healed is None or (scan is None and healed is not study.product):
@@ -162,15 +161,17 @@ def _likeness(study: Study, truth: Image | None, brain: Image | None) -> dict[st
             raise UadError(f"{study.name}: {where} (compare a scan with what uad-heal made of it)")
     a, b = (np.asarray(image.data, np.float32) for image in (scan, healed))
     within = np.asarray(own.data > 0) if brain is None else label_of(brain, healed, f"{study.name}: brain mask")
+    lesion = None if truth is None else label_of(truth, healed, f"{study.name}: truth")
+    return {"ssim": ssim(a, b, within), "psnr": psnr(a, b, within), **differences(a, b, within, lesion)}
+
+
+def differences(scan: Scan, healed: Scan, within: Mask, lesion: Mask | None) -> dict[str, float]:
+    """Tell the mean difference of two images and that of their histograms; what is of lesions is NaN without truth.
+
+    All are (X, Y, Z); within: the brain. l1_ratio: the difference in the lesions as a multiple of that outside of them.
+    """
     unlike = {"l1_lesion": np.nan, "l1_healthy": np.nan, "l1_ratio": np.nan}
-    if truth is not None:
-        label = label_of(truth, healed, f"{study.name}: truth")
-        lesion, healthy = l1(a, b, within & label), l1(a, b, within & ~label)
-        unlike = {"l1_lesion": lesion, "l1_healthy": healthy, "l1_ratio": ratio(lesion, healthy)}
-    return {
-        "ssim": ssim(a, b, within),
-        "psnr": psnr(a, b, within),
-        "l1": l1(a, b, within),
-        **unlike,
-        "kld": histogram_kld(a, b, within),
-    }
+    if lesion is not None:
+        sick, healthy = l1(scan, healed, within & lesion), l1(scan, healed, within & ~lesion)
+        unlike = {"l1_lesion": sick, "l1_healthy": healthy, "l1_ratio": ratio(sick, healthy)}
+    return {"l1": l1(scan, healed, within), **unlike, "kld": histogram_kld(scan, healed, within)}

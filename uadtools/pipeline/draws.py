@@ -78,8 +78,9 @@ def draw(  # noqa: PLR0913  one parameter per thing that decides what comes out
         for k in range(how.samples):
             for start in range(0, len(x), batch):
                 part = slice(start, start + batch)
-                keys = [(seed, int(z), getattr(options, "t", 0), k) for z in positions[part]]
-                noise = SliceNoise(model.config.noise, shape, keys, model.device)
+                told = (getattr(options, "t", 0), k, *([options.patch] if hasattr(options, "patch") else []))
+                keys = [(seed, int(z), *told) for z in positions[part]]
+                noise = SliceNoise(model.config.noise, model.noise_shape(shape), keys, model.device)
                 seen = torch.from_numpy(to_network(_windows(x, part, model.config.reach))).to(model.device)
                 given: dict[str, Tensor] = {}
                 if condition is not None:

@@ -59,6 +59,8 @@ def measure(case: Case, wanted: Wanted) -> Measured:
     """Compute the figures of one scan."""
     within, truth = case.within, case.truth
     row: Row = {"name": case.name, "voxels": int(within.sum())}
+    if case.contrast is not None:
+        row["contrast"] = case.contrast
     counts = lesions = voxels = baseline = volumes = None
     if truth is not None:
         inside = truth & within

@@ -91,13 +91,13 @@ def plan(
     if config is None or "t" not in known:
         return Plan(name, (module.Options(**given),))
     steps = _steps(config, name, t)
-    if too_many := [s for s in steps if given.get("steps", 1) > s + 1]:
-        raise UadError(f"--steps {given['steps']}: from -t {too_many[0]} there are 1 to {too_many[0] + 1}")
     count = samples if samples is not None else _own(config, name, t).samples
     if count < 1:
         raise UadError(f"--samples {count}: at least 1 is needed")
     squares = _squares(config, patch, given) if "patch" in known else [{}]
     chosen = tuple(module.Options(t=s, **given | square) for s in steps for square in squares)
+    if bad := [o for o in chosen if not 1 <= getattr(o, "steps", 1) <= o.t + 1]:
+        raise UadError(f"--steps {bad[0].steps}: from -t {bad[0].t} there are 1 to {bad[0].t + 1}")
     return Plan(name, chosen, count, combine)
 
 
@@ -109,7 +109,7 @@ def _method(config: ModelConfig | None, method: str | None) -> str:
             f"models of kind '{config.kind}' heal nothing: cddpm starts from them "
             "(uad-train --recipe cddpm --set encoder.pretrained=FILE)"
         )
-    kinds = methods.get(name).KINDS
+    kinds = methods.kinds(name)
     if kinds and config is None:
         raise UadError(f"--method {name} needs a model (--model M)")
     if config and kinds and config.kind not in kinds:
@@ -151,7 +151,7 @@ def heal(
     model: Model | None = None,
     how: Plan | None = None,
     *,
-    condition: Image | None = None,
+    condition: Study | None = None,
     seed: int = 0,
     batch: int = 0,
     watch: Watch = lambda done, total: None,
@@ -160,7 +160,7 @@ def heal(
 
     study: scan and, where it has one, brain (else the brain is where the scan is above 0), on the model's grid. model:
     none is needed where the plan's method has none, and any grid will do. batch: slices at a time, 0 for a size that
-    suits the device. condition: a prepared image on the scan's grid, to condition the model on in the scan's place
+    suits the device. condition: a prepared image on the scan's grid to condition the model on in the scan's place
     (cddpm). watch: told the evaluations done and to do. What a slice gets depends on seed, its position, t and the draw
     alone. Raises UadError when the scan was not prepared for the model.
     """
@@ -176,11 +176,12 @@ def heal(
     check_prepared(scan, brain, model.config, study.name)
     positions = filled(brain)
     x = to_slices(scan.data)[positions]
-    shown = None if condition is None else to_slices(_condition(condition, scan, how, study.name))[positions]
+    shown = None if condition is None else to_slices(_condition(condition, scan, how))[positions]
     draws = draw(model, x, positions, how, condition=shown, seed=seed, batch=batch, watch=watch)
     per_t = draws.mean(axis=1, dtype=np.float64).astype(np.float32)
     told = {"seed": seed, "model": model.name or model.config.name, "threshold": _threshold(how, model.config)}
-    start = replace(scan, provenance=record(scan, "uad-heal", how.arguments, **told))
+    arguments = how.arguments | ({"condition": condition.name} if condition else {})
+    start = replace(scan, provenance=record(scan, "uad-heal", arguments, **told))
     made = [start.derive(inside(_placed(combine(x, per_t, how.combine), positions, scan), brain), "healed")]
     if draws.shape[0] * draws.shape[1] > 1:
         spread = draws.reshape(-1, *x.shape).std(axis=0)
@@ -204,24 +205,23 @@ def _by_itself(scan: Image, brain: NDArray[np.bool_], how: Plan, name: str) -> I
 
 def _threshold(how: Plan, config: ModelConfig) -> float | None:
     """The model's detection threshold for this way of healing, if it has one."""
-    plain = plan(
-        config, method=how.method, t=how.each("t"), patch=how.each("patch"), samples=how.samples if how.noisy else None
-    )
-    return config.defaults.thresholds.get(how.way) if how == plain else None
+    own = {"stride": config.patches.stride}
+    kept = [f.name for f in fields(how.options[0]) if f.name in ("t", "patch", "stride")]
+    plain = tuple(type(o)(**{name: own.get(name, getattr(o, name)) for name in kept}) for o in how.options)
+    return config.defaults.thresholds.get(how.way) if how == Plan(how.method, plain, how.samples) else None
 
 
-def _condition(condition: Image, scan: Image, how: Plan, name: str) -> NDArray[Any]:
+def _condition(condition: Study, scan: Image, how: Plan) -> NDArray[Any]:
     """Return the voxels of an image to condition on. Raises UadError when it does not fit the scan or the method."""
     if how.method != "cddpm":
         raise UadError(f"--condition has no effect with --method {how.method} (leave it out)")
-    if not condition.grid.same(scan.grid):
-        raise UadError(f"{name}: the image to condition on has another grid: {condition.grid.unlike(scan.grid)}")
-    low, high = _range(condition)
+    image = condition.product
+    if not image.grid.same(scan.grid):
+        raise UadError(f"{condition.name}: has another grid than the scan: {image.grid.unlike(scan.grid)}")
+    low, high = _range(image)
     if low < 0 or high > 1:
-        raise UadError(
-            f"{name}: the image to condition on is not prepared: values {low:g} to {high:g}, expected 0 to 1"
-        )
-    return condition.data
+        raise UadError(f"{condition.name}: not prepared: values {low:g} to {high:g}, expected 0 to 1 (uad-preprocess)")
+    return image.data
 
 
 def _brain(study: Study, scan: Image) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""uad-simulate: healthy scans with lesions whose truth is known, or with artefacts, which are none."""
+"""uad-simulate: healthy scans with lesions of known truth, with artefacts, which are none, or at another contrast."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from uadtools.volume.listing import files_of
 from uadtools.volume.slices import to_volume
 from uadtools.volume.stream import Study, drawn_lesions, read_mask, record
 
-Kind = Literal["blobs", "masks", "sprites", "coarse", "motion", "ghost", "bias"]
+Kind = Literal["blobs", "masks", "sprites", "coarse", "motion", "ghost", "bias", "contrast"]
 LESIONS: tuple[Kind, ...] = ("blobs", "masks")
 EMPTY = 0.1
 """Least share of a prepared scan that is exactly 0: what is outside the brain."""
@@ -45,7 +45,7 @@ class Plan:
 
     tone: of blobs and masks. size: smallest and largest diameter, of blobs in mm, of sprites in pixels; None: the
     protocol's. count: fewest and most blobs. masks: by name, those that one is drawn from. strength: of coarse noise
-    and artefacts; 1 is the publication's.
+    and artefacts; 1 is the publication's. level: of contrast; the power that intensities are raised to.
     """
 
     kind: Kind
@@ -54,6 +54,7 @@ class Plan:
     count: tuple[int, int] = lesions.BLOBS
     masks: Mapping[str, Image] = field(default_factory=dict)
     strength: float = 1.0
+    level: float = 2.0
 
     @property
     def diameters(self) -> tuple[float, float]:
@@ -71,6 +72,7 @@ class Plan:
             "blobs": {"tone": self.tone, "size": list(self.diameters), "count": list(self.count)},
             "masks": {"tone": self.tone, "masks": list(self.masks)},
             "sprites": {"size": list(self.diameters)},
+            "contrast": {"level": self.level},
         }
         return {"kind": self.kind, **said.get(self.kind, {"strength": self.strength})}
 
@@ -84,6 +86,8 @@ class Plan:
             raise UadError(f"--count {fewest},{most}: the fewest and the most are needed, 1 to {MOST_BLOBS}")
         if not 0 <= self.strength <= STRONGEST:
             raise UadError(f"--strength {self.strength:g}: 0 to {STRONGEST}")
+        if not 0 < self.level <= STRONGEST:
+            raise UadError(f"--level {self.level:g}: above 0, to {STRONGEST}")
 
 
 def simulate(
@@ -98,8 +102,8 @@ def simulate(
 
     What was drawn before stays: its truth is part of the new one.
 
-    What is 0 outside the brain stays 0, and what is inside stays above 0. Coarse noise and artefacts are no lesions:
-    their truth is empty, and what is found in them is a false alarm. copy: which of several draws. What is drawn hangs
+    What is 0 outside the brain stays 0, and what is inside stays above 0. All but lesions have an empty truth: what is
+    found in them is a false alarm. copy: which of several draws. What is drawn hangs
     on seed, copy, the study's name and the plan alone, and is told in the provenance. tell: gets one line when there
     is no room for a sprite in some images. Raises UadError for a scan that the plan is not for.
     """
@@ -217,6 +221,12 @@ def _artefact(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
     return changed, np.zeros(data.shape), drawn
 
 
+def _contrast(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
+    """Raise what is inside the brain to a power. Source: Behrendt et al. 2023 (cDDPM), 4.5.2."""
+    changed = inside(scan.data.astype(np.float32) ** plan.level, scan.data > 0)
+    return changed, np.zeros(scan.data.shape), {"level": plan.level}
+
+
 _DRAW: dict[Kind, Callable[[Image, Plan, np.random.Generator], Made]] = {
     "blobs": _blobs,
     "masks": _masks,
@@ -225,4 +235,5 @@ _DRAW: dict[Kind, Callable[[Image, Plan, np.random.Generator], Made]] = {
     "motion": _artefact,
     "ghost": _artefact,
     "bias": _artefact,
+    "contrast": _contrast,
 }

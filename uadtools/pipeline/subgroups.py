@@ -14,6 +14,9 @@ MISSING = ("", "n/a", "na", "nan")
 MOST_VALUES = 5
 """A column of numbers with more different values than this is split at its median."""
 
+CONTRAST = "contrast"
+"""The column that scans of uad-simulate --kind contrast tell of themselves."""
+
 Participants = Mapping[str, Mapping[str, str]]
 
 
@@ -42,24 +45,34 @@ def read_participants(path: Path) -> dict[str, dict[str, str]]:
 
 
 def subgroups(
-    scans: Sequence[Row], participants: Participants, by: Sequence[str], *, seed: int = 0
+    scans: Sequence[Row], participants: Participants | None, by: Sequence[str], *, seed: int = 0
 ) -> dict[str, list[Row]]:
     """Return for each column the groups of scans with their number, their mean figures and the intervals of these.
 
     scans: rows of a report. A scan belongs to the person whose id its name begins with, up to the end or to what is
     neither letter nor digit; of several, the longest id. Numbers with more than MOST_VALUES different values are split
-    at the median of these scans. Raises UadError for a scan without a person, and for a column that is not there.
+    at the median of these scans. The column CONTRAST is of the scans themselves, where they tell it, has no such limit,
+    and needs no participants. Raises UadError for a scan without a person, and for a column that is not there.
     """
-    people = [participants[_whose(row["name"], participants)] for row in scans]
     found = {}
     for column in by:
-        if column not in people[0]:
-            raise UadError(f"no column '{column}' in the table of participants (it has: {', '.join(people[0])})")
         members: dict[str, list[Row]] = {}
-        for group, row in zip(_groups([person[column] for person in people]), scans, strict=True):
+        for group, row in zip(_column(scans, participants, column), scans, strict=True):
             members.setdefault(group, []).append(row)
         found[column] = [_figures(group, members[group], seed) for group in sorted(members, key=_order)]
     return found
+
+
+def _column(scans: Sequence[Row], participants: Participants | None, column: str) -> list[str]:
+    """Return each scan's group in a column."""
+    if column == CONTRAST and any(CONTRAST in row for row in scans):
+        return [f"{row[CONTRAST]:g}" if CONTRAST in row else "n/a" for row in scans]
+    if participants is None:
+        raise UadError(f"no scan tells its {column} (uad-simulate --kind contrast makes some that tell their contrast)")
+    people = [participants[_whose(row["name"], participants)] for row in scans]
+    if column not in people[0]:
+        raise UadError(f"no column '{column}' in the table of participants (it has: {', '.join(people[0])})")
+    return _groups([person[column] for person in people])
 
 
 def _figures(group: str, rows: Sequence[Row], seed: int) -> Row:

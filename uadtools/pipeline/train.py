@@ -16,10 +16,11 @@ from uadtools.errors import UadError
 from uadtools.files import check_free, written
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
 from uadtools.models.model import pick_device
-from uadtools.training.data import fingerprint, load_slices, quantiles
+from uadtools.training.data import Slices, fingerprint, load_slices, quantiles
 from uadtools.training.loop import Progress, Trainer
 from uadtools.training.recipe import Recipe
-from uadtools.training.state import State, fresh, load_state, save_state, start_from
+from uadtools.training.start import start_from
+from uadtools.training.state import State, fresh, load_state, save_state
 
 SAVE_SECONDS = 60.0
 _COLUMNS = ("step", "loss", "validation", "seconds_per_step")
@@ -77,12 +78,8 @@ def train(  # noqa: PLR0913  one parameter per option
     where = pick_device(device)
     names = tuple(Path(source).name for source in sources)
     computed_in = training_precision(precision, where)
-    about: dict[str, Any] = {"recipe": _fixed(recipe), "data": fingerprint(slices), "seed": seed}
-    state, started = fresh(recipe, seed, where), ""
-    if resume:
-        started = load_state(outputs.state, state, about).get("started_from", "")
-    elif recipe.encoder.pretrained:
-        started = start_from(state, recipe, Path(recipe.encoder.pretrained))
+    state, about = _begin(recipe, slices, seed, where, outputs.state if resume else None)
+    started = about["started_from"]
     trainer = Trainer(recipe, slices, held_out, seed, where, computed_in, names, quantiles(slices), started)
     start, saved, last = time.monotonic(), time.monotonic(), None
     rows = _kept_rows(outputs.log, state.step) if resume else []
@@ -92,7 +89,7 @@ def train(  # noqa: PLR0913  one parameter per option
     def keep() -> None:
         _save_model(outputs.last, trainer, state, state.average)
         _write_log(outputs.log, rows)
-        save_state(outputs.state, state, {**about, "started_from": started})
+        save_state(outputs.state, state, about)
 
     for progress in trainer.run(state, stop=lambda: time.monotonic() - start > seconds):
         last = progress
@@ -120,6 +117,19 @@ def train(  # noqa: PLR0913  one parameter per option
         "slices": len(slices),
         "parameters": sum(p.numel() for p in state.net.parameters()),
     }
+
+
+def _begin(
+    recipe: Recipe, slices: Slices, seed: int, device: torch.device, resumed: Path | None
+) -> tuple[State, dict[str, Any]]:
+    """Return the state to train from, fresh or from a file, and what is noted with it and decides what it becomes."""
+    about: dict[str, Any] = {"recipe": _fixed(recipe), "data": fingerprint(slices), "seed": seed}
+    state = fresh(recipe, seed, device)
+    if resumed:
+        started = load_state(resumed, state, about).get("started_from", "")
+    else:
+        started = start_from(state, recipe, slices)
+    return state, about | {"started_from": started}
 
 
 def _fixed(recipe: Recipe) -> dict[str, Any]:

@@ -18,6 +18,7 @@ KEYS = (
     "motion",
     "ghost",
     "bias",
+    "contrast",
 )
 """What is drawn. The place in this list is a part of the seed, so that what is new comes last."""
 

@@ -21,7 +21,9 @@ from uadtools.diffusion.patches import Box, boxes, masks
 from uadtools.diffusion.process import add_noise
 from uadtools.diffusion.schedule import Schedule
 from uadtools.nets.dense import VAE, FAnoGAN
+from uadtools.nets.latent import LatentDiffusion
 from uadtools.nets.resnet import Conditioned
+from uadtools.nets.vqvae import VQVAE
 from uadtools.noise.coarse import coarse_fields
 from uadtools.noise.source import fields
 from uadtools.training.recipe import Recipe
@@ -76,13 +78,35 @@ def spark(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -
     """
     side = recipe.encoder.divisor
     rows, columns = (length // side for length in _shape(x0))
-    visible = max(1, round((1 - recipe.masked) * rows * columns))
+    visible = max(1, round((1 - recipe.hidden) * rows * columns))
     ranks = np.stack([stream.permutation(rows * columns) for stream in _streams(seeds)])
     seen = torch.from_numpy(ranks < visible).view(len(x0), 1, rows, columns).to(x0.device)
     painted, wanted = (F.pixel_unshuffle(image, side) for image in (net(x0, seen).float(), x0))
     wanted = (wanted - wanted.mean(dim=1, keepdim=True)) / (wanted.var(dim=1, keepdim=True) + 1e-6).sqrt()
     hidden = ~seen
     return (((painted - wanted) ** 2).mean(dim=1, keepdim=True) * hidden).sum() / hidden.sum()
+
+
+def vqvae(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -> Tensor:
+    """Reconstruct the slices from codes: distance + commitment |z - code|^2; the codes follow by themselves.
+
+    Source: van den Oord et al. 2017, eq. 3, the codebook by moving averages (appendix A.1).
+    """
+    assert isinstance(net, VQVAE)
+    z = net.encode(x0).float()
+    found = net.codebook(z)
+    if net.training:
+        net.codebook.follow(z, found.indices)
+    made = net.decode(z + (found.codes - z).detach())  # gradients pass the codes by
+    return _distance(recipe, made, x0) + recipe.commitment * F.mse_loss(z, found.codes)
+
+
+def ldm(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -> Tensor:
+    """Noise the latent of each slice to a t of its own, and tell noise or latent. Source: Pinaya et al. 2022."""
+    assert isinstance(net, LatentDiffusion)
+    z = net.encode(x0).float()
+    noised = _noised(recipe, z, seeds, _streams(seeds))
+    return _distance(recipe, net(noised.x_t, noised.t), z if recipe.target == "x0" else noised.eps)
 
 
 def ae(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -> Tensor:
@@ -159,7 +183,7 @@ class _Noised(NamedTuple):
 def _noised(recipe: Recipe, x0: Tensor, seeds: Seeds, streams: list[np.random.Generator]) -> _Noised:
     """Noise each slice to a t of its own."""
     t = torch.tensor([stream.integers(*recipe.t_range) for stream in streams], device=x0.device)
-    eps = torch.from_numpy(fields(recipe.noise, _shape(x0), seeds)).to(x0.device)
+    eps = torch.from_numpy(fields(recipe.noise, tuple(x0.shape[1:]), seeds)).to(x0.device)
     x_t = add_noise(x0, t, eps, _schedule(recipe.schedule.kind, recipe.schedule.steps))
     return _Noised(x_t.contiguous(memory_format=torch.channels_last), t, eps)
 
@@ -190,6 +214,6 @@ def _normal(streams: list[np.random.Generator], like: Tensor) -> Tensor:
 
 
 _LOSSES: dict[str, Callable[[Recipe, nn.Module, Tensor, Seeds, int], Tensor]] = {
-    "diffusion": diffusion, "pddpm": pddpm, "cddpm": cddpm, "spark": spark,
+    "diffusion": diffusion, "pddpm": pddpm, "cddpm": cddpm, "spark": spark, "vqvae": vqvae, "ldm": ldm,
     "ae": ae, "dae": dae, "vae": vae, "svae": vae, "fanogan": fanogan,
 }  # fmt: skip

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from uadtools.errors import UadError
 from uadtools.models.config import DIFFUSIONS, ModelConfig, Settings, parse
-from uadtools.models.networks import Config, EncoderConfig, PositiveFloat, PositiveInt
+from uadtools.models.networks import CodebookConfig, Config, EncoderConfig, PositiveFloat, PositiveInt
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -87,6 +87,16 @@ class StartedEncoderConfig(EncoderConfig):
         return EncoderConfig.model_validate(self.model_dump(exclude={"pretrained"}))
 
 
+class StartedCodebookConfig(CodebookConfig):
+    """pretrained: a model of kind vqvae, on whose latents the diffusion model is trained."""
+
+    pretrained: str | None = None
+
+    @property
+    def sizes(self) -> CodebookConfig:
+        return CodebookConfig.model_validate(self.model_dump(exclude={"pretrained"}))
+
+
 class GanConfig(Config):
     """f-AnoGAN: the share of the steps that train critic and generator; the rest train the encoder.
 
@@ -121,12 +131,14 @@ class TrainingConfig(Config):
 class Recipe(Settings):
     """A published set-up: the model it makes and how that is trained.
 
-    beta: the weight of the latent's divergence from a normal distribution (vae, svae); masked: the share of the slice
-    that is hidden (spark).
+    beta: the weight of the latent's divergence from a normal distribution (vae, svae); commitment: that of the latent's
+    distance from its code (vqvae); hidden: the share of the slice
+    that the encoder does not see (spark).
     """
 
     ONLY_FOR: ClassVar[dict[str, tuple[str, ...]]] = {
-        **Settings.ONLY_FOR, "beta": ("vae", "svae"), "coarse": ("dae",), "gan": ("fanogan",), "masked": ("spark",)
+        **Settings.ONLY_FOR, "beta": ("vae", "svae"), "coarse": ("dae",), "gan": ("fanogan",), "hidden": ("spark",),
+        "commitment": ("vqvae",),
     }  # fmt: skip
 
     source: str
@@ -134,8 +146,10 @@ class Recipe(Settings):
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     beta: Annotated[float, Field(ge=0)] = 0.001
-    masked: Annotated[float, Field(gt=0, lt=1)] = 0.65
+    commitment: Annotated[float, Field(ge=0)] = 0.25
+    hidden: Annotated[float, Field(gt=0, lt=1)] = 0.65
     encoder: StartedEncoderConfig = StartedEncoderConfig()
+    autoencoder: StartedCodebookConfig = StartedCodebookConfig()
     coarse: CoarseConfig = CoarseConfig()
     gan: GanConfig = GanConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
@@ -154,7 +168,8 @@ class Recipe(Settings):
     def _trainable(self) -> Self:
         only = {"t_range": DIFFUSIONS, "positions": ("pddpm",), "loss_on": ("pddpm",)}
         for name, kinds in only.items():
-            if name in self.training.model_fields_set and self.kind not in kinds:
+            plain = TrainingConfig.model_fields[name].default
+            if self.kind not in kinds and getattr(self.training, name) != plain:
                 raise ValueError(f"training.{name}: without a meaning for models of kind '{self.kind}' (leave it out)")
         if self.kind == "spark" and self.encoder.pretrained:
             raise ValueError("encoder.pretrained: cddpm starts from an encoder, and spark makes one (leave it out)")
@@ -171,8 +186,7 @@ class Recipe(Settings):
         training: what is to be said about how it came about; quantiles: of the intensities it learnt from.
         """
         shared = {name: getattr(self, name) for name in Settings.model_fields if name in self.model_fields_set}
-        if "encoder" in shared:
-            shared["encoder"] = self.encoder.sizes
+        shared |= {name: getattr(self, name).sizes for name in ("encoder", "autoencoder") if name in shared}
         about = {"licence": self.licence, "quantiles": tuple(quantiles), "training": training}
         return ModelConfig.model_validate({**shared, **about})
 
@@ -196,11 +210,12 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UadError(f"{path}: not a readable recipe ({error})") from None
     for change in changes:
-        _apply(data, change)
+        apply_change(data, change)
     return parse(Recipe, data, f"recipe {name}")
 
 
-def _apply(data: dict[str, Any], change: str) -> None:
+def apply_change(data: dict[str, Any], change: str) -> None:
+    """Set one value in tables: "network.base=64". Raises UadError for what is no KEY=VALUE, or a key in no table."""
     key, equals, text = change.partition("=")
     if not equals:
         raise UadError(f"--set {change}: expected KEY=VALUE, such as training.steps=1000")

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from uadtools.errors import UadError
-from uadtools.models.checkpoint import file_hash, read_config, read_metadata, read_tensors, write_tensors
+from uadtools.models.checkpoint import read_metadata, read_tensors, write_tensors
 from uadtools.models.model import build
-from uadtools.nets.resnet import Conditioned
 from uadtools.training.recipe import OptimiserConfig, Recipe
 
 _KEY = "uadtools-training"
@@ -44,29 +43,6 @@ def fresh(recipe: Recipe, seed: int, device: torch.device) -> State:
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(net).eval().requires_grad_(False)
     return State(net, average, _optimiser(net, recipe.optimiser))
-
-
-def start_from(state: State, recipe: Recipe, path: Path) -> str:
-    """Give a fresh run the encoder of a model of kind spark; returns that model's name and hash.
-
-    The last layer, which makes the code, stays as it is: the other model never trained it. Raises UadError when it is
-    no such model, or its encoder has other sizes.
-    """
-    config = read_config(path)
-    if config.kind != "spark":
-        raise UadError(
-            f"{path}: a model of kind '{config.kind}', not of an encoder (uad-train --recipe spark makes one)"
-        )
-    ours = recipe.encoder.sizes
-    for name in ("base", "blocks"):
-        if getattr(config.encoder, name) != getattr(ours, name):
-            wanted = f"{getattr(config.encoder, name)} there, {getattr(ours, name)} in the recipe"
-            raise UadError(f"{path}: an encoder of other sizes: {name} is {wanted} (--set encoder.{name}=...)")
-    weights = {k: v for k, v in _part(read_tensors(path), "encoder").items() if not k.startswith("head.")}
-    for net in (state.net, state.average):
-        assert isinstance(net, Conditioned)
-        net.encoder.load_state_dict(weights, strict=False)
-    return f"{config.name}:{file_hash(path)}"
 
 
 def _optimiser(net: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
@@ -102,8 +78,8 @@ def load_state(path: Path, state: State, about: dict[str, Any]) -> dict[str, Any
         raise UadError(f"{path}: belongs to a run with another {', '.join(changed)} (the same is needed to resume it)")
     tensors = read_tensors(path)
     try:
-        state.net.load_state_dict(_part(tensors, "net"))
-        state.average.load_state_dict(_part(tensors, "average"))
+        state.net.load_state_dict(part(tensors, "net"))
+        state.average.load_state_dict(part(tensors, "average"))
     except RuntimeError:
         raise UadError(f"{path}: its weights do not fit the recipe") from None
     for name, parameter in state.net.named_parameters():
@@ -118,5 +94,6 @@ def load_state(path: Path, state: State, about: dict[str, Any]) -> dict[str, Any
     return dict(note)
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors below a prefix, without it."""
     return {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}

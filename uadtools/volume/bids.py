@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from uadtools.errors import UadError
-from uadtools.files import written
+from uadtools.files import write_json
 
 VERSION = "1.10.0"
 _SCAN = re.compile(r"sub-[A-Za-z0-9]+(_[A-Za-z0-9]+-[A-Za-z0-9+]+)*_(?P<suffix>[A-Za-z0-9]+)\.nii(\.gz)?")
@@ -59,5 +58,4 @@ def describe(out: Path, version: str) -> None:
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "uadtools", "Version": version}],
     }
-    with written(path, force=False) as part:
-        part.write_text(json.dumps(about, indent=1) + "\n")
+    write_json(path, about, force=False)

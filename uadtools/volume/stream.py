@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uadtools.errors import UadError
 from uadtools.volume.flat import PICTURES, is_flat, read_flat
@@ -56,8 +58,20 @@ def record(image: Image, tool: str, arguments: dict[str, Any], **more: Any) -> d
 
 def drawn_lesions(image: Image) -> bool:
     """Tell whether its history says that uad-simulate drew lesions into the scan."""
+    return any(done.get("kind") in ("blobs", "masks", "sprites") for done in _simulated(image))
+
+
+def contrast_level(image: Image) -> float | None:
+    """Return the power that uad-simulate raised the scan's intensities to; None where its history tells of none."""
+    levels = [done.get("level") for done in _simulated(image) if done.get("kind") == "contrast"]
+    known = [level for level in levels if isinstance(level, int | float)]
+    return math.prod(known) if known else None
+
+
+def _simulated(image: Image) -> list[dict[str, Any]]:
+    """Return the arguments of every uad-simulate in an image's history."""
     lines = [line for line in image.provenance.get("history", []) if line.get("tool") == "uad-simulate"]
-    return any(dict(line.get("arguments", {})).get("kind") in ("blobs", "masks", "sprites") for line in lines)
+    return [dict(line.get("arguments", {})) for line in lines]
 
 
 def read_studies(file: BinaryIO, name: str, volume: int | None = None) -> Iterator[Study]:
@@ -97,9 +111,15 @@ def read_image(path: Path, volume: int | None = None) -> Image:
 def read_mask(path: Path) -> Image:
     """Read a brain mask: the voxels above 0.5. Raises UadError for an image of too many values to be one."""
     image = read_image(path)
-    if image.data.max() > 1 and len(np.unique(image.data)) > MOST_LABELS:
-        raise UadError(f"{path}: holds more than {MOST_LABELS} different values, so it is no mask (is it the scan?)")
+    require_labels(image.data, str(path))
     return image.derive((image.data > 0.5).astype(np.uint8), "brain")
+
+
+def require_labels(data: NDArray[Any], name: str) -> None:
+    """Raise UadError for an image of too many values to be a mask, or one of a few labels. name: in the error."""
+    many = data.dtype.itemsize > 1 and data.max() > 1
+    if many and len(np.unique(data)) > MOST_LABELS:
+        raise UadError(f"{name}: holds more than {MOST_LABELS} different values, so it is no mask (is it the scan?)")
 
 
 def write_study(study: Study, file: BinaryIO, *, provenance: bool = True) -> None:

@@ -12,6 +12,7 @@ from uadtools.methods.healing import Healing, end
 
 HELPERS = {"combine", "healing"}
 NOISY = ("ddim", "ddpm", "sss")
+GUIDED = ("cddpm", "pddpm")
 BY_ITSELF = ("blur", "threshold")
 RECONSTRUCTING = ("ae", "dae", "fanogan", "svae", "vae")
 
@@ -43,7 +44,7 @@ def test_names_are_listed_without_torch():
 
 
 def test_every_method_is_of_one_of_these():
-    assert set(methods.NAMES) == {*NOISY, *BY_ITSELF, *RECONSTRUCTING}
+    assert set(methods.NAMES) == {*NOISY, *GUIDED, *BY_ITSELF, *RECONSTRUCTING}
     assert [name for name in methods.NAMES if not methods.needs_model(name)] == list(BY_ITSELF)
     with pytest.raises(UadError, match="no method 'magic'"):
         methods.needs_model("magic")
@@ -53,12 +54,12 @@ def test_every_method_is_of_one_of_these():
 def test_every_method_says_what_it_needs(name):
     module = methods.get(name)
     assert module.__name__ == f"uadtools.methods.{name}"
-    assert bool(module.KINDS) == (name not in BY_ITSELF)
+    assert methods.needs_model(name) == (name not in BY_ITSELF)
     options = module.Options()
     assert dataclasses.is_dataclass(options)
     with pytest.raises(dataclasses.FrozenInstanceError):
         options.t = 3
-    assert hasattr(options, "t") == (name in NOISY)
+    assert hasattr(options, "t") == (name in NOISY + GUIDED)
     for field in dataclasses.fields(options):
         assert f"{field.name}:" in module.Options.__doc__
         assert field.default is not dataclasses.MISSING
@@ -66,7 +67,9 @@ def test_every_method_says_what_it_needs(name):
 
 
 def test_another_name_is_refused():
-    with pytest.raises(UadError, match=r"no method 'gan' \(there are: ae, blur, dae, ddim, ddpm, fanogan, sss, svae, "):
+    with pytest.raises(
+        UadError, match=r"no method 'gan' \(there are: ae, blur, cddpm, dae, ddim, ddpm, fanogan, pddpm, "
+    ):
         methods.get("gan")
 
 
@@ -77,7 +80,7 @@ def test_helpers_are_no_methods():
 
 def test_able():
     assert methods.able("diffusion") == list(NOISY)
-    assert all(methods.able(name) == [name] for name in RECONSTRUCTING)
+    assert all(methods.able(name) == [name] for name in RECONSTRUCTING + GUIDED)
     assert methods.able("vqvae") == []
 
 
@@ -90,7 +93,7 @@ def test_a_method_without_noise_asks_the_model_once_and_draws_nothing(name):
     module, x = methods.get(name), torch.rand(2, 3, 4, 4)
     made = module.heal(Model(), x, module.Options(), None)
     torch.testing.assert_close(made.healed, x.mean(dim=1, keepdim=True) / 2, rtol=0, atol=0)
-    assert module.Options().evaluations == 1
+    assert module.Options().evaluations((4, 4)) == 1
 
 
 @pytest.mark.parametrize("name", NOISY)
@@ -100,7 +103,7 @@ def test_every_method_heals_to_what_the_model_sees(name):
     options = module.Options(t=30)
     made = module.heal(model, torch.rand(2, 1, 4, 4), options, lambda: torch.randn(2, 1, 4, 4))
     torch.testing.assert_close(made.healed, x0, rtol=0, atol=1e-5)
-    assert len(model.asked) == options.evaluations
+    assert len(model.asked) == options.evaluations((4, 4))
     assert model.asked[0][0] == 30
 
 

@@ -6,17 +6,16 @@ import pytest
 from uadtools.errors import UadError
 from uadtools.models.checkpoint import default_path, read_config
 from uadtools.models.config import (
+    DIFFUSIONS,
     DefaultsConfig,
-    DenseConfig,
     GridConfig,
     IntensityConfig,
     ModelConfig,
     NoiseConfig,
     ScheduleConfig,
-    SequenceConfig,
-    UNetConfig,
     parse,
 )
+from uadtools.models.networks import DenseConfig, EncoderConfig, MaskedConfig, SequenceConfig, UNetConfig
 
 
 def test_the_defaults_make_a_model():
@@ -84,7 +83,10 @@ DENSE = {"name": "m", "kind": "ae", "defaults": {"method": "ae"}}
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"kind": "gan"}, "^here: kind: Input should be 'diffusion', 'ae', 'dae', 'vae', 'svae' or 'fanogan'$"),
+        (
+            {"kind": "gan"},
+            "^here: kind: Input should be 'diffusion', 'pddpm', 'cddpm', 'ldm', .* or 'fanogan'$",
+        ),
         ({"network": {"heads": 2}}, "^here: network.heads: unknown key$"),
         ({"network": {"base": 12}}, "^here: network: groups = 8 must divide"),
         ({"network": {"kind": "unet"}}, "network.kind unet: not that of models of kind 'ae'"),
@@ -96,6 +98,16 @@ DENSE = {"name": "m", "kind": "ae", "defaults": {"method": "ae"}}
         ({"schedule": {}, "noise": {}}, "schedule, noise: without a meaning"),
         ({"defaults": {"t": [300]}}, "defaults.t: without a meaning"),
         ({"defaults": {"samples": 2}}, "defaults.samples: without a meaning"),
+        ({"patches": {}}, "patches: without a meaning"),
+        ({"kind": "dae", "network": {}, "encoder": {}}, "encoder: without a meaning"),
+        ({"kind": "pddpm", "network": {}}, "target eps: what is not noised has no noise to tell; patches need x0"),
+        (
+            {"kind": "pddpm", "network": {}, "target": "x0", "patches": {"sizes": [97]}},
+            "larger than the slices of 96x96x",
+        ),
+        ({"kind": "pddpm", "network": {}, "target": "x0", "patches": {"sizes": []}}, "patches.sizes"),
+        ({"kind": "spark", "network": {}, "grid": {"shape": [96, 80, 9]}}, "80 is no multiple of 32"),
+        ({"kind": "cddpm", "network": {"head_channels": 48}}, "head_channels = 48 must divide"),
         ({"grid": {"shape": [96, 104, 96]}}, "104 is no multiple of 16"),
         ({"kind": "svae", "grid": {"shape": [96, 96, 1]}}, "models of kind 'svae' need neighbouring slices"),
     ],
@@ -110,16 +122,19 @@ def test_what_has_no_meaning_for_a_kind_of_model_is_refused(change, reason):
     ("kind", "network"),
     [
         ("diffusion", UNetConfig), ("dae", UNetConfig), ("ae", DenseConfig), ("vae", DenseConfig),
-        ("svae", SequenceConfig), ("fanogan", DenseConfig),
+        ("svae", SequenceConfig), ("fanogan", DenseConfig), ("pddpm", UNetConfig), ("cddpm", UNetConfig),
+        ("spark", MaskedConfig),
     ],
 )  # fmt: skip
 def test_the_network_follows_from_the_kind_of_model(kind, network):
-    made = parse(ModelConfig, {"name": "m", "kind": kind}, "here")
+    given = {"name": "m", "kind": kind} | ({"target": "x0"} if kind == "pddpm" else {})
+    made = parse(ModelConfig, given, "here")
     assert made.network == network()
     assert made.defaults.method == ("sss" if kind == "diffusion" else kind)
     assert made.reach == (2 if kind == "svae" else 0)
     told = made.model_dump(mode="json")
-    assert ({"schedule", "target", "noise"} <= told.keys()) == (kind == "diffusion")
+    assert ({"schedule", "target", "noise"} <= told.keys()) == (kind in DIFFUSIONS)
+    assert ("encoder" in told, "patches" in told) == (kind in ("cddpm", "spark"), kind == "pddpm")
     assert parse(ModelConfig, told, "there") == made
 
 
@@ -156,3 +171,12 @@ def test_settings_survive_json():
 def test_settings_are_read_without_torch():
     code = "import sys, uadtools.models.config, uadtools.models.checkpoint; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_heads_of_so_many_channels_need_not_divide_otherwise():
+    assert UNetConfig(heads=3, head_channels=64).head_channels == 64
+
+
+@pytest.mark.parametrize(("blocks", "divisor"), [((3, 4, 6, 3), 32), ((1,), 4), ((2, 2, 2), 16)])
+def test_the_last_features_of_an_encoder(blocks, divisor):
+    assert EncoderConfig(blocks=blocks).divisor == divisor

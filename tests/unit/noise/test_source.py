@@ -11,7 +11,7 @@ SEEDS = np.arange(200)
 
 
 def test_gaussian_fields_have_mean_0_and_variance_1():
-    made = fields(NoiseConfig(kind="gaussian"), (32, 32), SEEDS)
+    made = fields(NoiseConfig(kind="gaussian"), (1, 32, 32), SEEDS)
     assert made.shape == (200, 1, 32, 32)
     assert made.dtype == np.float32
     assert abs(made.mean()) < 0.01
@@ -19,14 +19,14 @@ def test_gaussian_fields_have_mean_0_and_variance_1():
 
 
 def test_unit_simplex_fields_have_mean_0_and_variance_1_each():
-    made = fields(NoiseConfig(kind="simplex", scale="unit"), (48, 32), SEEDS[:5])
+    made = fields(NoiseConfig(kind="simplex", scale="unit"), (1, 48, 32), SEEDS[:5])
     np.testing.assert_allclose(made.mean(axis=(2, 3)), 0, rtol=0, atol=1e-5)
     np.testing.assert_allclose(made.std(axis=(2, 3)), 1, rtol=0, atol=1e-5)
 
 
 def test_unit_is_raw_scaled_and_shifted():
     raw, unit = (
-        fields(NoiseConfig(kind="simplex", scale=scale), (32, 32), SEEDS[:1]).ravel().astype(float)
+        fields(NoiseConfig(kind="simplex", scale=scale), (1, 32, 32), SEEDS[:1]).ravel().astype(float)
         for scale in ("raw", "unit")
     )
     np.testing.assert_allclose(unit, (raw - raw.mean()) / raw.std(), rtol=0, atol=1e-5)
@@ -34,7 +34,7 @@ def test_unit_is_raw_scaled_and_shifted():
 
 @pytest.mark.parametrize("change", [{"octaves": 3}, {"persistence": 0.5}, {"frequency": 2.0**-4}])
 def test_every_setting_of_simplex_noise_is_read(change):
-    plain, changed = (fields(NoiseConfig(kind="simplex", **c), (16, 16), SEEDS[:1]) for c in ({}, change))
+    plain, changed = (fields(NoiseConfig(kind="simplex", **c), (1, 16, 16), SEEDS[:1]) for c in ({}, change))
     assert np.abs(plain - changed).max() > 0.01
     np.testing.assert_array_equal(changed[:, 0], simplex_fields((16, 16), SEEDS[:1], **change))
 
@@ -55,21 +55,21 @@ def test_permutations_hold_every_number_once():
 @pytest.mark.parametrize("kind", ["gaussian", "simplex"])
 def test_slices_draw_from_streams_of_their_own(kind):
     keys = [(0, 1, 250, 0), (0, 2, 250, 0), (0, 1, 250, 1), (0, 1, 250, 0)]
-    noise = SliceNoise(NoiseConfig(kind=kind), (8, 12), keys, CPU)
+    noise = SliceNoise(NoiseConfig(kind=kind), (1, 8, 12), keys, CPU)
     first, second = noise(), noise()
     assert first.shape == (4, 1, 8, 12)
     assert first.dtype == torch.float32
     assert torch.equal(first[0], first[3])
     for other in (first[1], first[2], second[0]):
         assert (first[0] - other).abs().max() > 0.1
-    again = SliceNoise(NoiseConfig(kind=kind), (8, 12), keys, CPU)
+    again = SliceNoise(NoiseConfig(kind=kind), (1, 8, 12), keys, CPU)
     assert torch.equal(again(), first)
     assert torch.equal(again(), second)
 
 
 def test_neighbouring_pixels_are_alike_in_simplex_noise_alone():
     def likeness(kind):
-        made = fields(NoiseConfig(kind=kind), (32, 32), SEEDS[:20]).astype(float)
+        made = fields(NoiseConfig(kind=kind), (1, 32, 32), SEEDS[:20]).astype(float)
         made = made - made.mean(axis=(2, 3), keepdims=True)
         return (made[..., 1:] * made[..., :-1]).mean() / made.var()
 

@@ -9,7 +9,8 @@ import pytest
 
 from uadtools.errors import UadError
 from uadtools.pipeline.bench import Bench
-from uadtools.pipeline.bench_data import Scans, singles, slice_by_slice
+from uadtools.pipeline.bench_data import Item, Scans, singles, slice_by_slice, stamp
+from uadtools.pipeline.bench_figures import compared
 from uadtools.pipeline.bench_plan import load_bench
 from uadtools.pipeline.bench_table import as_csv, latex, markdown
 from uadtools.training.recipe import load_recipe
@@ -75,7 +76,8 @@ def test_methods_are_judged_on_the_same_scans(planned, folder):
         assert low <= row["auprc"]["value"] <= high
         assert row["threshold"] > 0
         assert row["healthy_l1"] > 0
-    assert set(found["rows"][1]["tests"]) == {"auprc", "dice"}
+        assert row["healthy_kld"] > 0
+    assert set(found["rows"][1]["tests"]) == {"auprc", "dice", "l1_ratio", "kld", "healthy_l1", "healthy_kld"}
     assert found["rows"][0]["tests"] == {}
 
 
@@ -156,6 +158,7 @@ def test_truths_may_be_experts(planned, folder):
         (('name = "blur"', 'name = "blur"\nchanges = ["a=1"]'), "no|none is named"),
         (('name = "blur"', 'name = "blur"\nmodel = "a"\nrecipe = "ae"'), "not both"),
         (("median = 1", "medain = 1"), "medain: unknown key"),
+        (("[[method]]", "contrast = 0\n[[method]]"), "contrast"),
         (("seed", "seed"), None),
     ],
 )
@@ -285,3 +288,73 @@ def test_what_is_judged_on_is_not_learnt_from(planned, folder):
     text = PLAN.replace("[postproc]", '[data]\ntrain = ["c.nii.gz"]\n[postproc]')
     with pytest.raises(UadError, match=r"dark & small: test and data.train share .*c.nii.gz"):
         Bench(planned(text), folder, folder / "out").run()
+
+
+SHIFTED = PLAN.replace("[[method]]", "contrast = 2.0\n[[method]]", 1)
+
+
+def test_a_contrast_changes_the_scans_to_be_judged_and_not_those_for_the_threshold(planned, folder):
+    plain, shifted = Scans(planned(), folder), Scans(planned(SHIFTED), folder)
+    part = shifted.config.sets[0]
+    assert shifted.items(part, "val") == plain.items(plain.config.sets[0], "val")
+    for before, after in zip(plain.items(plain.config.sets[0], "test"), shifted.items(part, "test"), strict=True):
+        for one, two in ((before, after), (before.untouched, after.untouched)):
+            whole, made = plain.study(one), shifted.study(two)
+            values = whole.need("scan").data
+            np.testing.assert_allclose(
+                made.need("scan").data, np.where(values > 0, np.maximum(values**2, 1e-3), 0), 1e-6
+            )
+            assert made.name == whole.name
+            assert shifted.stamp(two) == [*plain.stamp(one), 2.0]
+        np.testing.assert_array_equal(shifted.study(after).need("truth").data, plain.study(before).need("truth").data)
+
+
+def test_without_a_contrast_nothing_stored_gets_another_name(planned, folder):
+    scans = Scans(planned(), folder)
+    file = str(folder / "c.nii.gz")
+    assert scans.stamp(Item(file)) == [[stamp(file)], 0, None]
+    drawn = {"kind": "blobs", "tone": "dark", "size": [6.0, 12.0], "count": None, "masks": [], "copies": 1}
+    assert scans.stamp(Item(file, drawn="dark & small")) == [[stamp(file)], 0, [drawn, 0, []]]
+
+
+def test_both_contrasts_in_one_table(planned, folder):
+    start, end = SHIFTED.index("[[set]]"), SHIFTED.index("[[method]]")
+    text = PLAN.replace("[[method]]", SHIFTED[start:end].replace("small", "shifted") + "[[method]]", 1)
+    plain, shifted = Bench(planned(text), folder, folder / "out").run()["sets"]
+    (ranks, blurred), (of_ranks, of_blurred) = plain["rows"], shifted["rows"]
+    assert (ranks["threshold"], blurred["threshold"]) == (of_ranks["threshold"], of_blurred["threshold"])
+    assert ranks["auprc"] == of_ranks["auprc"]
+    for figure in ("auprc", "healthy_l1", "l1_ratio", "healthy_kld", "kld"):
+        assert blurred[figure] != of_blurred[figure]
+    assert len(list((folder / "out" / "scores").rglob("*.nii.gz"))) == 2 * (2 + 3 + 3 + 3 + 3)
+
+
+def test_experts_truth_stays_at_another_contrast(planned, folder):
+    truth = np.zeros((32, 32, 32), np.uint8)
+    truth[10:14, 10:14, 10:14] = 1
+    save(Image(truth, Grid((32, 32, 32), np.diag([2.0, 2.0, 2.0, 1.0]))), folder / "t.nii.gz")
+    made = Scans(planned(), folder).study(Item(str(folder / "a.nii.gz"), str(folder / "t.nii.gz"), contrast=2.0))
+    np.testing.assert_array_equal(made.need("truth").data, truth)
+
+
+def test_methods_are_tested_where_a_figure_is_defined_for_all():
+    rows = [{"name": f"s{i}", "auprc": i / 10, "dice": None, "kld": 1.0} for i in range(6)]
+    better = [row | {"auprc": row["auprc"] + 0.1, "kld": 0.5} for row in rows[1:]]
+    reports = {
+        "a": {"scans": rows, "untouched": rows},
+        "b": {"scans": better, "untouched": better[:1]},
+        "c": {"scans": rows},
+    }
+    found = compared(reports, 0)
+    assert set(found["b"]) == {"auprc", "kld"}
+    assert found["b"]["kld"]["difference"] == -0.5
+    assert found["c"]["auprc"]["difference"] == 0
+
+
+def test_what_is_better_when_lower_is_marked_so():
+    sure = {"p_holm": 0.01}
+    row = {"method": "b", "healthy_kld": 0.2, "l1_ratio": 2.0}
+    tests = {"healthy_kld": sure | {"difference": -1.0}, "l1_ratio": sure | {"difference": -1.0}}
+    found = {"set": "s", "scans": 3, "against": "a", "rows": [row | {"tests": tests}]}
+    assert "| method | l1 ratio | healthy KLD |" in markdown({"sets": [found]})
+    assert "| b | 2.000 † | 0.200 * |" in markdown({"sets": [found]})

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from weakref import ref
 
 import numpy as np
@@ -322,3 +323,11 @@ def test_labels_of_wide_types_are_counted_and_narrow_ones_cannot_have_too_many()
     with pytest.raises(UadError, match="s0: truth: holds more than 256 different values"):
         case(study, image(values.astype(np.int16), "scan"))
     assert case(study, image((values % 251).astype(np.uint8), "scan")).truth.sum() > 0
+
+
+def test_the_contrast_is_that_of_the_history_of_any_image():
+    line = {"tool": "uad-simulate", "arguments": {"kind": "contrast", "level": 2}}
+    study = healed(0)
+    assert "contrast" not in report([study])["scans"][0]
+    told = replace(study.need("scan"), provenance={"history": [line]})
+    assert report([Study("s", study.images | {"scan": told})])["scans"][0]["contrast"] == 2

@@ -26,20 +26,20 @@ def test_without_options_the_models_defaults_are_used():
     assert how.method == "sss"
     assert [o.t for o in how.options] == [250, 350]
     assert how.samples == 2
-    assert how.evaluations == 4
+    assert how.evaluations((16, 16)) == 4
 
 
 def test_a_method_the_model_does_not_name_has_the_papers_defaults():
     how = plan(CONFIG, method="ddim")
     assert [(o.t, o.steps, o.eta) for o in how.options] == [(250, 25, 0.0)]
     assert how.samples == 1
-    assert how.evaluations == 25
+    assert how.evaluations((16, 16)) == 25
 
 
 def test_what_is_given_counts():
     how = plan(CONFIG, method="ddim", t=(100, 200), samples=3, combine="vote", steps=10, eta=None)
     assert [(o.t, o.steps, o.eta) for o in how.options] == [(100, 10, 0.0), (200, 10, 0.0)]
-    assert how.evaluations == 3 * 20
+    assert how.evaluations((16, 16)) == 3 * 20
     assert how.arguments == {
         "method": "ddim",
         "t": [100, 200],
@@ -57,7 +57,7 @@ def test_a_given_t_is_drawn_once():
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"method": "magic"}, r"no method 'magic' \(there are: ae, blur, dae, ddim, ddpm, fanogan, sss, svae, "),
+        ({"method": "magic"}, r"no method 'magic' \(there are: ae, blur, cddpm, dae, ddim, ddpm, fanogan, pddpm, "),
         ({"sigma": 3.0}, r"--sigma has no effect with --method sss \(leave it out\)"),
         ({"method": "blur", "sigma": -1.0}, "--sigma -1: a width in mm"),
         ({"method": "blur", "t": (300,)}, r"-t has no effect with --method blur \(leave it out\)"),
@@ -282,3 +282,81 @@ def test_a_mask_on_another_grid_is_refused(model, phantom):
 def test_a_study_without_a_scan_is_refused(model, phantom):
     with pytest.raises(UadError, match="no image of role 'scan'"):
         heal(Study("empty", {"brain": phantom.images["brain"]}), model)
+
+
+GUIDED = ModelConfig.model_validate({"name": "p", "kind": "pddpm", "target": "x0", "patches": {"sizes": [48, 60]}})
+
+
+def test_a_plan_of_patches():
+    """The model's sizes, unless others are given, each at every t."""
+    how = plan(GUIDED)
+    assert [(o.t, o.patch, o.stride) for o in how.options] == [(500, 48, None), (500, 60, None)]
+    assert how.way == "pddpm 500 p48,60"
+    assert how.evaluations((96, 96)) == 8
+    how = plan(GUIDED, t=(250, 500), patch=(32,), stride=16)
+    assert [(o.t, o.patch, o.stride) for o in how.options] == [(250, 32, 16), (500, 32, 16)]
+    assert how.evaluations((96, 96)) == 2 * 25
+    assert how.arguments == {
+        "method": "pddpm", "t": [250, 500], "patch": [32], "stride": 16, "samples": 1, "combine": "mean"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"patch": (97,)}, "--patch 97: outside 1 to 96, the shorter side of the model's slices"),
+        ({"patch": (0,)}, "--patch 0: outside"),
+        ({"patch": (48, 48)}, "--patch 48 --patch 48: the same size twice"),
+        ({"stride": 49}, "--stride 49: leaves gaps between patches of 48 pixels"),
+        ({"method": "sss"}, r"--method sss does not work with models of kind 'pddpm' \(this one can do: pddpm\)"),
+    ],
+)
+def test_patches_that_cannot_be_are_refused(options, reason):
+    with pytest.raises(UadError, match=reason):
+        plan(GUIDED, **options)
+
+
+def test_patches_have_no_effect_elsewhere():
+    with pytest.raises(UadError, match="--patch, --stride has no effect with --method sss"):
+        plan(CONFIG, patch=(48,), stride=3)
+
+
+def test_an_encoder_heals_nothing():
+    config = ModelConfig.model_validate({"name": "e", "kind": "spark"})
+    with pytest.raises(UadError, match="models of kind 'spark' heal nothing: cddpm starts from them"):
+        plan(config)
+
+
+def test_the_threshold_of_a_plan_of_patches_is_found(tiny_guided, phantom):
+    model = load_model(tiny_guided["pddpm"], device="cpu")
+    defaults = model.config.defaults.model_copy(update={"thresholds": {"pddpm 500 p8": 0.25}})
+    model = replace(model, config=model.config.model_copy(update={"defaults": defaults}))
+    told = [heal(phantom, model, how).images["healed"].provenance["history"][-1]["threshold"] for how in (
+        plan(model.config), plan(model.config, stride=4), plan(model.config, t=(400,)))]  # fmt: skip
+    assert told == [0.25, None, None]
+
+
+def as_study(image):
+    return Study("shown", {"scan": image})
+
+
+def test_the_image_to_condition_on_changes_what_is_healed(tiny_guided, phantom):
+    model, scan = load_model(tiny_guided["cddpm"], device="cpu"), phantom.images["scan"]
+    own = heal(phantom, model).images["healed"].data
+    same = heal(phantom, model, condition=as_study(scan)).images["healed"].data
+    other = heal(phantom, model, condition=as_study(scan.derive(scan.data / 2, "scan"))).images["healed"].data
+    np.testing.assert_array_equal(own, same)
+    assert np.abs(own - other).max() > 1e-4
+
+
+def test_an_image_to_condition_on_that_does_not_fit_is_refused(tiny_guided, phantom, model):
+    guided, scan = load_model(tiny_guided["cddpm"], device="cpu"), phantom.images["scan"]
+    with pytest.raises(UadError, match="--condition has no effect with --method sss"):
+        heal(phantom, model, condition=as_study(scan))
+    with pytest.raises(UadError, match="shown: not prepared: values 0 to "):
+        heal(phantom, guided, condition=as_study(scan.derive(scan.data * 900, "scan")))
+    away = scan.grid.affine.copy()
+    away[0, 3] += 5
+    moved = replace(scan, grid=replace(scan.grid, affine=away))
+    with pytest.raises(UadError, match="shown: has another grid than the scan"):
+        heal(phantom, guided, condition=as_study(moved))

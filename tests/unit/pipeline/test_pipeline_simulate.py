@@ -11,11 +11,12 @@ from uadtools.pipeline.simulate import Plan, draw, measured, read_masks, simulat
 from uadtools.volume.grid import Grid
 from uadtools.volume.intensity import FLOOR
 from uadtools.volume.io import Image, save
-from uadtools.volume.stream import Study
+from uadtools.volume.stream import Study, contrast_level
 
 BESIDE = (25.5, -19.5, 8.5)
 """In white matter, in mm of the masks' own coordinates."""
-KINDS = ("blobs", "masks", "sprites", "coarse", "motion", "ghost", "bias")
+RANDOM = ("blobs", "masks", "sprites", "coarse", "motion", "ghost", "bias")
+KINDS = (*RANDOM, "contrast")
 LESIONS = ("blobs", "masks", "sprites")
 
 
@@ -55,7 +56,7 @@ def test_background_stays_0_and_the_brain_above_0(kind, study, plan):
     assert not (truth & (before == 0)).any()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", RANDOM)
 def test_the_draw_is_told_and_hangs_on_seed_copy_and_name_alone(kind, study, plan):
     def drawn(name="a", **key):
         made = simulate(replace(study, name=name), plan(kind), **key)
@@ -70,7 +71,8 @@ def test_the_draw_is_told_and_hangs_on_seed_copy_and_name_alone(kind, study, pla
         assert line["drawn"]
 
 
-def test_a_prepared_scan_stays_prepared(study, layered):
+@pytest.mark.parametrize("kind", ["blobs", "contrast"])
+def test_a_prepared_scan_stays_prepared(kind, study, layered):
     config = ModelConfig.model_validate(
         {
             "name": "m",
@@ -83,7 +85,7 @@ def test_a_prepared_scan_stays_prepared(study, layered):
     chain = [{"step": "input", "grid": layered.grid.to_json()}]
     history = [{"tool": "uad-preprocess", "arguments": {"intensity": config.intensity.model_dump(mode="json")}}]
     known = replace(layered, provenance={"study": "a", "chain": chain, "history": history})
-    scan = simulate(Study("a", {"scan": known}), Plan("blobs")).need("scan")
+    scan = simulate(Study("a", {"scan": known}), Plan(kind)).need("scan")
     check_prepared(scan, scan.data > 0, config, "a")
     assert scan.provenance["chain"] == chain
     assert [line["tool"] for line in scan.provenance["history"]] == ["uad-preprocess", "uad-simulate"]
@@ -128,7 +130,7 @@ def test_a_stripped_raw_scan_stays_stripped(stripped):
     assert made.max() > 300
 
 
-@pytest.mark.parametrize("kind", ["blobs", "masks", "sprites", "coarse"])
+@pytest.mark.parametrize("kind", ["blobs", "masks", "sprites", "coarse", "contrast"])
 def test_a_raw_scan_must_be_prepared_first(kind, head, plan):
     with pytest.raises(UadError, match=r"^a: values 0 to 900, and not 0 to 1 \(uad-preprocess SCAN -o - \| "):
         simulate(Study("a", {"scan": head}), plan(kind))
@@ -212,6 +214,9 @@ def test_what_was_drawn_is_measured(study, plan):
         ({"kind": "blobs", "count": (1, 101)}, "--count 1,101"),
         ({"kind": "bias", "strength": -1}, "--strength -1"),
         ({"kind": "bias", "strength": np.nan}, "--strength nan"),
+        ({"kind": "contrast", "level": 0}, "--level 0: above 0, to 10"),
+        ({"kind": "contrast", "level": 10.5}, "--level 10.5"),
+        ({"kind": "contrast", "level": np.nan}, "--level nan"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(options, words):
@@ -260,3 +265,21 @@ def test_drawn_lesions_without_their_truth_are_refused(study, plan):
     with pytest.raises(UadError, match="holds drawn lesions, but not their truth"):
         simulate(Study("a", {"scan": once.need("scan")}), plan("coarse"))
     simulate(Study("a", {"scan": simulate(study, plan("coarse")).need("scan")}), plan("blobs"))
+
+
+@pytest.mark.parametrize("level", [0.3, 1.0, 2.0])
+def test_a_contrast_is_a_power_inside_the_brain_and_told(level, study):
+    before = study.need("scan").data
+    made = simulate(study, Plan("contrast", level=level), seed=1)
+    np.testing.assert_allclose(made.need("scan").data, np.where(before > 0, np.maximum(before**level, FLOOR), 0), 1e-6)
+    assert not made.need("truth").data.any()
+    assert made.product.provenance["history"][-1]["arguments"] == {"kind": "contrast", "level": level}
+    assert contrast_level(made.need("scan")) == level
+
+
+def test_levels_of_contrast_multiply_and_lesions_keep_their_truth(study, plan):
+    lesioned = simulate(study, plan("blobs"))
+    made = simulate(simulate(lesioned, Plan("contrast", level=2)), Plan("contrast", level=1.5))
+    assert contrast_level(made.need("scan")) == 3
+    assert contrast_level(lesioned.need("scan")) is None
+    np.testing.assert_array_equal(made.need("truth").data, lesioned.need("truth").data)

@@ -101,3 +101,29 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "b.csv").write_bytes(b"id\n\xff\xfe\n")
     with pytest.raises(UadError, match=r"b\.csv: no table"):
         read_participants(tmp_path / "b.csv")
+
+
+def at_levels(*levels):
+    return [row | {"contrast": level} for row, level in zip(rows(*"abcdefgh"), levels, strict=False)]
+
+
+def test_the_contrast_is_of_the_scans_themselves_and_its_levels_stay_apart(tmp_path):
+    found = subgroups(at_levels(2.0, 0.3, 1.0, 0.7, 1.5, 3.0, 2.0), None, ["contrast"])
+    assert counts(found["contrast"]) == {"0.3": 1, "0.7": 1, "1": 1, "1.5": 1, "2": 2, "3": 1}
+    assert list(counts(found["contrast"])) == ["0.3", "0.7", "1", "1.5", "2", "3"]
+    assert found["contrast"][4]["mean"]["dice"] == pytest.approx(0.3)
+    mixed = [*at_levels(2.0), *rows("x")]
+    assert counts(subgroups(mixed, None, ["contrast"])["contrast"]) == {"2": 1, "n/a": 1}
+    table = people(tmp_path, "id,sex\na,F\nb,M\n")
+    both = subgroups(at_levels(2.0, 1.0), table, ["contrast", "sex"])
+    assert {column: counts(groups) for column, groups in both.items()} == {
+        "contrast": {"1": 1, "2": 1},
+        "sex": {"F": 1, "M": 1},
+    }
+
+
+def test_where_no_scan_tells_its_contrast_the_table_does(tmp_path):
+    table = people(tmp_path, "id,contrast\na,T1\nb,T2\n")
+    assert counts(subgroups(rows("a", "b"), table, ["contrast"])["contrast"]) == {"T1": 1, "T2": 1}
+    with pytest.raises(UadError, match="no scan tells its contrast"):
+        subgroups(rows("a", "b"), None, ["contrast"])

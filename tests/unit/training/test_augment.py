@@ -1,11 +1,16 @@
+import json
+
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
-from uadtools.training.augment import Drawn, apply, draw
+from uadtools.training.augment import POWERS, Drawn, apply, draw
 from uadtools.training.recipe import AugmentConfig
 
-ALL = AugmentConfig(flip=0.5, affine=0.7, degrees=20, scale=0.2, shift=3, gamma=0.3)
+NO_BIAS = (0,) * len(POWERS)
+MOVES = {"flip": 0.5, "affine": 0.7, "degrees": 20, "scale": 0.2, "shift": 3}
+ALL = AugmentConfig(**MOVES, blur=0.5, bias=0.5, gamma=0.3, gamma_share=0.5, ghosting=0.5)
 PLAIN = [[1, 0, 0], [0, 1, 0]]
 
 
@@ -13,8 +18,12 @@ def drawn(config, batch=64, shape=(12, 20), seed=0):
     return draw(config, batch, shape, np.random.default_rng(seed))
 
 
-def made(*rows, gamma=1.0):
-    return Drawn(np.array([rows], dtype=np.float32), np.array([gamma], dtype=np.float32))
+def made(*rows, blur=(0, 0), bias=NO_BIAS, gamma=1.0, ghost=(0, 0, 0)):
+    return Drawn(*(np.array([part], dtype=np.float32) for part in (rows or PLAIN, blur, bias, gamma, ghost)))
+
+
+def part(changes, i):
+    return Drawn(*(values[i : i + 1] for values in vars(changes).values()))
 
 
 def scan(batch=3, shape=(12, 20)):
@@ -80,11 +89,15 @@ def test_a_quarter_turn_on_a_rectangle():
     class Quarter:
         @staticmethod
         def random(size):
-            return np.zeros(size)
+            return np.full(size, 0.5)
 
         @staticmethod
         def uniform(low, high, size):
             return np.full(size, high if high == 90 else 0.0)
+
+        @staticmethod
+        def integers(low, high=None, size=None, endpoint=False):
+            return np.zeros(size, int)
 
     config = AugmentConfig(affine=1, degrees=90)
     after = apply(x, draw(config, 1, (8, 16), Quarter()))
@@ -102,7 +115,7 @@ def test_a_zoom_enlarges_or_shrinks():
 
 def test_gamma_bends_the_values_and_keeps_0_and_1():
     x = scan(1)
-    np.testing.assert_allclose(apply(x, made(*PLAIN, gamma=2.0)), x**2, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(apply(x, made(gamma=2.0)), x**2, rtol=0, atol=1e-6)
     bent = apply(scan(64), drawn(AugmentConfig(gamma=0.5)))
     assert not bent[:, :, 0, 0].any()
     assert (bent[:, :, 0, 1] == 1).all()
@@ -119,13 +132,67 @@ def test_values_stay_in_0_to_1():
 
 def test_the_same_generator_draws_the_same():
     one, again, other = drawn(ALL), drawn(ALL), drawn(ALL, seed=1)
-    np.testing.assert_array_equal(one.matrices, again.matrices)
-    np.testing.assert_array_equal(one.gammas, again.gammas)
+    for name, values in vars(one).items():
+        np.testing.assert_array_equal(values, vars(again)[name])
     assert np.abs(one.matrices - other.matrices).max() > 0.1
     assert torch.equal(apply(scan(64), one), apply(scan(64), again))
 
 
 def test_a_batch_is_changed_as_its_items_are():
     x, changes = scan(8), drawn(ALL, 8)
-    alone = [apply(x[i : i + 1], Drawn(changes.matrices[i : i + 1], changes.gammas[i : i + 1])) for i in range(8)]
+    alone = [apply(x[i : i + 1], part(changes, i)) for i in range(8)]
     np.testing.assert_allclose(apply(x, changes), torch.cat(alone), rtol=0, atol=1e-6)
+
+
+def test_a_batch_of_windows_is_changed_alike_in_all_its_channels():
+    x, changes = scan(4), drawn(ALL, 4)
+    np.testing.assert_allclose(apply(x.repeat(1, 3, 1, 1), changes)[:, [2]], apply(x, changes), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("deviations", [(0.7, 0.7), (1.0, 0.0), (0.0, 0.5)])
+def test_blur_is_a_gaussian_of_its_own_along_each_axis(deviations):
+    x = scan(1, (24, 20))
+    expected = ndimage.gaussian_filter(x[0, 0].numpy(), deviations, mode="nearest", truncate=6)
+    np.testing.assert_allclose(apply(x, made(blur=deviations))[0, 0], expected, rtol=0, atol=1e-3)
+
+
+def test_bias_is_smooth_and_keeps_the_brightest_and_the_background():
+    x = torch.ones(1, 1, 12, 20)
+    x[0, 0, :, :4] = 0
+    after = apply(x, made(bias=[0.5 * (power == (1, 0)) for power in POWERS]))[0, 0]
+    assert not after[:, :4].any()
+    assert after.max() == 1
+    ratio = after[:, 5:] / after[:, 4:-1]
+    np.testing.assert_allclose(ratio, np.exp(0.5 * 2 / 19), rtol=1e-5)
+
+
+def test_ghosts_repeat_the_head_along_one_axis():
+    x = torch.zeros(1, 1, 32, 32)
+    x[0, 0, 12:20, 12:20] = 1
+    for axis in (0, 1):
+        after = apply(x, made(ghost=(2, axis, 1.0)))[0, 0]
+        if axis == 1:
+            after = after.T
+        assert after[:, :12].abs().max() < 1e-5  # nothing beside it
+        # every other line alone would leave half of it, and minus half of it half the image away; their mean is kept
+        np.testing.assert_allclose(after[12:20, 14], 0.75, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(after[28:, 14], 0.25, rtol=0, atol=1e-5)
+
+
+def test_the_shares_and_ranges_of_what_cddpm_draws():
+    changes = drawn(AugmentConfig(blur=0.25, bias=0.25, gamma=0.3, gamma_share=0.5, ghosting=0.5), 4000)
+    blurred, drifting = changes.blurs.any(axis=1), changes.biases.any(axis=1)
+    curved, ghosted = changes.gammas != 1, changes.ghosts[:, 0] > 0
+    shares = [chosen.mean() for chosen in (blurred, drifting, curved, ghosted)]
+    np.testing.assert_allclose(shares, [0.25, 0.25, 0.5, 0.5], rtol=0, atol=0.03)
+    assert 0.9 < changes.blurs.max() <= 1
+    assert 0.49 < np.abs(changes.biases).max() <= 0.5
+    assert set(changes.ghosts[ghosted, 0]) == set(range(4, 11))
+    assert set(changes.ghosts[ghosted, 1]) == {0, 1}
+    assert changes.ghosts[ghosted, 2].min() >= 0.5
+
+
+def test_what_was_drawn_can_be_told():
+    told = drawn(ALL, 2).told()
+    assert json.loads(json.dumps(told)) == told
+    assert [set(row) for row in told] == [{"matrices", "blurs", "biases", "gammas", "ghosts"}] * 2

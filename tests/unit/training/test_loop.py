@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from uadtools.errors import UadError
+from uadtools.models.checkpoint import file_hash, read_tensors
 from uadtools.training.data import Slices
 from uadtools.training.loop import Trainer, follow, learning_rate, validate
+from uadtools.training.start import start_from
 from uadtools.training.state import fresh, load_state, save_state
 
 CPU = torch.device("cpu")
@@ -75,6 +77,48 @@ def test_every_kind_of_model_learns_to_reconstruct(tiny_recipes, slices, kind):
     assert reports[-1].validation < 0.4 * before
 
 
+@pytest.mark.parametrize("kind", ["pddpm", "cddpm", "spark"])
+def test_patches_codes_and_hidden_squares_are_learnt(guided_recipes, slices, kind):
+    training = {"steps": 160, "batch": 8, "log_every": 40, "validate_every": 40}
+    recipe = changed(guided_recipes[kind], augment={"gamma": 0}, training=training, optimiser={"learning_rate": 3e-3})
+    before = validate(trainer(recipe, slices, slices), fresh(recipe, 0, CPU).average)
+    _, reports = trained(recipe, slices, slices)
+    assert reports[-1].validation < 0.75 * before
+
+
+def test_statistics_of_the_average_are_those_of_the_network(guided_recipes, slices, tmp_path):
+    """Batch normalisation counts by itself; that is kept for resumption, too."""
+    state, _ = trained(guided_recipes["cddpm"], slices)
+    for made in (dict(state.net.named_buffers()), dict(state.average.named_buffers())):
+        assert made["encoder.norm.running_mean"].abs().max() > 0.01
+        assert made["encoder.norm.num_batches_tracked"] == 12
+    save_state(tmp_path / "s.safetensors", state, {})
+    other = fresh(guided_recipes["cddpm"], 1, CPU)
+    load_state(tmp_path / "s.safetensors", other, {})
+    for one, two in zip(state.net.buffers(), other.net.buffers(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_cddpm_starts_from_an_encoder(guided_recipes, tiny_guided, slices):
+    assert start_from(fresh(guided_recipes["cddpm"], 0, CPU), guided_recipes["cddpm"], slices) == ""
+    recipe = changed(guided_recipes["cddpm"], encoder={"pretrained": str(tiny_guided["spark"])})
+    state = fresh(recipe, 0, CPU)
+    before = copy.deepcopy(state.net)
+    assert start_from(state, recipe, slices) == f"tiny-spark:{file_hash(tiny_guided['spark'])}"
+    kept = read_tensors(tiny_guided["spark"])
+    for net in (state.net, state.average):
+        for name, weight in net.encoder.state_dict().items():
+            expected = before.encoder.head.state_dict() if name.startswith("head.") else None
+            wanted = expected[name.removeprefix("head.")] if expected else kept[f"encoder.{name}"].to(weight.dtype)
+            assert torch.equal(weight, wanted)
+    assert same(state.net.unet, before.unet)
+    larger = changed(recipe, encoder={"base": 8})
+    with pytest.raises(UadError, match=r"other sizes: base is 4 there, 8 in the recipe \(--set encoder.base="):
+        start_from(fresh(larger, 0, CPU), larger, slices)
+    with pytest.raises(UadError, match="a model of kind 'cddpm', not 'spark'"):
+        start_from(state, changed(recipe, encoder={"pretrained": str(tiny_guided["cddpm"])}), slices)
+
+
 def test_an_f_anogan_learns_to_generate_and_then_to_reconstruct(tiny_recipes, slices):
     """Of the 120 steps that are validated, all are the encoder's."""
     recipe = changed(
@@ -122,12 +166,20 @@ def test_parts_that_are_not_trained_in_a_step_stay_as_they_are(tiny_recipes, sli
         ("fanogan", {"gan": {"critic": 3}}),
         ("fanogan", {"gan": {"penalty": 1.0}}),
         ("fanogan", {"gan": {"features": 0.5}}),
+        ("pddpm", {"patches": {"sizes": (4,)}}),
+        ("pddpm", {"patches": {"stride": 2}}),
+        ("pddpm", {"training": {"positions": "random"}}),
+        ("pddpm", {"training": {"loss_on": "image"}}),
+        ("pddpm", {"training": {"loss": "l1"}}),
+        ("cddpm", {"encoder": {"mlp": True}}),
+        ("spark", {"hidden": 0.3}),
     ],
     ids=str,
 )
-def test_every_setting_of_an_objective_is_read(tiny_recipes, slices, kind, change):
-    one, _ = trained(tiny_recipes[kind], slices)
-    other, _ = trained(changed(tiny_recipes[kind], **change), slices)
+def test_every_setting_of_an_objective_is_read(tiny_recipes, guided_recipes, slices, kind, change):
+    recipe = (tiny_recipes | guided_recipes)[kind]
+    one, _ = trained(recipe, slices)
+    other, _ = trained(changed(recipe, **change), slices)
     assert not same(one.net, other.net)
 
 
@@ -212,6 +264,14 @@ def test_a_run_that_diverges_is_stopped(tiny_recipe, slices):
         {"noise": {"scale": "unit"}},
         {"schedule": {"kind": "cosine"}},
         {"augment": {"gamma": 0.4}},
+        {"augment": {"gamma_share": 0.5}},
+        {"augment": {"blur": 0.5}},
+        {"augment": {"blur": 1, "blur_std": 0.3}},
+        {"augment": {"bias": 0.5}},
+        {"augment": {"bias": 1, "bias_size": 0.1}},
+        {"augment": {"ghosting": 0.5}},
+        {"augment": {"ghosting": 1, "ghosts": (2, 2)}},
+        {"augment": {"ghosting": 1, "dimmed": (0.1, 0.1)}},
         {"optimiser": {"learning_rate": 2e-2}},
         {"optimiser": {"weight_decay": 0.5}},
         {"optimiser": {"betas": (0.8, 0.9)}},

@@ -4,19 +4,20 @@ import torch
 import torch.nn.functional as F
 
 from uadtools.models.model import build
+from uadtools.nets.resnet import seen_at
 from uadtools.noise.coarse import coarse_fields
 from uadtools.training.loop import Trainer
 from uadtools.training.objectives import loss
 from uadtools.training.recipe import Recipe
 
-KINDS = ("diffusion", "ae", "dae", "vae", "svae", "fanogan")
+KINDS = ("diffusion", "pddpm", "cddpm", "ae", "dae", "vae", "svae", "fanogan")
 ENDED = 10**6
 """A step after the last: f-AnoGAN's encoder is what is trained."""
 
 
 @pytest.fixture(scope="module")
-def recipes(tiny_recipe, tiny_recipes):
-    return {"diffusion": tiny_recipe, **tiny_recipes}
+def recipes(tiny_recipe, tiny_recipes, guided_recipes):
+    return {"diffusion": tiny_recipe, **tiny_recipes, **guided_recipes}
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ SEEDS = np.array([3, 2**63 - 1, 0])
 @pytest.mark.parametrize("step", [0, 2, ENDED])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_loss_of_a_batch_is_the_mean_of_its_slices(recipes, net, kind, step):
-    recipe, made = recipes[kind], net(kind)
+    recipe, made = recipes[kind], net(kind).eval()
     x0 = slices(recipe)
     together = loss(recipe, made, x0, SEEDS, step)
     assert together.shape == ()
@@ -59,7 +60,10 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_slices(recipes, net, kind, step)
     torch.testing.assert_close(together, torch.stack(alone).mean(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "drawn"), [("diffusion", 1), ("ae", 0), ("dae", 1), ("vae", 1), ("svae", 1)])
+@pytest.mark.parametrize(
+    ("kind", "drawn"),
+    [("diffusion", 1), ("pddpm", 1), ("cddpm", 1), ("spark", 1), ("ae", 0), ("dae", 1), ("vae", 1), ("svae", 1)],
+)
 def test_what_is_drawn_follows_from_the_seed(recipes, net, kind, drawn):
     recipe, made = recipes[kind], net(kind)
     one, again, other = (loss(recipe, made, slices(recipe), SEEDS // i, 0).item() for i in (1, 1, 2))
@@ -166,3 +170,83 @@ def test_half_precision_is_near(recipes, net, kind):
     assert rough.dtype == torch.float32
     assert rough.item() == pytest.approx(exact.item(), rel=0.05)
     assert rough.item() != exact.item()
+
+
+class Zero(torch.nn.Module):
+    """A network that sees 0 everywhere, and keeps what it was shown."""
+
+    def forward(self, x_t, t):
+        self.shown, self.t = x_t, t
+        return torch.zeros_like(x_t)
+
+
+def patched(recipe, **training):
+    return changed(recipe, training=recipe.training.model_dump() | training)
+
+
+@pytest.mark.parametrize("distance", ["l1", "l2"])
+def test_one_patch_of_each_slice_is_noised_and_its_loss_is_that_in_the_patch(recipes, distance):
+    recipe, net, x0 = patched(recipes["pddpm"], loss=distance), Zero(), slices(recipes["pddpm"])
+    lost = loss(recipe, net, x0, SEEDS, 0)
+    noised = net.shown != x0
+    expected = []
+    for x, inside in zip(x0, noised, strict=True):
+        rows, columns = (np.flatnonzero(inside[0].any(dim=axis)) for axis in (1, 0))
+        assert (len(rows), len(columns)) == (8, 8)
+        assert rows[0] % 8 == columns[0] % 8 == 0
+        square = x[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        expected.append(square.abs().mean() if distance == "l1" else (square**2).mean())
+    torch.testing.assert_close(lost, torch.stack(expected).mean(), rtol=1e-5, atol=0)
+
+
+def test_the_loss_may_be_that_in_all_of_the_slice(recipes):
+    recipe, x0 = patched(recipes["pddpm"], loss_on="image"), slices(recipes["pddpm"])
+    torch.testing.assert_close(loss(recipe, Zero(), x0, SEEDS, 0), (x0**2).mean(), rtol=1e-5, atol=0)
+
+
+def corners(recipe, count=200):
+    net, x0 = Zero(), torch.full((count, 1, 16, 16), -1.0)
+    loss(recipe, net, x0, np.arange(count), 0)
+    noised = (net.shown != x0)[:, 0]
+    sides = noised.any(dim=2).sum(dim=1)
+    tops, lefts = (noised.any(dim=axis).int().argmax(dim=1) for axis in (2, 1))
+    return {tuple(c) for c in torch.stack([tops, lefts], dim=1).tolist()}, set(sides.tolist())
+
+
+def test_patches_lie_on_their_grid_or_anywhere(recipes):
+    on_grid, sides = corners(recipes["pddpm"])
+    assert (on_grid, sides) == ({(0, 0), (0, 8), (8, 0), (8, 8)}, {8})
+    anywhere, _ = corners(patched(recipes["pddpm"], positions="random"))
+    assert len(anywhere) > 60
+    assert max(max(corner) for corner in anywhere) == 8
+
+
+def test_patches_may_have_several_sizes_and_overlap(recipes):
+    on_grid, sides = corners(changed(recipes["pddpm"], patches={"sizes": (8, 12), "stride": 4}))
+    assert sides == {8, 12}
+    assert on_grid == {(a, b) for a in (0, 4, 8) for b in (0, 4, 8)}
+
+
+def test_cddpm_is_told_of_the_clean_slice_and_its_encoder_learns(recipes, net):
+    recipe, made = recipes["cddpm"], net("cddpm")
+    loss(recipe, made, slices(recipe), SEEDS, 0).backward()
+    assert all(p.grad is not None and p.grad.any() for p in made.encoder.parameters())
+
+
+def test_hidden_squares_are_told_from_the_others(recipes, net):
+    """What the loss says does not depend on what is painted where the image is seen."""
+    recipe, made = recipes["spark"], net("spark")
+    shown = {}
+
+    def paint(x, seen):
+        shown["seen"] = seen
+        return torch.nan_to_num(torch.where(seen_at(x, seen), torch.tensor(1e6), torch.tensor(0.0)))
+
+    made.forward = paint
+    x0 = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    lost = loss(recipe, made, x0, SEEDS, 0)
+    assert shown["seen"].shape == (3, 1, 2, 2)
+    assert shown["seen"].sum(dim=(1, 2, 3)).tolist() == [1, 1, 1]  # 35% of four
+    torch.testing.assert_close(
+        lost, torch.tensor(63 / 64), rtol=1e-3, atol=0
+    )  # the squares have variance 1 (of 64 pixels)

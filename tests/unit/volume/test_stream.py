@@ -16,11 +16,13 @@ from uadtools.volume.stream import (
     PIECE,
     Study,
     base_name,
+    contrast_level,
     is_image,
     read_image,
     read_path,
     read_studies,
     record,
+    require_labels,
     write_study,
 )
 
@@ -263,3 +265,18 @@ def test_base_name_drops_what_tools_appended(path, name):
 @pytest.mark.parametrize(("name", "yes"), [("a.nii", 1), ("a.NII.GZ", 1), ("a.img", 1), ("a.json", 0), ("nii", 0)])
 def test_images_are_known_by_their_suffix(name, yes):
     assert is_image(Path(name)) == yes
+
+
+def test_a_contrast_level_that_is_no_number_is_none():
+    line = {"tool": "uad-simulate", "arguments": {"kind": "contrast", "level": "2"}}
+    image = Image(np.ones((2, 2, 2)), Grid((2, 2, 2), np.eye(4)), provenance={"history": [line]})
+    assert contrast_level(image) is None
+
+
+def test_labels_are_few(tmp_path):
+    data = np.arange(1000, dtype=np.float32).reshape(10, 10, 10)
+    require_labels(np.floor(data / 10), "few")
+    require_labels(data / 999, "probabilities")
+    require_labels((data % 256).astype(np.uint8), "bytes")
+    with pytest.raises(UadError, match=r"^a: holds more than 256 different values, so it is no mask"):
+        require_labels(data, "a")

@@ -1,0 +1,377 @@
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from uadtools.models.checkpoint import file_hash, read_config, read_tensors, save_model, write_tensors
+from uadtools.models.config import ModelConfig
+from uadtools.models.model import load_model
+from uadtools.training.recipe import names
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "data"
+GRID = ["--set", "grid.shape=[32,32,4]"]
+IMPORT = ["import", "--from", "anoddpm", "a.pt", "-o", "ours.safetensors", *GRID]
+PICKLED = "save the plain weights: torch.save(model.state_dict(), FILE)"
+
+
+def state_of(name):
+    with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as file:
+        return {key[4:]: torch.from_numpy(file[key]) for key in file.files if key.startswith("sd::")}
+
+
+@pytest.fixture(scope="module")
+def state():
+    """What AnoDDPM saves of a small network."""
+    return state_of("06a_anoddpm_unet_tiny")
+
+
+@pytest.fixture(scope="module")
+def guided():
+    """The same of pDDPM, whose names are guided-diffusion's."""
+    return state_of("06c_pddpm_unet_tiny_patched_ss")
+
+
+@pytest.fixture
+def saved(here, state):
+    """The checkpoint a.pt."""
+    torch.save(state, here / "a.pt")
+    return here / "a.pt"
+
+
+def changed(state, **shapes):
+    return {key: torch.zeros(shapes[key]) if key in shapes else value for key, value in state.items()}
+
+
+class TestList:
+    def test_lists_the_bundled_model_and_the_recipes(self, uad):
+        found = uad("models", "list", "--json")
+        assert (found.status, found.err) == (0, "")
+        first, *others = found.json
+        assert (first["name"], first["what"], first["method"]) == ("t1-small", "model", "sss")
+        assert first["bytes"] > 1e6
+        assert "CC BY-SA" in first["licence"]
+        assert [(row["name"], row["what"]) for row in others] == [(name, "recipe") for name in names()]
+
+    def test_shows_a_line_for_each(self, uad):
+        found = uad("models", "list")
+        head, *lines = found.out.decode().splitlines()
+        assert head.split() == ["name", "kind", "method", "size", "licence"]
+        assert lines[0].split()[:6] == ["t1-small", "model", "diffusion", "sss", "15.2", "MB"]
+        assert len(lines) == 1 + len(names())
+
+
+class TestInfo:
+    def test_shows_the_bundled_models_card(self, uad):
+        found = uad("models", "info")
+        assert (found.status, found.err) == (0, "")
+        said = found.out.decode()
+        for words in (
+            "t1-small", "heals with: ddim, ddpm, sss", "96x96x96 voxels of 2 x 2 x 2 mm", "percentile:1,99",
+            "7,598,596", "multipliers 1,2,3", "steps 1000", "sss 300 0.132", "recipe t1-small", "CC BY-SA",
+        ):  # fmt: skip
+            assert words in said
+        assert max(map(len, said.splitlines())) <= 110
+
+    def test_says_the_same_as_json(self, uad, tiny_guided):
+        path = tiny_guided["cddpm"]
+        found = uad("models", "info", path, "--json").json
+        assert found["methods"] == ["cddpm"]
+        assert (found["file"], found["hash"], found["bytes"]) == (str(path), file_hash(path), path.stat().st_size)
+        assert found["parameters"] == sum(weight.numel() for weight in load_model(path).net.parameters())
+        assert found.items() >= read_config(path).model_dump(mode="json").items()
+
+    def test_shows_every_kind(self, uad, tiny_models, tiny_guided):
+        for kind, path in (tiny_models | tiny_guided).items():
+            found = uad("models", "info", path)
+            assert found.status == 0, found.err
+            assert f"{kind}; heals with: {'nothing by itself' if kind == 'spark' else kind}" in found.out.decode()
+
+    @pytest.mark.parametrize("words", [["list"], ["info"], ["info", "--json"]])
+    def test_does_not_load_torch(self, words):
+        code = "import sys; from uadtools.cli.models import COMMAND; "
+        code += f"COMMAND.call({words}); sys.exit('torch' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    def test_refuses_what_is_no_model(self, uad, saved):
+        uad("models", "info", "t1-small").fails("models", 1, "t1-small: No such file")
+        uad("models", "info", saved).fails("models", 1, "a pickle", "refused")
+        Path("text").write_text("a few words")
+        uad("models", "info", "text").fails("models", 1, "not a model file")
+        Path("shapeless").write_bytes((12).to_bytes(8, "little") + b'{"a":  "b" }')
+        uad("models", "info", "shapeless").fails("models", 1, "not a model file")
+
+
+class TestCheck:
+    def test_every_kind_is_sound(self, uad, tiny_model, tiny_models, tiny_guided):
+        for path in (tiny_model, *tiny_models.values(), *tiny_guided.values()):
+            found = uad("models", "check", path)
+            assert (found.status, found.out.decode(), found.err) == (0, f"{path}: ok\n", "")
+
+    def test_can_be_quiet(self, uad, tiny_model):
+        found = uad("models", "check", "-q", tiny_model)
+        assert (found.status, found.out, found.err) == (0, b"", "")
+
+    def broken(self, tiny_model, **changes):
+        weights = read_tensors(tiny_model) | changes
+        save_model(Path("broken.safetensors"), read_config(tiny_model), weights, half=False)
+        return Path("broken.safetensors")
+
+    def test_tells_weights_that_are_not_finite(self, uad, tiny_model):
+        path = self.broken(tiny_model, **{"first.bias": torch.full((8,), float("nan"))})
+        uad("models", "check", path).fails("models", 1, "broken.safetensors: first.bias holds NaN or infinity")
+
+    def test_tells_an_answer_that_is_not_finite(self, uad, tiny_model):
+        path = self.broken(tiny_model, **{"out_conv.weight": torch.full((1, 8, 3, 3), 3e38)})
+        uad("models", "check", path).fails("models", 1, "it answers NaN or infinity to an empty slice")
+
+    def test_tells_weights_that_do_not_fit(self, uad, tiny_model):
+        path = self.broken(tiny_model, **{"first.bias": torch.zeros(7)})
+        uad("models", "check", path).fails("models", 1, "do not fit its settings", "first.bias")
+
+    def test_tells_a_damaged_file(self, uad, tiny_model):
+        Path("short.safetensors").write_bytes(tiny_model.read_bytes()[:-9])
+        uad("models", "check", "short.safetensors").fails("models", 1, "damaged or cut short")
+
+
+class TestImport:
+    def test_makes_a_sound_model_and_says_what_it_assumes(self, uad, saved):
+        made = uad("models", *IMPORT)
+        assert (made.status, made.out) == (0, b"")
+        assert "uad-models: assumed: network.heads = 2" in made.lines
+        assert "uad-models: assumed: noise.scale = raw" in made.lines
+        assert "uad-models: assumed: defaults.t = [250]" in made.lines
+        assert not [line for line in made.lines if "network.base" in line or "grid.shape" in line]
+        assert made.lines[-1] == "uad-models: ours.safetensors: of kind diffusion, heals with ddim, ddpm, sss"
+        assert uad("models", "check", "ours.safetensors").status == 0
+        config = read_config(Path("ours.safetensors"))
+        assert (config.name, config.licence, config.network.base) == ("ours", "not stated", 32)
+        assert config.training == {"program": "anoddpm", "checkpoint": "a.pt", "sha256": file_hash(saved, 64)}
+        stored = read_tensors(Path("ours.safetensors"))
+        assert {value.dtype for value in stored.values()} == {torch.float32}
+
+    def test_writes_json(self, uad, saved):
+        made = uad("models", *IMPORT, "--json", "--quiet")
+        assert (made.status, made.err) == (0, "")
+        assert (made.json["model"], made.json["kind"]) == ("ours.safetensors", "diffusion")
+        assert made.json["assumed"]["network.sinusoid"] == "sin_cos"
+        assert made.json["notes"] == []
+
+    def test_takes_what_the_user_says(self, uad, saved):
+        Path("own.toml").write_text('name = "mine"\n[network]\nheads = 1\n[noise]\nkind = "gaussian"\n')
+        made = uad("models", *IMPORT, "--config", "own.toml", "--set", "network.heads=4", "--licence", "CC0")
+        assert made.status == 0, made.err
+        config = read_config(Path("ours.safetensors"))
+        assert (config.name, config.licence, config.network.heads, config.noise.kind) == ("mine", "CC0", 4, "gaussian")
+        assert "network.heads" not in made.err
+        assert "noise" not in made.err  # nothing is left of the simplex noise that is not wanted
+
+    def test_half_stores_16_bits_or_says_that_it_cannot(self, uad, state):
+        torch.save(state, "a.pt")
+        assert uad("models", *IMPORT, "--half").status == 0
+        assert {value.dtype for value in read_tensors(Path("ours.safetensors")).values()} == {torch.float16}
+        torch.save(state | {"out.2.bias": torch.full((1,), 1e5)}, "a.pt")
+        uad("models", *IMPORT, "--half", "--force").fails("models", 1, "--half: out_conv.bias does not fit in 16 bits")
+
+    def test_reads_safetensors_and_other_prefixes(self, uad, state):
+        write_tensors(Path("a.safetensors"), {f"module.{key}": value for key, value in state.items()}, {})
+        made = uad("models", "import", "--from", "anoddpm", "a.safetensors", "-o", "ours.safetensors", *GRID)
+        assert made.status == 0, made.err
+
+    def test_replaces_nothing_unasked(self, uad, saved):
+        Path("ours.safetensors").write_text("precious")
+        uad("models", *IMPORT).fails("models", 1, "ours.safetensors: exists")
+        assert Path("ours.safetensors").read_text() == "precious"
+        assert uad("models", *IMPORT, "--force").status == 0
+
+    def test_writes_safetensors_only(self, uad, saved):
+        uad("models", "import", "--from", "anoddpm", "a.pt", "-o", "ours.pt").fails("models", 1, "end in .safetensors")
+
+
+class TestSettingsOfTheUser:
+    def test_an_unknown_one_is_an_error(self, uad, saved):
+        uad("models", *IMPORT, "--set", "network.depth=3").fails("models", 1, "network.depth: unknown key")
+        uad("models", *IMPORT, "--set", "training.steps=3").fails("models", 1, "training: unknown key")
+        uad("models", *IMPORT, "--set", "network=3").fails("models", 1, "network")
+        uad("models", *IMPORT, "--set", "heads").fails("models", 1, "expected KEY=VALUE")
+
+    def test_one_that_contradicts_the_checkpoint_is_an_error(self, uad, saved):
+        said = uad("models", *IMPORT, "--set", "network.base=64")
+        said.fails("models", 1, "network.base = 64: a.pt says 32 (leave it out)")
+        uad("models", *IMPORT, "--set", "network.patch=2").fails("models", 1, "network.patch = 2: a.pt says 1")
+        assert uad("models", *IMPORT, "--set", "network.base=32").status == 0
+
+    def test_one_that_does_not_fit_is_an_error(self, uad, saved):
+        uad("models", *IMPORT, "--set", "network.heads=5").fails("models", 1, "heads = 5 must divide")
+        uad("models", *IMPORT, "--set", "grid.shape=[33,32,4]").fails("models", 1, "33 is no multiple of 2")
+
+    def test_a_file_of_them_must_be_readable(self, uad, saved):
+        uad("models", *IMPORT, "--config", "none.toml").fails("models", 1, "none.toml: No such file")
+        Path("bad.toml").write_text("heads = ")
+        uad("models", *IMPORT, "--config", "bad.toml").fails("models", 1, "bad.toml: not readable settings")
+
+
+class Code:
+    """Makes a folder where it is unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, ("pwned",)
+
+
+class TestFilesThatAreNoCheckpoints:
+    def refused(self, uad, *words):
+        uad("models", *IMPORT).fails("models", 1, "a.pt: ", *words)
+        assert not Path("ours.safetensors").exists()
+        assert not Path("pwned").exists()
+
+    def test_code_is_not_run(self, uad, state):
+        torch.save({"ema": state, "args": Code()}, "a.pt")
+        self.refused(uad, "refused, because it holds posix.mkdir", PICKLED)
+        torch.save({"ema": state, "args": Code()}, "a.pt", _use_new_zipfile_serialization=False)
+        self.refused(uad, "refused", PICKLED)
+        Path("a.pt").write_bytes(pickle.dumps(Code()))
+        self.refused(uad, "not a checkpoint of torch.save")
+
+    def test_a_whole_module_is_refused(self, uad):
+        torch.save(torch.nn.Linear(2, 2), "a.pt")
+        self.refused(uad, "refused, because it holds torch.nn.modules.linear.Linear", PICKLED)
+
+    @pytest.mark.parametrize("zipped", [True, False])
+    def test_one_that_is_cut_short(self, zipped, uad, state):
+        torch.save(state, "a.pt", _use_new_zipfile_serialization=zipped)
+        Path("a.pt").write_bytes(Path("a.pt").read_bytes()[:5000])
+        self.refused(uad, "not a checkpoint of torch.save, or cut short")
+
+    @pytest.mark.parametrize("contents", [b"", b"a few words", b"PK\x03\x04"])
+    def test_something_else(self, contents, uad):
+        Path("a.pt").write_bytes(contents)
+        self.refused(uad, "not a checkpoint of torch.save")
+
+    def test_none_at_all(self, uad, here):
+        self.refused(uad, "No such file")
+        (here / "a.pt").mkdir()
+        self.refused(uad, "Is a directory")
+
+    @pytest.mark.parametrize("contents", [{}, [1, 2], {"epoch": 3, "state_dict": {}}, torch.zeros(3)])
+    def test_one_without_weights(self, contents, uad):
+        torch.save(contents, "a.pt")
+        self.refused(uad, "no ")
+
+
+class TestNetworksThatWeDoNotHave:
+    def refused(self, uad, program, state, *words):
+        torch.save(state, "a.pt")
+        said = uad("models", "import", "--from", program, "a.pt", "-o", "ours.safetensors", *GRID)
+        said.fails("models", 1, "a.pt: ", *words)
+        assert not Path("ours.safetensors").exists()
+
+    def test_the_wrong_program_is_told(self, uad, state, guided):
+        self.refused(uad, "pddpm", state, "no network of pddpm in it (it looks like one of --from anoddpm)")
+        looks = "it looks like one of --from guided-diffusion or pddpm or cddpm"
+        self.refused(uad, "anoddpm", guided, looks)
+        self.refused(uad, "monai", guided, looks)
+
+    def test_missing_unknown_and_misshapen_weights_are_named(self, uad, state):
+        less = {key: value for key, value in state.items() if key != "up.3.0.out_layers.3.weight"}
+        self.refused(uad, "anoddpm", less, "without up.3.0.out_conv.weight")
+        self.refused(uad, "anoddpm", state | {"extra.weight": torch.zeros(1)}, "with unknown extra.weight")
+        bent = changed(state, **{"middle.1.proj_out.bias": (7,)})
+        self.refused(uad, "anoddpm", bent, "middle.1.proj.bias (7,) instead of (64,)")
+        none = {key: value for key, value in state.items() if not key.startswith("out.2")}
+        self.refused(uad, "anoddpm", none, "without out_conv.weight")
+
+    def test_weights_that_are_not_finite(self, uad, state):
+        self.refused(uad, "anoddpm", state | {"out.2.bias": torch.tensor([np.inf])}, "out_conv.bias holds NaN")
+
+    def test_colour_and_super_resolution(self, uad, guided):
+        for channels in (2, 3, 6):
+            shapes = {"input_blocks.0.0.weight": (32, channels, 3, 3)}
+            self.refused(uad, "guided-diffusion", changed(guided, **shapes), f"takes {channels} channels")
+
+    def test_a_second_output_that_is_no_variance(self, uad, guided):
+        shapes = {"out.2.weight": (2, 32, 3, 3), "out.2.bias": (2,)}
+        self.refused(uad, "pddpm", changed(guided, **shapes), "gives 2 channels")
+
+    def test_class_conditional(self, uad, guided):
+        more = {"label_emb.weight": torch.zeros(10, 128)}
+        self.refused(uad, "guided-diffusion", guided | more, "a class-conditional network")
+
+    def test_conditions_and_their_encoders(self, uad, guided):
+        conditioned = state_of("06d_cddpm_unet_tiny")
+        self.refused(uad, "pddpm", conditioned, "--from cddpm reads it")
+        self.refused(uad, "cddpm", guided, "--from pddpm --set kind=diffusion reads it")
+        self.refused(uad, "cddpm", conditioned, "no ResNet encoder in it")
+        basic = {
+            "encoder.layer1.0.conv1.weight": torch.zeros(8, 8, 3, 3),
+            "encoder.conv1.weight": torch.zeros(8, 1, 7, 7),
+        }
+        both = {f"unet.{key}": value for key, value in conditioned.items()} | basic
+        self.refused(uad, "cddpm", both, "basic blocks")
+
+    def test_channels_that_are_no_multiples(self, uad, state):
+        shapes = {"time_embedding.1.weight": (96, 24), "time_embedding.1.bias": (96,)}
+        self.refused(
+            uad, "anoddpm", changed(state, **shapes), "channels [32, 64]: only whole multiples of the first, 24"
+        )
+
+    def test_another_schedule(self, uad, guided):
+        betas = {"betas": torch.linspace(0.0015**0.5, 0.0205**0.5, 1000) ** 2}
+        networks = {f"model.{key}": value for key, value in guided.items()}
+        self.refused(uad, "pddpm", networks | betas, "neither linear nor cosine")
+
+    def test_several_networks(self, uad, state):
+        both = {"first": state, "second": state}
+        self.refused(uad, "anoddpm", both, "several networks: first., second. (save only one)")
+
+    def test_monais_others(self, uad):
+        nets = pytest.importorskip("monai.networks.nets")
+        sizes = {"channels": (8, 16), "num_res_channels": 8, "num_res_layers": 1}
+        vqvae = nets.VQVAE(2, 1, 1, **sizes, downsample_parameters=((2, 4, 1, 1),) * 2,
+                           upsample_parameters=((2, 4, 1, 1, 0),) * 2, num_embeddings=4, embedding_dim=4)  # fmt: skip
+        self.refused(uad, "monai", vqvae.state_dict(), "a VQ-VAE, which is not supported")
+        sizes = {"channels": (8, 8), "attention_levels": (False, False), "norm_num_groups": 8}
+        net = nets.DiffusionModelUNet(3, 1, 1, num_res_blocks=1, **sizes)
+        self.refused(uad, "monai", net.state_dict(), "a 3-D network")
+        net = nets.DiffusionModelUNet(2, 1, 1, num_res_blocks=(1, 2), **sizes)
+        self.refused(uad, "monai", net.state_dict(), "levels with [1, 2] residual blocks")
+        sizes |= {"attention_levels": (False, True), "num_head_channels": 8}
+        net = nets.DiffusionModelUNet(2, 1, 1, num_res_blocks=1, **sizes, with_conditioning=True, cross_attention_dim=4)
+        self.refused(uad, "monai", net.state_dict(), "cross-attention")
+
+
+def test_pddpms_plain_network_is_another_kind(uad, guided):
+    """With --set kind=diffusion, or when its blocks add the step."""
+    torch.save(guided, "a.pt")
+    words = ["import", "--from", "pddpm", "a.pt", "-o", "ours.safetensors", *GRID, "--set", "network.heads=2"]
+    made = uad("models", *words, "--set", "kind=diffusion")
+    assert made.status == 0, made.err
+    config = read_config(Path("ours.safetensors"))
+    assert (config.kind, config.defaults.method, config.schedule.kind) == ("diffusion", "sss", "cosine")
+
+
+def test_wrong_use(uad):
+    uad("models").fails("models", 2, "Missing command")
+    uad("models", "delete").fails("models", 2, "delete")
+    uad("models", "import", "--from", "stable-diffusion", "a.pt", "-o", "b.safetensors").fails("models", 2, "--from")
+    uad("models", "import", "a.pt", "-o", "b.safetensors").fails("models", 2, "--from")
+    uad("models", "info", "--half").fails("models", 2, "--half")
+
+
+def test_help_of_each_part(uad):
+    for part in ("list", "info", "check", "import"):
+        assert uad("models", part, "-h").out.decode().startswith(f"Usage: uad-models {part} [OPTIONS]")
+    assert uad("models", "--version").out.startswith(b"uadtools ")
+
+
+def test_the_imported_model_says_so(uad, saved):
+    uad("models", *IMPORT)
+    found = uad("models", "info", "ours.safetensors", "--json").json
+    assert found["training"]["program"] == "anoddpm"
+    assert ModelConfig.model_validate({k: v for k, v in found.items() if k in ModelConfig.model_fields})
+    assert json.loads(uad("models", "info", "ours.safetensors", "--json").out) == found

@@ -1,0 +1,60 @@
+"""Showing models to a person."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from uadtools.models.config import GridConfig, IntensityConfig
+
+Row = Mapping[str, Any]
+_COLUMN, _WIDTH = 13, 110
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Lay out what list_models() finds: a line for each."""
+    cells = [("name", "", "kind", "method", "size", "licence")]
+    for row in rows:
+        size = "-" if row["bytes"] is None else _megabytes(row["bytes"])
+        cells.append((row["name"], row["what"], row["kind"], row["method"] or "-", size, row["licence"]))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)) for line in cells]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def card(about: Row) -> str:
+    """Lay out what info() says of a model: a line for each thing."""
+    settings = {name: about[name] for name in ("encoder", "patches", "schedule", "target", "noise") if name in about}
+    defaults = dict(about["defaults"])
+    thresholds = defaults.pop("thresholds")
+    lines = {
+        "name": about["name"],
+        "file": f"{about['file']}, {_megabytes(about['bytes'])}, hash {about['hash']}",
+        "kind": f"{about['kind']}; heals with: {', '.join(about['methods']) or 'nothing by itself'}",
+        "grid": GridConfig.model_validate(about["grid"]),
+        "intensity": IntensityConfig.model_validate(about["intensity"]),
+        "network": about["network"],
+        "parameters": f"{about['parameters']:,}",
+        **settings,
+        "defaults": defaults,
+        "thresholds": thresholds or "none",
+        "training": about["training"] or "nothing is known",
+        "licence": about["licence"],
+    }
+    return "\n".join(_line(name, _said(value)) for name, value in lines.items())
+
+
+def _line(name: str, text: str) -> str:
+    indent = " " * _COLUMN
+    return textwrap.fill(text, _WIDTH, initial_indent=f"{name:<{_COLUMN}}", subsequent_indent=indent)
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_said(part)}" for name, part in value.items() if part not in (None, [], ""))
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

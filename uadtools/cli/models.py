@@ -1,0 +1,143 @@
+"""uad-models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from uadtools.cli import _common as c
+from uadtools.models.foreign_names import Program
+
+EXAMPLES = """
+  uad-models list                                                           what ships, and what one can train
+  uad-models info mine.safetensors                                          the model card
+  uad-models check mine.safetensors && uad-heal scan_preprocessed.nii.gz --model mine.safetensors
+  uad-models import --from pddpm pddpm.pt -o pddpm.safetensors --set grid.shape=[96,96,50]
+"""
+
+File = Annotated[
+    Path | None, typer.Argument(metavar="FILE", help="A model file. Default: the bundled one.", show_default=False)
+]
+
+
+def models(version: c.Version = False) -> None:
+    """List, explain and check models, and import those of other programs."""
+
+
+def list_(as_json: c.Json = False) -> None:
+    """List the models that ship, and the recipes."""
+    from uadtools.cli._cards import table
+    from uadtools.cli._studies import print_json
+    from uadtools.pipeline.models import list_models
+
+    rows = list_models()
+    if as_json:
+        print_json(rows)
+    else:
+        print(table(rows))
+
+
+def info(path: File = None, as_json: c.Json = False) -> None:
+    """Show the card of a model.
+
+    Its network, grid and schedule, what it learnt from, how it heals, and its licence. The weights are not read.
+    """
+    from uadtools.cli._cards import card
+    from uadtools.cli._studies import print_json
+    from uadtools.pipeline.models import info as work
+
+    about = work(path)
+    if as_json:
+        print_json(about)
+    else:
+        print(card(about))
+
+
+def check(path: File = None, quiet: c.Quiet = False) -> None:
+    """Check that a model is sound.
+
+    Its weights are read and must fit its settings; they and the answer to an empty slice must be finite.
+    """
+    from uadtools.pipeline.models import check as work
+
+    checked = work(path)
+    if not quiet:
+        print(f"{checked}: ok")
+
+
+def import_(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CKPT", help="A checkpoint of torch.save with plain weights, or .safetensors.")
+    ],
+    program: Annotated[
+        Program,
+        typer.Option(
+            "--from", metavar="anoddpm|guided-diffusion|pddpm|cddpm|monai", help="The program that it was trained with."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="MODEL", help="The model file to write, .safetensors.")
+    ],
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="A .toml file with settings that the checkpoint does not tell, named as in a recipe.",
+            show_default=False,
+        ),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="One such setting, such as network.heads=1; goes before --config.",
+            show_default=False,
+        ),
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            "--licence", metavar="TEXT", help="Under which licence the weights may be passed on.", show_default=False
+        ),
+    ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store the weights in 16 bits instead of 32.")] = False,
+    force: c.Force = False,
+    as_json: c.Json = False,
+    quiet: c.Quiet = False,
+) -> None:
+    """Import what another program trained.
+
+    What the checkpoint does not tell takes that program's default, and is said on standard error; --set changes it.
+    """
+    from uadtools.cli._studies import print_json
+    from uadtools.pipeline.models import import_model, read_given
+
+    given = read_given(config, changes or []) | ({"licence": licence} if licence else {})
+    made = import_model(checkpoint, program, output, given=given, half=half, force=force)
+    tell = c.teller("uad-models", quiet)
+    for name, value in made["assumed"].items():
+        tell(f"assumed: {name} = {value}")
+    for note in made["notes"]:
+        tell(note)
+    if as_json:
+        print_json(made)
+    else:
+        tell(f"{made['model']}: of kind {made['kind']}, heals with {', '.join(made['methods'])}")
+
+
+COMMAND = c.Command(
+    models,
+    "uad-models",
+    EXAMPLES,
+    parts=(
+        c.Command(list_, "list"),
+        c.Command(info, "info"),
+        c.Command(check, "check"),
+        c.Command(import_, "import"),
+    ),
+)
+main = COMMAND.run

@@ -1,0 +1,87 @@
+"""Latent diffusion: find the region that is unlikely, heal that region. Source: Pinaya et al. 2022, section 3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from uadtools.diffusion.bound import bound_map, evenly
+from uadtools.diffusion.process import Denoiser, add_noise
+from uadtools.diffusion.samplers import Noise, ddim, ddpm, spaced
+from uadtools.methods.healing import Healing, end
+from uadtools.models.config import ModelConfig
+
+Variant = Literal["a", "b", "c", "d"]
+
+
+class LatentDenoiser(Denoiser, Protocol):
+    """All that this method needs of a model."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+    @property
+    def limits(self) -> Tensor: ...
+
+    def to_latent(self, x: Tensor) -> Tensor: ...
+
+    def from_latent(self, z: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """t: how far the latents are noised; variant: a heals all, without a region; b heals all, and the region filters
+    the score; c heals the region only, too; d is c with few steps. steps: of the way back (none: 50 with DDIM for d,
+    every step for the others); bounds: of the bound (none: 50 for d, 200); repeats: of every step, for a, b and c.
+    """
+
+    t: int = 500
+    variant: Variant = "d"
+    steps: int | None = None
+    bounds: int | None = None
+    repeats: int = 1
+
+    @property
+    def walked(self) -> int | None:
+        """Steps of DDIM; none where every step is walked."""
+        return self.steps or (50 if self.variant == "d" else None)
+
+    @property
+    def looked(self) -> int:
+        """Steps at which the bound is taken."""
+        return 0 if self.variant == "a" else self.bounds or (50 if self.variant == "d" else 200)
+
+    def evaluations(self, shape: tuple[int, int]) -> int:
+        return self.looked + (self.walked or self.t * self.repeats + 1)
+
+
+def heal(model: LatentDenoiser, x: Tensor, options: Options, noise: Noise) -> Healing:
+    """Encode, find the region, noise and walk back, with everything outside of the region kept, decode.
+
+    x: (B, 1, H, W) in [-1, 1]. Maps: bound, in nats per element, and region, 1 inside, both of the size of x; none for
+    variant a. Latents are not limited on the way.
+    """
+    z, shape = model.to_latent(x), x.shape[2:]
+    maps: dict[str, Tensor] = {}
+    inside = torch.ones_like(z[:, :1], dtype=torch.bool)
+    if options.variant != "a":
+        bound = bound_map(model, z, evenly(model.config.region.steps, options.looked), noise)
+        region = bound >= model.limits
+        maps = {"bound": F.interpolate(bound, shape), "region": F.interpolate(region.to(x), shape)}
+        inside = inside if options.variant == "b" else region
+
+    eps = noise()
+
+    def keep(z_s: Tensor, s: int) -> Tensor:
+        return torch.where(inside, z_s, add_noise(z, s, eps, model.schedule) if s >= 0 else z)
+
+    z_t = add_noise(z, options.t, eps, model.schedule)
+    if options.walked is None:
+        walk = ddpm(model, z_t, options.t, noise, keep=keep, repeats=options.repeats)
+    else:
+        walk = ddim(model, z_t, spaced(options.t, options.walked), noise, keep=keep)
+    return Healing(model.from_latent(end(walk)), maps)

@@ -1,0 +1,15 @@
+"""The autoencoder with a codebook, by itself: what its codes cannot say is lost. Source: van den Oord et al. 2017."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from uadtools.diffusion.samplers import Noise
+from uadtools.methods.healing import Healing, Reconstructor, Single
+
+Options = Single
+
+
+def heal(model: Reconstructor, x: Tensor, options: Options, noise: Noise) -> Healing:
+    """Reconstruct the slices from codes. x: (B, 1, H, W) in [-1, 1]."""
+    return Healing(model.reconstruct(x))

@@ -1,0 +1,226 @@
+"""Reading checkpoints of other programs: their weights by our names, and what they tell of the model's settings."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uadtools.errors import UadError
+from uadtools.models import foreign_names as names
+from uadtools.models.checkpoint import read_tensors
+from uadtools.models.config import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_AVERAGED = r"(^|[._])ema[._]"
+"""In the name of what holds averaged weights, which are preferred."""
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A checkpoint's weights by our names, in float32; the settings that it tells; and what was left out of it."""
+
+    weights: dict[str, Tensor]
+    found: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+
+def read_foreign(path: Path, program: names.Program) -> Foreign:
+    """Read a checkpoint of another program. Code in it is never run.
+
+    Raises UadError for a file that is no checkpoint or would need its code, and for a network that we do not have.
+    """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise UadError(f"{path}: {error.strerror or error}") from None
+    tensors = read_tensors(path) if path.suffix == ".safetensors" else dict(_tensors(_unpickled(path)))
+    try:
+        found = _of_program(tensors, program)
+    except UadError as error:
+        raise UadError(f"{path}: {error}") from None
+    lost = [name for name, value in found.weights.items() if value.is_floating_point() and not value.isfinite().all()]
+    if lost:
+        raise UadError(f"{path}: {lost[0]} holds NaN or infinity (was its training cut short?)")
+    return found
+
+
+def check_fit(settings: Settings, weights: Mapping[str, Tensor], where: str) -> None:
+    """Raise UadError that names weights which are missing, too many or of another shape than the settings say."""
+    import torch
+
+    from uadtools.models.model import build
+
+    with torch.device("meta"):
+        expected = {name: tuple(value.shape) for name, value in build(settings).state_dict().items()}
+    found = _shapes(weights)
+    faults = {
+        "without": sorted(expected.keys() - found.keys()),
+        "with unknown": sorted(found.keys() - expected.keys()),
+        "of another shape:": [
+            f"{name} {found[name]} instead of {shape}"
+            for name, shape in expected.items()
+            if found.get(name, shape) != shape
+        ],
+    }
+    if told := [f"{what} {_few(which)}" for what, which in faults.items() if which]:
+        raise UadError(f"{where}: not the network that its shapes and settings say: {'; '.join(told)}")
+
+
+def _few(which: list[str]) -> str:
+    return ", ".join(which[:3]) + (f" and {len(which) - 3} more" if len(which) > 3 else "")
+
+
+def _unpickled(path: Path) -> Any:
+    """Read a pickle in which there is nothing but tensors and plain containers."""
+    import torch
+
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # torch says anything of a damaged file: struct.error, AssertionError, OSError
+        named = re.search(r"GLOBAL (?:<class ')?([\w.]+)", str(error))
+        if not named:
+            raise UadError(f"{path}: not a checkpoint of torch.save, or cut short") from None
+        raise UadError(
+            f"{path}: refused, because it holds {named[1]}, which is not opened without running code (in its own "
+            "program, save the plain weights: torch.save(model.state_dict(), FILE))"
+        ) from None
+
+
+def _tensors(data: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """List the tensors in what a program saved, by the names of the tables they are in."""
+    import torch
+
+    if isinstance(data, torch.Tensor):
+        yield name, data
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            yield from _tensors(value, f"{name}.{key}" if name else str(key))
+
+
+def _of_program(tensors: dict[str, Tensor], program: names.Program) -> Foreign:
+    own = _within(tensors, _prefix(tensors, program))
+    _refuse(own, program)
+    weights = _monai(own) if program == "monai" else {names.of_guided(key): value for key, value in own.items()}
+    notes = _without_variance(weights) if program == "guided-diffusion" else []
+    shapes = _shapes(weights)
+    _refuse_shapes(shapes)
+    found: dict[str, Any] = {"network": names.unet_sizes(shapes), **_schedule(tensors)}
+    if program == "cddpm":
+        encoder = _encoder(tensors)
+        found["encoder"] = names.encoder_sizes(_shapes(encoder))
+        weights = {f"unet.{k}": v for k, v in weights.items()} | {f"encoder.{k}": v for k, v in encoder.items()}
+    floats = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    return Foreign(floats, found, notes)
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> names.Shapes:
+    return {name: tuple(value.shape) for name, value in weights.items()}
+
+
+def _without_variance(weights: dict[str, Tensor]) -> list[str]:
+    """Leave out the second output of a network that learnt its variance, too. Returns what to say about it."""
+    if len(weights.get("out_conv.weight", ())) != 2:
+        return []
+    weights |= {name: weights[name][:1] for name in ("out_conv.weight", "out_conv.bias")}
+    return ["the learned variance (the network's second output) is left out: healing does not use it"]
+
+
+def _within(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _prefixes(keys: Iterable[str], first: str) -> list[str]:
+    """List what stands before a network's first weight: one prefix for each network there is."""
+    found = [key.removesuffix(first) for key in keys if key.endswith(first)]
+    return sorted(prefix for prefix in found if not prefix or prefix.endswith("."))
+
+
+def _one(prefixes: list[str]) -> str:
+    """Return the only prefix, or that of averaged weights. Raises UadError when there are more."""
+    found = [prefix for prefix in prefixes if re.search(_AVERAGED, prefix)] or prefixes
+    if len(found) > 1:
+        raise UadError(f"several networks: {', '.join(prefix or 'one at the top' for prefix in found)} (save only one)")
+    return found[0]
+
+
+def _prefix(tensors: dict[str, Tensor], program: names.Program) -> str:
+    """Return what stands before the network's weights. Raises UadError when it is not there."""
+    if found := _prefixes(tensors, names.FIRST[program]):
+        return _one(found)
+    if any("quantizer." in key for key in tensors):
+        raise UadError("a VQ-VAE, which is not supported (of MONAI's networks, DiffusionModelUNet is)")
+    others = [other for other, first in names.FIRST.items() if _prefixes(tensors, first)]
+    hint = f" (it looks like one of --from {' or '.join(others)})" if others else ""
+    raise UadError(f"no network of {program} in it{hint}" if tensors else "no weights in it (save a state dict)")
+
+
+def _refuse(own: Mapping[str, Tensor], program: names.Program) -> None:
+    """Raise UadError for a network that needs more than an image and a step, or is not told to be conditioned."""
+    if "label_emb.weight" in own or "class_embedding.weight" in own:
+        raise UadError("a class-conditional network, which is not supported")
+    if any("transformer_blocks" in key for key in own):
+        raise UadError("a network with cross-attention, which is not supported")
+    conditioned = "label_emb.0.weight" in own
+    if conditioned and program != "cddpm":
+        raise UadError("a network with an image's code as condition (--from cddpm reads it)")
+    if program == "cddpm" and not conditioned:
+        raise UadError("a network without a condition (--from pddpm --set kind=diffusion reads it)")
+
+
+def _refuse_shapes(shapes: names.Shapes) -> None:
+    first, last = names.shape_of(shapes, "first.weight"), names.shape_of(shapes, "out_conv.weight")
+    if len(first) != 4:
+        raise UadError(f"a {len(first) - 2}-D network; only 2-D ones are supported")
+    if first[1] != 1:
+        raise UadError(f"a network that takes {first[1]} channels (colour, super-resolution), which is not supported")
+    if last[0] != 1:
+        raise UadError(f"a network that gives {last[0]} channels, which is not supported")
+
+
+def _monai(own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Name MONAI's weights as ours, and make one convolution of its three linear layers of attention."""
+    import torch
+
+    fused = {key: value for key, value in own.items() if not re.search(r"\.to_[qkv]\.", key)}
+    for key in own:
+        if ".to_q." in key:
+            fused[key.replace("to_q", "qkv")] = torch.cat([own[key.replace("to_q", f"to_{part}")] for part in "qkv"])
+    fused = {k: v[..., None] if v.ndim == 2 and "attention" in k else v for k, v in fused.items()}
+    blocks = names.monai_res_blocks(fused)
+    made = {names.of_monai(key, blocks): value for key, value in fused.items()}
+    numbered = names.with_last_numbered(made)
+    return {numbered[key]: value for key, value in made.items()}
+
+
+def _encoder(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    found = _prefixes(tensors, names.FIRST_OF_ENCODER)
+    if not found:
+        raise UadError(
+            "no ResNet encoder in it; the condition cannot be told without (save it with the U-Net's weights)"
+        )
+    return {names.of_encoder(key): value for key, value in _within(tensors, _one(found)).items()}
+
+
+def _schedule(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Tell the schedule from the betas that a program may save with its weights. Raises UadError for another one."""
+    import numpy as np
+
+    from uadtools.diffusion.schedule import Kind, betas
+
+    saved = next((value.double().numpy() for key, value in tensors.items() if key.split(".")[-1] == "betas"), None)
+    if saved is None:
+        return {}
+    kinds: tuple[Kind, ...] = ("linear", "cosine")
+    for kind in kinds:
+        if np.allclose(saved, betas(kind, len(saved)), rtol=1e-3, atol=1e-7):
+            return {"schedule": {"kind": kind, "steps": len(saved)}}
+    raise UadError("a noise schedule that is neither linear nor cosine, which is not supported")

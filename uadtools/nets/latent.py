@@ -1,0 +1,42 @@
+"""Diffusion on the latents of an autoencoder with a codebook."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from uadtools.nets.unet import UNet
+from uadtools.nets.vqvae import VQVAE
+
+
+class LatentDiffusion(nn.Module):
+    """A frozen autoencoder, and a U-Net that removes noise from its latents, scaled to unit variance.
+
+    deviation: of the latents, by which they are divided; limits: (h, w) how much of the bound is still healthy at each
+    position, infinite where nobody knows.
+
+    Source: Pinaya et al. 2022, sections 2 and 3.
+    """
+
+    def __init__(self, autoencoder: VQVAE, unet: UNet, shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.autoencoder, self.unet = autoencoder.requires_grad_(False), unet
+        self.register_buffer("deviation", torch.ones(()))
+        self.register_buffer("limits", torch.full(shape, torch.inf))
+        self.deviation: Tensor
+        self.limits: Tensor
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the scaled codes of an image. x: (B, 1, H, W) in [-1, 1]. Returns (B, D, h, w)."""
+        return self.autoencoder.quantise(x).codes / self.deviation
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the image of the codes nearest to scaled latents. z: (B, D, h, w)."""
+        return self.autoencoder.decode(self.autoencoder.codebook(z * self.deviation).codes)
+
+    def forward(self, z_t: Tensor, t: Tensor) -> Tensor:
+        """Tell noise or latent behind z_t, (B, D, h, w). t: (B,)."""
+        out: Tensor = self.unet(z_t, t)
+        return out

@@ -1,0 +1,125 @@
+"""An autoencoder whose latent is made of the vectors of a codebook, and the codebook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SMOOTHING = 1e-5
+"""Keeps a code that is never used from a division by nothing."""
+
+
+class Quantised(NamedTuple):
+    """codes: the nearest vectors, shaped like the latent; indices: (B, h, w) int64."""
+
+    codes: Tensor
+    indices: Tensor
+
+
+class Codebook(nn.Module):
+    """K vectors of D numbers, which follow the latents that they are nearest to.
+
+    Learns by exponential moving averages, not by gradients. A code that is used less than `DEAD` times a batch, on
+    average, is put where a latent of the batch is.
+
+    Source: van den Oord et al. 2017, appendix A.1; reviving as in Dhariwal et al. 2020 (Jukebox), section 3.
+    """
+
+    DEAD = 0.03
+
+    def __init__(self, size: int, dimension: int, *, decay: float = 0.99) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("codes", torch.randn(size, dimension))
+        self.register_buffer("counts", torch.ones(size))
+        self.register_buffer("sums", self.codes.clone())
+        self.codes: Tensor
+        self.counts: Tensor
+        self.sums: Tensor
+
+    def forward(self, z: Tensor) -> Quantised:
+        """Return the nearest codes. z: (B, D, h, w)."""
+        rows = z.movedim(1, -1)
+        flat = rows.reshape(-1, rows.shape[-1]).float()
+        distances = (self.codes**2).sum(dim=1) - 2 * flat @ self.codes.T
+        indices = distances.argmin(dim=1).view(rows.shape[:-1])
+        return Quantised(self.look_up(indices), indices)
+
+    def look_up(self, indices: Tensor) -> Tensor:
+        """Return the codes of indices. indices: (B, h, w). Returns (B, D, h, w)."""
+        return F.embedding(indices, self.codes).movedim(-1, 1)
+
+    @torch.no_grad()
+    def follow(self, z: Tensor, indices: Tensor) -> None:
+        """Move the codes towards the latents that they stand for, and revive the dead. Shapes as in forward."""
+        rows = z.detach().movedim(1, -1)
+        flat, found = rows.reshape(-1, rows.shape[-1]).float(), indices.flatten()
+        now = torch.bincount(found, minlength=len(self.counts)).to(flat)
+        self.counts.lerp_(now, 1 - self.decay)
+        self.sums.lerp_(torch.zeros_like(self.sums).index_add_(0, found, flat), 1 - self.decay)
+        dead = self.counts < self.DEAD
+        picked = flat[torch.randint(len(flat), (len(self.counts),), device=flat.device)]
+        self.counts.copy_(torch.where(dead, torch.ones_like(self.counts), self.counts))
+        self.sums.copy_(torch.where(dead[:, None], picked, self.sums))
+        self.codes.copy_(self.sums / (self.counts + SMOOTHING)[:, None])
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions, plus the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.conv2(F.relu(self.conv1(x))))
+
+
+class VQVAE(nn.Module):
+    """Encoder, codebook, decoder. Each of `widths` halves the image, and has `residuals` residual blocks.
+
+    codes: vectors in the codebook, of `dimension` numbers. Laid out as MONAI's, whose weights can be taken over.
+
+    Source: van den Oord et al. 2017.
+    """
+
+    def __init__(self, *, widths: Sequence[int], residuals: int, codes: int, dimension: int) -> None:
+        super().__init__()
+        down: list[nn.Module] = []
+        for into, out in zip([1, *widths], widths, strict=False):
+            down += [
+                nn.Conv2d(into, out, 4, stride=2, padding=1),
+                nn.ReLU(),
+                *(Residual(out) for _ in range(residuals)),
+            ]
+        self.encoder = nn.Sequential(*down, nn.Conv2d(widths[-1], dimension, 3, padding=1))
+        self.codebook = Codebook(codes, dimension)
+        up: list[nn.Module] = [nn.Conv2d(dimension, widths[-1], 3, padding=1)]
+        for into, out in zip(reversed(widths), [*reversed(widths[:-1]), 1], strict=True):
+            up += [*(Residual(into) for _ in range(residuals)), nn.ConvTranspose2d(into, out, 4, stride=2, padding=1)]
+            up.append(nn.ReLU())
+        self.decoder = nn.Sequential(*up[:-1])
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the latent before quantisation, (B, D, H / f, W / f). x: (B, 1, H, W) in [-1, 1]."""
+        z: Tensor = self.encoder(x)
+        return z
+
+    def quantise(self, x: Tensor) -> Quantised:
+        """Return the codes and indices of an image."""
+        found: Quantised = self.codebook(self.encode(x))
+        return found
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the image of a latent. z: (B, D, h, w), which need not be of codes. Returns (B, 1, H, W)."""
+        image: Tensor = self.decoder(z)
+        return image
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reconstruct (B, 1, H, W)."""
+        return self.decode(self.quantise(x).codes)
