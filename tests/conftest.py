@@ -27,12 +27,15 @@ DENSE = {"base": 8, "multipliers": (1, 2), "latent": 6, "groups": 4}
 NETWORKS = {"ae": DENSE, "dae": NETWORK, "vae": DENSE, "svae": DENSE | {"reach": 1}, "fanogan": DENSE}
 """Of the kinds of model without diffusion."""
 ENCODER = {"base": 4, "blocks": (1, 1), "dimension": 6}
+CODEBOOK = {"widths": (4, 8), "residuals": 1, "codes": 16, "dimension": 3}
 PARTS = {
     "pddpm": {"network": NETWORK, "patches": {"sizes": (8,)}, "target": "x0", "defaults": {"method": "pddpm"}},
     "cddpm": {"network": NETWORK, "encoder": ENCODER, "target": "x0", "defaults": {"method": "cddpm"}},
     "spark": {"network": {"width": 16}, "encoder": ENCODER},
+    "vqvae": {"network": CODEBOOK},
+    "ldm": {"network": NETWORK | {"attention": ()}, "autoencoder": CODEBOOK, "defaults": {"method": "ldm"}},
 }
-"""Of the kinds of model that Behrendt et al. train."""
+"""Of the kinds of model that Behrendt et al. and Pinaya et al. train."""
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +56,7 @@ def tiny_model(tiny_config, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_guided(guided_recipes, tmp_path_factory):
-    """The same for pddpm, cddpm and spark, by kind."""
+    """The same for the kinds in PARTS, by kind."""
     folder = tmp_path_factory.mktemp("models")
     return {k: random_model(r.model({}), folder / f"{k}.safetensors") for k, r in guided_recipes.items()}
 
@@ -134,13 +137,13 @@ def tiny_recipes(tiny_recipe):
 
 @pytest.fixture(scope="session")
 def guided_recipes(tiny_recipe):
-    """Twelve quick steps for pddpm, cddpm and spark, by kind."""
+    """Twelve quick steps for the kinds in PARTS, by kind."""
     from uadtools.training.recipe import Recipe
 
     made = {}
     for kind, parts in PARTS.items():
         data = tiny_recipe.model_dump(exclude={"network", "schedule", "target", "noise", "defaults"})
         data |= {"name": f"tiny-{kind}", "kind": kind, **parts}
-        data["training"] |= {"t_range": None} if kind == "spark" else {}
+        data["training"] |= {"t_range": None} if kind in ("spark", "vqvae") else {}
         made[kind] = Recipe.model_validate(data)
     return made

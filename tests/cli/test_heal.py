@@ -296,7 +296,7 @@ def test_maps_overwrites_nothing(uad, prepared, tiny_model, here):
 def test_maps_without_effect_is_refused(uad, prepared, tiny_model):
     uad("heal", prepared, "--model", tiny_model, "--maps").fails("heal", 2, "--maps", "one draw")
     result = uad("heal", "--model", tiny_model, "--maps", "--samples", 2, stdin=prepared.read_bytes())
-    result.fails("heal", 2, "--maps", "a stream holds all maps")
+    result.fails("heal", 2, "--maps", "a stream holds them all")
 
 
 def test_brain_limits_the_healing(heal, mask):

@@ -99,8 +99,6 @@ def test_an_encoder_is_trained_and_cddpm_starts_from_it(uad, prepared, here):
 
 def test_what_is_no_encoder_is_refused(uad, prepared, tiny_model):
     words = ["--recipe", "cddpm", *settings(*SIZES, *UNET, f"encoder.pretrained={tiny_model}")]
-    uad("train", prepared, *words, "-o", "c.safetensors").fails(
-        "train", 1, "a model of kind 'diffusion', not 'spark'"
-    )
+    uad("train", prepared, *words, "-o", "c.safetensors").fails("train", 1, "a model of kind 'diffusion', not 'spark'")
     words[-1] = "encoder.pretrained=none.safetensors"
     uad("train", prepared, *words, "-o", "c.safetensors").fails("train", 1, "none.safetensors: No such file")

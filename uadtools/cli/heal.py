@@ -33,8 +33,8 @@ def heal(
         typer.Option(
             "--method",
             metavar="NAME",
-            help="sss, ddim, ddpm; or what the model was trained for: pddpm, cddpm, dae, ae, vae, svae, fanogan; or "
-            "blur, threshold, which need no model. Default: the model's own.",
+            help="sss, ddim, ddpm; or what the model was trained for: pddpm, cddpm, ldm, dae, ae, vae, svae, fanogan, "
+            "vqvae; or blur, threshold, which need no model. Default: the model's own.",
             show_default=False,
         ),
     ] = None,
@@ -49,7 +49,9 @@ def heal(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option("--steps", metavar="N", min=1, help="Evaluations on the way back (ddim).", show_default=False),
+        typer.Option(
+            "--steps", metavar="N", min=1, help="Evaluations on the way back (ddim, ldm).", show_default=False
+        ),
     ] = None,
     eta: Annotated[
         float | None,
@@ -93,6 +95,26 @@ def heal(
             show_default=False,
         ),
     ] = None,
+    variant: Annotated[
+        Literal["a", "b", "c", "d"] | None,
+        typer.Option(
+            "--variant",
+            metavar="a|b|c|d",
+            help="Of ldm: a heals all of the scan; b too, and the score counts in the region alone; c heals the region "
+            "alone; d is c in fewer steps. Default: d.",
+            show_default=False,
+        ),
+    ] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            "--repeats",
+            metavar="N",
+            min=1,
+            help="How often each step back is taken, its noise added again in between (ldm, variants a to c).",
+            show_default=False,
+        ),
+    ] = None,
     sigma: Annotated[
         float | None,
         typer.Option(
@@ -126,7 +148,9 @@ def heal(
     maps: Annotated[
         bool,
         typer.Option(
-            "--maps", help="Write the method's other maps beside the healed scan, too, such as NAME_spread.nii.gz."
+            "--maps",
+            help="Write the method's other maps beside the healed scan, too: NAME_spread.nii.gz, and with ldm "
+            "NAME_region.nii.gz and NAME_bound.nii.gz.",
         ),
     ] = False,
     seed: c.Seed = 0,
@@ -149,20 +173,21 @@ def heal(
     from uadtools.pipeline.heal import plan
     from uadtools.volume.stream import read_path
 
-    kept = ("spread",) if maps else ()
-    sink = Sink.of("healed", inputs, output, force=force, provenance=provenance, as_json=as_json, maps=kept)
-    if maps and sink.target is None:
-        raise c.usage("no file is written that spread could lie beside (a stream holds all maps)", "--maps")
     by_itself = method is not None and not needs_model(method)
     if model and by_itself:
         raise c.usage(f"--method {method} needs no model (leave it out)", "--model")
     path = model or default_path()
     config = None if by_itself else read_config(path)
-    given: dict[str, Any] = {"steps": steps, "eta": eta, "sigma": sigma, "stride": stride}
-    how = plan(config, method=method, t=t or (), patch=patch or (), samples=samples, combine=combine or "mean", **given)
+    own = {"steps": steps, "eta": eta, "sigma": sigma, "stride": stride, "variant": variant, "repeats": repeats}
+    given: dict[str, Any] = own | {"patch": patch or (), "combine": combine or "mean"}
+    how = plan(config, method=method, t=t or (), samples=samples, **given)
     if combine and len(how.options) == 1:
         raise c.usage("one -t leaves nothing to combine (repeat -t)", "--combine")
-    if maps and len(how.options) * how.samples == 1:
+    kept = how.maps if maps else ()
+    sink = Sink.of("healed", inputs, output, force=force, provenance=provenance, as_json=as_json, maps=kept)
+    if maps and sink.target is None:
+        raise c.usage("no file is written that maps could lie beside (a stream holds them all)", "--maps")
+    if maps and not kept:
         raise c.usage("one draw has no spread, and there is no other map (several -t, or --samples)", "--maps")
     mask, loaded = read_mask(brain), None
     shown = replace(next(read_path(condition)), name=condition.name) if condition else None

@@ -58,6 +58,15 @@ def score(
             show_default=False,
         ),
     ] = None,
+    region: Annotated[
+        Path | None,
+        typer.Option(
+            "--region",
+            metavar="FILE",
+            help="Where the score counts: the region that uad-heal --maps writes for ldm; default: the stream's.",
+            show_default=False,
+        ),
+    ] = None,
     normal: Annotated[
         Path | None,
         typer.Option(
@@ -103,7 +112,7 @@ def score(
         raise c.usage(f"has no effect with --metric {metric} (leave it out)", "--spread")
     sink = Sink.of("score", inputs and inputs[:1], output, force=force, provenance=provenance, as_json=as_json)
     healthy = normal and read_normal(normal)
-    given = [image for image in (read_mask(brain), _spread(spread)) if image]
+    given = [image for image in (read_mask(brain), _map(spread, "spread"), _map(region, "region")) if image]
     results: list[dict[str, Any]] = []
     for study in _pair(inputs, volume) if inputs and len(inputs) == 2 else studies(inputs, volume):
         path = sink.claim(study)
@@ -136,14 +145,14 @@ def _pair(inputs: Sequence[str], volume: int | None) -> Iterator[Study]:
     yield named(Study("", images), base_name(Path(inputs[0])))
 
 
-def _spread(path: Path | None) -> Image | None:
-    """Read the map of the --spread option, if there is one."""
+def _map(path: Path | None, role: str) -> Image | None:
+    """Read a map that uad-heal --maps wrote, if there is one."""
     from uadtools.volume.stream import read_image
 
     if path is None:
         return None
     image = read_image(path)
-    return image.derive(image.data, "spread")
+    return image.derive(image.data, role)
 
 
 COMMAND = c.Command(score, "uad-score", EXAMPLES)

@@ -12,6 +12,7 @@ from torch import Tensor
 from uadtools.diffusion.bound import bound_map, evenly
 from uadtools.diffusion.process import Denoiser, add_noise
 from uadtools.diffusion.samplers import Noise, ddim, ddpm, spaced
+from uadtools.errors import UadError
 from uadtools.methods.healing import Healing, end
 from uadtools.models.config import ModelConfig
 
@@ -45,6 +46,10 @@ class Options:
     bounds: int | None = None
     repeats: int = 1
 
+    def __post_init__(self) -> None:
+        if self.repeats > 1 and self.walked:
+            raise UadError("--repeats has no effect where steps are left out (--variant a, b or c, without --steps)")
+
     @property
     def walked(self) -> int | None:
         """Steps of DDIM; none where every step is walked."""
@@ -54,6 +59,10 @@ class Options:
     def looked(self) -> int:
         """Steps at which the bound is taken."""
         return 0 if self.variant == "a" else self.bounds or (50 if self.variant == "d" else 200)
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        return () if self.variant == "a" else ("bound", "region")
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         return self.looked + (self.walked or self.t * self.repeats + 1)

@@ -23,7 +23,7 @@ _AVERAGED = r"(^|[._])ema[._]"
 
 @dataclass(frozen=True)
 class Foreign:
-    """A checkpoint's weights by our names, in float32; the settings that it tells; and what was left out of it."""
+    """A checkpoint's weights by our names; the settings that it tells; and what was left out of it."""
 
     weights: dict[str, Tensor]
     found: dict[str, Any]
@@ -118,8 +118,7 @@ def _of_program(tensors: dict[str, Tensor], program: names.Program) -> Foreign:
         encoder = _encoder(tensors)
         found["encoder"] = names.encoder_sizes(_shapes(encoder))
         weights = {f"unet.{k}": v for k, v in weights.items()} | {f"encoder.{k}": v for k, v in encoder.items()}
-    floats = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
-    return Foreign(floats, found, notes)
+    return Foreign(weights, found, notes)
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> names.Shapes:

@@ -13,6 +13,7 @@ from torch import Tensor
 from uadtools import methods
 from uadtools.diffusion.process import Prediction
 from uadtools.diffusion.schedule import Schedule
+from uadtools.models.config import ModelConfig
 from uadtools.models.model import Model
 from uadtools.noise.source import SliceNoise
 from uadtools.pipeline.heal import Plan, Watch
@@ -40,10 +41,37 @@ class _Watched:
         self.tick(len(x_t))
         return made
 
+    @property
+    def config(self) -> ModelConfig:
+        return self.model.config
+
+    @property
+    def limits(self) -> Tensor:
+        return self.model.limits
+
+    def to_latent(self, x: Tensor) -> Tensor:
+        return self.model.to_latent(x)
+
+    def from_latent(self, z: Tensor) -> Tensor:
+        return self.model.from_latent(z)
+
     def reconstruct(self, x: Tensor) -> Tensor:
         made = self.model.reconstruct(x)
         self.tick(len(x))
         return made
+
+
+@dataclass(frozen=True)
+class Draws:
+    """healed: (T, K, S, 1, H, W) in [0, 1], for T options and K draws; maps: (S, 1, H, W), means over all of them."""
+
+    healed: Floats
+    maps: dict[str, Floats]
+
+    def add(self, part: slice, maps: dict[str, Tensor], weight: float) -> None:
+        for name, values in maps.items():
+            whole = self.maps.setdefault(name, np.zeros(self.healed.shape[2:], dtype=np.float32))
+            whole[part] += weight * values.cpu().numpy()
 
 
 def draw(  # noqa: PLR0913  one parameter per thing that decides what comes out
@@ -56,13 +84,12 @@ def draw(  # noqa: PLR0913  one parameter per thing that decides what comes out
     seed: int,
     batch: int,
     watch: Watch,
-) -> Floats:
+) -> Draws:
     """Heal every slice with all of the plan's options, in every draw.
 
     x: (S, 1, H, W) in [0, 1], one above the other, at these positions; condition: other slices to condition them on,
-    shaped like x. Returns (T, K, S, 1, H, W) in [0, 1] for T options and K draws.
+    shaped like x.
     """
-    module = methods.get(how.method)
     shape = (x.shape[2], x.shape[3])
     total, done = how.evaluations(shape) * len(x), 0
 
@@ -71,9 +98,9 @@ def draw(  # noqa: PLR0913  one parameter per thing that decides what comes out
         done += count
         watch(done, total)
 
-    asked = _Watched(model, tick)
+    asked, seen = _Watched(model, tick), _Seen(model, x, condition)
     batch = batch or (64 if model.device.type == "cuda" else 16)
-    draws = np.empty((len(how.options), how.samples, *x.shape), dtype=np.float32)
+    made = Draws(np.empty((len(how.options), how.samples, *x.shape), dtype=np.float32), {})
     for i, options in enumerate(how.options):
         for k in range(how.samples):
             for start in range(0, len(x), batch):
@@ -81,17 +108,28 @@ def draw(  # noqa: PLR0913  one parameter per thing that decides what comes out
                 told = (getattr(options, "t", 0), k, *([options.patch] if hasattr(options, "patch") else []))
                 keys = [(seed, int(z), *told) for z in positions[part]]
                 noise = SliceNoise(model.config.noise, model.noise_shape(shape), keys, model.device)
-                seen = torch.from_numpy(to_network(_windows(x, part, model.config.reach))).to(model.device)
-                given: dict[str, Tensor] = {}
-                if condition is not None:
-                    given["condition"] = torch.from_numpy(to_network(condition[part])).to(model.device)
-                healed = module.heal(asked, seen, options, noise, **given).healed
-                draws[i, k, part] = from_network(healed.cpu().numpy())
-    return draws
+                found = methods.get(how.method).heal(asked, seen.slices(part), options, noise, **seen.given(part))
+                made.healed[i, k, part] = from_network(found.healed.cpu().numpy())
+                made.add(part, found.maps, 1 / (len(how.options) * how.samples))
+    return made
 
 
-def _windows(x: Floats, part: slice, reach: int) -> Floats:
-    """Return slices with `reach` neighbours on either side, (B, 2 reach + 1, H, W); the outermost are repeated."""
-    chosen = np.arange(len(x))[part, None]
-    windows: Floats = x[np.clip(chosen + np.arange(-reach, reach + 1), 0, len(x) - 1), 0]
-    return windows
+@dataclass(frozen=True)
+class _Seen:
+    """What the model sees of slices (S, 1, H, W) in [0, 1], and of others to condition it on."""
+
+    model: Model
+    x: Floats
+    condition: Floats | None
+
+    def slices(self, part: slice) -> Tensor:
+        """Return slices with as many neighbours as the model needs, (B, 2 reach + 1, H, W); the ends are repeated."""
+        chosen, reach = np.arange(len(self.x))[part, None], self.model.config.reach
+        return self._seen(self.x[np.clip(chosen + np.arange(-reach, reach + 1), 0, len(self.x) - 1), 0])
+
+    def given(self, part: slice) -> dict[str, Tensor]:
+        """Return the method's other arguments."""
+        return {} if self.condition is None else {"condition": self._seen(self.condition[part])}
+
+    def _seen(self, slices: Floats) -> Tensor:
+        return torch.from_numpy(to_network(slices)).to(self.model.device)

@@ -55,6 +55,12 @@ class Plan:
         return " ".join([self.method, *(letter + values for letter, values in listed if values), *several])
 
     @property
+    def maps(self) -> tuple[str, ...]:
+        """The roles of what is made beside the healed scan."""
+        own: tuple[str, ...] = getattr(self.options[0], "maps", ())
+        return (*own, "spread") if len(self.options) * self.samples > 1 else own
+
+    @property
     def arguments(self) -> dict[str, Any]:
         first = {f.name: getattr(self.options[0], f.name) for f in fields(self.options[0])}
         made: dict[str, Any] = {"method": self.method, **first}
@@ -96,8 +102,9 @@ def plan(
         raise UadError(f"--samples {count}: at least 1 is needed")
     squares = _squares(config, patch, given) if "patch" in known else [{}]
     chosen = tuple(module.Options(t=s, **given | square) for s in steps for square in squares)
-    if bad := [o for o in chosen if not 1 <= getattr(o, "steps", 1) <= o.t + 1]:
-        raise UadError(f"--steps {bad[0].steps}: from -t {bad[0].t} there are 1 to {bad[0].t + 1}")
+    walked = given.get("steps", getattr(chosen[0], "steps", None))
+    if walked is not None and (bad := [o.t for o in chosen if not 1 <= walked <= o.t + 1]):
+        raise UadError(f"--steps {walked}: from -t {bad[0]} there are 1 to {bad[0] + 1}")
     return Plan(name, chosen, count, combine)
 
 
@@ -156,7 +163,7 @@ def heal(
     batch: int = 0,
     watch: Watch = lambda done, total: None,
 ) -> Study:
-    """Heal a study's scan; adds `healed`, and `spread` (standard deviation over the draws) where there are several.
+    """Heal a study's scan; adds `healed`, the method's maps, and `spread` (deviation over draws) where there are more.
 
     study: scan and, where it has one, brain (else the brain is where the scan is above 0), on the model's grid. model:
     none is needed where the plan's method has none, and any grid will do. batch: slices at a time, 0 for a size that
@@ -178,14 +185,16 @@ def heal(
     x = to_slices(scan.data)[positions]
     shown = None if condition is None else to_slices(_condition(condition, scan, how))[positions]
     draws = draw(model, x, positions, how, condition=shown, seed=seed, batch=batch, watch=watch)
-    per_t = draws.mean(axis=1, dtype=np.float64).astype(np.float32)
+    per_t = draws.healed.mean(axis=1, dtype=np.float64).astype(np.float32)
     told = {"seed": seed, "model": model.name or model.config.name, "threshold": _threshold(how, model.config)}
     arguments = how.arguments | ({"condition": condition.name} if condition else {})
     start = replace(scan, provenance=record(scan, "uad-heal", arguments, **told))
     made = [start.derive(inside(_placed(combine(x, per_t, how.combine), positions, scan), brain), "healed")]
-    if draws.shape[0] * draws.shape[1] > 1:
-        spread = draws.reshape(-1, *x.shape).std(axis=0)
-        made.append(start.derive(np.where(brain, _placed(spread, positions, scan), 0).astype(np.float32), "spread"))
+    maps = dict(draws.maps)
+    if draws.healed.shape[0] * draws.healed.shape[1] > 1:
+        maps["spread"] = draws.healed.reshape(-1, *x.shape).std(axis=0)
+    for role, values in maps.items():
+        made.append(start.derive(np.where(brain, _placed(values, positions, scan), 0).astype(np.float32), role))
     return study.adding(*made)
 
 

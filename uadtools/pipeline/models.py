@@ -99,7 +99,7 @@ def check(path: Path | None = None) -> Path:
 
     path = path or default_path()
     model = load_model(path, device="cpu", precision="fp32")
-    lost = [name for name, value in model.net.state_dict().items() if not value.isfinite().all()]
+    lost = [name for name, value in model.net.named_parameters() if not value.isfinite().all()]
     if lost:
         raise UadError(f"{path}: {lost[0]} holds NaN or infinity")
     if not _finite_answer(model):
@@ -122,7 +122,7 @@ def _finite_answer(model: Model) -> bool:
     how = plan(config, method=method)
     noise = torch.zeros(1, *model.noise_shape((rows, columns)))
     healed = methods.get(method).heal(model, x, how.options[0], lambda: noise).healed
-    return True
+    return bool(healed.isfinite().all())
 
 
 def import_model(
@@ -140,6 +140,8 @@ def import_model(
     weights in 16 bits. Raises UadError for a checkpoint that cannot be read or is not supported, and for settings that
     are unknown, or contradict the checkpoint.
     """
+    import torch
+
     from uadtools.models.foreign import check_fit, read_foreign
 
     if out.suffix != ".safetensors":
@@ -155,9 +157,11 @@ def import_model(
     parse(Settings, settings, "the model's settings")
     config = parse(ModelConfig, {**settings, "training": note}, "the model's settings")
     check_fit(config, foreign.weights, str(checkpoint))
-    if half and (large := [k for k, v in foreign.weights.items() if v.is_floating_point() and v.half().isinf().any()]):
+    kind = torch.float16 if half else torch.float32
+    weights = {name: value.to(kind) if value.is_floating_point() else value for name, value in foreign.weights.items()}
+    if large := [name for name, value in weights.items() if not value.isfinite().all()]:
         raise UadError(f"--half: {large[0]} does not fit in 16 bits (leave it out)")
-    save_model(out, config, foreign.weights, half=half)
+    save_model(out, config, weights, half=False)
     return {
         "model": str(out),
         "kind": config.kind,

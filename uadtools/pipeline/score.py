@@ -25,6 +25,8 @@ WIDTHS = (0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5, 1.7)
 """Deviations in voxels of the Gaussian windows that ssim is averaged over: those of the published code."""
 EDGE = 1.5
 """Deviation in voxels of the Gaussian under which gradient takes slopes: less sees noise, more loses what is small."""
+SOFT = 2.0
+"""Deviation in voxels of the Gaussian that a region's border is smoothed with, in the axial slice."""
 LEAST_SPREAD = 0.1
 """Deviation that mahalanobis adds to that of the draws, since a few draws may agree by chance.
 
@@ -37,8 +39,9 @@ def score(study: Study, *, metric: Metric = "l1", signed: Signed = "both") -> St
 
     metric: l1 |scan - healed| or l2, its square; ssim, see `unlikeness`; gradient, see `slope`; mahalanobis
     |scan - healed| / sqrt(spread^2 + LEAST_SPREAD^2), where the study has a `spread` over several draws. signed: bright
-    keeps what is brighter than its healed self, dark what is darker, with every metric. What lies outside the brain has
-    no influence. Raises UadError when images are missing or lie on different grids, or an option is unknown.
+    keeps what is brighter than its healed self, dark what is darker, with every metric. Where the study has a `region`
+    (latent diffusion), the score is multiplied with it, smoothed. What lies outside the brain has no influence. Raises
+    UadError when images are missing or lie on different grids, or an option is unknown.
     """
     for name, value, choice in (("metric", metric, Metric), ("signed", signed, Signed)):
         if value not in get_args(choice):
@@ -49,6 +52,8 @@ def score(study: Study, *, metric: Metric = "l1", signed: Signed = "both") -> St
     values = _values(study, metric, residual, brain)
     if signed != "both":
         values = np.where(residual > 0 if signed == "bright" else residual < 0, values, 0)
+    if "region" in study.images:
+        values = values * ndimage.gaussian_filter(study.need("region").data.astype(np.float32), (SOFT, SOFT, 0))
     provenance = record(healed, "uad-score", {"metric": metric, "signed": signed})
     return study.adding(scored(replace(healed, provenance=provenance), values, brain))
 
@@ -117,7 +122,7 @@ def _check(study: Study, metric: Metric) -> None:
             "its NAME_spread.nii.gz with --spread)"
         )
     scan = study.need("scan")
-    for other in (study.images[role] for role in (*needed[1:], "brain") if role in study.images):
+    for other in (study.images[role] for role in (*needed[1:], "brain", "region") if role in study.images):
         if not scan.grid.same(other.grid):
             raise UadError(
                 f"{study.name}: scan and {other.role} lie on different grids: {scan.grid.unlike(other.grid)} "

@@ -15,10 +15,11 @@ import torch
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
-from uadtools.models.model import pick_device
+from uadtools.models.model import load_model, pick_device
 from uadtools.training.data import Slices, fingerprint, load_slices, quantiles
 from uadtools.training.loop import Progress, Trainer
 from uadtools.training.recipe import Recipe
+from uadtools.training.region import healthy_limits
 from uadtools.training.start import start_from
 from uadtools.training.state import State, fresh, load_state, save_state
 
@@ -107,6 +108,8 @@ def train(  # noqa: PLR0913  one parameter per option
         _settle(outputs.best, trainer)
     else:
         _save_model(outputs.best, trainer, state, state.average)
+    if recipe.kind == "ldm":
+        _limit(outputs.best, held_out or slices, seed, where)
     return {
         "model": str(outputs.best),
         "steps": state.step,
@@ -184,6 +187,13 @@ def _settle(path: Path, trainer: Trainer) -> None:
     settled = config.model_copy(update={"defaults": trainer.recipe.defaults, "quantiles": trainer.quantiles})
     if config != settled:
         save_model(path, settled, read_tensors(path))
+
+
+def _limit(path: Path, healthy: Slices, seed: int, device: torch.device) -> None:
+    """Let a latent diffusion model know how much of the bound healthy slices have."""
+    model = load_model(path, device=str(device))
+    limits = healthy_limits(model, healthy, seed)
+    save_model(path, model.config, read_tensors(path) | {"limits": limits})
 
 
 def _row(progress: Progress) -> list[str]:

@@ -12,9 +12,9 @@ from uadtools.methods.healing import Healing, end
 
 HELPERS = {"combine", "healing"}
 NOISY = ("ddim", "ddpm", "sss")
-GUIDED = ("cddpm", "pddpm")
+GUIDED = ("cddpm", "ldm", "pddpm")
 BY_ITSELF = ("blur", "threshold")
-RECONSTRUCTING = ("ae", "dae", "fanogan", "svae", "vae")
+RECONSTRUCTING = ("ae", "dae", "fanogan", "svae", "vae", "vqvae")
 
 
 class Memory:
@@ -68,7 +68,7 @@ def test_every_method_says_what_it_needs(name):
 
 def test_another_name_is_refused():
     with pytest.raises(
-        UadError, match=r"no method 'gan' \(there are: ae, blur, cddpm, dae, ddim, ddpm, fanogan, pddpm, "
+        UadError, match=r"no method 'gan' \(there are: ae, blur, cddpm, dae, ddim, ddpm, fanogan, ldm, "
     ):
         methods.get("gan")
 
@@ -81,7 +81,7 @@ def test_helpers_are_no_methods():
 def test_able():
     assert methods.able("diffusion") == list(NOISY)
     assert all(methods.able(name) == [name] for name in RECONSTRUCTING + GUIDED)
-    assert methods.able("vqvae") == []
+    assert methods.able("spark") == []
 
 
 @pytest.mark.parametrize("name", RECONSTRUCTING)

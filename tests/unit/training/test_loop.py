@@ -9,6 +9,7 @@ from uadtools.errors import UadError
 from uadtools.models.checkpoint import file_hash, read_tensors
 from uadtools.training.data import Slices
 from uadtools.training.loop import Trainer, follow, learning_rate, validate
+from uadtools.training.region import healthy_limits
 from uadtools.training.start import start_from
 from uadtools.training.state import fresh, load_state, save_state
 
@@ -77,7 +78,7 @@ def test_every_kind_of_model_learns_to_reconstruct(tiny_recipes, slices, kind):
     assert reports[-1].validation < 0.4 * before
 
 
-@pytest.mark.parametrize("kind", ["pddpm", "cddpm", "spark"])
+@pytest.mark.parametrize("kind", ["pddpm", "cddpm", "spark", "vqvae"])
 def test_patches_codes_and_hidden_squares_are_learnt(guided_recipes, slices, kind):
     training = {"steps": 160, "batch": 8, "log_every": 40, "validate_every": 40}
     recipe = changed(guided_recipes[kind], augment={"gamma": 0}, training=training, optimiser={"learning_rate": 3e-3})
@@ -117,6 +118,40 @@ def test_cddpm_starts_from_an_encoder(guided_recipes, tiny_guided, slices):
         start_from(fresh(larger, 0, CPU), larger, slices)
     with pytest.raises(UadError, match="a model of kind 'cddpm', not 'spark'"):
         start_from(state, changed(recipe, encoder={"pretrained": str(tiny_guided["cddpm"])}), slices)
+
+
+def test_latent_diffusion_starts_from_an_autoencoder_and_learns_its_scaled_latents(guided_recipes, tiny_guided, slices):
+    recipe = changed(
+        guided_recipes["ldm"],
+        autoencoder={"pretrained": str(tiny_guided["vqvae"])},
+        augment={"gamma": 0},
+        training={"steps": 160, "batch": 8, "log_every": 40, "validate_every": 40, "t_range": (0, 300)},
+        optimiser={"learning_rate": 3e-3},
+    )
+    with pytest.raises(UadError, match=r"autoencoder.pretrained is needed: a model of kind vqvae \(uad-train --recipe"):
+        start_from(fresh(guided_recipes["ldm"], 0, CPU), guided_recipes["ldm"], slices)
+    state = fresh(recipe, 0, CPU)
+    assert start_from(state, recipe, slices).startswith("tiny-vqvae:")
+    before = copy.deepcopy(state.net.autoencoder.state_dict())
+    x = 2 * torch.from_numpy(slices.windows(np.arange(40), 0)) - 1
+    assert state.net.encode(x).std().item() == pytest.approx(1, abs=0.05)
+    first = validate(trainer(recipe, slices, slices), state.average)
+    reports = list(trainer(recipe, slices, slices).run(state))
+    assert reports[-1].validation < 0.8 * first
+    after = state.average.autoencoder.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_healthy_slices_are_within_the_limits_of_the_bound(guided_recipes, tiny_guided, slices):
+    from uadtools.models.model import load_model
+
+    model = load_model(tiny_guided["ldm"], device="cpu")
+    limits = healthy_limits(model, slices, 0)
+    assert limits.shape == (4, 4)
+    assert limits.isfinite().all()
+    assert torch.equal(limits, healthy_limits(model, slices, 0))
+    higher = model.config.model_copy(update={"region": model.config.region.model_copy(update={"percentile": 100.0})})
+    assert (healthy_limits(dataclasses.replace(model, config=higher), slices, 0) >= limits).all()
 
 
 def test_an_f_anogan_learns_to_generate_and_then_to_reconstruct(tiny_recipes, slices):
@@ -173,6 +208,7 @@ def test_parts_that_are_not_trained_in_a_step_stay_as_they_are(tiny_recipes, sli
         ("pddpm", {"training": {"loss": "l1"}}),
         ("cddpm", {"encoder": {"mlp": True}}),
         ("spark", {"hidden": 0.3}),
+        ("vqvae", {"commitment": 1.0}),
     ],
     ids=str,
 )

@@ -10,7 +10,7 @@ from uadtools.training.loop import Trainer
 from uadtools.training.objectives import loss
 from uadtools.training.recipe import Recipe
 
-KINDS = ("diffusion", "pddpm", "cddpm", "ae", "dae", "vae", "svae", "fanogan")
+KINDS = ("diffusion", "pddpm", "cddpm", "vqvae", "ldm", "ae", "dae", "vae", "svae", "fanogan")
 ENDED = 10**6
 """A step after the last: f-AnoGAN's encoder is what is trained."""
 
@@ -62,10 +62,21 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_slices(recipes, net, kind, step)
 
 @pytest.mark.parametrize(
     ("kind", "drawn"),
-    [("diffusion", 1), ("pddpm", 1), ("cddpm", 1), ("spark", 1), ("ae", 0), ("dae", 1), ("vae", 1), ("svae", 1)],
+    [
+        ("diffusion", 1),
+        ("pddpm", 1),
+        ("cddpm", 1),
+        ("spark", 1),
+        ("ldm", 1),
+        ("vqvae", 0),
+        ("ae", 0),
+        ("dae", 1),
+        ("vae", 1),
+        ("svae", 1),
+    ],
 )
 def test_what_is_drawn_follows_from_the_seed(recipes, net, kind, drawn):
-    recipe, made = recipes[kind], net(kind)
+    recipe, made = recipes[kind], net(kind).eval()
     one, again, other = (loss(recipe, made, slices(recipe), SEEDS // i, 0).item() for i in (1, 1, 2))
     assert one == again
     assert (one != other) == drawn
@@ -162,7 +173,7 @@ def test_the_encoder_is_compared_by_pixels_and_by_the_critics_features(recipes, 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_half_precision_is_near(recipes, net, kind):
-    recipe, made = recipes[kind], net(kind)
+    recipe, made = recipes[kind], net(kind).eval()
     exact, rough = (
         Trainer(recipe, None, None, 0, torch.device("cpu"), precision).loss(made, slices(recipe), SEEDS, 0)
         for precision in (torch.float32, torch.bfloat16)
@@ -250,3 +261,28 @@ def test_hidden_squares_are_told_from_the_others(recipes, net):
     torch.testing.assert_close(
         lost, torch.tensor(63 / 64), rtol=1e-3, atol=0
     )  # the squares have variance 1 (of 64 pixels)
+
+
+def test_gradients_pass_the_codes_by_and_the_codes_follow_in_training_alone(recipes, net):
+    recipe, made = recipes["vqvae"], net("vqvae")
+    before = made.codebook.codes.clone()
+    loss(recipe, made.eval(), slices(recipe), SEEDS, 0)
+    assert torch.equal(made.codebook.codes, before)
+    loss(recipe, made.train(), slices(recipe), SEEDS, 0).backward()
+    assert not torch.equal(made.codebook.codes, before)
+    assert all(p.grad is not None and p.grad.any() for p in made.encoder.parameters())
+
+
+def test_the_commitment_keeps_latents_near_their_codes(recipes, net):
+    made = net("vqvae").eval()
+    x0 = slices(recipes["vqvae"])
+    lost = [loss(changed(recipes["vqvae"], commitment=c), made, x0, SEEDS, 0) for c in (0.0, 2.0)]
+    apart = torch.nn.functional.mse_loss(made.encode(x0), made.quantise(x0).codes)
+    torch.testing.assert_close(lost[1] - lost[0], 2 * apart, rtol=1e-4, atol=1e-6)
+
+
+def test_latent_diffusion_leaves_its_autoencoder_alone(recipes, net):
+    made = net("ldm")
+    loss(recipes["ldm"], made, slices(recipes["ldm"]), SEEDS, 0).backward()
+    assert all(p.grad is None for p in made.autoencoder.parameters())
+    assert all(p.grad is not None for p in made.unet.parameters())

@@ -1,0 +1,118 @@
+"""Latent diffusion: where it heals, and what it leaves alone."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from uadtools.diffusion.process import both
+from uadtools.diffusion.samplers import ddpm
+from uadtools.diffusion.schedule import Schedule
+from uadtools.methods import ldm
+
+SCHEDULE = Schedule.of("linear")
+
+
+class Model:
+    """Latents are means over 4x4 pixels in two channels; the network believes in latents of 0.3 everywhere."""
+
+    schedule = SCHEDULE
+    config = SimpleNamespace(region=SimpleNamespace(steps=(400, 600)))
+
+    def __init__(self, limits):
+        self.limits, self.asked = limits, []
+
+    def to_latent(self, x):
+        return torch.nn.functional.avg_pool2d(x, 4).repeat(1, 2, 1, 1)
+
+    def from_latent(self, z):
+        self.z = z
+        return torch.nn.functional.interpolate(z[:, :1], scale_factor=4)
+
+    def predict(self, x_t, t, *, clamp=False):
+        self.asked.append((t, clamp))
+        return both(torch.full_like(x_t, 0.3), "x0", x_t, t, self.schedule)
+
+
+def noises(shape=(2, 2, 4, 4)):
+    generator = torch.Generator().manual_seed(0)
+    return lambda: torch.randn(shape, generator=generator)
+
+
+@pytest.fixture
+def x():
+    """Healthy, but for one corner of the first slice."""
+    made = torch.full((2, 1, 16, 16), 0.3)
+    made[0, :, :4, :8] = 0.9
+    return made
+
+
+LIMITS = torch.full((4, 4), 1e-4)
+
+
+@pytest.mark.parametrize("variant", ["c", "d"])
+def test_the_region_is_healed_and_the_rest_is_left_exactly_as_it_was(x, variant):
+    model = Model(LIMITS)
+    made = ldm.heal(model, x, ldm.Options(variant=variant), noises())
+    region = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
+    region[0, :, :1, :2] = True
+    torch.testing.assert_close(made.maps["region"], torch.nn.functional.interpolate(region.float(), scale_factor=4))
+    z = model.to_latent(x)
+    outside = ~region.expand_as(z)
+    assert torch.equal(model.z[outside], z[outside])
+    torch.testing.assert_close(model.z[~outside], torch.full((4,), 0.3), rtol=0, atol=1e-3)
+    assert made.maps["bound"].shape == x.shape
+    assert not any(clamp for _, clamp in model.asked)
+
+
+def test_where_nothing_is_unlikely_nothing_is_healed(x):
+    model = Model(torch.full((4, 4), torch.inf))
+    made = ldm.heal(model, x, ldm.Options(), noises())
+    assert not made.maps["region"].any()
+    assert torch.equal(made.healed, model.from_latent(model.to_latent(x)))
+
+
+def test_where_all_is_unlikely_it_is_plain_ddpm(x):
+    """With the same noise: what is kept takes none."""
+    model, draw = Model(torch.zeros(4, 4)), noises()
+    model.predict = lambda x_t, t, clamp=False: both(0.8 * x_t, "x0", x_t, t, SCHEDULE)
+    ldm.heal(model, x, ldm.Options(t=20, variant="c", bounds=3), draw)
+    again = noises()
+    z = model.to_latent(x)
+    for _ in range(3):
+        again()
+    from uadtools.diffusion.process import add_noise
+
+    *_, last = ddpm(model, add_noise(z, 20, again(), SCHEDULE), 20, again)
+    torch.testing.assert_close(model.z, last.x_t, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "bounds", "walk"),
+    [
+        (ldm.Options(t=30, variant="a"), 0, 31),
+        (ldm.Options(t=30, variant="b"), 200, 31),
+        (ldm.Options(t=30, variant="c", bounds=7), 7, 31),
+        (ldm.Options(t=500, variant="d"), 50, 50),
+        (ldm.Options(t=30, variant="c", steps=5, bounds=2), 2, 5),
+        (ldm.Options(t=30, variant="c", repeats=3, bounds=2), 2, 30 * 3 + 1),
+    ],
+)
+def test_evaluations(x, options, bounds, walk):
+    model = Model(LIMITS)
+    made = ldm.heal(model, x, options, noises())
+    assert len(model.asked) == bounds + walk == options.evaluations((16, 16))
+    looked = [t for t, _ in model.asked[:bounds]]
+    assert all(400 <= t < 600 for t in looked)
+    assert len(set(looked)) == bounds
+    assert set(made.maps) == set(options.maps) == (set() if options.variant == "a" else {"bound", "region"})
+
+
+def test_variant_b_heals_all_and_marks_the_region(x):
+    model = Model(LIMITS)
+    made = ldm.heal(model, x + 0.1, ldm.Options(variant="b", bounds=5), noises())
+    torch.testing.assert_close(made.healed, torch.full_like(x, 0.3), rtol=0, atol=1e-3)
+    model = Model(torch.full((4, 4), torch.inf))
+    made = ldm.heal(model, x, ldm.Options(variant="b", bounds=5), noises())
+    assert not made.maps["region"].any()
+    torch.testing.assert_close(made.healed, torch.full_like(x, 0.3), rtol=0, atol=1e-3)
