@@ -85,7 +85,7 @@ def test_dry_run_prints_the_resolved_recipe_and_writes_nothing(uad, here):
 def test_recipe_has_an_effect_and_t1_small_is_the_default(uad):
     made = {uad("train", "--dry-run", *options).json["name"] for options in ((), ("--recipe", "sss"))}
     assert made == {"t1-small", "sss"}
-    uad("train", "--dry-run", "--recipe", "magic").fails("train", 1, "no recipe 'magic'", "ae, anoddpm, dae, ")
+    uad("train", "--dry-run", "--recipe", "magic").fails("train", 1, "no recipe 'magic'", "ae, anoddpm, cddpm, ")
 
 
 @pytest.mark.parametrize(
@@ -175,6 +175,20 @@ def test_log_names_the_folder_of_the_log(train, here):
     assert told["log"] == "logs/log.csv"
     assert (here / "logs" / "log.csv").read_text().startswith("step,loss,validation,seconds_per_step")
     assert not (here / "m.csv").exists()
+    drawn = [json.loads(line) for line in (here / "logs" / "drawn.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in drawn] == [1, 2, 3, 4]
+    assert all(len(line["slices"]) == 2 for line in drawn)
+
+
+def test_what_was_drawn_goes_on_where_the_run_does(train, here):
+    changes = ("--log", "logs", "--set", "augment.ghosting=0.5")
+    train(*changes)
+    whole = (here / "logs" / "drawn.jsonl").read_text()
+    train(*changes, "--force", "--time", "0s")
+    with (here / "logs" / "drawn.jsonl").open("a") as file:
+        file.write('{"step": 3, "sli')  # killed while it wrote
+    train(*changes, "--resume")
+    assert (here / "logs" / "drawn.jsonl").read_text() == whole
 
 
 def test_json_tells_the_summary(train):

@@ -86,7 +86,8 @@ def train(
         typer.Option(
             "--log",
             metavar="DIR",
-            help="Write log.csv there, and TensorBoard events if that package is installed. Default: MODEL.csv.",
+            help="Write log.csv there, drawn.jsonl with how slices were changed, and TensorBoard events if that "
+            "package is installed. Default: MODEL.csv alone.",
             show_default=False,
         ),
     ] = None,

@@ -174,7 +174,7 @@ class UNet(nn.Module):
     squares of patch x patch pixels are seen as channels, so that the first level is that much coarser, and cheaper;
     heads: of attention, or as many as have head_channels channels each; condition: length of a vector that the network
     is given beside the step (0: none), and condition_mlp: whether it passes that through two layers first.
-    AnoDDPM: embedding add, sinusoid sin_cos, 2 heads. pDDPM: embedding scale_shift, sinusoid cos_sin, heads of 64 channels.
+    AnoDDPM: embedding add, sinusoid sin_cos, 2 heads. pDDPM: scale_shift, cos_sin, heads of 64 channels.
 
     Source: Dhariwal & Nichol 2021, section 3, and the published code of the papers.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -215,19 +216,34 @@ def _write_log(path: Path, rows: list[list[str]]) -> None:
 
 
 def _board(folder: Path | None, step: int) -> Callable[[Progress], None]:
-    """Return a writer of TensorBoard events into folder, or nothing where that is not wanted or not installed."""
+    """Return a writer of what was drawn (drawn.jsonl) and, where it is installed, of TensorBoard events into folder."""
     if folder is None:
         return lambda progress: None
+    record = _recorder(folder / "drawn.jsonl", step)
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        return lambda progress: None
+        return record
     events = SummaryWriter(str(folder), purge_step=step or None)
 
     def write(progress: Progress) -> None:
+        record(progress)
         events.add_scalar("loss", progress.loss, progress.step)
         if progress.validation is not None:
             events.add_scalar("validation", progress.validation, progress.step)
         events.flush()
+
+    return write
+
+
+def _recorder(path: Path, step: int) -> Callable[[Progress], None]:
+    """Return a writer of how the slices of a step were changed, a line of JSON each; lines after `step` go."""
+    lines = path.read_text().splitlines() if path.exists() and step else []
+    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+    path.write_text("".join(f"{line}\n" for line in kept))
+
+    def write(progress: Progress) -> None:
+        with path.open("a") as file:
+            file.write(json.dumps({"step": progress.step, "slices": progress.drawn.told()}) + "\n")
 
     return write

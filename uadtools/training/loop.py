@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from uadtools.errors import UadError
-from uadtools.training.augment import apply, draw
+from uadtools.training.augment import Drawn, apply, draw
 from uadtools.training.data import Slices
 from uadtools.training.objectives import Seeds, loss
 from uadtools.training.recipe import Recipe
@@ -20,11 +20,15 @@ from uadtools.training.state import State
 
 @dataclass(frozen=True)
 class Progress:
-    """What the loop reports after a step: the loss averaged since the last report, and what was measured then."""
+    """What the loop reports after a step: the loss averaged since the last report, and what was measured then.
+
+    drawn: how the slices of this step were changed.
+    """
 
     step: int
     loss: float
     seconds_per_step: float
+    drawn: Drawn
     validation: float | None = None
     improved: bool = False
 
@@ -56,33 +60,35 @@ class Trainer:
         settings = self.recipe.training
         total, count, since = 0.0, 0, time.perf_counter()
         while state.step < settings.steps and not (count == 0 and stop()):
-            total, count = total + self._step(state), count + 1
+            lost, drawn = self._step(state)
+            total, count = total + lost, count + 1
             if state.step % settings.log_every and state.step % settings.validate_every and state.step < settings.steps:
                 continue
             speed = (time.perf_counter() - since) / count
             if not np.isfinite(total):
                 raise UadError(f"the loss is {total} at step {state.step}: training diverged (lower the learning rate)")
-            yield self._report(state, total / count, speed)
+            yield self._report(state, Progress(state.step, total / count, speed, drawn))
             total, count, since = 0.0, 0, time.perf_counter()
 
-    def _report(self, state: State, loss: float, speed: float) -> Progress:
+    def _report(self, state: State, progress: Progress) -> Progress:
         settings = self.recipe.training
         due = state.step % settings.validate_every == 0 or state.step == settings.steps
         due = due and state.step > self.recipe.gan_steps
         if not due or self.validation is None:
-            return Progress(state.step, loss, speed, improved=due)
+            return replace(progress, improved=due)
         measured = validate(self, state.average)
         improved = measured < state.best
         state.best = min(measured, state.best)
-        return Progress(state.step, loss, speed, measured, improved)
+        return replace(progress, validation=measured, improved=improved)
 
-    def _step(self, state: State) -> float:
-        """Take one step; all its random numbers follow from (seed, step). Returns the loss."""
+    def _step(self, state: State) -> tuple[float, Drawn]:
+        """Take one step; all its random numbers follow from (seed, step). Returns the loss, and how slices changed."""
         recipe, batch = self.recipe, self.recipe.training.batch
         rng = np.random.default_rng((self.seed, state.step))
         picked = self.slices.windows(rng.integers(len(self.slices), size=batch), recipe.reach)
         x0 = torch.from_numpy(picked).to(self.device)
-        x0 = 2 * apply(x0, draw(recipe.augment, batch, picked.shape[2:], rng)) - 1
+        drawn = draw(recipe.augment, batch, (picked.shape[2], picked.shape[3]), rng)
+        x0 = 2 * apply(x0, drawn) - 1
         seeds = rng.integers(2**63 - 1, size=batch)
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, state.step)
@@ -96,7 +102,7 @@ class Trainer:
         state.optimiser.step()
         state.step += 1
         follow(state.average, state.net, min(recipe.optimiser.ema, (1 + state.step) / (10 + state.step)))
-        return lost.item()
+        return lost.item(), drawn
 
     def loss(self, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -> Tensor:
         """Return the loss of the recipe's objective, computed in this precision. x0: (B, C, H, W) in [-1, 1]."""
