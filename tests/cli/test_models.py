@@ -334,7 +334,7 @@ class TestNetworksThatWeDoNotHave:
         sizes = {"channels": (8, 16), "num_res_channels": 8, "num_res_layers": 1}
         vqvae = nets.VQVAE(2, 1, 1, **sizes, downsample_parameters=((2, 4, 1, 1),) * 2,
                            upsample_parameters=((2, 4, 1, 1, 0),) * 2, num_embeddings=4, embedding_dim=4)  # fmt: skip
-        self.refused(uad, "monai", vqvae.state_dict(), "a VQ-VAE, which is not supported")
+        self.refused(uad, "monai", vqvae.state_dict(), "not the network that its shapes and settings say")
         sizes = {"channels": (8, 8), "attention_levels": (False, False), "norm_num_groups": 8}
         net = nets.DiffusionModelUNet(3, 1, 1, num_res_blocks=1, **sizes)
         self.refused(uad, "monai", net.state_dict(), "a 3-D network")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from uadtools.nets.vqvae import VQVAE
+from uadtools.models.model import load_model
+from uadtools.pipeline.models import import_model
 
 
 @pytest.fixture(scope="module")
@@ -16,18 +17,14 @@ def golden():
 
 
 @pytest.fixture(scope="module")
-def net(golden):
-    """Convolutions come in the same order; their codebook is a table for look-ups."""
-    made = VQVAE(widths=(16, 32), residuals=1, codes=32, dimension=8)
-    theirs = {key[4:]: value for key, value in golden.items() if key.startswith("sd::")}
-    weights = {}
-    for part in ("encoder", "decoder"):
-        ours = [name for name in made.state_dict() if name.startswith(part)]
-        weights |= dict(zip(ours, (v for k, v in theirs.items() if k.startswith(part)), strict=True))
-    for ours, name in (("codes", "embedding.weight"), ("counts", "ema_cluster_size"), ("sums", "ema_w")):
-        weights[f"codebook.{ours}"] = theirs[f"quantizer.quantizer.{name}"]
-    made.load_state_dict(weights)
-    return made.eval()
+def net(golden, tmp_path_factory):
+    """Imported as a user would."""
+    folder = tmp_path_factory.mktemp("vqvae")
+    torch.save({key[4:]: value for key, value in golden.items() if key.startswith("sd::")}, folder / "theirs.pt")
+    given = {"grid": {"shape": [32, 32, 1], "spacing": [1.0, 1.0, 1.0]}}
+    made = import_model(folder / "theirs.pt", "monai", folder / "ours.safetensors", given=given)
+    assert (made["kind"], made["methods"]) == ("vqvae", ["vqvae"])
+    return load_model(folder / "ours.safetensors", device="cpu").net
 
 
 def close(made, expected):
@@ -51,3 +48,16 @@ def test_commitment(net, golden):
     """Theirs is a quarter of the mean squared distance."""
     z, found = net.encode(golden["x"]), net.quantise(golden["x"])
     close(0.25 * ((z - found.codes) ** 2).mean(), golden["quantization_loss"])
+
+
+@pytest.mark.parametrize("channels", [(8,), (8, 8, 16)])
+@torch.no_grad()
+def test_a_network_of_monai_itself(channels, tmp_path):
+    nets = pytest.importorskip("monai.networks.nets")
+    halve, double = ((2, 4, 1, 1),) * len(channels), ((2, 4, 1, 1, 0),) * len(channels)
+    sizes = {"channels": channels, "num_res_channels": channels, "num_res_layers": 3, "num_embeddings": 20}
+    theirs = nets.VQVAE(2, 1, 1, **sizes, downsample_parameters=halve, upsample_parameters=double, embedding_dim=5)
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pt")
+    import_model(tmp_path / "theirs.pt", "monai", tmp_path / "ours.safetensors", given={})
+    x = torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    close(load_model(tmp_path / "ours.safetensors", device="cpu").reconstruct(x), theirs.eval()(x)[0])

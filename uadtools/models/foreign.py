@@ -107,6 +107,8 @@ def _tensors(data: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def _of_program(tensors: dict[str, Tensor], program: names.Program) -> Foreign:
+    if program == "monai" and (books := _prefixes(tensors, names.FIRST_OF_CODEBOOK)):
+        return _codebook(_within(tensors, _one(books)))
     own = _within(tensors, _prefix(tensors, program))
     _refuse(own, program)
     weights = _monai(own) if program == "monai" else {names.of_guided(key): value for key, value in own.items()}
@@ -155,8 +157,6 @@ def _prefix(tensors: dict[str, Tensor], program: names.Program) -> str:
     """Return what stands before the network's weights. Raises UadError when it is not there."""
     if found := _prefixes(tensors, names.FIRST[program]):
         return _one(found)
-    if any("quantizer." in key for key in tensors):
-        raise UadError("a VQ-VAE, which is not supported (of MONAI's networks, DiffusionModelUNet is)")
     others = [other for other, first in names.FIRST.items() if _prefixes(tensors, first)]
     hint = f" (it looks like one of --from {' or '.join(others)})" if others else ""
     raise UadError(f"no network of {program} in it{hint}" if tensors else "no weights in it (save a state dict)")
@@ -198,6 +198,13 @@ def _monai(own: dict[str, Tensor]) -> dict[str, Tensor]:
     made = {names.of_monai(key, blocks): value for key, value in fused.items()}
     numbered = names.with_last_numbered(made)
     return {numbered[key]: value for key, value in made.items()}
+
+
+def _codebook(own: dict[str, Tensor]) -> Foreign:
+    """Name the weights of MONAI's VQ-VAE as ours."""
+    ours = names.of_codebook(_shapes(own))
+    weights = {ours.get(key, key): value for key, value in own.items()}
+    return Foreign(weights, {"kind": "vqvae", "network": names.codebook_sizes(_shapes(weights))})
 
 
 def _encoder(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

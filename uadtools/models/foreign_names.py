@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any, Literal
 
 from uadtools.errors import UadError
@@ -17,6 +18,7 @@ FIRST = {
 }  # fmt: skip
 """A weight that every network of a program has, and networks of another family do not: by it they are found."""
 FIRST_OF_ENCODER = "layer1.0.conv1.weight"
+FIRST_OF_CODEBOOK = "quantizer.quantizer.embedding.weight"
 
 _GUIDED = (
     (r"^time_embedding\.1", "time_embed.0"),
@@ -73,6 +75,49 @@ def _replaced(key: str, words: Iterable[tuple[str, str]]) -> str:
 def of_guided(key: str) -> str:
     """Return our name for a weight of guided-diffusion and what came of it: AnoDDPM, pDDPM, cDDPM."""
     return re.sub(r"^(?:input_blocks|down)\.(\d+)", lambda found: f"down.{int(found[1]) - 1}", _replaced(key, _GUIDED))
+
+
+_CODEBOOK = {
+    "quantizer.quantizer.embedding.weight": "codebook.codes",
+    "quantizer.quantizer.ema_cluster_size": "codebook.counts",
+    "quantizer.quantizer.ema_w": "codebook.sums",
+}
+
+
+def of_codebook(shapes: Shapes) -> dict[str, str]:
+    """Return our names for the weights of MONAI's VQ-VAE, whose layers are numbered without the activations.
+
+    shapes: by MONAI's names.
+    """
+    made = dict(_CODEBOOK)
+    for part in ("encoder", "decoder"):
+        place, blocks = 0, _numbers(shapes, rf"{part}\.blocks\.(\d+)")
+        for block in blocks:
+            plain = f"{part}.blocks.{block}.conv"
+            if f"{plain}.weight" in shapes:
+                made |= {f"{plain}.{kind}": f"{part}.{place}.{kind}" for kind in ("weight", "bias")}
+                resamples = shapes[f"{plain}.weight"][2] == 4
+                place += 2 if resamples and block != blocks[-1] else 1
+            else:
+                for conv, kind in product(("conv1", "conv2"), ("weight", "bias")):
+                    made[f"{part}.blocks.{block}.{conv}.conv.{kind}"] = f"{part}.{place}.{conv}.{kind}"
+                place += 1
+    return made
+
+
+def codebook_sizes(shapes: Shapes) -> dict[str, Any]:
+    """Tell the settings of a VQ-VAE from the shapes of its weights, by our names."""
+    halving = [key for key in shapes if re.fullmatch(r"encoder\.\d+\.weight", key) and shapes[key][2] == 4]
+    residual = [key for key in shapes if re.fullmatch(r"encoder\.\d+\.conv1\.weight", key)]
+    codes, dimension = shape_of(shapes, "codebook.codes")
+    widths = [shapes[key][0] for key in sorted(halving, key=lambda key: int(key.split(".")[1]))]
+    return {
+        "kind": "codebook",
+        "widths": widths,
+        "residuals": len(residual) // max(len(widths), 1),
+        "codes": codes,
+        "dimension": dimension,
+    }
 
 
 def of_encoder(key: str) -> str:

@@ -187,6 +187,8 @@ def read_given(config: Path | None, changes: Sequence[str]) -> Row:
 
 def _defaults(program: Program, found: Row, wanted: Mapping[str, Any]) -> Row:
     """Return the settings that a program has where its checkpoint says nothing. wanted: the user's, by their keys."""
+    if found.get("kind") == "vqvae":
+        return {name: _PICTURES[name] for name in ("grid", "intensity")}
     recipe = _RECIPES.get(program)
     if program == "pddpm" and (wanted.get("kind") == "diffusion" or found["network"]["embedding"] == "add"):
         recipe = "ddpm-baseline"  # the plain model of the same program
