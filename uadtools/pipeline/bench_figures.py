@@ -14,7 +14,6 @@ TESTED = {
     "auprc": ("scans", "auprc"),
     "dice": ("scans", "dice"),
     "l1_ratio": ("scans", "l1_ratio"),
-    "kld": ("scans", "kld"),
     "healthy_l1": ("untouched", "l1"),
     "healthy_kld": ("untouched", "kld"),
 }

@@ -77,7 +77,7 @@ def test_methods_are_judged_on_the_same_scans(planned, folder):
         assert row["threshold"] > 0
         assert row["healthy_l1"] > 0
         assert row["healthy_kld"] > 0
-    assert set(found["rows"][1]["tests"]) == {"auprc", "dice", "l1_ratio", "kld", "healthy_l1", "healthy_kld"}
+    assert set(found["rows"][1]["tests"]) == {"auprc", "dice", "l1_ratio", "healthy_l1", "healthy_kld"}
     assert found["rows"][0]["tests"] == {}
 
 
@@ -338,16 +338,16 @@ def test_experts_truth_stays_at_another_contrast(planned, folder):
 
 
 def test_methods_are_tested_where_a_figure_is_defined_for_all():
-    rows = [{"name": f"s{i}", "auprc": i / 10, "dice": None, "kld": 1.0} for i in range(6)]
-    better = [row | {"auprc": row["auprc"] + 0.1, "kld": 0.5} for row in rows[1:]]
+    rows = [{"name": f"s{i}", "auprc": i / 10, "dice": None, "l1_ratio": 1.0} for i in range(6)]
+    better = [row | {"auprc": row["auprc"] + 0.1, "l1_ratio": 0.5} for row in rows[1:]]
     reports = {
         "a": {"scans": rows, "untouched": rows},
         "b": {"scans": better, "untouched": better[:1]},
         "c": {"scans": rows},
     }
     found = compared(reports, 0)
-    assert set(found["b"]) == {"auprc", "kld"}
-    assert found["b"]["kld"]["difference"] == -0.5
+    assert set(found["b"]) == {"auprc", "l1_ratio"}
+    assert found["b"]["l1_ratio"]["difference"] == -0.5
     assert found["c"]["auprc"]["difference"] == 0
 
 
