@@ -74,7 +74,7 @@ def test_values_out_of_range_are_wrong_usage(option, uad, prepared):
 
 
 SIZES = ["encoder.base=4", "encoder.blocks=[1]", "grid.shape=[16,16,8]", "training.batch=2", "training.log_every=1"]
-UNET = ["network.base=8", "network.multipliers=[1,2]", "network.groups=4"]
+UNET = ["network.base=8", "network.multipliers=[1,2]", "network.groups=4", "network.head_channels=8"]
 
 
 def settings(*changes):
