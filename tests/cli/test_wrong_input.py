@@ -352,7 +352,7 @@ def test_a_model_cut_short_in_its_header(place, refused):
 
 def test_a_model_of_another_program(place, refused):
     edited(place.folder / place.model, lambda _, header: header["__metadata__"].pop("uadtools"))
-    refused("without uadtools settings (only models written by uad-train are read)")
+    refused("without uadtools settings (`uad-models import` reads other programs' weights)")
 
 
 def test_a_model_of_a_later_version(place, refused):

@@ -42,8 +42,8 @@ def train(
         typer.Option(
             "--recipe",
             metavar="NAME|FILE",
-            help="A set-up that ships with uadtools (diffusion: anoddpm, headct, sss, t1-small; baselines: ae, dae, "
-            "fanogan, svae, vae), or a .toml file.",
+            help="A set-up that ships with uadtools, of those that `uad-models list` shows, such as sss, pddpm, cddpm, "
+            "dae; or a .toml file.",
         ),
     ] = "t1-small",
     changes: Annotated[

@@ -1,4 +1,4 @@
-"""Squares on an image: where they lie, and one image made of what was found in each of them."""
+"""Squares on an image: where they lie."""
 
 from __future__ import annotations
 
@@ -47,12 +47,3 @@ def masks(drawn: list[Box], shape: tuple[int, int]) -> Tensor:
     for mask, box in zip(made, drawn, strict=True):
         mask[:, box.top : box.bottom, box.left : box.right] = True
     return made
-
-
-def stitch(patches: Tensor, within: Tensor) -> Tensor:
-    """Average what the boxes hold, every pixel over those that it lies in.
-
-    patches: (B, K, C, H, W), of which only the inside of each box counts; within: (K, 1, H, W), their masks, which
-    together cover the image. Returns (B, C, H, W).
-    """
-    return (patches * within).sum(dim=1) / within.sum(dim=0)

@@ -51,3 +51,11 @@ def needs_model(name: str) -> bool:
 def able(kind: str) -> list[str]:
     """List the methods that heal with models of a kind."""
     return [name for name in NAMES if kind in KINDS[name]]
+
+
+def check_default(method: str, kind: str) -> None:
+    """Raise UadError when models of a kind could not be healed with by a method that is to be their default."""
+    if able(kind) and method not in able(kind):
+        raise UadError(
+            f"defaults.method {method}: does not heal with models of kind '{kind}' ({', '.join(able(kind))} can)"
+        )

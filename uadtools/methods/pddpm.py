@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uadtools.diffusion.patches import boxes, masks, stitch
+from uadtools.diffusion.patches import boxes, masks
 from uadtools.diffusion.process import Denoiser, add_noise
 from uadtools.diffusion.samplers import Noise
 from uadtools.methods.healing import Healing
@@ -28,12 +28,13 @@ class Options:
 def heal(model: Denoiser, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Noise and heal every patch of the slices by itself, and stitch them, overlaps averaged. x: (B, 1, H, W).
 
-    Each patch of each slice has noise of its own. The network is asked about B of them at a time.
+    Each patch of each slice has noise of its own. The network is asked about one patch of all slices at a time, and of
+    its answer that patch counts.
     """
     shape = (x.shape[2], x.shape[3])
     within = masks(boxes(shape, options.patch, options.stride), shape).to(x.device)
-    count = len(within)
-    noisy = [torch.where(patch, add_noise(x, options.t, noise(), model.schedule), x) for patch in within]
-    x_t = torch.stack(noisy, dim=1).flatten(0, 1)
-    found = torch.cat([model.predict(part, options.t).x0 for part in torch.split(x_t, len(x))])
-    return Healing(stitch(found.view(len(x), count, *x.shape[1:]), within))
+    total = torch.zeros_like(x)
+    for patch in within:
+        x_t = torch.where(patch, add_noise(x, options.t, noise(), model.schedule), x)
+        total += torch.where(patch, model.predict(x_t, options.t).x0, 0)
+    return Healing(total / within.sum(dim=0))

@@ -50,7 +50,7 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]
                 )
             size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             if not 2 <= size <= 100_000_000:
-                raise UadError(f"{path}: not a model file (expected a safetensors file written by uad-train)")
+                raise UadError(f"{path}: not a model file (`uad-models import` reads other programs' weights)")
             header = json.loads(brace + file.read(size - 1))
             metadata = header.pop("__metadata__", {})
             shapes = {name: tuple(about["shape"]) for name, about in header.items()}
@@ -66,7 +66,7 @@ def read_config(path: Path) -> ModelConfig:
     text = read_metadata(path).get(KEY)
     if text is None:
         raise UadError(
-            f"{path}: a safetensors file without uadtools settings (only models written by uad-train are read)"
+            f"{path}: a safetensors file without uadtools settings (`uad-models import` reads other programs' weights)"
         )
     try:
         data = json.loads(text)

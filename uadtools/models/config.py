@@ -219,6 +219,12 @@ class Settings(Config):
                 raise ValueError(f"grid.shape {self.grid.shape}: {size} is no multiple of {divisor}")
         if self.kind == "pddpm" and max(self.patches.sizes) > min(self.grid.shape[:2]):
             raise ValueError(f"patches.sizes {self.patches.sizes}: larger than the slices of {self.grid}")
+        if self.kind == "pddpm" and (self.patches.stride or 1) > min(self.patches.sizes):
+            raise ValueError(
+                f"patches.stride {self.patches.stride}: leaves gaps between patches of {self.patches.sizes}"
+            )
+        if self.kind == "pddpm" and len(set(self.patches.sizes)) < len(self.patches.sizes):
+            raise ValueError(f"patches.sizes {self.patches.sizes}: the same size twice")
         if self.kind == "pddpm" and self.target != "x0":
             raise ValueError("target eps: what is not noised has no noise to tell; patches need x0")
         if self.kind == "ldm" and self.noise.kind != "gaussian":

@@ -100,6 +100,8 @@ def _tensors(data: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
     import torch
 
     if isinstance(data, torch.Tensor):
+        if data.layout != torch.strided:
+            raise UadError(f"{name} is no plain tensor but {data.layout} (save it with .to_dense())")
         yield name, data
     elif isinstance(data, dict):
         for key, value in data.items():

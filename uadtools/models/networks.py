@@ -48,7 +48,9 @@ class UNetConfig(Config):
         _divides("groups", self.groups, widths)
         _divides("heads", self.heads, widths if self.head_channels is None else [])
         if self.head_channels:
-            _divides("head_channels", self.head_channels, widths)
+            attentive = [w for level, w in enumerate(widths) if self.patch * 2**level in self.attention]
+            attentive += widths[-1:] if self.middle_attention else []
+            _divides("head_channels", self.head_channels, attentive)
         if self.base % 2:
             raise ValueError(f"base = {self.base} must be even")
         return self

@@ -93,6 +93,10 @@ def with_scan(study: Study, scan: Image) -> Study:
     """Give a study its scan. A product without role that is no mask is then taken for what was healed of the scan."""
     scan = scan.derive(scan.data, "scan")
     product = study.product
+    levels = [level for image in (product, scan) if (level := contrast_level(image)) is not None]
+    if len(set(levels)) > 1:
+        told = f"contrast {levels[0]:g}, its scan has {levels[1]:g}"
+        raise UadError(f"{study.name}: {product.role} was made at {told} (name both in the same order)")
     if product.role == "scan" and not _is_binary(product.data):
         return Study(study.name, {"healed": product.derive(product.data, "healed"), "scan": scan})
     prediction = product.derive(product.data, "detection") if product.role == "scan" else product

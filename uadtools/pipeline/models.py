@@ -156,6 +156,7 @@ def import_model(
     note = {"program": program, "checkpoint": checkpoint.name, "sha256": file_hash(checkpoint, 64)}
     parse(Settings, settings, "the model's settings")
     config = parse(ModelConfig, {**settings, "training": note}, "the model's settings")
+    methods.check_default(config.defaults.method, config.kind)
     check_fit(config, foreign.weights, str(checkpoint))
     kind = torch.float16 if half else torch.float32
     weights = {name: value.to(kind) if value.is_floating_point() else value for name, value in foreign.weights.items()}

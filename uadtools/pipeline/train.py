@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from uadtools import methods
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
@@ -71,6 +72,7 @@ def train(  # noqa: PLR0913  one parameter per option
     run resumed with other defaults (method, t, thresholds) takes them over, and trains no further.
     watch: is called at every report. Raises UadError.
     """
+    methods.check_default(recipe.defaults.method, recipe.kind)
     outputs = Outputs(model, log)
     _check_outputs(outputs, resume=resume, force=force)
     slices = load_slices(sources, recipe.grid, recipe.data.min_brain)
@@ -78,11 +80,10 @@ def train(  # noqa: PLR0913  one parameter per option
     if log:
         log.mkdir(parents=True, exist_ok=True)
     where = pick_device(device)
-    names = tuple(Path(source).name for source in sources)
     computed_in = training_precision(precision, where)
     state, about = _begin(recipe, slices, seed, where, outputs.state if resume else None)
     started = about["started_from"]
-    trainer = Trainer(recipe, slices, held_out, seed, where, computed_in, names, quantiles(slices), started)
+    trainer = Trainer(recipe, slices, held_out, seed, where, computed_in, _names(sources), quantiles(slices), started)
     start, saved, last = time.monotonic(), time.monotonic(), None
     rows = _kept_rows(outputs.log, state.step) if resume else []
     chosen = resume and outputs.best.exists()
@@ -121,6 +122,10 @@ def train(  # noqa: PLR0913  one parameter per option
         "slices": len(slices),
         "parameters": sum(p.numel() for p in state.net.parameters()),
     }
+
+
+def _names(sources: Sequence[str]) -> tuple[str, ...]:
+    return tuple(Path(source).name for source in sources)
 
 
 def _begin(

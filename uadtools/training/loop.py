@@ -17,6 +17,9 @@ from uadtools.training.objectives import Seeds, loss
 from uadtools.training.recipe import Recipe
 from uadtools.training.state import State
 
+PATIENCE = 30.0
+"""Seconds without a report, at most, but for the step under way: the caller saves, shows and stops at reports."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -54,17 +57,20 @@ class Trainer:
     def run(self, state: State, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
         """Train from state.step to the recipe's last step, or until stop() says so.
 
-        Reports every log_every steps, and wherever the state is validated (every validate_every steps and at the end).
+        Reports every log_every steps, after PATIENCE seconds without a report, and wherever the state is validated
+        (every validate_every steps and at the end).
         Between two reports the state is that of the step reported, so the caller may save it.
         """
         settings = self.recipe.training
         total, count, since = 0.0, 0, time.perf_counter()
-        while state.step < settings.steps and not (count == 0 and stop()):
+        while state.step < settings.steps and not stop():
             lost, drawn = self._step(state)
             total, count = total + lost, count + 1
-            if state.step % settings.log_every and state.step % settings.validate_every and state.step < settings.steps:
+            waited = time.perf_counter() - since
+            due = state.step % settings.log_every == 0 or state.step % settings.validate_every == 0
+            if not (due or state.step == settings.steps or waited > PATIENCE or stop()):
                 continue
-            speed = (time.perf_counter() - since) / count
+            speed = waited / count
             if not np.isfinite(total):
                 raise UadError(f"the loss is {total} at step {state.step}: training diverged (lower the learning rate)")
             yield self._report(state, Progress(state.step, total / count, speed, drawn))

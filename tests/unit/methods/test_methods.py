@@ -142,3 +142,10 @@ def test_end_of_a_walk():
 
     assert end(Step(t, torch.tensor(t), torch.tensor(-t)) for t in (3, 2, 1)) == 1
     assert Healing(torch.zeros(1)).maps == {}
+
+
+def test_a_default_that_cannot_heal_is_refused():
+    methods.check_default("pddpm", "pddpm")
+    methods.check_default("spark", "spark")  # an encoder heals nothing in any case
+    with pytest.raises(UadError, match=r"defaults.method sss: does not heal with models of kind 'pddpm' \(pddpm can\)"):
+        methods.check_default("sss", "pddpm")

@@ -106,6 +106,11 @@ DENSE = {"name": "m", "kind": "ae", "defaults": {"method": "ae"}}
             "larger than the slices of 96x96x",
         ),
         ({"kind": "pddpm", "network": {}, "target": "x0", "patches": {"sizes": []}}, "patches.sizes"),
+        (
+            {"kind": "pddpm", "network": {}, "target": "x0", "patches": {"stride": 60}},
+            "stride 60: leaves gaps between pat",
+        ),
+        ({"kind": "pddpm", "network": {}, "target": "x0", "patches": {"sizes": [48, 48]}}, "the same size twice"),
         ({"kind": "spark", "network": {}, "grid": {"shape": [96, 80, 9]}}, "80 is no multiple of 32"),
         ({"kind": "cddpm", "network": {"head_channels": 48}}, "head_channels = 48 must divide"),
         ({"grid": {"shape": [96, 104, 96]}}, "104 is no multiple of 16"),
@@ -173,8 +178,12 @@ def test_settings_are_read_without_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_heads_of_so_many_channels_need_not_divide_otherwise():
+def test_heads_of_so_many_channels_divide_where_there_is_attention():
     assert UNetConfig(heads=3, head_channels=64).head_channels == 64
+    small = {"base": 32, "multipliers": (1, 2), "head_channels": 64}
+    assert UNetConfig(**small, attention=()).head_channels == 64
+    with pytest.raises(ValueError, match="head_channels = 64 must divide"):
+        UNetConfig(**small, attention=(1,))
 
 
 @pytest.mark.parametrize(("blocks", "divisor"), [((3, 4, 6, 3), 32), ((1,), 4), ((2, 2, 2), 16)])

@@ -266,6 +266,17 @@ def test_reports_come_as_often_as_asked(tiny_recipe, slices, log_every, validate
     assert [report.step for report in reports if report.validation is not None] == due
 
 
+def test_slow_steps_are_reported_and_stopped_one_by_one(tiny_recipe, slices, monkeypatch):
+    """The caller saves, shows and stops at reports."""
+    recipe = changed(tiny_recipe, training={"log_every": 50, "validate_every": 50})
+    monkeypatch.setattr("uadtools.training.loop.PATIENCE", 0.0)
+    assert [report.step for report in trained(recipe, slices)[1]] == list(range(1, 13))
+    monkeypatch.undo()
+    assert [report.step for report in trained(recipe, slices)[1]] == [12]
+    state = fresh(recipe, 0, CPU)
+    assert [report.step for report in trainer(recipe, slices).run(state, stop=lambda: state.step == 2)] == [2]
+
+
 def test_without_validation_every_due_state_is_kept(tiny_recipe, slices):
     _, reports = trained(changed(tiny_recipe, training={"validate_every": 5}), slices)
     assert [report.step for report in reports if report.improved] == [5, 10, 12]
@@ -280,10 +291,9 @@ def test_the_loss_reported_is_the_mean_since_the_last_report(tiny_recipe, slices
 
 def test_stop_ends_the_run_at_a_report(tiny_recipe, slices):
     recipe, state = changed(tiny_recipe, training={"log_every": 4, "validate_every": 100}), fresh(tiny_recipe, 0, CPU)
-    answers = iter([False, True])
-    reports = list(trainer(recipe, slices).run(state, stop=lambda: next(answers)))
-    assert [report.step for report in reports] == [4]
-    assert state.step == 4
+    reports = list(trainer(recipe, slices).run(state, stop=lambda: state.step >= 6))
+    assert [report.step for report in reports] == [4, 6]
+    assert state.step == 6
 
 
 def test_a_run_that_diverges_is_stopped(tiny_recipe, slices):
