@@ -80,6 +80,8 @@ def random_model(config, path):
         for value in weights.values():
             if value.is_floating_point() and not value.any():
                 value.normal_(0, 0.02)
+            if not value.isfinite().all():
+                value.fill_(1.0)  # limits, which the end of training finds
     save_model(path, config, weights)
     return path
 

@@ -180,6 +180,13 @@ def test_log_names_the_folder_of_the_log(train, here):
     assert all(len(line["slices"]) == 2 for line in drawn)
 
 
+def test_what_was_drawn_replaces_nothing_without_force(train, here):
+    (here / "logs").mkdir()
+    (here / "logs" / "drawn.jsonl").write_text("mine")
+    train("--log", "logs").fails("train", 1, "logs/drawn.jsonl", "--force")
+    assert (here / "logs" / "drawn.jsonl").read_text() == "mine"
+
+
 def test_what_was_drawn_goes_on_where_the_run_does(train, here):
     changes = ("--log", "logs", "--set", "augment.ghosting=0.5")
     train(*changes)

@@ -72,8 +72,13 @@ def heal(model: LatentDenoiser, x: Tensor, options: Options, noise: Noise) -> He
     """Encode, find the region, noise and walk back, with everything outside of the region kept, decode.
 
     x: (B, 1, H, W) in [-1, 1]. Maps: bound, in nats per element, and region, 1 inside, both of the size of x; none for
-    variant a. Latents are not limited on the way.
+    variant a. Latents are not limited on the way. Raises UadError when the model does not know what is healthy.
     """
+    if options.variant != "a" and not model.limits.isfinite().all():
+        raise UadError(
+            "the model does not know how much of the bound is healthy, which the end of its training tells "
+            "(uad-train --resume, or --variant a)"
+        )
     z, shape = model.to_latent(x), x.shape[2:]
     maps: dict[str, Tensor] = {}
     inside = torch.ones_like(z[:, :1], dtype=torch.bool)

@@ -48,6 +48,11 @@ class Outputs:
     def log(self) -> Path:
         return self.log_folder / "log.csv" if self.log_folder else self.best.with_suffix(".csv")
 
+    @property
+    def drawn(self) -> tuple[Path, ...]:
+        """What was drawn for the slices, where a folder is named for the log."""
+        return (self.log_folder / "drawn.jsonl",) if self.log_folder else ()
+
 
 def train(  # noqa: PLR0913  one parameter per option
     sources: Sequence[str],
@@ -165,7 +170,7 @@ def _check_outputs(outputs: Outputs, *, resume: bool, force: bool) -> None:
         raise UadError(f"{outputs.best}: a model file ends in .safetensors (change -o)")
     if resume and not outputs.state.exists():
         raise UadError(f"{outputs.state}: no such file, so there is nothing to resume (leave out --resume)")
-    for path in (outputs.best, outputs.last, outputs.state, outputs.log):
+    for path in (outputs.best, outputs.last, outputs.state, outputs.log, *outputs.drawn):
         if path.parent != outputs.log_folder or path.parent.exists():
             check_free(path, force=force or resume)
 

@@ -56,8 +56,7 @@ def pddpm(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -
     if recipe.training.loss_on == "image":
         return _distance(recipe, output, x0)
     count = within.float().mean(dim=(1, 2, 3), keepdim=True)
-    distance = F.l1_loss if recipe.training.loss == "l1" else F.mse_loss
-    return (distance(output.float(), x0, reduction="none") * within / count).mean()
+    return (_measure(recipe)(output.float(), x0, reduction="none") * within / count).mean()
 
 
 def cddpm(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -> Tensor:
@@ -171,7 +170,11 @@ def _frozen(part: nn.Module, x: Tensor) -> Tensor:
 
 
 def _distance(recipe: Recipe, made: Tensor, wanted: Tensor) -> Tensor:
-    return (F.l1_loss if recipe.training.loss == "l1" else F.mse_loss)(made.float(), wanted)
+    return _measure(recipe)(made.float(), wanted)
+
+
+def _measure(recipe: Recipe) -> Callable[..., Tensor]:
+    return F.l1_loss if recipe.training.loss == "l1" else F.mse_loss
 
 
 class _Noised(NamedTuple):

@@ -51,11 +51,11 @@ def _autoencoder(state: State, recipe: Recipe, slices: Slices) -> str:
         )
     path, sizes = Path(recipe.autoencoder.pretrained), recipe.autoencoder.sizes
     name, weights = _model(path, "vqvae", "autoencoder", sizes, ("widths", "residuals", "codes", "dimension"))
-    deviation = torch.ones(())
-    for net in (state.net, state.average):
-        assert isinstance(net, LatentDiffusion)
+    nets = [net for net in (state.net, state.average) if isinstance(net, LatentDiffusion)]
+    for net in nets:
         net.autoencoder.load_state_dict(weights)
-        deviation = _deviation(net, slices) if net is state.net else deviation
+    deviation = _deviation(nets[0], slices)
+    for net in nets:
         net.deviation.copy_(deviation)
     return name
 

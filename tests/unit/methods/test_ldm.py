@@ -8,6 +8,7 @@ import torch
 from uadtools.diffusion.process import both
 from uadtools.diffusion.samplers import ddpm
 from uadtools.diffusion.schedule import Schedule
+from uadtools.errors import UadError
 from uadtools.methods import ldm
 
 SCHEDULE = Schedule.of("linear")
@@ -66,7 +67,7 @@ def test_the_region_is_healed_and_the_rest_is_left_exactly_as_it_was(x, variant)
 
 
 def test_where_nothing_is_unlikely_nothing_is_healed(x):
-    model = Model(torch.full((4, 4), torch.inf))
+    model = Model(torch.full((4, 4), 1e9))
     made = ldm.heal(model, x, ldm.Options(), noises())
     assert not made.maps["region"].any()
     assert torch.equal(made.healed, model.from_latent(model.to_latent(x)))
@@ -112,7 +113,14 @@ def test_variant_b_heals_all_and_marks_the_region(x):
     model = Model(LIMITS)
     made = ldm.heal(model, x + 0.1, ldm.Options(variant="b", bounds=5), noises())
     torch.testing.assert_close(made.healed, torch.full_like(x, 0.3), rtol=0, atol=1e-3)
-    model = Model(torch.full((4, 4), torch.inf))
+    model = Model(torch.full((4, 4), 1e9))
     made = ldm.heal(model, x, ldm.Options(variant="b", bounds=5), noises())
     assert not made.maps["region"].any()
     torch.testing.assert_close(made.healed, torch.full_like(x, 0.3), rtol=0, atol=1e-3)
+
+
+def test_without_limits_there_is_no_silent_empty_region(x):
+    model = Model(torch.full((4, 4), torch.inf))
+    with pytest.raises(UadError, match=r"does not know how much of the bound is healthy.*--variant a\)"):
+        ldm.heal(model, x, ldm.Options(), noises())
+    ldm.heal(model, x, ldm.Options(variant="a", steps=2), noises())
