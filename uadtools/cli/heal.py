@@ -11,6 +11,7 @@ import typer
 from uadtools.cli import _common as c
 
 if TYPE_CHECKING:
+    from uadtools.models.config import ModelConfig
     from uadtools.models.model import Model
 
 EXAMPLES = """
@@ -25,8 +26,13 @@ def heal(
     inputs: c.Inputs = None,
     output: c.Output = None,
     model: Annotated[
-        Path | None,
-        typer.Option("--model", metavar="M", help="Default: the bundled model (T1, adults).", show_default=False),
+        list[Path] | None,
+        typer.Option(
+            "--model",
+            metavar="M",
+            help="Default: the bundled model (T1, adults). Repeat it for the mean of several models' scores.",
+            show_default=False,
+        ),
     ] = None,
     method: Annotated[
         str | None,
@@ -105,6 +111,26 @@ def heal(
             show_default=False,
         ),
     ] = None,
+    bounds: Annotated[
+        int | None,
+        typer.Option(
+            "--bounds",
+            metavar="N",
+            min=1,
+            help="Evaluations that tell where the region is (ldm). Default: 50 for variant d, else 200.",
+            show_default=False,
+        ),
+    ] = None,
+    chain: Annotated[
+        int | None,
+        typer.Option(
+            "--chain",
+            metavar="N",
+            min=0,
+            help="Evaluations over the whole chain, whose mean bound is one more case score (ldm). Default: 0.",
+            show_default=False,
+        ),
+    ] = None,
     repeats: Annotated[
         int | None,
         typer.Option(
@@ -150,7 +176,7 @@ def heal(
         typer.Option(
             "--maps",
             help="Write the method's other maps beside the healed scan, too: NAME_spread.nii.gz, and with ldm "
-            "NAME_region.nii.gz and NAME_bound.nii.gz.",
+            "NAME_region.nii.gz, NAME_bound.nii.gz and NAME_chain.nii.gz.",
         ),
     ] = False,
     seed: c.Seed = 0,
@@ -169,18 +195,20 @@ def heal(
     from uadtools.cli._studies import Sink, print_json, read_mask, studies, with_brain
     from uadtools.methods import needs_model
     from uadtools.models.checkpoint import default_path, read_config
-    from uadtools.pipeline.heal import heal as work
+    from uadtools.pipeline.ensemble import Member, heal_with
     from uadtools.pipeline.heal import plan
     from uadtools.volume.stream import read_path
 
     by_itself = method is not None and not needs_model(method)
     if model and by_itself:
         raise c.usage(f"--method {method} needs no model (leave it out)", "--model")
-    path = model or default_path()
-    config = None if by_itself else read_config(path)
-    own = {"steps": steps, "eta": eta, "sigma": sigma, "stride": stride, "variant": variant, "repeats": repeats}
-    given: dict[str, Any] = own | {"patch": patch or (), "combine": combine or "mean"}
-    how = plan(config, method=method, t=t or (), samples=samples, **given)
+    paths: list[Path] = [] if by_itself else model or [default_path()]
+    own = {"steps": steps, "eta": eta, "sigma": sigma, "stride": stride}
+    own_of_ldm = {"variant": variant, "bounds": bounds, "chain": chain, "repeats": repeats}
+    given: dict[str, Any] = own | own_of_ldm | {"patch": patch or (), "combine": combine or "mean"}
+    configs: list[ModelConfig | None] = [read_config(path) for path in paths]
+    hows = [plan(config, method=method, t=t or (), samples=samples, **given) for config in configs or [None]]
+    how = hows[0]
     if combine and len(how.options) == 1:
         raise c.usage("one -t leaves nothing to combine (repeat -t)", "--combine")
     kept = how.maps if maps else ()
@@ -189,19 +217,21 @@ def heal(
         raise c.usage("no file is written that maps could lie beside (a stream holds them all)", "--maps")
     if maps and not kept:
         raise c.usage("one draw has no spread, and there is no other map (several -t, or --samples)", "--maps")
-    mask, loaded = read_mask(brain), None
+    mask, members = read_mask(brain), [] if paths else [Member(None, how)]
     shown = replace(next(read_path(condition)), name=condition.name) if condition else None
     tell = c.teller("uad-heal", quiet)
     results: list[dict[str, Any]] = []
     for study in studies(inputs, volume):
         target = sink.claim(study)
-        loaded = loaded or (_loaded(path, device, precision) if config else None)
+        members = members or [Member(_loaded(p, device, precision), h) for p, h in zip(paths, hows, strict=True)]
         with c.progress(f"healing {study.name}", quiet) as watch:
-            made = work(with_brain(study, mask), loaded, how, condition=shown, seed=seed, batch=batch, watch=watch)
-        results.append({"name": study.name, "output": sink.write(made, target), **how.arguments})
+            made = heal_with(with_brain(study, mask), members, condition=shown, seed=seed, batch=batch, watch=watch)
+        arguments = how.arguments if len(members) == 1 else {"models": [h.arguments for h in hows]}
+        results.append({"name": study.name, "output": sink.write(made, target), **arguments})
         if verbose:
             steps_back = [f"t {', '.join(map(str, how.arguments['t']))}"] if how.noisy else []
-            where = [str(loaded.device), str(loaded.precision)] if loaded else []
+            where = [f"{m.model.device}, {m.model.precision}" for m in members[:1] if m.model]
+            where += [f"{len(members)} models"] if len(members) > 1 else []
             tell(f"{study.name}: {', '.join([how.method, *steps_back, *where])}")
     if as_json:
         print_json(results)

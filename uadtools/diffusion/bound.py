@@ -14,6 +14,9 @@ from uadtools.diffusion.process import Denoiser, add_noise
 from uadtools.diffusion.samplers import Noise
 from uadtools.diffusion.schedule import Schedule
 
+POSITIONS = 2**13
+"""Of latents that the model is asked about at a time: one image of these sizes would leave a processor idle."""
+
 
 def bound_term(
     x0: Tensor, x0_pred: Tensor, t: int, schedule: Schedule, *, variance: Literal["small", "large"] = "small"
@@ -46,10 +49,15 @@ def evenly(steps: tuple[int, int], count: int) -> list[int]:
 def bound_map(model: Denoiser, x0: Tensor, timesteps: Sequence[int], noise: Noise) -> Tensor:
     """Average the bound's terms over steps and channels, with fresh noise at each step.
 
-    x0: (B, C, h, w), never clamped. Returns (B, 1, h, w), in nats per element.
+    x0: (B, C, h, w) or (B, C, d, h, w), never clamped. Returns (B, 1, h, w) or (B, 1, d, h, w), in nats per element.
+    Few images are looked at in several steps at a time.
     """
     total = torch.zeros_like(x0[:, :1])
-    for t in timesteps:
-        x_t = add_noise(x0, t, noise(), model.schedule)
-        total += bound_term(x0, model.predict(x_t, t).x0, t, model.schedule).mean(dim=1, keepdim=True)
+    at_once = max(1, POSITIONS // total.numel())
+    for start in range(0, len(timesteps), at_once):
+        some = timesteps[start : start + at_once]
+        x_t = torch.cat([add_noise(x0, t, noise(), model.schedule) for t in some])
+        seen = model.predict(x_t, torch.tensor(some, device=x0.device).repeat_interleave(len(x0))).x0
+        for t, x0_pred in zip(some, torch.split(seen, len(x0)), strict=True):
+            total += bound_term(x0, x0_pred, t, model.schedule).mean(dim=1, keepdim=True)
     return total / len(timesteps)

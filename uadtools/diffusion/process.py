@@ -11,6 +11,8 @@ from torch import Tensor
 from uadtools.diffusion.schedule import Schedule
 
 Target = Literal["eps", "x0"]
+Steps = int | Tensor
+"""One step for a whole batch, or (B,) int64."""
 
 
 class Prediction(NamedTuple):
@@ -26,7 +28,7 @@ class Denoiser(Protocol):
     @property
     def schedule(self) -> Schedule: ...
 
-    def predict(self, x_t: Tensor, t: int, *, clamp: bool = False) -> Prediction: ...
+    def predict(self, x_t: Tensor, t: Steps, *, clamp: bool = False) -> Prediction: ...
 
 
 class ConditionalDenoiser(Protocol):
@@ -37,7 +39,7 @@ class ConditionalDenoiser(Protocol):
 
     def encode(self, x: Tensor) -> Tensor: ...
 
-    def predict(self, x_t: Tensor, t: int, *, clamp: bool = False, code: Tensor | None = None) -> Prediction: ...
+    def predict(self, x_t: Tensor, t: Steps, *, clamp: bool = False, code: Tensor | None = None) -> Prediction: ...
 
 
 @dataclass(frozen=True)
@@ -51,39 +53,48 @@ class Given:
     def schedule(self) -> Schedule:
         return self.model.schedule
 
-    def predict(self, x_t: Tensor, t: int, *, clamp: bool = False) -> Prediction:
+    def predict(self, x_t: Tensor, t: Steps, *, clamp: bool = False) -> Prediction:
         return self.model.predict(x_t, t, clamp=clamp, code=self.code)
 
 
-def add_noise(x0: Tensor, t: int | Tensor, eps: Tensor, schedule: Schedule) -> Tensor:
+def add_noise(x0: Tensor, t: Steps, eps: Tensor, schedule: Schedule) -> Tensor:
     """Noise x0 to step t: sqrt(abar_t) x0 + sqrt(1 - abar_t) eps.
 
-    x0, eps: (B, C, H, W), x0 in [-1, 1]; t: one step for all, or (B,) int64, in [0, T). Returns x_t, shaped like x0.
+    x0, eps: (B, C, H, W) or (B, C, D, H, W), images in [-1, 1]; t: one step for all, or (B,) int64, in [0, T). Returns
+    x_t, shaped like x0.
     Source: Ho et al. 2020, eq. 4.
     """
+    signal, noise = _levels(t, schedule, x0)
+    return signal * x0 + noise * eps
+
+
+def x0_from_eps(x_t: Tensor, t: Steps, eps: Tensor, schedule: Schedule) -> Tensor:
+    """Return (x_t - sqrt(1 - abar_t) eps) / sqrt(abar_t). Shapes as in add_noise."""
+    signal, noise = _levels(t, schedule, x_t)
+    return (x_t - noise * eps) / signal
+
+
+def eps_from_x0(x_t: Tensor, t: Steps, x0: Tensor, schedule: Schedule) -> Tensor:
+    """Return (x_t - sqrt(abar_t) x0) / sqrt(1 - abar_t). Shapes as in add_noise."""
+    signal, noise = _levels(t, schedule, x_t)
+    return (x_t - signal * x0) / noise
+
+
+def _levels(t: Steps, schedule: Schedule, like: Tensor) -> tuple[float | Tensor, float | Tensor]:
+    """Return sqrt(abar_t) and sqrt(1 - abar_t): numbers for one step, for several tensors that multiply images."""
     if isinstance(t, int):
         abar = schedule.alpha_bar(t)
-        return math.sqrt(abar) * x0 + math.sqrt(1 - abar) * eps
-    abars = schedule.alpha_bars(t)
-    return abars.sqrt() * x0 + (1 - abars).sqrt() * eps
+        return math.sqrt(abar), math.sqrt(1 - abar)
+    abars = schedule.alpha_bars(t).view(-1, *[1] * (like.ndim - 1))
+    return abars.sqrt(), (1 - abars).sqrt()
 
 
-def x0_from_eps(x_t: Tensor, t: int, eps: Tensor, schedule: Schedule) -> Tensor:
-    """Return (x_t - sqrt(1 - abar_t) eps) / sqrt(abar_t). Shapes as in add_noise."""
-    abar = schedule.alpha_bar(t)
-    return (x_t - math.sqrt(1 - abar) * eps) / math.sqrt(abar)
-
-
-def eps_from_x0(x_t: Tensor, t: int, x0: Tensor, schedule: Schedule) -> Tensor:
-    """Return (x_t - sqrt(abar_t) x0) / sqrt(1 - abar_t). Shapes as in add_noise."""
-    abar = schedule.alpha_bar(t)
-    return (x_t - math.sqrt(abar) * x0) / math.sqrt(1 - abar)
-
-
-def both(output: Tensor, target: Target, x_t: Tensor, t: int, schedule: Schedule, *, clamp: bool = False) -> Prediction:
+def both(
+    output: Tensor, target: Target, x_t: Tensor, t: Steps, schedule: Schedule, *, clamp: bool = False
+) -> Prediction:
     """Turn a network's output into x0 and eps, whichever of them it predicts.
 
-    clamp: limit x0 to [-1, 1], and let eps follow from the limited x0.
+    t: as in add_noise; clamp: limit x0 to [-1, 1], and let eps follow from the limited x0.
     """
     x0 = output if target == "x0" else x0_from_eps(x_t, t, output, schedule)
     if clamp:

@@ -61,8 +61,8 @@ class Schedule:
         return 1.0 if t < 0 else float(self.alphas_cumprod[t])
 
     def alpha_bars(self, t: Tensor) -> Tensor:
-        """Return abar_t for a batch, shaped to multiply images. t: (B,) int64. Returns (B, 1, 1, 1) float32."""
-        return self._alphas_cumprod_float.to(t.device)[t].view(-1, 1, 1, 1)
+        """Return abar_t of several steps. t: (B,) int64. Returns (B,) float32."""
+        return self._alphas_cumprod_float.to(t.device)[t]
 
     def posterior(self, t: int) -> Posterior:
         """Return q(x_{t-1} | x_t, x0) of one step. Source: Ho et al. 2020, eq. 7."""

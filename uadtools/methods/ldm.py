@@ -37,13 +37,15 @@ class LatentDenoiser(Denoiser, Protocol):
 class Options:
     """t: how far the latents are noised; variant: a heals all, without a region; b heals all, and the region filters
     the score; c heals the region only, too; d is c with few steps. steps: of the way back (none: 50 with DDIM for d,
-    every step for the others); bounds: of the bound (none: 50 for d, 200); repeats: of every step, for a, b and c.
+    every step for the others); bounds: of the bound (none: 50 for d, 200); chain: of the bound over the whole chain,
+    which makes a case score (0: none); repeats: of every step, for a, b and c.
     """
 
     t: int = 500
     variant: Variant = "d"
     steps: int | None = None
     bounds: int | None = None
+    chain: int = 0
     repeats: int = 1
 
     def __post_init__(self) -> None:
@@ -62,17 +64,19 @@ class Options:
 
     @property
     def maps(self) -> tuple[str, ...]:
-        return () if self.variant == "a" else ("bound", "region")
+        found = () if self.variant == "a" else ("bound", "region")
+        return (*found, "chain") if self.chain else found
 
     def evaluations(self, shape: tuple[int, int]) -> int:
-        return self.looked + (self.walked or self.t * self.repeats + 1)
+        return self.looked + self.chain + (self.walked or self.t * self.repeats + 1)
 
 
 def heal(model: LatentDenoiser, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Encode, find the region, noise and walk back, with everything outside of the region kept, decode.
 
-    x: (B, 1, H, W) in [-1, 1]. Maps: bound, in nats per element, and region, 1 inside, both of the size of x; none for
-    variant a. Latents are not limited on the way. Raises UadError when the model does not know what is healthy.
+    x: (B, 1, H, W) in [-1, 1], or (B, 1, D, H, W) where the model is one of volumes. Maps, all of the size of x: bound,
+    in nats per element, and region, 1 inside, but for variant a; chain, where it is asked for. Latents are not limited
+    on the way. Raises UadError when the model does not know what is healthy.
     """
     if options.variant != "a" and not model.limits.isfinite().all():
         raise UadError(
@@ -85,8 +89,10 @@ def heal(model: LatentDenoiser, x: Tensor, options: Options, noise: Noise) -> He
     if options.variant != "a":
         bound = bound_map(model, z, evenly(model.config.region.steps, options.looked), noise)
         region = bound >= model.limits
-        maps = {"bound": F.interpolate(bound, shape), "region": F.interpolate(region.to(x), shape)}
+        maps = {"bound": bound, "region": region.to(x)}
         inside = inside if options.variant == "b" else region
+    if options.chain:
+        maps["chain"] = bound_map(model, z, evenly((1, model.schedule.steps), options.chain), noise)
 
     eps = noise()
 
@@ -98,4 +104,4 @@ def heal(model: LatentDenoiser, x: Tensor, options: Options, noise: Noise) -> He
         walk = ddpm(model, z_t, options.t, noise, keep=keep, repeats=options.repeats)
     else:
         walk = ddim(model, z_t, spaced(options.t, options.walked), noise, keep=keep)
-    return Healing(model.from_latent(end(walk)), maps)
+    return Healing(model.from_latent(end(walk)), {name: F.interpolate(found, shape) for name, found in maps.items()})

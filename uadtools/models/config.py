@@ -179,6 +179,11 @@ class Settings(Config):
         """How many slices on either side of a slice the network sees with it."""
         return self.network.reach if isinstance(self.network, SequenceConfig) else 0
 
+    @property
+    def solid(self) -> bool:
+        """Whether the network sees whole volumes, not slices."""
+        return isinstance(self.network, UNetConfig | CodebookConfig) and self.network.axes == 3
+
     def _means(self, name: str) -> bool:
         return self.kind in self.ONLY_FOR.get(name, (self.kind,))
 
@@ -214,9 +219,23 @@ class Settings(Config):
     def _consistent(self) -> Self:
         divisor = self.encoder.divisor if self.kind == "spark" else self.network.divisor
         divisor *= self.autoencoder.divisor if self.kind == "ldm" else 1
-        for size in self.grid.shape[:2]:
+        for size in self.grid.shape if self.solid else self.grid.shape[:2]:
             if size % divisor:
                 raise ValueError(f"grid.shape {self.grid.shape}: {size} is no multiple of {divisor}")
+        if self.solid and self.kind not in ("vqvae", "ldm"):
+            raise ValueError(f"network.axes 3: models of kind '{self.kind}' see slices (2)")
+        if self.kind == "ldm" and self.solid != (self.autoencoder.axes == 3):
+            raise ValueError(f"autoencoder.axes {self.autoencoder.axes}: other than network.axes")
+        if self.kind == "ldm" and self.noise.kind != "gaussian":
+            raise ValueError(f"noise.kind {self.noise.kind}: latents are noised with gaussian")
+        if self.reach and self.grid.flat:
+            raise ValueError(f"grid.shape {self.grid.shape}: models of kind '{self.kind}' need neighbouring slices")
+        if max(self.defaults.t, default=0) >= self.schedule.steps:
+            raise ValueError(f"defaults.t {self.defaults.t} must be below schedule.steps = {self.schedule.steps}")
+        return self
+
+    @model_validator(mode="after")
+    def _with_patches_that_fit(self) -> Self:
         if self.kind == "pddpm" and max(self.patches.sizes) > min(self.grid.shape[:2]):
             raise ValueError(f"patches.sizes {self.patches.sizes}: larger than the slices of {self.grid}")
         if self.kind == "pddpm" and (self.patches.stride or 1) > min(self.patches.sizes):
@@ -227,12 +246,6 @@ class Settings(Config):
             raise ValueError(f"patches.sizes {self.patches.sizes}: the same size twice")
         if self.kind == "pddpm" and self.target != "x0":
             raise ValueError("target eps: what is not noised has no noise to tell; patches need x0")
-        if self.kind == "ldm" and self.noise.kind != "gaussian":
-            raise ValueError(f"noise.kind {self.noise.kind}: latents are noised with gaussian")
-        if self.reach and self.grid.flat:
-            raise ValueError(f"grid.shape {self.grid.shape}: models of kind '{self.kind}' need neighbouring slices")
-        if max(self.defaults.t, default=0) >= self.schedule.steps:
-            raise ValueError(f"defaults.t {self.defaults.t} must be below schedule.steps = {self.schedule.steps}")
         return self
 
     @model_serializer(mode="wrap")

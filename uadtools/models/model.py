@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uadtools.diffusion.process import Prediction, both
+from uadtools.diffusion.process import Prediction, Steps, both
 from uadtools.diffusion.schedule import Schedule
 from uadtools.errors import UadError
 from uadtools.models.checkpoint import default_path, file_hash, read_config, read_tensors
@@ -17,6 +18,7 @@ from uadtools.models.config import ModelConfig, Settings
 from uadtools.models.networks import CodebookConfig, UNetConfig
 from uadtools.nets.dense import VAE, Autoencoder, FAnoGAN, SequenceVAE
 from uadtools.nets.latent import LatentDiffusion
+from uadtools.nets.layout import layout, packed
 from uadtools.nets.masked import MaskedAutoencoder
 from uadtools.nets.resnet import Conditioned, ResNet
 from uadtools.nets.unet import UNet
@@ -46,15 +48,15 @@ def build(settings: Settings) -> nn.Module:
 
 def _latent(settings: Settings, sizes: dict[str, Any]) -> LatentDiffusion:
     autoencoder = settings.autoencoder
-    columns, rows, _ = settings.grid.shape
-    shape = (rows // autoencoder.divisor, columns // autoencoder.divisor)
+    sizes_of_images = settings.grid.shape[::-1] if settings.solid else settings.grid.shape[1::-1]
+    shape = [size // autoencoder.divisor for size in sizes_of_images]
     unet = UNet(**sizes, in_channels=autoencoder.dimension, out_channels=autoencoder.dimension)
     return LatentDiffusion(codebook_of(autoencoder), unet, shape)
 
 
 def codebook_of(sizes: CodebookConfig) -> VQVAE:
     """Make the autoencoder that a model or a recipe describes, with fresh weights."""
-    return VQVAE(widths=sizes.widths, residuals=sizes.residuals, codes=sizes.codes, dimension=sizes.dimension)
+    return VQVAE(**sizes.model_dump(include={"widths", "residuals", "codes", "dimension", "axes"}))
 
 
 def encoder_of(settings: Settings) -> ResNet:
@@ -78,13 +80,14 @@ class Model:
     name: str = ""
 
     @torch.inference_mode()
-    def predict(self, x_t: Tensor, t: int, *, clamp: bool = False, code: Tensor | None = None) -> Prediction:
+    def predict(self, x_t: Tensor, t: Steps, *, clamp: bool = False, code: Tensor | None = None) -> Prediction:
         """Return x0 and eps behind x_t.
 
-        x_t: (B, 1, H, W) in the units of [-1, 1]; clamp: limit x0 to [-1, 1]; code: what encode() made of the image
-        that the model is to go by, which models of kind cddpm need and others do not know.
+        x_t: (B, 1, H, W) in the units of [-1, 1]; t: one step for all, or (B,) int64; clamp: limit x0 to [-1, 1]; code:
+        what encode() made of the image that the model is to go by, which models of kind cddpm need and others do not
+        know.
         """
-        steps = torch.full((len(x_t),), t, dtype=torch.int64, device=x_t.device)
+        steps = torch.as_tensor(t, dtype=torch.int64, device=x_t.device).expand(len(x_t))
         known = () if code is None else (code,)
         return both(self._ask(x_t, steps, *known), self.config.target, x_t, t, self.schedule, clamp=clamp)
 
@@ -104,29 +107,27 @@ class Model:
 
     @property
     def limits(self) -> Tensor:
-        """How much of the bound is still healthy, (h, w); kind ldm only."""
+        """How much of the bound is still healthy, (h, w) or (d, h, w); kind ldm only."""
         assert isinstance(self.net, LatentDiffusion)
         return self.net.limits
 
     @torch.inference_mode()
     def to_latent(self, x: Tensor) -> Tensor:
-        """Return the scaled latents of slices, (B, D, h, w). x: (B, 1, H, W) in [-1, 1]; kind ldm only."""
+        """Return the scaled latents of slices, (B, D, h, w), or volumes. x: (B, 1, H, W) in [-1, 1]; kind ldm only."""
         assert isinstance(self.net, LatentDiffusion)
         return self.net.encode(x)
 
     @torch.inference_mode()
     def from_latent(self, z: Tensor) -> Tensor:
-        """Return the slices of scaled latents, (B, 1, H, W); kind ldm only."""
+        """Return the slices or volumes of scaled latents, (B, 1, H, W); kind ldm only."""
         assert isinstance(self.net, LatentDiffusion)
         return self.net.decode(z)
 
-    def noise_shape(self, shape: tuple[int, int]) -> tuple[int, int, int]:
-        """Return the shape of the noise for a slice (H, W): (1, H, W), or (D, h, w) where latents are noised."""
+    def noise_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of the noise for a slice (H, W): (1, H, W), or that of its latent where these are noised."""
         if self.config.kind != "ldm":
             return 1, *shape
-        assert isinstance(self.net, LatentDiffusion)
-        height, width = self.net.limits.shape
-        return self.config.autoencoder.dimension, height, width
+        return self.config.autoencoder.dimension, *self.limits.shape
 
     def _ask(self, x: Tensor, *more: Tensor) -> Tensor:
         return self._of(self.net, x, *more)
@@ -134,7 +135,7 @@ class Model:
     def _of(self, net: nn.Module, x: Tensor, *more: Tensor) -> Tensor:
         half = self.precision != torch.float32
         with torch.autocast(self.device.type, self.precision, enabled=half):
-            output: Tensor = net(x.contiguous(memory_format=torch.channels_last), *more)
+            output: Tensor = net(packed(x), *more)
         return output.float()
 
 
@@ -153,7 +154,8 @@ def load_model(path: Path | None = None, *, device: str = "auto", precision: str
         problem = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
         raise UadError(f"{path}: its weights do not fit its settings ({problem})") from None
     where = pick_device(device)
-    net = net.to(where, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+    form = layout(3 if config.solid else 2)
+    net = net.to(where, memory_format=form).eval().requires_grad_(False)  # type: ignore[call-overload]
     name = f"{config.name}:{file_hash(path)}"
     return Model(config, net, schedule_of(config), where, pick_precision(precision, where), name)
 

@@ -41,6 +41,7 @@ class UNetConfig(Config):
     eps: PositiveFloat = 1e-5
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patch: PositiveInt = 1
+    axes: Literal[2, 3] = 2
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -53,6 +54,8 @@ class UNetConfig(Config):
             _divides("head_channels", self.head_channels, attentive)
         if self.base % 2:
             raise ValueError(f"base = {self.base} must be even")
+        if self.axes == 3 and self.patch > 1:
+            raise ValueError(f"patch = {self.patch}: volumes are not cut into squares (patch = 1)")
         return self
 
     @property
@@ -111,6 +114,7 @@ class CodebookConfig(Config):
     residuals: PositiveInt = 2
     codes: Annotated[int, Field(ge=2)] = 256
     dimension: PositiveInt = 8
+    axes: Literal[2, 3] = 2
 
     @property
     def divisor(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -13,16 +15,16 @@ class LatentDiffusion(nn.Module):
     """A frozen autoencoder, and a U-Net that removes noise from its latents, scaled to unit variance.
 
     deviation: of the latents, by which they are divided; limits: (h, w) how much of the bound is still healthy at each
-    position, infinite where nobody knows.
+    position, infinite where nobody knows. Both networks are for slices, or for volumes, with one more axis in front.
 
     Source: Pinaya et al. 2022, sections 2 and 3.
     """
 
-    def __init__(self, autoencoder: VQVAE, unet: UNet, shape: tuple[int, int]) -> None:
+    def __init__(self, autoencoder: VQVAE, unet: UNet, shape: Sequence[int]) -> None:
         super().__init__()
         self.autoencoder, self.unet = autoencoder.requires_grad_(False), unet
         self.register_buffer("deviation", torch.ones(()))
-        self.register_buffer("limits", torch.full(shape, torch.inf))
+        self.register_buffer("limits", torch.full(tuple(shape), torch.inf))
         self.deviation: Tensor
         self.limits: Tensor
 

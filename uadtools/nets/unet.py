@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,10 @@ from torch import Tensor, nn
 Resample = Literal["none", "up", "down"]
 Norm = Callable[[int], nn.Module]
 """Makes the normalisation of so many channels."""
+Axes = Literal[2, 3]
+"""Of the images: slices, or volumes."""
+CONVOLUTIONS: dict[int, Callable[..., Any]] = {2: nn.Conv2d, 3: nn.Conv3d}
+_POOLS = {2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 def sinusoid(t: Tensor, width: int, order: Literal["cos_sin", "sin_cos"]) -> Tensor:
@@ -31,10 +35,10 @@ def sinusoid(t: Tensor, width: int, order: Literal["cos_sin", "sin_cos"]) -> Ten
 def _resampled(x: Tensor, how: Resample) -> Tensor:
     if how == "up":
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
-    return F.avg_pool2d(x, 2) if how == "down" else x
+    return _POOLS[x.ndim - 2](x, 2) if how == "down" else x
 
 
-def _zeroed(layer: nn.Conv1d | nn.Conv2d) -> nn.Module:
+def _zeroed(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> nn.Module:
     nn.init.zeros_(layer.weight)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
@@ -60,20 +64,22 @@ class ResBlock(nn.Module):
         embedding: Literal["add", "scale_shift"],
         dropout: float,
         resample: Resample = "none",
+        axes: Axes = 2,
     ) -> None:
         super().__init__()
-        into, out = channels
+        (into, out), conv = channels, CONVOLUTIONS[axes]
         self.embedding, self.resample, self.dropout = embedding, resample, dropout
         self.in_norm = norm(into)
-        self.in_conv = nn.Conv2d(into, out, 3, padding=1)
+        self.in_conv = conv(into, out, 3, padding=1)
         self.embed = nn.Linear(embed_width, 2 * out if embedding == "scale_shift" else out)
         self.out_norm = norm(out)
-        self.out_conv = _zeroed(nn.Conv2d(out, out, 3, padding=1))
-        self.skip: nn.Module = nn.Identity() if into == out else nn.Conv2d(into, out, 1)
+        self.out_conv = _zeroed(conv(out, out, 3, padding=1))
+        self.skip: nn.Module = nn.Identity() if into == out else conv(into, out, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.in_conv(_resampled(F.silu(self.in_norm(x)), self.resample))
-        e = self.embed(F.silu(embedding))[:, :, None, None].to(h.dtype)
+        e = self.embed(F.silu(embedding)).to(h.dtype)
+        e = e.view(*e.shape, *[1] * (h.ndim - 2))
         if self.embedding == "scale_shift":
             scale, shift = e.chunk(2, dim=1)
             h = self.out_norm(h) * (1 + scale) + shift
@@ -98,26 +104,26 @@ class Attention(nn.Module):
         self.proj = _zeroed(nn.Conv1d(channels, channels, 1))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        b, c, h, w = x.shape
-        flat = x.reshape(b, c, h * w)
+        flat = x.flatten(2)
+        b, c, n = flat.shape
         parts = self.qkv(self.norm(flat))
         if self.order == "heads_first":
-            parts = parts.view(b, self.heads, 3, c // self.heads, h * w).transpose(1, 2)
+            parts = parts.view(b, self.heads, 3, c // self.heads, n).transpose(1, 2)
         else:
-            parts = parts.view(b, 3, self.heads, c // self.heads, h * w)
-        q, k, v = parts.transpose(-1, -2).unbind(1)  # (B, heads, H W, C / heads)
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, c, h * w)
-        return torch.add(flat, self.proj(mixed)).view(b, c, h, w)
+            parts = parts.view(b, 3, self.heads, c // self.heads, n)
+        q, k, v = parts.transpose(-1, -2).unbind(1)  # (B, heads, pixels, C / heads)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, c, n)
+        return torch.add(flat, self.proj(mixed)).view(x.shape)
 
 
 class Resampling(nn.Module):
     """Plain halving or doubling, with a 3x3 convolution (strided when halving) or without."""
 
-    def __init__(self, channels: int, how: Resample, *, convolve: bool) -> None:
+    def __init__(self, channels: int, how: Resample, *, convolve: bool, axes: Axes = 2) -> None:
         super().__init__()
         self.how: Resample = "none" if how == "down" and convolve else how
-        stride = 2 if how == "down" else 1
-        self.conv: nn.Module = nn.Conv2d(channels, channels, 3, stride, padding=1) if convolve else nn.Identity()
+        stride, conv = 2 if how == "down" else 1, CONVOLUTIONS[axes]
+        self.conv: nn.Module = conv(channels, channels, 3, stride, padding=1) if convolve else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         out: Tensor = self.conv(_resampled(x, self.how))
@@ -146,11 +152,13 @@ class _Parts:
     attention_order: Literal["heads_first", "qkv_first"]
     resample: Literal["residual", "conv", "pool"]
     patch: int
+    axes: Axes
 
     def block(self, into: int, out: int, how: Resample = "none") -> nn.Module:
         return ResBlock(
-            (into, out), self.width, norm=self.norm, embedding=self.embedding, dropout=self.dropout, resample=how
-        )
+            (into, out), self.width, norm=self.norm, embedding=self.embedding, dropout=self.dropout, resample=how,
+            axes=self.axes,
+        )  # fmt: skip
 
     def attend(self, channels: int) -> nn.Module:
         return Attention(channels, self.heads(channels), norm=self.norm, order=self.attention_order)
@@ -162,7 +170,7 @@ class _Parts:
     def change(self, channels: int, how: Resample) -> nn.Module:
         if self.resample == "residual":
             return self.block(channels, channels, how)
-        return Resampling(channels, how, convolve=self.resample == "conv")
+        return Resampling(channels, how, convolve=self.resample == "conv", axes=self.axes)
 
 
 class UNet(nn.Module):
@@ -173,7 +181,8 @@ class UNet(nn.Module):
     middle (on 256 pixels, 8 means 32x32); resample: residual (inside a residual block), conv or pool (plain); patch:
     squares of patch x patch pixels are seen as channels, so that the first level is that much coarser, and cheaper;
     heads: of attention, or as many as have head_channels channels each; condition: length of a vector that the network
-    is given beside the step (0: none), and condition_mlp: whether it passes that through two layers first.
+    is given beside the step (0: none), and condition_mlp: whether it passes that through two layers first; axes: 2 for
+    slices, 3 for volumes, (B, C, D, H, W), which have no patch.
     AnoDDPM: embedding add, sinusoid sin_cos, 2 heads. pDDPM: scale_shift, cos_sin, heads of 64 channels.
 
     Source: Dhariwal & Nichol 2021, section 3, and the published code of the papers.
@@ -201,6 +210,7 @@ class UNet(nn.Module):
         patch: int = 1,
         condition: int = 0,
         condition_mlp: bool = False,
+        axes: Axes = 2,
     ) -> None:
         super().__init__()
         width = 4 * base
@@ -215,11 +225,12 @@ class UNet(nn.Module):
         def heads_of(channels: int) -> int:
             return channels // head_channels if head_channels else heads
 
-        make = _Parts(told, norm, embedding, dropout, heads_of, attention, attention_order, resample, patch)
+        conv = CONVOLUTIONS[axes]
+        make = _Parts(told, norm, embedding, dropout, heads_of, attention, attention_order, resample, patch, axes)
         levels = list(enumerate(base * multiplier for multiplier in multipliers))
 
         here = levels[0][1]
-        self.first = nn.Conv2d(in_channels * patch**2, here, 3, padding=1)
+        self.first = conv(in_channels * patch**2, here, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips = [here]
         for level, out in levels:
@@ -240,7 +251,7 @@ class UNet(nn.Module):
                     stage.append(make.change(here, "up"))
                 self.up.append(stage)
         self.out_norm = norm(here)
-        self.out_conv = _zeroed(nn.Conv2d(here, out_channels * patch**2, 3, padding=1))
+        self.out_conv = _zeroed(conv(here, out_channels * patch**2, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, H, W); H, W: multiples of patch 2^(levels - 1).
@@ -251,7 +262,7 @@ class UNet(nn.Module):
         embedding = self.time_embed(sinusoid(t, self.base, self.sinusoid))
         if condition is not None:
             embedding = torch.cat([embedding, self.condition_embed(condition)], dim=1)
-        h = self.first(F.pixel_unshuffle(x, self.patch))
+        h = self.first(F.pixel_unshuffle(x, self.patch) if self.patch > 1 else x)
         kept = [h]
         for stage in self.down:
             h = stage(h, embedding)
@@ -259,4 +270,5 @@ class UNet(nn.Module):
         h = self.middle(h, embedding)
         for stage in self.up:
             h = stage(torch.cat([h, kept.pop()], dim=1), embedding)
-        return F.pixel_shuffle(self.out_conv(F.silu(self.out_norm(h))), self.patch)
+        out: Tensor = self.out_conv(F.silu(self.out_norm(h)))
+        return F.pixel_shuffle(out, self.patch) if self.patch > 1 else out

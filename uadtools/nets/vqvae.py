@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uadtools.nets.unet import CONVOLUTIONS, Axes
+
 SMOOTHING = 1e-5
 """Keeps a code that is never used from a division by nothing."""
 
@@ -45,7 +47,8 @@ class Codebook(nn.Module):
         """Return the nearest codes. z: (B, D, h, w)."""
         rows = z.movedim(1, -1)
         flat = rows.reshape(-1, rows.shape[-1]).float()
-        distances = (self.codes**2).sum(dim=1) - 2 * flat @ self.codes.T
+        with torch.autocast(z.device.type, enabled=False):  # half precision takes another code where two are near
+            distances = (self.codes**2).sum(dim=1) - 2 * flat @ self.codes.T
         indices = distances.argmin(dim=1).view(rows.shape[:-1])
         return Quantised(self.look_up(indices), indices)
 
@@ -71,10 +74,10 @@ class Codebook(nn.Module):
 class Residual(nn.Module):
     """Two 3x3 convolutions, plus the input."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, axes: Axes) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = CONVOLUTIONS[axes](channels, channels, 3, padding=1)
+        self.conv2 = CONVOLUTIONS[axes](channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x + self.conv2(F.relu(self.conv1(x))))
@@ -83,25 +86,27 @@ class Residual(nn.Module):
 class VQVAE(nn.Module):
     """Encoder, codebook, decoder. Each of `widths` halves the image, and has `residuals` residual blocks.
 
-    codes: vectors in the codebook, of `dimension` numbers. Laid out as MONAI's, whose weights can be taken over.
+    codes: vectors in the codebook, of `dimension` numbers; axes: 2 for slices, 3 for volumes, which have one more axis,
+    in front of the others, in all shapes. Laid out as MONAI's, whose weights can be taken over.
 
     Source: van den Oord et al. 2017.
     """
 
-    def __init__(self, *, widths: Sequence[int], residuals: int, codes: int, dimension: int) -> None:
+    def __init__(self, *, widths: Sequence[int], residuals: int, codes: int, dimension: int, axes: Axes = 2) -> None:
         super().__init__()
+        conv, rising = CONVOLUTIONS[axes], nn.ConvTranspose2d if axes == 2 else nn.ConvTranspose3d
         down: list[nn.Module] = []
         for into, out in zip([1, *widths], widths, strict=False):
             down += [
-                nn.Conv2d(into, out, 4, stride=2, padding=1),
+                conv(into, out, 4, stride=2, padding=1),
                 nn.ReLU(),
-                *(Residual(out) for _ in range(residuals)),
+                *(Residual(out, axes) for _ in range(residuals)),
             ]
-        self.encoder = nn.Sequential(*down, nn.Conv2d(widths[-1], dimension, 3, padding=1))
+        self.encoder = nn.Sequential(*down, conv(widths[-1], dimension, 3, padding=1))
         self.codebook = Codebook(codes, dimension)
-        up: list[nn.Module] = [nn.Conv2d(dimension, widths[-1], 3, padding=1)]
+        up: list[nn.Module] = [conv(dimension, widths[-1], 3, padding=1)]
         for into, out in zip(reversed(widths), [*reversed(widths[:-1]), 1], strict=True):
-            up += [*(Residual(into) for _ in range(residuals)), nn.ConvTranspose2d(into, out, 4, stride=2, padding=1)]
+            up += [*(Residual(into, axes) for _ in range(residuals)), rising(into, out, 4, stride=2, padding=1)]
             up.append(nn.ReLU())
         self.decoder = nn.Sequential(*up[:-1])
 

@@ -16,7 +16,7 @@ from uadtools.errors import UadError
 from uadtools.files import write_json, written
 from uadtools.models.checkpoint import default_path, file_hash, read_config
 from uadtools.models.model import Model, load_model
-from uadtools.pipeline.bench_case import Ready, likeness
+from uadtools.pipeline.bench_case import Ready, likeness, means
 from uadtools.pipeline.bench_data import Item, Scans, key, singles, slice_by_slice, stamp
 from uadtools.pipeline.bench_figures import compared, figures_of
 from uadtools.pipeline.bench_plan import BenchConfig, MethodConfig, SetConfig
@@ -135,9 +135,9 @@ class Runner:
         for item in items:
             whole = self._scored(item)
             noted = whole.product.provenance["history"][-1]["arguments"]
-            for study in singles(whole) if self._by_slice else [whole]:
+            for i, study in enumerate(singles(whole) if self._by_slice else [whole]):
                 if (study.product.data > 0).any():
-                    yield Ready.of(study, steps, noted)
+                    yield Ready.of(study, steps, {k: v[i] if isinstance(v, list) else v for k, v in noted.items()})
 
     @property
     def _by_slice(self) -> bool:
@@ -171,7 +171,8 @@ class Runner:
         seconds = time.perf_counter() - start
         made = slice_by_slice(healed, self._of_healed) if self._by_slice else self._of_healed(healed)
         each = seconds / study.product.grid.shape[2] if self._by_slice else seconds
-        return replace(made.product, provenance=record(made.product, "uad-bench", likeness(healed) | {"seconds": each}))
+        told = likeness(healed) | means(healed, each_slice=self._by_slice) | {"seconds": each}
+        return replace(made.product, provenance=record(made.product, "uad-bench", told))
 
     def _healed(self, study: Study) -> Study:
         return heal(study, self._model, self._how, seed=self.bench.config.seed, batch=self.bench.batch)

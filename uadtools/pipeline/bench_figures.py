@@ -48,6 +48,8 @@ def figures_of(level: float, ranked: Row, detected: Row, healthy: Sequence[Row],
 def _image_level(healthy: Sequence[Row], sick: Sequence[Row], seed: int) -> Row:
     """Tell untouched from lesioned scans by their case scores."""
     names = {"image_auroc": "case_score", "image_auroc_top": "top"}
+    rows = [*healthy, *sick]
+    names |= {f"image_auroc_{m}": m for m in ("bound", "chain") if all(row.get(m) is not None for row in rows)}
     if not (healthy and sick):
         return dict.fromkeys(names)
     sides = ([{"name": row["name"], **{k: row[k] for k in names.values()}} for row in side] for side in (healthy, sick))

@@ -18,6 +18,8 @@ COLUMNS: dict[str, str] = {
     "lesion_recall": "lesions found",
     "untouched_detected": "healthy brain detected",
     "image_auroc_top": "image AUROC",
+    "image_auroc_bound": "by the bound",
+    "image_auroc_chain": "by the whole chain",
     "healthy_l1": "healthy l1",
     "l1_ratio": "l1 ratio",
     "healthy_kld": "healthy KLD",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from uadtools.pipeline.postproc import Prepared, Steps, detect, model_threshold, prepare
 from uadtools.pipeline.score import brain_of, case_score
+from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 
 TOP = 0.01
@@ -24,7 +25,7 @@ class CaseScores:
     case_score: mean score inside the brain. top: mean of the highest TOP of the brain's scores. peak: highest score
     after the median and the erosion of uad-postproc; the scan has a detection when it is above the threshold (but for
     small components). detected_ml: what uad-postproc detects by itself, where the model has a threshold for this way of
-    healing and scoring. bound: mean inside the brain of the method's map of that role, where there is one.
+    healing and scoring. bound, chain: means inside the brain of the method's maps of these roles, where there are any.
     """
 
     case_score: float
@@ -32,6 +33,7 @@ class CaseScores:
     peak: float | None
     detected_ml: float | None
     bound: float | None
+    chain: float | None
 
 
 def top(scores: NDArray[np.floating[Any]]) -> float:
@@ -43,14 +45,17 @@ def case_scores(study: Study) -> CaseScores:
     """Sum up a study's score map in several numbers. Raises UadError when there is no brain."""
     ready = prepare(study, Steps())
     brain, looked_at = brain_of(study), ready.smooth[ready.eroded]
-    bound = study.images.get("bound")
     return CaseScores(
         case_score(study),
         top(ready.score.data[brain]),
         float(looked_at.max()) if looked_at.size else None,
         _detected(ready),
-        None if bound is None else float(bound.data[brain].mean(dtype=np.float64)),
+        **{role: _mean(study.images.get(role), brain) for role in ("bound", "chain")},
     )
+
+
+def _mean(image: Image | None, brain: NDArray[np.bool_]) -> float | None:
+    return None if image is None else float(image.data[brain].mean(dtype=np.float64))
 
 
 def _detected(ready: Prepared) -> float | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uadtools import methods
-from uadtools.diffusion.process import Prediction
+from uadtools.diffusion.process import Prediction, Steps
 from uadtools.diffusion.schedule import Schedule
 from uadtools.models.config import ModelConfig
 from uadtools.models.model import Model
@@ -36,7 +36,7 @@ class _Watched:
     def encode(self, x: Tensor) -> Tensor:
         return self.model.encode(x)
 
-    def predict(self, x_t: Tensor, t: int, *, clamp: bool = False, code: Tensor | None = None) -> Prediction:
+    def predict(self, x_t: Tensor, t: Steps, *, clamp: bool = False, code: Tensor | None = None) -> Prediction:
         made = self.model.predict(x_t, t, clamp=clamp, code=code)
         self.tick(len(x_t))
         return made
@@ -63,7 +63,10 @@ class _Watched:
 
 @dataclass(frozen=True)
 class Draws:
-    """healed: (T, K, S, 1, H, W) in [0, 1], for T options and K draws; maps: (S, 1, H, W), means over all of them."""
+    """healed: (T, K, S, 1, H, W) in [0, 1], for T options and K draws; maps: (S, 1, H, W), means over all of them.
+
+    Of a volume that is healed whole: (T, K, 1, 1, D, H, W) and (1, 1, D, H, W).
+    """
 
     healed: Floats
     maps: dict[str, Floats]
@@ -87,11 +90,11 @@ def draw(  # noqa: PLR0913  one parameter per thing that decides what comes out
 ) -> Draws:
     """Heal every slice with all of the plan's options, in every draw.
 
-    x: (S, 1, H, W) in [0, 1], one above the other, at these positions; condition: other slices to condition them on,
-    shaped like x.
+    x: (S, 1, H, W) in [0, 1], one above the other, at these positions, or (1, 1, D, H, W); condition: other slices to
+    condition them on, shaped like x.
     """
-    shape = (x.shape[2], x.shape[3])
-    total, done = how.evaluations(shape) * len(x), 0
+    shape = x.shape[2:]
+    total, done = how.evaluations((x.shape[-2], x.shape[-1])) * len(x), 0
 
     def tick(count: int) -> None:
         nonlocal done

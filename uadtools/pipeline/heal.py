@@ -16,7 +16,7 @@ from uadtools.models.checkpoint import DEFAULT
 from uadtools.models.config import DefaultsConfig, IntensityConfig, ModelConfig, parse
 from uadtools.volume.intensity import inside
 from uadtools.volume.io import Image
-from uadtools.volume.slices import filled, to_slices, to_volume
+from uadtools.volume.slices import filled, to_slices, to_solid, to_volume
 from uadtools.volume.stream import Study, record
 
 if TYPE_CHECKING:
@@ -181,8 +181,8 @@ def heal(
     from uadtools.pipeline.draws import draw
 
     check_prepared(scan, brain, model.config, study.name)
-    positions = filled(brain)
-    x = to_slices(scan.data)[positions]
+    positions = np.zeros(1, np.intp) if model.config.solid else filled(brain)
+    x = to_solid(scan.data) if model.config.solid else to_slices(scan.data)[positions]
     shown = None if condition is None else to_slices(_condition(condition, scan, how))[positions]
     draws = draw(model, x, positions, how, condition=shown, seed=seed, batch=batch, watch=watch)
     per_t = draws.healed.mean(axis=1, dtype=np.float64).astype(np.float32)
@@ -284,7 +284,9 @@ def _by(window: IntensityConfig | None) -> str:
 
 
 def _placed(slices: NDArray[np.float32], positions: NDArray[np.intp], scan: Image) -> NDArray[np.float32]:
-    """Put slices back at their positions in a volume; the others are 0."""
+    """Put slices back at their positions in a volume; the others are 0. A volume that was healed whole is one."""
+    if slices.ndim == 5:
+        return to_volume(slices[0, 0, :, None])
     depth = scan.data.shape[2]
     full = np.zeros((depth, *slices.shape[1:]), dtype=np.float32)
     full[positions] = slices

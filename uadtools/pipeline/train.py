@@ -18,6 +18,8 @@ from uadtools.errors import UadError
 from uadtools.files import check_free, written
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
 from uadtools.models.model import load_model, pick_device
+from uadtools.nets.vqvae import VQVAE
+from uadtools.training.codebook import codebook_use
 from uadtools.training.data import Slices, fingerprint, load_slices, quantiles
 from uadtools.training.loop import Progress, Trainer
 from uadtools.training.recipe import Recipe
@@ -80,8 +82,9 @@ def train(  # noqa: PLR0913  one parameter per option
     methods.check_default(recipe.defaults.method, recipe.kind)
     outputs = Outputs(model, log)
     _check_outputs(outputs, resume=resume, force=force)
-    slices = load_slices(sources, recipe.grid, recipe.data.min_brain)
-    held_out = load_slices(validation, recipe.grid, recipe.data.min_brain) if validation else None
+    wanted = recipe.grid, recipe.data.min_brain
+    slices = load_slices(sources, *wanted, solid=recipe.solid)
+    held_out = load_slices(validation, *wanted, solid=recipe.solid) if validation else None
     if log:
         log.mkdir(parents=True, exist_ok=True)
     where = pick_device(device)
@@ -115,9 +118,8 @@ def train(  # noqa: PLR0913  one parameter per option
         _settle(outputs.best, trainer)
     else:
         _save_model(outputs.best, trainer, state, state.average)
-    if recipe.kind == "ldm":
-        _limit(outputs.best, held_out or slices, seed, where)
-    return {
+    told = _completed(outputs.best, held_out or slices, seed, where)
+    return told | {
         "model": str(outputs.best),
         "steps": state.step,
         "loss": last.loss if last else None,
@@ -200,11 +202,22 @@ def _settle(path: Path, trainer: Trainer) -> None:
         save_model(path, settled, read_tensors(path))
 
 
-def _limit(path: Path, healthy: Slices, seed: int, device: torch.device) -> None:
-    """Let a latent diffusion model know how much of the bound healthy slices have."""
+def _completed(path: Path, healthy: Slices, seed: int, device: torch.device) -> dict[str, Any]:
+    """Add to a model what is measured once its weights are chosen; returns what is told of it.
+
+    To a latent diffusion model how much of the bound healthy slices have, to a vqvae how it uses its codebook.
+    """
+    kind = read_config(path).kind
+    if kind not in ("ldm", "vqvae"):
+        return {}
     model = load_model(path, device=str(device))
-    limits = healthy_limits(model, healthy, seed)
-    save_model(path, model.config, read_tensors(path) | {"limits": limits})
+    if kind == "ldm":
+        save_model(path, model.config, read_tensors(path) | {"limits": healthy_limits(model, healthy, seed)})
+        return {}
+    assert isinstance(model.net, VQVAE)
+    told = {"codebook": codebook_use(model.net, healthy, device)._asdict()}
+    save_model(path, model.config.model_copy(update={"training": model.config.training | told}), read_tensors(path))
+    return told
 
 
 def _row(progress: Progress) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from uadtools.errors import UadError
 from uadtools.models.config import GridConfig
@@ -22,7 +23,10 @@ Halves = NDArray[np.float16]
 
 @dataclass(frozen=True)
 class Slices:
-    """Healthy slices. pixels: (N, H, W) in [0, 1]; scans: (N,) the number of the scan each is from, not falling."""
+    """Healthy slices. pixels: (N, H, W) in [0, 1]; scans: (N,) the number of the scan each is from, not falling.
+
+    For networks that see whole volumes pixels are (N, D, H, W): what is said of a slice is meant of a volume.
+    """
 
     pixels: Halves
     scans: NDArray[np.intp]
@@ -31,17 +35,28 @@ class Slices:
         return len(self.pixels)
 
     def windows(self, chosen: NDArray[Any], reach: int) -> NDArray[np.float32]:
-        """Return slices with `reach` neighbours on either side, (B, 2 reach + 1, H, W) float32.
+        """Return slices with `reach` neighbours on either side, (B, 2 reach + 1, H, W) float32; volumes (B, D, H, W).
 
         chosen: (B,) their places. Where a scan ends, its last slice is repeated.
         """
+        if self.solid:
+            return np.asarray(self.pixels[chosen], dtype=np.float32)
         first, last = (np.searchsorted(self.scans, self.scans[chosen], side) for side in ("left", "right"))
         places = np.clip(chosen[:, None] + np.arange(-reach, reach + 1), first[:, None], last[:, None] - 1)
         return self.pixels[places].astype(np.float32)
 
+    @property
+    def solid(self) -> bool:
+        """Whether these are volumes."""
+        return self.pixels.ndim == 4
 
-def load_slices(sources: Sequence[str], grid: GridConfig, min_brain: float) -> Slices:
-    """Read all slices that hold enough brain, in the order of the sources.
+    def seen(self, x: Tensor) -> Tensor:
+        """Return slices of `windows`, changed or not, as networks see them: in [-1, 1], volumes (B, 1, D, H, W)."""
+        return 2 * x[:, None] - 1 if self.solid else 2 * x - 1
+
+
+def load_slices(sources: Sequence[str], grid: GridConfig, min_brain: float, *, solid: bool = False) -> Slices:
+    """Read all slices that hold enough brain, in the order of the sources; solid: all volumes, whole.
 
     sources: NIfTI scans prepared by uad-preprocess, pictures, .npz files of 2-D images (N, H, W), uint8 or in [0, 1],
     FILE.npz:KEY for one array of several, and folders and lists of them (see volume.listing). Pictures and stacks are
@@ -51,6 +66,10 @@ def load_slices(sources: Sequence[str], grid: GridConfig, min_brain: float) -> S
     pixels, starts = [], []
     for file in (file for source in sources for file in files_of(source)):
         piece = _slices(file, grid)
+        if solid:
+            pixels.append(piece[None])
+            starts.append(np.ones(1, bool))
+            continue
         pixels.append(piece[_brain_share(piece) >= min_brain])
         count = len(pixels[-1])
         starts.append(np.ones(count, bool) if is_flat(Path(file)) else np.arange(count) == 0)

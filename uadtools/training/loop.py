@@ -11,7 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from uadtools.errors import UadError
+from uadtools.nets.layout import packed
+from uadtools.nets.vqvae import VQVAE
 from uadtools.training.augment import Drawn, apply, draw
+from uadtools.training.codebook import Use, codebook_use
 from uadtools.training.data import Slices
 from uadtools.training.objectives import Seeds, loss
 from uadtools.training.recipe import Recipe
@@ -25,7 +28,7 @@ PATIENCE = 30.0
 class Progress:
     """What the loop reports after a step: the loss averaged since the last report, and what was measured then.
 
-    drawn: how the slices of this step were changed.
+    drawn: how the slices of this step were changed; codes: of an autoencoder with a codebook, where it is validated.
     """
 
     step: int
@@ -34,6 +37,7 @@ class Progress:
     drawn: Drawn
     validation: float | None = None
     improved: bool = False
+    codes: Use | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,10 @@ class Trainer:
         measured = validate(self, state.average)
         improved = measured < state.best
         state.best = min(measured, state.best)
-        return replace(progress, validation=measured, improved=improved)
+        net, codes = state.average, None
+        if isinstance(net, VQVAE):
+            codes = codebook_use(net, self.validation, self.device)
+        return replace(progress, validation=measured, improved=improved, codes=codes)
 
     def _step(self, state: State) -> tuple[float, Drawn]:
         """Take one step; all its random numbers follow from (seed, step). Returns the loss, and how slices changed."""
@@ -94,7 +101,7 @@ class Trainer:
         picked = self.slices.windows(rng.integers(len(self.slices), size=batch), recipe.reach)
         x0 = torch.from_numpy(picked).to(self.device)
         drawn = draw(recipe.augment, batch, (picked.shape[2], picked.shape[3]), rng)
-        x0 = 2 * apply(x0, drawn) - 1
+        x0 = self.slices.seen(apply(x0, drawn))
         seeds = rng.integers(2**63 - 1, size=batch)
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, state.step)
@@ -112,9 +119,8 @@ class Trainer:
 
     def loss(self, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -> Tensor:
         """Return the loss of the recipe's objective, computed in this precision. x0: (B, C, H, W) in [-1, 1]."""
-        x0 = x0.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            return loss(self.recipe, net, x0, seeds, step)
+            return loss(self.recipe, net, packed(x0), seeds, step)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -147,7 +153,7 @@ def validate(trainer: Trainer, net: nn.Module) -> float:
     total = 0.0
     for start in range(0, count, settings.batch):
         part = slice(start, start + settings.batch)
-        picked = 2 * trainer.validation.windows(chosen[part], trainer.recipe.reach) - 1
-        x0 = torch.from_numpy(picked).to(trainer.device)
+        picked = torch.from_numpy(trainer.validation.windows(chosen[part], trainer.recipe.reach)).to(trainer.device)
+        x0 = trainer.validation.seen(picked)
         total += trainer.loss(net, x0, np.arange(count)[part], settings.steps).item() * len(picked)
     return total / count

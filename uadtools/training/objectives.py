@@ -1,6 +1,7 @@
 """What each kind of network is trained for: a loss that follows from slices, seeds and the number of the step.
 
-x0: (B, C, H, W) in [-1, 1], C being 1, or 2 reach + 1 with the slice to reconstruct in the middle; seeds: (B,), from
+x0: (B, C, H, W) in [-1, 1], C being 1, or 2 reach + 1 with the slice to reconstruct in the middle, or volumes (B, 1, D,
+H, W), for kinds vqvae and ldm; seeds: (B,), from
 which all that is random for a slice follows. So the loss of a batch is the mean of those of its slices.
 """
 
@@ -22,6 +23,7 @@ from uadtools.diffusion.process import add_noise
 from uadtools.diffusion.schedule import Schedule
 from uadtools.nets.dense import VAE, FAnoGAN
 from uadtools.nets.latent import LatentDiffusion
+from uadtools.nets.layout import packed
 from uadtools.nets.resnet import Conditioned
 from uadtools.nets.vqvae import VQVAE
 from uadtools.noise.coarse import coarse_fields
@@ -52,7 +54,7 @@ def pddpm(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -
     streams, shape = _streams(seeds), _shape(x0)
     noised = _noised(recipe, x0, seeds, streams)
     within = masks([_box(recipe, shape, stream) for stream in streams], shape).to(x0.device)
-    output = net(torch.where(within, noised.x_t, x0).contiguous(memory_format=torch.channels_last), noised.t)
+    output = net(packed(torch.where(within, noised.x_t, x0)), noised.t)
     if recipe.training.loss_on == "image":
         return _distance(recipe, output, x0)
     count = within.float().mean(dim=(1, 2, 3), keepdim=True)
@@ -188,7 +190,7 @@ def _noised(recipe: Recipe, x0: Tensor, seeds: Seeds, streams: list[np.random.Ge
     t = torch.tensor([stream.integers(*recipe.t_range) for stream in streams], device=x0.device)
     eps = torch.from_numpy(fields(recipe.noise, tuple(x0.shape[1:]), seeds)).to(x0.device)
     x_t = add_noise(x0, t, eps, _schedule(recipe.schedule.kind, recipe.schedule.steps))
-    return _Noised(x_t.contiguous(memory_format=torch.channels_last), t, eps)
+    return _Noised(packed(x_t), t, eps)
 
 
 def _box(recipe: Recipe, shape: tuple[int, int], stream: np.random.Generator) -> Box:

@@ -16,16 +16,17 @@ LOOKS, MOST, BATCH = 50, 1000, 32
 
 
 def healthy_limits(model: Model, slices: Slices, seed: int) -> Tensor:
-    """Return the percentile of the bound over healthy slices at each position of the latent, (h, w).
+    """Return the percentile of the bound over healthy slices at each position of the latent, (h, w) or (d, h, w).
 
     Which percentile, and the steps of the bound, are the model's. Source: Pinaya et al. 2022, section 3.
     """
     region = model.config.region
     chosen = np.linspace(0, len(slices) - 1, min(MOST, len(slices))).round().astype(int)
-    x = 2 * slices.windows(chosen, 0) - 1
     found = []
-    for start in range(0, len(x), BATCH):
-        z = model.to_latent(torch.from_numpy(x[start : start + BATCH]).to(model.device))
+    batch = 1 if slices.solid else BATCH
+    for start in range(0, len(chosen), batch):
+        x = torch.from_numpy(slices.windows(chosen[start : start + batch], 0)).to(model.device)
+        z = model.to_latent(slices.seen(x))
         keys = [(seed, start + i) for i in range(len(z))]
         noise = SliceNoise(model.config.noise, tuple(z.shape[1:]), keys, model.device)
         found.append(bound_map(model, z, evenly(region.steps, LOOKS), noise).cpu())

@@ -50,7 +50,7 @@ def _autoencoder(state: State, recipe: Recipe, slices: Slices) -> str:
             "(uad-train --recipe vqvae -o FILE, then --set autoencoder.pretrained=FILE)"
         )
     path, sizes = Path(recipe.autoencoder.pretrained), recipe.autoencoder.sizes
-    name, weights = _model(path, "vqvae", "autoencoder", sizes, ("widths", "residuals", "codes", "dimension"))
+    name, weights = _model(path, "vqvae", "autoencoder", sizes, ("widths", "residuals", "codes", "dimension", "axes"))
     nets = [net for net in (state.net, state.average) if isinstance(net, LatentDiffusion)]
     for net in nets:
         net.autoencoder.load_state_dict(weights)
@@ -62,9 +62,9 @@ def _autoencoder(state: State, recipe: Recipe, slices: Slices) -> str:
 
 def _deviation(net: LatentDiffusion, slices: Slices) -> Tensor:
     chosen = np.linspace(0, len(slices) - 1, min(SAMPLE, len(slices))).round().astype(int)
-    x = 2 * torch.from_numpy(slices.windows(chosen, 0)) - 1
     where = net.deviation.device
-    return torch.cat([net.encode(piece.to(where)) for piece in torch.split(x, 32)]).std()
+    pieces = (torch.from_numpy(slices.windows(chosen[i : i + 1], 0)) for i in range(len(chosen)))
+    return torch.cat([net.encode(slices.seen(piece.to(where))) for piece in pieces]).std()
 
 
 def _model(path: Path, kind: str, table: str, ours: Config, names: Sequence[str]) -> tuple[str, dict[str, Tensor]]:

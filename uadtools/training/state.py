@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from uadtools.errors import UadError
 from uadtools.models.checkpoint import read_metadata, read_tensors, write_tensors
 from uadtools.models.model import build
+from uadtools.nets.layout import layout
 from uadtools.training.recipe import OptimiserConfig, Recipe
 
 _KEY = "uadtools-training"
@@ -40,7 +41,7 @@ def fresh(recipe: Recipe, seed: int, device: torch.device) -> State:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = build(recipe)
-    net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = net.to(device, memory_format=layout(3 if recipe.solid else 2))  # type: ignore[call-overload]
     average = copy.deepcopy(net).eval().requires_grad_(False)
     return State(net, average, _optimiser(net, recipe.optimiser))
 

@@ -20,6 +20,11 @@ def to_volume(slices: Floats) -> Floats:
     return np.ascontiguousarray(slices[:, 0].transpose(2, 1, 0))
 
 
+def to_solid(volume: NDArray[Any]) -> Floats:
+    """Turn a volume (X, Y, Z) into a batch of one that a network sees whole, (1, 1, Z, Y, X)."""
+    return to_slices(volume)[None, None, :, 0]
+
+
 def filled(brain: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Return the z of the slices that hold any brain. brain: (X, Y, Z)."""
     return np.flatnonzero(brain.any(axis=(0, 1)))

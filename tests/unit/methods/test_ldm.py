@@ -31,7 +31,7 @@ class Model:
         return torch.nn.functional.interpolate(z[:, :1], scale_factor=4)
 
     def predict(self, x_t, t, *, clamp=False):
-        self.asked.append((t, clamp))
+        self.asked += [(int(step), clamp) for step in torch.as_tensor(t).expand(len(x_t))[::2]]  # two slices each
         return both(torch.full_like(x_t, 0.3), "x0", x_t, t, self.schedule)
 
 
@@ -97,6 +97,7 @@ def test_where_all_is_unlikely_it_is_plain_ddpm(x):
         (ldm.Options(t=500, variant="d"), 50, 50),
         (ldm.Options(t=30, variant="c", steps=5, bounds=2), 2, 5),
         (ldm.Options(t=30, variant="c", repeats=3, bounds=2), 2, 30 * 3 + 1),
+        (ldm.Options(t=30, variant="b", bounds=2), 2, 31),
     ],
 )
 def test_evaluations(x, options, bounds, walk):
@@ -107,6 +108,25 @@ def test_evaluations(x, options, bounds, walk):
     assert all(400 <= t < 600 for t in looked)
     assert len(set(looked)) == bounds
     assert set(made.maps) == set(options.maps) == (set() if options.variant == "a" else {"bound", "region"})
+
+
+@pytest.mark.parametrize("variant", ["a", "d"])
+def test_the_bound_of_the_whole_chain_is_a_map_of_its_own(x, variant):
+    model = Model(LIMITS)
+    plain = ldm.heal(model, x, ldm.Options(variant=variant, steps=3), noises())
+    asked = len(model.asked)
+    made = ldm.heal(model, x, ldm.Options(variant=variant, steps=3, chain=40), noises())
+    looked = [t for t, _ in model.asked[asked:]][-43:-3]
+    assert (min(looked), max(looked)) == (1, 999)
+    assert (
+        len(model.asked) - 2 * asked
+        == 40
+        == ldm.Options(variant=variant, chain=40).evaluations((16, 16))
+        - (ldm.Options(variant=variant).evaluations((16, 16)))
+    )
+    assert made.maps.keys() - plain.maps.keys() == {"chain"}
+    lesion, rest = made.maps["chain"][0, 0, :4, :8], made.maps["chain"][0, 0, 4:]
+    assert lesion.min() > 10 * rest.max()
 
 
 def test_variant_b_heals_all_and_marks_the_region(x):

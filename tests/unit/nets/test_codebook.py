@@ -65,3 +65,19 @@ def test_a_hundred_random_latents_are_stable():
     image = net.decode(codes)
     assert image.isfinite().all()
     assert net.quantise(image).codes.isfinite().all()
+
+
+def test_volumes_have_one_more_axis():
+    net = VQVAE(widths=(4, 8), residuals=1, codes=5, dimension=3, axes=3)
+    x = torch.randn(2, 1, 8, 12, 16)
+    assert net.quantise(x).indices.shape == (2, 2, 3, 4)
+    assert net(x).shape == x.shape
+
+
+def test_half_precision_finds_the_codes_of_full(book):
+    torch.manual_seed(0)
+    book.codes.copy_(100 + torch.randn(4, 2))
+    z = 100 + torch.randn(1, 2, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = book(z)
+    assert torch.equal(found.indices, book(z).indices)
