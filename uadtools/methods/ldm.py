@@ -17,6 +17,8 @@ from uadtools.methods.healing import Healing, end
 from uadtools.models.config import ModelConfig
 
 Variant = Literal["a", "b", "c", "d"]
+FEW_BOUNDS, FEW_STEPS = 50, 30
+"""Of variant d: of the bound, as in the paper, and back with DDIM, of which the paper takes 50."""
 
 
 class LatentDenoiser(Denoiser, Protocol):
@@ -36,8 +38,8 @@ class LatentDenoiser(Denoiser, Protocol):
 @dataclass(frozen=True)
 class Options:
     """t: how far the latents are noised; variant: a heals all, without a region; b heals all, and the region filters
-    the score; c heals the region only, too; d is c with few steps. steps: of the way back (none: 50 with DDIM for d,
-    every step for the others); bounds: of the bound (none: 50 for d, 200); chain: of the bound over the whole chain,
+    the score; c heals the region only, too; d is c with few steps. steps: of the way back, with DDIM (none: FEW_STEPS for
+    d, and every step, with DDPM, for the others); bounds: of the bound (none: FEW_BOUNDS for d, 200); chain: of the bound over the whole chain,
     which makes a case score (0: none); repeats: of every step, for a, b and c.
     """
 
@@ -55,12 +57,12 @@ class Options:
     @property
     def walked(self) -> int | None:
         """Steps of DDIM; none where every step is walked."""
-        return self.steps or (50 if self.variant == "d" else None)
+        return self.steps or (min(FEW_STEPS, self.t + 1) if self.variant == "d" else None)
 
     @property
     def looked(self) -> int:
         """Steps at which the bound is taken."""
-        return 0 if self.variant == "a" else self.bounds or (50 if self.variant == "d" else 200)
+        return 0 if self.variant == "a" else self.bounds or (FEW_BOUNDS if self.variant == "d" else 200)
 
     @property
     def maps(self) -> tuple[str, ...]:
