@@ -2,8 +2,8 @@
 """What latent diffusion costs: python examples/bench_latent.py [--slices N] [--runs N] [--json OUT].
 
 Heals slices of 64x64 with variants d and c of the recipe ldm-headct (f = 4), random weights and a region that is the
-whole slice, in turn. Printed are medians of the seconds, the ratio of c to d within a run, and the memory of the process
-after d and after c. The time does not depend on what is healed, nor on how well.
+whole slice, in turn. Printed are medians of the seconds, the ratio of c to d within a run, and the memory that the
+process had after d and after c. The time does not depend on what is healed, nor on how well.
 """
 
 from __future__ import annotations

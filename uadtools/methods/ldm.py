@@ -38,9 +38,11 @@ class LatentDenoiser(Denoiser, Protocol):
 @dataclass(frozen=True)
 class Options:
     """t: how far the latents are noised; variant: a heals all, without a region; b heals all, and the region filters
-    the score; c heals the region only, too; d is c with few steps. steps: of the way back, with DDIM (none: FEW_STEPS for
-    d, and every step, with DDPM, for the others); bounds: of the bound (none: FEW_BOUNDS for d, 200); chain: of the bound over the whole chain,
-    which makes a case score (0: none); repeats: of every step, for a, b and c.
+    the score; c heals the region only, too; d is c with few steps.
+
+    steps: of the way back, with DDIM (none: FEW_STEPS for d, and every step, with DDPM, for the others); bounds: of the
+    bound (none: FEW_BOUNDS for d, 200); chain: of the bound over the whole chain, which makes a case score (0: none);
+    repeats: of every step, for a, b and c.
     """
 
     t: int = 500
