@@ -56,7 +56,8 @@ def healing(prepared: Path) -> dict[str, float]:
     """Time one healing in process: sss, its noise alone, and a part of ddpm, which is then scaled to all its steps."""
     import uadtools
     from uadtools.noise.source import SliceNoise
-    from uadtools.pipeline.heal import heal, plan
+    from uadtools.pipeline.heal import heal
+    from uadtools.pipeline.plan import plan
     from uadtools.volume.slices import filled
     from uadtools.volume.stream import Study
 

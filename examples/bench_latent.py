@@ -20,7 +20,8 @@ import torch
 
 from uadtools.models.model import Model, build, schedule_of
 from uadtools.nets.latent import LatentDiffusion
-from uadtools.pipeline.heal import heal, plan
+from uadtools.pipeline.heal import heal
+from uadtools.pipeline.plan import plan
 from uadtools.training.recipe import load_recipe
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image

@@ -29,8 +29,8 @@ from uadtools.errors import UadError
 from uadtools.files import check_free, written
 from uadtools.metrics.ranking import average_precision
 from uadtools.models.checkpoint import default_path
-from uadtools.pipeline.heal import plan
 from uadtools.pipeline.normal import learn, normalise
+from uadtools.pipeline.plan import plan
 from uadtools.pipeline.score import Metric, brain_of
 from uadtools.volume.clean import median
 from uadtools.volume.io import Image

@@ -82,6 +82,9 @@ def test_variant_steps_and_repeats_have_an_effect(uad, trained, prepared, here):
         (["--method", "sss"], "models of kind 'ldm' (this one can do: ldm)"),
         (["--eta", 0.5], "--eta has no effect with --method ldm"),
         (["--steps", 600], "--steps 600: from -t 500 there are 1 to 501"),
+        (["--bounds", 201], "--bounds 201: there are 200 steps, at most"),
+        (["--chain", 1000], "--chain 1000: there are 999 steps, at most"),
+        (["--variant", "a", "--bounds", 5], "--bounds has no effect with --variant a"),
     ],
 )
 def test_what_the_model_cannot_do_is_refused(options, said, uad, prepared, tiny_guided):
@@ -106,3 +109,10 @@ def test_options_of_latent_diffusion_have_no_effect_elsewhere(uad, prepared, tin
 def test_a_diffusion_model_of_latents_needs_an_autoencoder(uad, prepared):
     words = ["train", prepared, "--recipe", "ldm-headct", *settings(*GRID, *UNET), "-o", "m.safetensors"]
     uad(*words).fails("train", 1, "autoencoder.pretrained is needed", "uad-train --recipe vqvae")
+
+
+def test_a_region_beyond_the_schedule_is_refused_before_training(uad, prepared):
+    words = settings(*GRID, *UNET, "region.steps=[900, 1200]")
+    uad("train", prepared, "--recipe", "ldm-headct", *words, "-o", "m.safetensors").fails(
+        "train", 1, "region.steps (900, 1200): beyond schedule.steps = 1000"
+    )

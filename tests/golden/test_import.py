@@ -12,8 +12,9 @@ from uadtools.models.foreign_names import of_guided, unet_sizes
 from uadtools.models.model import load_model
 from uadtools.nets.resnet import ResNet
 from uadtools.nets.unet import UNet
-from uadtools.pipeline.heal import heal, plan
+from uadtools.pipeline.heal import heal
 from uadtools.pipeline.models import check, import_model
+from uadtools.pipeline.plan import plan
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study

@@ -24,7 +24,7 @@ def net(golden, tmp_path_factory):
     given = {"grid": {"shape": [32, 32, 1], "spacing": [1.0, 1.0, 1.0]}}
     made = import_model(folder / "theirs.pt", "monai", folder / "ours.safetensors", given=given)
     assert (made["kind"], made["methods"]) == ("vqvae", ["vqvae"])
-    return load_model(folder / "ours.safetensors", device="cpu").net
+    return load_model(folder / "ours.safetensors", device="cpu", precision="fp32").net
 
 
 def close(made, expected):
@@ -60,4 +60,4 @@ def test_a_network_of_monai_itself(channels, tmp_path):
     torch.save(theirs.state_dict(), tmp_path / "theirs.pt")
     import_model(tmp_path / "theirs.pt", "monai", tmp_path / "ours.safetensors", given={})
     x = torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
-    close(load_model(tmp_path / "ours.safetensors", device="cpu").reconstruct(x), theirs.eval()(x)[0])
+    close(load_model(tmp_path / "ours.safetensors", device="cpu", precision="fp32").reconstruct(x), theirs.eval()(x)[0])

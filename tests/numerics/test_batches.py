@@ -8,7 +8,8 @@ from uadtools.models.config import NoiseConfig
 from uadtools.models.model import build, load_model
 from uadtools.nets.unet import UNet
 from uadtools.noise.source import SliceNoise, fields
-from uadtools.pipeline.heal import heal, plan
+from uadtools.pipeline.heal import heal
+from uadtools.pipeline.plan import plan
 
 ROUNDING = {"rtol": 0, "atol": 2e-6}
 """Convolutions add up in another order in another batch, so that healed scans differ in their last bits."""
@@ -19,7 +20,7 @@ KINDS = [NoiseConfig(kind="gaussian"), NoiseConfig(kind="simplex"), NoiseConfig(
 
 @pytest.fixture(scope="module")
 def model(tiny_model):
-    return load_model(tiny_model, device="cpu")
+    return load_model(tiny_model, device="cpu", precision="fp32")
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_healing_in_batches_is_healing_one_by_one(model, phantom, method):
 
 @pytest.mark.parametrize(("kind", "how"), [("pddpm", {"patch": (8, 12), "stride": 6}), ("cddpm", {})])
 def test_patches_and_codes_in_batches_are_those_one_by_one(tiny_guided, phantom, kind, how):
-    model = load_model(tiny_guided[kind], device="cpu")
+    model = load_model(tiny_guided[kind], device="cpu", precision="fp32")
     whole, other = (healed(phantom, model, t=(200, 500), **how, seed=s, batch=32)["healed"].data for s in (3, 4))
     assert np.abs(whole - other).max() > 1e-3
     for batch in (1, 3):
@@ -101,7 +102,7 @@ def test_patches_and_codes_in_batches_are_those_one_by_one(tiny_guided, phantom,
 @pytest.mark.parametrize("kind", RECONSTRUCTING)
 def test_reconstructing_in_batches_is_doing_so_one_by_one_whatever_the_seed(tiny_models, phantom, kind):
     """The windows of a sequence reach over the ends of its batches."""
-    model = load_model(tiny_models[kind], device="cpu")
+    model = load_model(tiny_models[kind], device="cpu", precision="fp32")
     whole = healed(phantom, model, batch=32)["healed"].data
     for batch in (1, 3):
         np.testing.assert_allclose(healed(phantom, model, batch=batch)["healed"].data, whole, **ROUNDING)
@@ -115,7 +116,7 @@ def test_a_slice_in_a_sequence_depends_on_its_neighbours_alone(tiny_models, phan
 
     from uadtools.volume.stream import Study
 
-    model, scan = load_model(tiny_models["svae"], device="cpu"), phantom.images["scan"]
+    model, scan = load_model(tiny_models["svae"], device="cpu", precision="fp32"), phantom.images["scan"]
     assert model.config.reach == 1
     data = scan.data.copy()
     data[:, :, 4] *= 0.5

@@ -82,7 +82,7 @@ Precision = Annotated[
     typer.Option(
         "--precision",
         metavar="auto|fp32|bf16",
-        help="What torch computes in; auto: bf16 where the hardware multiplies in it, but fp32 for healing on a CPU.",
+        help="What torch computes in; auto: bf16 where the hardware multiplies in it, else fp32.",
     ),
 ]
 Batch = Annotated[int, typer.Option("--batch", metavar="N", min=0, help="Slices at a time; 0: what suits the device.")]

@@ -196,7 +196,7 @@ def heal(
     from uadtools.methods import needs_model
     from uadtools.models.checkpoint import default_path, read_config
     from uadtools.pipeline.ensemble import Member, heal_with
-    from uadtools.pipeline.heal import plan
+    from uadtools.pipeline.plan import plan
     from uadtools.volume.stream import read_path
 
     by_itself = method is not None and not needs_model(method)

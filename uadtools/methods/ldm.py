@@ -55,6 +55,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.repeats > 1 and self.walked:
             raise UadError("--repeats has no effect where steps are left out (--variant a, b or c, without --steps)")
+        if self.bounds and self.variant == "a":
+            raise UadError("--bounds has no effect with --variant a, which knows no region (leave it out)")
 
     @property
     def walked(self) -> int | None:

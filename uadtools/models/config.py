@@ -226,6 +226,8 @@ class Settings(Config):
             raise ValueError(f"network.axes 3: models of kind '{self.kind}' see slices (2)")
         if self.kind == "ldm" and self.solid != (self.autoencoder.axes == 3):
             raise ValueError(f"autoencoder.axes {self.autoencoder.axes}: other than network.axes")
+        if self.kind == "ldm" and self.region.steps[1] > self.schedule.steps:
+            raise ValueError(f"region.steps {self.region.steps}: beyond schedule.steps = {self.schedule.steps}")
         if self.kind == "ldm" and self.noise.kind != "gaussian":
             raise ValueError(f"noise.kind {self.noise.kind}: latents are noised with gaussian")
         if self.reach and self.grid.flat:

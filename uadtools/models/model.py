@@ -130,11 +130,12 @@ class Model:
         return self.config.autoencoder.dimension, *self.limits.shape
 
     def _ask(self, x: Tensor, *more: Tensor) -> Tensor:
-        return self._of(self.net, x, *more)
+        return self._of(getattr(self.net, "unet", self.net), x, *more)
 
     def _of(self, net: nn.Module, x: Tensor, *more: Tensor) -> Tensor:
-        half = self.precision != torch.float32
-        with torch.autocast(self.device.type, self.precision, enabled=half):
+        """Ask a network; a U-Net of half precision computes in it by itself, others cast as they go."""
+        cast = self.precision != next(net.parameters()).dtype
+        with torch.autocast(self.device.type, self.precision, enabled=cast):
             output: Tensor = net(packed(x), *more)
         return output.float()
 
@@ -156,8 +157,11 @@ def load_model(path: Path | None = None, *, device: str = "auto", precision: str
     where = pick_device(device)
     form = layout(3 if config.solid else 2)
     net = net.to(where, memory_format=form).eval().requires_grad_(False)  # type: ignore[call-overload]
-    name = f"{config.name}:{file_hash(path)}"
-    return Model(config, net, schedule_of(config), where, pick_precision(precision, where), name)
+    dtype = pick_precision(precision, where)
+    for part in net.modules():
+        if isinstance(part, UNet):
+            part.to(dtype)
+    return Model(config, net, schedule_of(config), where, dtype, f"{config.name}:{file_hash(path)}")
 
 
 def schedule_of(config: ModelConfig) -> Schedule:
@@ -177,7 +181,12 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """Pick a type; auto takes bf16 on GPUs that compute in it, float32 otherwise: healing is the same on every CPU."""
+    """Pick a type; auto takes bf16 where the hardware multiplies in it, float32 elsewhere."""
     if name == "auto":
-        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        cuda = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        name = "bf16" if cuda or (device.type == "cpu" and _cpu_has_bf16()) else "fp32"
     return torch.bfloat16 if name == "bf16" else torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported())

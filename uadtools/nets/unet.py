@@ -45,6 +45,11 @@ def _zeroed(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> nn.Module:
     return layer
 
 
+def _silu(x: Tensor) -> Tensor:
+    """Return x sigmoid(x), in the place of x where no gradient asks for it: memory is what a CPU waits for."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
 def _mlp(into: int, out: int) -> nn.Module:
     return nn.Sequential(nn.Linear(into, out), nn.SiLU(), nn.Linear(out, out))
 
@@ -77,7 +82,7 @@ class ResBlock(nn.Module):
         self.skip: nn.Module = nn.Identity() if into == out else conv(into, out, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self.in_conv(_resampled(F.silu(self.in_norm(x)), self.resample))
+        h = self.in_conv(_resampled(_silu(self.in_norm(x)), self.resample))
         e = self.embed(F.silu(embedding)).to(h.dtype)
         e = e.view(*e.shape, *[1] * (h.ndim - 2))
         if self.embedding == "scale_shift":
@@ -85,7 +90,7 @@ class ResBlock(nn.Module):
             h = self.out_norm(h) * (1 + scale) + shift
         else:
             h = self.out_norm(h + e)
-        h = self.out_conv(F.dropout(F.silu(h), self.dropout, self.training))
+        h = self.out_conv(F.dropout(_silu(h), self.dropout, self.training))
         return torch.add(self.skip(_resampled(x, self.resample)), h)
 
 
@@ -111,7 +116,7 @@ class Attention(nn.Module):
             parts = parts.view(b, self.heads, 3, c // self.heads, n).transpose(1, 2)
         else:
             parts = parts.view(b, 3, self.heads, c // self.heads, n)
-        q, k, v = parts.transpose(-1, -2).unbind(1)  # (B, heads, pixels, C / heads)
+        q, k, v = parts.transpose(-1, -2).contiguous().unbind(1)  # (B, heads, pixels, C / heads)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, c, n)
         return torch.add(flat, self.proj(mixed)).view(x.shape)
 
@@ -259,9 +264,11 @@ class UNet(nn.Module):
         t: (B,) int64; none, where there is no diffusion: 0. condition: (B, D), where the network is made for one.
         """
         t = x.new_zeros(len(x)) if t is None else t
-        embedding = self.time_embed(sinusoid(t, self.base, self.sinusoid))
+        dtype = self.first.weight.dtype
+        x = x.to(dtype)
+        embedding = self.time_embed(sinusoid(t, self.base, self.sinusoid).to(dtype))
         if condition is not None:
-            embedding = torch.cat([embedding, self.condition_embed(condition)], dim=1)
+            embedding = torch.cat([embedding, self.condition_embed(condition.to(dtype))], dim=1)
         h = self.first(F.pixel_unshuffle(x, self.patch) if self.patch > 1 else x)
         kept = [h]
         for stage in self.down:
@@ -270,5 +277,5 @@ class UNet(nn.Module):
         h = self.middle(h, embedding)
         for stage in self.up:
             h = stage(torch.cat([h, kept.pop()], dim=1), embedding)
-        out: Tensor = self.out_conv(F.silu(self.out_norm(h)))
+        out: Tensor = self.out_conv(_silu(self.out_norm(h)))
         return F.pixel_shuffle(out, self.patch) if self.patch > 1 else out

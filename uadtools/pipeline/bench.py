@@ -23,7 +23,8 @@ from uadtools.pipeline.bench_plan import BenchConfig, MethodConfig, SetConfig
 from uadtools.pipeline.bench_table import WRITERS
 from uadtools.pipeline.eval import Wanted, judge
 from uadtools.pipeline.figures import Row
-from uadtools.pipeline.heal import heal, plan
+from uadtools.pipeline.heal import heal
+from uadtools.pipeline.plan import plan
 from uadtools.pipeline.score import score
 from uadtools.pipeline.train import train
 from uadtools.training.loop import Progress

@@ -16,7 +16,8 @@ from uadtools.diffusion.schedule import Schedule
 from uadtools.models.config import ModelConfig
 from uadtools.models.model import Model
 from uadtools.noise.source import SliceNoise
-from uadtools.pipeline.heal import Plan, Watch
+from uadtools.pipeline.heal import Watch
+from uadtools.pipeline.plan import Plan
 from uadtools.volume.slices import from_network, to_network
 
 Floats = NDArray[np.float32]

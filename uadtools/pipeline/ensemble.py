@@ -10,7 +10,8 @@ import numpy as np
 
 from uadtools.errors import UadError
 from uadtools.methods.combine import mean_residual
-from uadtools.pipeline.heal import Plan, Watch, heal
+from uadtools.pipeline.heal import Watch, heal
+from uadtools.pipeline.plan import Plan
 from uadtools.volume.stream import Study, record
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ def heal_with(
     mean of their scores; a map is the mean of theirs, and a region thus the share of them that found a voxel unlikely.
     Raises UadError when a scan does not suit a model, or one model makes a map that another does not.
     """
+    if len(members) == 1:
+        only = members[0]
+        return heal(study, only.model, only.how, condition=condition, seed=seed, batch=batch, watch=watch)
+    _check(members)
     total, done, made = sum(_work(member) for member in members), 0.0, []
     for member in members:
         share = _work(member) / total
@@ -47,33 +52,38 @@ def heal_with(
         def told(now: int, of: int, before: float = done, share: float = share) -> None:
             watch(round(1000 * (before + share * now / of)), 1000)
 
-        made.append(
-            heal(study, member.model, member.how, condition=condition, seed=seed, batch=batch,
-                 watch=watch if len(members) == 1 else told)
-        )  # fmt: skip
+        made.append(heal(study, member.model, member.how, condition=condition, seed=seed, batch=batch, watch=told))
         done += share
-    return made[0] if len(made) == 1 else _together(study, members, made, seed)
+    return _together(study, members, made, seed)
 
 
 def _work(member: Member) -> int:
-    columns, rows = member.model.config.grid.shape[:2] if member.model else (1, 1)
+    assert member.model  # what needs none is never one of several
+    columns, rows, _ = member.model.config.grid.shape
     return member.how.evaluations((rows, columns))
 
 
-def _together(study: Study, members: Sequence[Member], made: Sequence[Study], seed: int) -> Study:
-    maps = [set(one.images) - set(study.images) - {"healed"} for one in made]
-    if any(own != maps[0] for own in maps):
+def _check(members: Sequence[Member]) -> None:
+    """Raise UadError when models see other images, or make other maps."""
+    grids = dict.fromkeys(f"{m.model.config.grid}, {m.model.config.intensity}" for m in members if m.model)
+    if len(grids) > 1:
+        raise UadError(f"the models see images of different grids or intensities: {' and '.join(grids)}")
+    maps = dict.fromkeys(", ".join(sorted(member.how.maps)) or "none" for member in members)
+    if len(maps) > 1:
         raise UadError(
-            f"the models make different maps ({' and '.join(', '.join(sorted(own)) or 'none' for own in maps)}), which "
-            "have no mean (heal with models of one kind, in one way)"
+            f"the models make different maps ({' and '.join(maps)}), which have no mean (heal with models of one kind, "
+            "in one way)"
         )
+
+
+def _together(study: Study, members: Sequence[Member], made: Sequence[Study], seed: int) -> Study:
     scan = study.need("scan")
     arguments = {"models": [member.how.arguments for member in members]}
     names = ", ".join(member.model.name or member.model.config.name for member in members if member.model)
     start = replace(scan, provenance=record(scan, "uad-heal", arguments, seed=seed, model=names, threshold=None))
     healed = mean_residual(scan.data, np.stack([one.need("healed").data for one in made]))
     images = [start.derive(healed, "healed")]
-    for role in sorted(maps[0]):
+    for role in sorted(members[0].how.maps):
         mean = np.asarray(np.mean([one.need(role).data for one in made], axis=0), dtype=np.float32)
         images.append(start.derive(mean, role))
     return study.adding(*images)

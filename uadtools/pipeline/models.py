@@ -111,16 +111,17 @@ def _finite_answer(model: Model) -> bool:
     import torch
 
     from uadtools.nets.masked import MaskedAutoencoder
-    from uadtools.pipeline.heal import plan
+    from uadtools.pipeline.plan import plan
 
     config = model.config
-    columns, rows, _ = config.grid.shape
-    x = torch.full((1, 2 * config.reach + 1, rows, columns), -1.0)
+    columns, rows, depth = config.grid.shape
+    seen = (depth, rows, columns) if config.solid else (rows, columns)
+    x = torch.full((1, 2 * config.reach + 1, *seen), -1.0)
     if isinstance(model.net, MaskedAutoencoder):
         return bool(model.net.encoder(x).isfinite().all())
     method = "sss" if config.kind == "diffusion" else config.kind  # of those that can heal with it, the quickest
     how = plan(config, method=method)
-    noise = torch.zeros(1, *model.noise_shape((rows, columns)))
+    noise = torch.zeros(1, *model.noise_shape(seen))
     healed = methods.get(method).heal(model, x, how.options[0], lambda: noise).healed
     return bool(healed.isfinite().all())
 

@@ -17,7 +17,7 @@ from uadtools import methods
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
-from uadtools.models.model import load_model, pick_device
+from uadtools.models.model import load_model, pick_device, pick_precision
 from uadtools.nets.vqvae import VQVAE
 from uadtools.training.codebook import codebook_use
 from uadtools.training.data import Slices, fingerprint, load_slices, quantiles
@@ -88,7 +88,7 @@ def train(  # noqa: PLR0913  one parameter per option
     if log:
         log.mkdir(parents=True, exist_ok=True)
     where = pick_device(device)
-    computed_in = training_precision(precision, where)
+    computed_in = pick_precision(precision, where)
     state, about = _begin(recipe, slices, seed, where, outputs.state if resume else None)
     started = about["started_from"]
     trainer = Trainer(recipe, slices, held_out, seed, where, computed_in, _names(sources), quantiles(slices), started)
@@ -155,23 +155,12 @@ def _fixed(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", exclude=free)
 
 
-def training_precision(name: str, device: torch.device) -> torch.dtype:
-    """Pick a type; auto takes bf16 where the hardware multiplies in it, float32 elsewhere."""
-    if name == "auto":
-        able = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and _cpu_has_bf16()
-        name = "bf16" if able else "fp32"
-    return torch.bfloat16 if name == "bf16" else torch.float32
-
-
-def _cpu_has_bf16() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported())
-
-
 def _check_outputs(outputs: Outputs, *, resume: bool, force: bool) -> None:
     if outputs.best.suffix != ".safetensors":
         raise UadError(f"{outputs.best}: a model file ends in .safetensors (change -o)")
     if resume and not outputs.state.exists():
-        raise UadError(f"{outputs.state}: no such file, so there is nothing to resume (leave out --resume)")
+        start = "--force instead of --resume starts over" if outputs.best.exists() else "leave out --resume"
+        raise UadError(f"{outputs.state}: no such file, so there is nothing to resume ({start})")
     for path in (outputs.best, outputs.last, outputs.state, outputs.log, *outputs.drawn):
         if path.parent != outputs.log_folder or path.parent.exists():
             check_free(path, force=force or resume)

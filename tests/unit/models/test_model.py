@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def model(tiny_model):
-    return load_model(tiny_model, device="cpu")
+    return load_model(tiny_model, device="cpu", precision="fp32")
 
 
 def resaved(path, config, weights, **change):
@@ -37,7 +37,7 @@ def test_a_loaded_model_computes_in_float32_and_does_not_train(model, tiny_model
 def test_a_model_answers_x0_and_eps_whatever_it_predicts(model, tiny_config, tmp_path, target, clamp):
     weights = {name: 9 * value for name, value in model.net.state_dict().items()}
     path = resaved(tmp_path / "m.safetensors", tiny_config, weights, target=target)
-    other = load_model(path, device="cpu")
+    other = load_model(path, device="cpu", precision="fp32")
     x_t = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     made = other.predict(x_t, 300, clamp=clamp)
     with torch.no_grad():
@@ -115,8 +115,12 @@ def test_a_device_that_is_not_there_is_refused(name):
         pick_device(name)
 
 
-def test_the_cpu_heals_in_float32_unless_told_otherwise():
-    assert pick_precision("auto", CPU) == torch.float32
+@pytest.mark.parametrize(("able", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_cpu_computes_in_what_it_multiplies_in_unless_told_otherwise(able, dtype, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: able)
+    assert pick_precision("auto", CPU) == dtype
+    assert pick_precision("auto", torch.device("mps")) == torch.float32
+    assert pick_precision("fp32", CPU) == torch.float32
     assert pick_precision("bf16", CPU) == torch.bfloat16
 
 

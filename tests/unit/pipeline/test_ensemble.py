@@ -4,19 +4,31 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from uadtools.errors import UadError
 from uadtools.methods.combine import mean_residual
 from uadtools.models.model import load_model
 from uadtools.pipeline.ensemble import Member, heal_with
-from uadtools.pipeline.heal import heal, plan
+from uadtools.pipeline.heal import heal
+from uadtools.pipeline.plan import plan
 from uadtools.pipeline.score import score
+
+
+class Halved(torch.nn.Linear):
+    """Believes in minus half of what it sees."""
+
+    def __init__(self):
+        super().__init__(1, 1)
+
+    def forward(self, x, t):
+        return -0.5 * x
 
 
 @pytest.fixture(scope="module")
 def members(tiny_model):
-    model = load_model(tiny_model, device="cpu")
-    other = replace(model, name="other", net=lambda x, t: -0.5 * x)
+    model = load_model(tiny_model, device="cpu", precision="fp32")
+    other = replace(model, name="other", net=Halved())
     return [Member(one, plan(one.config, t=(t,))) for one, t in ((model, 100), (other, 300))]
 
 
@@ -50,7 +62,17 @@ def test_maps_that_only_one_has_have_no_mean(phantom, members):
     made = heal_with(phantom, [several, several])
     assert made.need("spread").data.max() > 0
     with pytest.raises(UadError, match=r"different maps \(none and spread\)"):
-        heal_with(phantom, [members[0], several])
+        heal_with(phantom, [members[0], several], watch=lambda done, total: pytest.fail("healed first"))
+
+
+def test_models_on_different_grids_are_refused(phantom, members):
+    model = members[0].model
+    config = model.config.model_copy(update={"grid": model.config.grid.model_copy(update={"spacing": (1.0, 1.0, 1.0)})})
+    other = Member(replace(model, config=config), members[0].how)
+    with pytest.raises(
+        UadError, match=r"different grids or intensities: 16x16x8 voxels of 2 x .* and 16x16x8 voxels of 1"
+    ):
+        heal_with(phantom, [members[0], other])
 
 
 def test_the_residual_is_the_mean_wherever_the_scan_is():

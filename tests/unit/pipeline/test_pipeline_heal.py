@@ -6,7 +6,8 @@ import pytest
 from uadtools.errors import UadError
 from uadtools.models.config import DefaultsConfig, ModelConfig
 from uadtools.models.model import load_model
-from uadtools.pipeline.heal import heal, plan
+from uadtools.pipeline.heal import heal
+from uadtools.pipeline.plan import plan
 from uadtools.volume.stream import Study
 
 CONFIG = ModelConfig(name="m", defaults=DefaultsConfig(method="sss", t=(250, 350), samples=2))
@@ -14,7 +15,7 @@ CONFIG = ModelConfig(name="m", defaults=DefaultsConfig(method="sss", t=(250, 350
 
 @pytest.fixture(scope="module")
 def model(tiny_model):
-    return load_model(tiny_model, device="cpu")
+    return load_model(tiny_model, device="cpu", precision="fp32")
 
 
 def changed(study, role, **change):
@@ -163,7 +164,7 @@ def test_the_history_says_how_it_was_healed(model, phantom):
 
 @pytest.mark.parametrize("kind", ["ae", "dae", "fanogan", "svae", "vae"])
 def test_a_model_without_noise_heals_and_notes_its_threshold(tiny_models, phantom, kind):
-    model = load_model(tiny_models[kind], device="cpu")
+    model = load_model(tiny_models[kind], device="cpu", precision="fp32")
     defaults = model.config.defaults.model_copy(update={"thresholds": {kind: 0.05}})
     made = heal(phantom, replace(model, config=model.config.model_copy(update={"defaults": defaults})), seed=3)
     assert list(made.images) == ["healed", "scan", "brain"]
@@ -328,7 +329,7 @@ def test_an_encoder_heals_nothing():
 
 
 def test_the_threshold_of_a_plan_of_patches_is_found(tiny_guided, phantom):
-    model = load_model(tiny_guided["pddpm"], device="cpu")
+    model = load_model(tiny_guided["pddpm"], device="cpu", precision="fp32")
     defaults = model.config.defaults.model_copy(update={"thresholds": {"pddpm 500 p8": 0.25}})
     model = replace(model, config=model.config.model_copy(update={"defaults": defaults}))
     told = [heal(phantom, model, how).images["healed"].provenance["history"][-1]["threshold"] for how in (
@@ -341,7 +342,7 @@ def as_study(image):
 
 
 def test_the_image_to_condition_on_changes_what_is_healed(tiny_guided, phantom):
-    model, scan = load_model(tiny_guided["cddpm"], device="cpu"), phantom.images["scan"]
+    model, scan = load_model(tiny_guided["cddpm"], device="cpu", precision="fp32"), phantom.images["scan"]
     own = heal(phantom, model).images["healed"].data
     same = heal(phantom, model, condition=as_study(scan)).images["healed"].data
     other = heal(phantom, model, condition=as_study(scan.derive(scan.data / 2, "scan"))).images["healed"].data
@@ -350,7 +351,7 @@ def test_the_image_to_condition_on_changes_what_is_healed(tiny_guided, phantom):
 
 
 def test_an_image_to_condition_on_that_does_not_fit_is_refused(tiny_guided, phantom, model):
-    guided, scan = load_model(tiny_guided["cddpm"], device="cpu"), phantom.images["scan"]
+    guided, scan = load_model(tiny_guided["cddpm"], device="cpu", precision="fp32"), phantom.images["scan"]
     with pytest.raises(UadError, match="--condition has no effect with --method sss"):
         heal(phantom, model, condition=as_study(scan))
     with pytest.raises(UadError, match="shown: not prepared: values 0 to "):

@@ -16,7 +16,7 @@ from uadtools.errors import UadError
 from uadtools.models.checkpoint import read_config, read_metadata, read_tensors
 from uadtools.models.model import load_model
 from uadtools.pipeline import train as room
-from uadtools.pipeline.train import train, training_precision
+from uadtools.pipeline.train import train
 from uadtools.training.recipe import Recipe
 
 CPU = {"device": "cpu", "precision": "fp32"}
@@ -296,10 +296,3 @@ def test_the_log_goes_into_a_folder_if_one_is_named(data, tiny_recipe, tmp_path,
     assert made["log"] == str(tmp_path / "logs" / "first" / "log.csv")
     assert (tmp_path / "logs" / "first" / "log.csv").exists()
     assert not (tmp_path / "m.csv").exists()
-
-
-def test_precision():
-    assert training_precision("fp32", torch.device("cpu")) == torch.float32
-    assert training_precision("bf16", torch.device("cpu")) == torch.bfloat16
-    assert training_precision("auto", torch.device("cpu")) in (torch.float32, torch.bfloat16)
-    assert training_precision("auto", torch.device("mps")) == torch.float32
