@@ -46,7 +46,7 @@ def test_the_json_beside_it_says_how_it_was_made(uad, prepared, tiny_model, here
     assert (line["tool"], line["seed"]) == ("uad-heal", 5)
     assert line["model"] == f"tiny:{file_hash(tiny_model)}"
     assert line["arguments"] == {
-        "method": "ddim", "t": [9], "steps": 2, "eta": 0.0, "samples": 1, "combine": "mean"
+        "method": "ddim", "t": [9], "steps": 2, "eta": 0.0, "solver": "ddim", "samples": 1, "combine": "mean"
     }  # fmt: skip
 
 
@@ -233,8 +233,13 @@ def test_combine_needs_several_t(uad, prepared, tiny_model):
     uad("heal", prepared, "--combine", "median").fails("heal", 2, "--combine", "mean", "vote")
 
 
-@pytest.mark.parametrize("option", [("--steps", 2), ("--eta", 1)])
-def test_steps_and_eta_have_an_effect_on_ddim_alone(option, uad, heal, prepared, tiny_model):
+def test_a_solver_adds_no_noise(uad, prepared, tiny_model):
+    words = ["heal", prepared, "--model", tiny_model, "--method", "ddim", "--solver", "dpm", "--eta", 1]
+    uad(*words).fails("heal", 1, "--eta has no effect with --solver dpm")
+
+
+@pytest.mark.parametrize("option", [("--steps", 2), ("--eta", 1), ("--solver", "dpm"), ("--solver", "heun")])
+def test_steps_eta_and_solver_have_an_effect_on_ddim_alone(option, uad, heal, prepared, tiny_model):
     ddim = ("--method", "ddim", "-t", 20, "--steps", 5)
     assert np.abs(heal(*ddim) - heal(*ddim, *option)).max() > 1e-3
     for method in ("sss", "ddpm"):

@@ -222,15 +222,20 @@ def test_json_tells_the_case_score(uad, prepared, healed, here):
     assert told.pop("case_score") == pytest.approx(made[made > 0].mean(dtype=float))
     assert told.pop("top") == pytest.approx(np.sort(made[made > 0])[-11:].mean(), rel=1e-4)
     known = {"name": "p", "output": "p_score.nii.gz", "metric": "l1", "signed": "both", "normal": None}
-    assert told == known | {"peak": None, "detected_ml": None, "bound": None}  # nothing of this brain survives erosion
+    assert told == known | {
+        "peak": None,
+        "detected_ml": None,
+        "bound": None,
+        "chain": None,
+    }  # nothing of this brain survives erosion
 
 
 def test_json_tells_what_is_known_in_a_stream(uad, phantom, healing, normal):
     healed = replace(healing, provenance={"history": [{"tool": "uad-heal", "threshold": 0.07}]})
-    bound = healing.derive(np.full_like(healing.data, 3), "bound")
-    stream = b"".join(map(to_bytes, phantom.adding(healed, bound).images.values()))
+    bound, chain = (healing.derive(np.full_like(healing.data, v), r) for v, r in ((3, "bound"), (5, "chain")))
+    stream = b"".join(map(to_bytes, phantom.adding(healed, bound, chain).images.values()))
     (told,) = uad("score", "--json", stdin=stream).json
-    assert told["bound"] == 3
+    assert (told["bound"], told["chain"]) == (3, 5)
     assert told["detected_ml"] == 0
     (told,) = uad("score", "--json", "--normal", normal, stdin=stream).json
     assert (told["normal"], told["detected_ml"]) == (str(normal), None)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from oracles import Gaussian
 
-from uadtools.diffusion.samplers import ddim, ddim_encode, ddpm, heun, spaced
+from uadtools.diffusion.samplers import ddim, ddim_encode, ddpm, dpm_solver, heun, spaced
 from uadtools.diffusion.schedule import Schedule
 
 COUNT = (64, 1, 16, 16)
@@ -59,23 +59,26 @@ def test_ddim_keeps_mean_and_variance(model):
     assert x.std().item() == pytest.approx(model.deviation, rel=0.02)
 
 
-def test_heun_keeps_mean_and_variance(model):
-    x = end(heun(model, start(model, 999), spaced(999, 100)))
+@pytest.mark.parametrize("walk", [heun, dpm_solver])
+def test_second_order_keeps_mean_and_variance(model, walk):
+    x = end(walk(model, start(model, 999), spaced(999, 100)))
     assert x.mean().item() == pytest.approx(model.mean, abs=1e-9)
     assert x.std().item() == pytest.approx(model.deviation, rel=0.02)
 
 
 @pytest.mark.parametrize("steps", [10, 20, 40])
-def test_heun_is_nearer_to_the_exact_solution_than_ddim(model, steps):
+@pytest.mark.parametrize("walk", [heun, dpm_solver])
+def test_second_order_is_nearer_to_the_exact_solution_than_ddim(model, steps, walk):
     x_t = start(model, 500)
     exact = model.carried(x_t, 500, -1)
     of_ddim = (end(ddim(model, x_t, spaced(500, steps), never)) - exact).abs().max()
-    of_heun = (end(heun(model, x_t, spaced(500, steps))) - exact).abs().max()
-    assert of_heun < of_ddim / 2
+    of_second = (end(walk(model, x_t, spaced(500, steps))) - exact).abs().max()
+    assert of_second < of_ddim / 2
 
 
-def test_heun_is_of_second_order_and_ddim_of_first():
-    """Half the step leaves half of DDIM's error and a quarter of Heun's (without the last step, Euler's in both)."""
+@pytest.mark.parametrize("walk", [heun, dpm_solver])
+def test_heun_and_dpm_are_of_second_order_and_ddim_of_first(walk):
+    """Half the step leaves half of DDIM's error and a quarter of theirs (without the last step, Euler's in all)."""
     model = Gaussian(Schedule.of("linear"))
     x_t = start(model, 800)
     ways = [list(range(800, 99, -gap)) for gap in (100, 50, 25)]
@@ -86,11 +89,11 @@ def test_heun_is_of_second_order_and_ddim_of_first():
         return [(x - exact).abs().max().item() for x in ended]
 
     of_ddim = errors(ddim(model, x_t, way, never) for way in ways)
-    of_heun = errors(heun(model, x_t, way) for way in ways)
+    of_second = errors(walk(model, x_t, way) for way in ways)
     assert 1.5 < of_ddim[0] / of_ddim[1] < 3
     assert 1.7 < of_ddim[1] / of_ddim[2] < 2.5
-    assert of_heun[0] / of_heun[1] > 3
-    assert of_heun[1] / of_heun[2] > 3.3
+    assert of_second[0] / of_second[1] > 3
+    assert of_second[1] / of_second[2] > 3.3
 
 
 def test_encoding_nears_the_exact_solution_as_steps_grow(model):

@@ -7,7 +7,7 @@ import torch
 from oracles import Knows
 
 from uadtools.diffusion.process import add_noise
-from uadtools.diffusion.samplers import ddim, ddim_encode, ddpm, heun, single, spaced
+from uadtools.diffusion.samplers import ddim, ddim_encode, ddpm, dpm_solver, heun, single, spaced
 from uadtools.diffusion.schedule import Schedule
 
 SHAPE = (3, 1, 6, 5)
@@ -37,6 +37,8 @@ SAMPLERS = {
     "ddim, eta 1": lambda model, x: ddim(model, x, spaced(499, 20), noises(1.0), eta=1.0),
     "ddim, every step": lambda model, x: ddim(model, x, spaced(499, 500), noises(1.0), eta=0.5),
     "heun": lambda model, x: heun(model, x, spaced(499, 20)),
+    "dpm": lambda model, x: dpm_solver(model, x, spaced(499, 20)),
+    "dpm, one step": lambda model, x: dpm_solver(model, x, spaced(499, 1)),
     "heun, one step": lambda model, x: heun(model, x, spaced(499, 1)),
 }
 
@@ -56,12 +58,13 @@ def test_the_truth_comes_back(name, kind, target, clamp, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
-@pytest.mark.parametrize("sampler", ["ddim", "heun"])
+@pytest.mark.parametrize("sampler", ["ddim", "dpm", "heun"])
 def test_walks_without_noise_keep_eps_on_every_level(sampler, kind):
     schedule, x0, eps = Schedule.of(kind), drawn(0), drawn(1)
     model, way = Knows(x0, schedule, "eps"), spaced(799, 13)
     x_t = add_noise(x0, 799, eps, schedule)
-    walk = ddim(model, x_t, way, never) if sampler == "ddim" else heun(model, x_t, way)
+    walks = {"ddim": lambda: ddim(model, x_t, way, never), "dpm": lambda: dpm_solver(model, x_t, way)}
+    walk = walks.get(sampler, lambda: heun(model, x_t, way))()
     for step, to in zip(walk, [*way[1:], -1], strict=True):
         torch.testing.assert_close(step.x_t, add_noise(x0, to, eps, schedule), rtol=0, atol=1e-10)
 

@@ -70,6 +70,15 @@ def heal(
             show_default=False,
         ),
     ] = None,
+    solver: Annotated[
+        Literal["ddim", "dpm", "heun"] | None,
+        typer.Option(
+            "--solver",
+            metavar="ddim|dpm|heun",
+            help="How steps are taken (ddim): dpm is DPM-Solver++(2M), heun asks twice a step. Default: ddim.",
+            show_default=False,
+        ),
+    ] = None,
     patch: Annotated[
         list[int] | None,
         typer.Option(
@@ -203,7 +212,7 @@ def heal(
     if model and by_itself:
         raise c.usage(f"--method {method} needs no model (leave it out)", "--model")
     paths: list[Path] = [] if by_itself else model or [default_path()]
-    own = {"steps": steps, "eta": eta, "sigma": sigma, "stride": stride}
+    own = {"steps": steps, "eta": eta, "solver": solver, "sigma": sigma, "stride": stride}
     own_of_ldm = {"variant": variant, "bounds": bounds, "chain": chain, "repeats": repeats}
     given: dict[str, Any] = own | own_of_ldm | {"patch": patch or (), "combine": combine or "mean"}
     configs: list[ModelConfig | None] = [read_config(path) for path in paths]

@@ -1,30 +1,45 @@
-"""Partial diffusion with a shorter way back. Source: Song et al. 2021; Bercea et al. 2024 (survey), eq. 5."""
+"""Partial diffusion with a shorter way back. Source: Song et al. 2021; Bercea et al. 2024 (survey), eq. 5 and 6.5."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from uadtools.diffusion.process import Denoiser, add_noise
-from uadtools.diffusion.samplers import Noise, ddim, spaced
+from uadtools.diffusion.samplers import Noise, ddim, dpm_solver, heun, spaced
+from uadtools.errors import UadError
 from uadtools.methods.healing import Healing, end
+
+Solver = Literal["ddim", "dpm", "heun"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """t: how far the scan is noised; steps: evaluations on the way back; eta: 0 no fresh noise, 1 as much as ddpm."""
+    """t: how far the scan is noised; steps: of the way back; eta: 0 no fresh noise, 1 as much as ddpm; solver: of the
+    way without noise: ddim, of first order, dpm (DPM-Solver++(2M)) or heun, of second, which asks twice in every step
+    but the last.
+    """
 
     t: int = 250
     steps: int = 25
     eta: float = 0.0
+    solver: Solver = "ddim"
+
+    def __post_init__(self) -> None:
+        if self.eta and self.solver != "ddim":
+            raise UadError(f"--eta has no effect with --solver {self.solver}, which adds no noise (leave it out)")
 
     def evaluations(self, shape: tuple[int, int]) -> int:
-        return self.steps
+        return 2 * self.steps - 1 if self.solver == "heun" else self.steps
 
 
 def heal(model: Denoiser, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Noise the slices to t and walk back in evenly spaced steps, x0 limited to [-1, 1]. x: (B, 1, H, W)."""
     x_t = add_noise(x, options.t, noise(), model.schedule)
     way = spaced(options.t, options.steps)
-    return Healing(end(ddim(model, x_t, way, noise, eta=options.eta, clamp=True)))
+    if options.solver == "ddim":
+        return Healing(end(ddim(model, x_t, way, noise, eta=options.eta, clamp=True)))
+    walk = heun if options.solver == "heun" else dpm_solver
+    return Healing(end(walk(model, x_t, way, clamp=True)))

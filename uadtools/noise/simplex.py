@@ -21,8 +21,11 @@ from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 
+FACTOR, INCREMENT = 6364136223846793005, 1442695040888963407
+"""Of the linear congruential generator by which ``opensimplex`` shuffles."""
+GRADIENTS_2D = np.array([(5, 2), (2, 5), (-5, 2), (-2, 5), (5, -2), (2, -5), (-5, -2), (-2, -5)], dtype=np.float64)
 _GRADIENTS = {
-    2: np.array([(5, 2), (2, 5), (-5, 2), (-2, 5), (5, -2), (2, -5), (-5, -2), (-2, -5)], dtype=np.float64),
+    2: GRADIENTS_2D,
     3: np.array(
         [
             (x * sign_x, y * sign_y, z * sign_z)
@@ -42,7 +45,7 @@ def permutations(seeds: NDArray[np.int64]) -> NDArray[np.int64]:
 
     seeds: (B,) any int64. Returns (B, 256).
     """
-    factor, step = np.uint64(6364136223846793005), np.uint64(1442695040888963407)
+    factor, step = np.uint64(FACTOR), np.uint64(INCREMENT)
     state = np.asarray(seeds, dtype=np.int64).astype(np.uint64)
     for _ in range(3):
         state = state * factor + step
@@ -116,7 +119,7 @@ def noise_at(points: Floats, seeds: NDArray[np.int64]) -> Floats:
 
 
 @lru_cache(maxsize=4)
-def _octaves(shape: tuple[int, int], octaves: int, persistence: float, frequency: float, z: float | None) -> Lattice:
+def octaves_of(shape: tuple[int, int], octaves: int, persistence: float, frequency: float, z: float | None) -> Lattice:
     y, x = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
     axes = (x, y) if z is None else (x, y, np.full(x.shape, z))
     pixels = np.stack([a.ravel().astype(np.float64) for a in axes], axis=1)
@@ -143,7 +146,7 @@ def simplex_fields(
     Source: Wyatt et al. 2022 (AnoDDPM), with nu = 2^-6, N = 6, gamma = 0.8.
     """
     seeds = np.asarray(seeds, dtype=np.int64)
-    fields = _octaves(shape, octaves, persistence, frequency, z).noise(seeds).T
+    fields = octaves_of(shape, octaves, persistence, frequency, z).noise(seeds).T
     if unit:
         fields = (fields - fields.mean(axis=1, keepdims=True)) / fields.std(axis=1, keepdims=True)
     return fields.reshape(len(seeds), *shape).astype(np.float32)

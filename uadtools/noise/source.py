@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uadtools.models.config import NoiseConfig
+from uadtools.noise.on_device import simplex_on
 from uadtools.noise.simplex import simplex_fields
 
 
@@ -33,6 +34,16 @@ def fields(config: NoiseConfig, shape: Sequence[int], seeds: NDArray[np.int64]) 
     return np.repeat(made[:, None], channels, axis=1)
 
 
+def fields_on(config: NoiseConfig, shape: Sequence[int], seeds: NDArray[np.int64], device: torch.device) -> Tensor:
+    """Draw the same fields, on a device: (B, C, H, W). Simplex noise is computed there where it is a CUDA device."""
+    if config.kind == "gaussian" or device.type != "cuda":
+        return torch.from_numpy(fields(config, shape, seeds)).to(device)
+    channels, height, width = shape
+    chosen = config.model_dump(include={"octaves", "persistence", "frequency"})
+    made = simplex_on((height, width), torch.from_numpy(seeds).to(device), **chosen, unit=config.scale == "unit")
+    return made[:, None].repeat(1, channels, 1, 1)
+
+
 class SliceNoise:
     """Noise for a batch of slices: the n-th call gives each slice the n-th field of its own stream.
 
@@ -49,4 +60,4 @@ class SliceNoise:
     def __call__(self) -> Tensor:
         """Return the next noise, (B, C, H, W) float32."""
         seeds = np.array([stream.integers(2**63 - 1) for stream in self._streams], dtype=np.int64)
-        return torch.from_numpy(fields(self._config, self._shape, seeds)).to(self._device)
+        return fields_on(self._config, self._shape, seeds, self._device)

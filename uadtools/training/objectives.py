@@ -27,7 +27,7 @@ from uadtools.nets.layout import packed
 from uadtools.nets.resnet import Conditioned
 from uadtools.nets.vqvae import VQVAE
 from uadtools.noise.coarse import coarse_fields
-from uadtools.noise.source import fields
+from uadtools.noise.source import fields_on
 from uadtools.training.recipe import Recipe
 
 Seeds = NDArray[np.int64]
@@ -188,7 +188,7 @@ class _Noised(NamedTuple):
 def _noised(recipe: Recipe, x0: Tensor, seeds: Seeds, streams: list[np.random.Generator]) -> _Noised:
     """Noise each slice to a t of its own."""
     t = torch.tensor([stream.integers(*recipe.t_range) for stream in streams], device=x0.device)
-    eps = torch.from_numpy(fields(recipe.noise, tuple(x0.shape[1:]), seeds)).to(x0.device)
+    eps = fields_on(recipe.noise, tuple(x0.shape[1:]), seeds, x0.device)
     x_t = add_noise(x0, t, eps, _schedule(recipe.schedule.kind, recipe.schedule.steps))
     return _Noised(packed(x_t), t, eps)
 

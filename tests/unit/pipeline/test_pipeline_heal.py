@@ -46,6 +46,7 @@ def test_what_is_given_counts():
         "t": [100, 200],
         "steps": 10,
         "eta": 0.0,
+        "solver": "ddim",
         "samples": 3,
         "combine": "vote",
     }
