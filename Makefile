@@ -20,8 +20,9 @@ lint: $(READY)         ## style and types
 man: $(READY)          ## write the man pages anew from the commands
 	$(BIN)/python man/generate.py
 
-bench: $(READY)        ## time and memory of the commands, as in docs/benchmarks.md
+bench: $(READY)        ## time and memory of the commands, and of the network, as in docs/benchmarks.md
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/bench.py
+	$(BIN)/python examples/bench_network.py
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

@@ -139,6 +139,8 @@ def train(
             log=log,
             watch=watch,
         )
+    if not summary:  # a process of torchrun that does not lead
+        return
     if as_json:
         print_json(summary)
     else:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -62,10 +63,15 @@ class Codebook(nn.Module):
         rows = z.detach().movedim(1, -1)
         flat, found = rows.reshape(-1, rows.shape[-1]).float(), indices.flatten()
         now = torch.bincount(found, minlength=len(self.counts)).to(flat)
-        self.counts.lerp_(now, 1 - self.decay)
-        self.sums.lerp_(torch.zeros_like(self.sums).index_add_(0, found, flat), 1 - self.decay)
-        dead = self.counts < self.DEAD
+        sums = torch.zeros_like(self.sums).index_add_(0, found, flat)
         picked = flat[torch.randint(len(flat), (len(self.counts),), device=flat.device)]
+        if dist.is_initialized():  # what all processes saw together; the dead are revived by the first
+            dist.all_reduce(now)
+            dist.all_reduce(sums)
+            dist.broadcast(picked, 0)
+        self.counts.lerp_(now, 1 - self.decay)
+        self.sums.lerp_(sums, 1 - self.decay)
+        dead = self.counts < self.DEAD
         self.counts.copy_(torch.where(dead, torch.ones_like(self.counts), self.counts))
         self.sums.copy_(torch.where(dead[:, None], picked, self.sums))
         self.codes.copy_(self.sums / (self.counts + SMOOTHING)[:, None])

@@ -6,7 +6,8 @@ import csv
 import json
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from uadtools.training.recipe import Recipe
 from uadtools.training.region import healthy_limits
 from uadtools.training.start import start_from
 from uadtools.training.state import State, fresh, load_state, save_state
+from uadtools.training.team import joined
 
 SAVE_SECONDS = 60.0
 _COLUMNS = ("step", "loss", "validation", "seconds_per_step")
@@ -77,32 +79,66 @@ def train(  # noqa: PLR0913  one parameter per option
     `model`, the last ones beside it (without validation data the last ones are the best). seconds: stop after that.
     resume: go on from the state kept beside `model`; the result equals that of a run that was never stopped. A finished
     run resumed with other defaults (method, t, thresholds) takes them over, and trains no further.
-    watch: is called at every report. Raises UadError.
+    watch: is called at every report. Where torchrun started several processes, they train one model together, and all
+    but the first return nothing. Raises UadError.
     """
     methods.check_default(recipe.defaults.method, recipe.kind)
     outputs = Outputs(model, log)
-    _check_outputs(outputs, resume=resume, force=force)
     wanted = recipe.grid, recipe.data.min_brain
-    slices = load_slices(sources, *wanted, solid=recipe.solid)
-    held_out = load_slices(validation, *wanted, solid=recipe.solid) if validation else None
-    if log:
-        log.mkdir(parents=True, exist_ok=True)
-    where = pick_device(device)
-    computed_in = pick_precision(precision, where)
-    state, about = _begin(recipe, slices, seed, where, outputs.state if resume else None)
-    started = about["started_from"]
-    trainer = Trainer(recipe, slices, held_out, seed, where, computed_in, _names(sources), quantiles(slices), started)
-    start, saved, last = time.monotonic(), time.monotonic(), None
+    with joined(device) as (team, own):
+        if team.leads:
+            _check_outputs(outputs, resume=resume, force=force)
+        slices = load_slices(sources, *wanted, solid=recipe.solid)
+        held_out = load_slices(validation, *wanted, solid=recipe.solid) if validation else None
+        where = pick_device(own)
+        state, about = _begin(recipe, slices, seed, where, outputs.state if resume else None)
+        trainer = Trainer(
+            recipe, slices, held_out, seed, where, pick_precision(precision, where), _names(sources),
+            quantiles(slices), about["started_from"], team,
+        )  # fmt: skip
+        start = time.monotonic()
+        reports = trainer.run(state, stop=lambda: time.monotonic() - start > seconds)
+        if not team.leads:
+            deque(reports, maxlen=0)
+            return {}
+        last = _kept(outputs, trainer, state, about, reports, watch, resume=resume)
+    told = _completed(outputs.best, held_out or slices, seed, where)
+    return told | {
+        "model": str(outputs.best),
+        "steps": state.step,
+        "loss": last.loss if last else None,
+        "best_validation": state.best if state.best < float("inf") else None,
+        "last": str(outputs.last),
+        "log": str(outputs.log),
+        "slices": len(slices),
+        "parameters": sum(p.numel() for p in state.net.parameters()),
+    }
+
+
+def _kept(
+    outputs: Outputs,
+    trainer: Trainer,
+    state: State,
+    about: dict[str, Any],
+    reports: Iterator[Progress],
+    watch: Callable[[Progress], None],
+    *,
+    resume: bool,
+) -> Progress | None:
+    """Train, and write what is to be kept on the way and at the end; returns the last report."""
+    saved, last = time.monotonic(), None
     rows = _kept_rows(outputs.log, state.step) if resume else []
     chosen = resume and outputs.best.exists()
-    board = _board(log, state.step)
+    if outputs.log_folder:
+        outputs.log_folder.mkdir(parents=True, exist_ok=True)
+    board = _board(outputs.log_folder, state.step)
 
     def keep() -> None:
         _save_model(outputs.last, trainer, state, state.average)
         _write_log(outputs.log, rows)
         save_state(outputs.state, state, about)
 
-    for progress in trainer.run(state, stop=lambda: time.monotonic() - start > seconds):
+    for progress in reports:
         last = progress
         rows.append(_row(progress))
         board(progress)
@@ -118,17 +154,7 @@ def train(  # noqa: PLR0913  one parameter per option
         _settle(outputs.best, trainer)
     else:
         _save_model(outputs.best, trainer, state, state.average)
-    told = _completed(outputs.best, held_out or slices, seed, where)
-    return told | {
-        "model": str(outputs.best),
-        "steps": state.step,
-        "loss": last.loss if last else None,
-        "best_validation": state.best if state.best < float("inf") else None,
-        "last": str(outputs.last),
-        "log": str(outputs.log),
-        "slices": len(slices),
-        "parameters": sum(p.numel() for p in state.net.parameters()),
-    }
+    return last
 
 
 def _names(sources: Sequence[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ dimensions and for a whole batch at once.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,10 @@ class Drawn:
     biases: Floats
     gammas: Floats
     ghosts: Floats
+
+    def of(self, part: slice) -> Drawn:
+        """Return what was drawn for a part of the batch."""
+        return Drawn(*(getattr(self, f.name)[part] for f in fields(self)))
 
     def told(self) -> list[dict[str, Any]]:
         """Say what was drawn for each slice, ready for JSON."""

@@ -19,6 +19,7 @@ from uadtools.training.data import Slices
 from uadtools.training.objectives import Seeds, loss
 from uadtools.training.recipe import Recipe
 from uadtools.training.state import State
+from uadtools.training.team import ALONE, Team
 
 PATIENCE = 30.0
 """Seconds without a report, at most, but for the step under way: the caller saves, shows and stops at reports."""
@@ -45,7 +46,7 @@ class Trainer:
     """One recipe on one machine.
 
     slices, validation: what is learnt from and judged on; data: what they are from; quantiles: of their intensities;
-    started_from: the model whose encoder it began with.
+    started_from: the model whose encoder it began with; team: the processes that train it together.
     """
 
     recipe: Recipe
@@ -57,6 +58,7 @@ class Trainer:
     data: tuple[str, ...] = ()
     quantiles: tuple[float, ...] = ()
     started_from: str = ""
+    team: Team = ALONE
 
     def run(self, state: State, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
         """Train from state.step to the recipe's last step, or until stop() says so.
@@ -67,12 +69,14 @@ class Trainer:
         """
         settings = self.recipe.training
         total, count, since = 0.0, 0, time.perf_counter()
-        while state.step < settings.steps and not stop():
+        stopping = self.team.any(stop())
+        while state.step < settings.steps and not stopping:
             lost, drawn = self._step(state)
+            stopping = self.team.any(stop())
             total, count = total + lost, count + 1
             waited = time.perf_counter() - since
             due = state.step % settings.log_every == 0 or state.step % settings.validate_every == 0
-            if not (due or state.step == settings.steps or waited > PATIENCE or stop()):
+            if not (due or state.step == settings.steps or waited > PATIENCE or stopping):
                 continue
             speed = waited / count
             if not np.isfinite(total):
@@ -97,12 +101,13 @@ class Trainer:
     def _step(self, state: State) -> tuple[float, Drawn]:
         """Take one step; all its random numbers follow from (seed, step). Returns the loss, and how slices changed."""
         recipe, batch = self.recipe, self.recipe.training.batch
+        part = self.team.part(batch)
         rng = np.random.default_rng((self.seed, state.step))
-        picked = self.slices.windows(rng.integers(len(self.slices), size=batch), recipe.reach)
+        picked = self.slices.windows(rng.integers(len(self.slices), size=batch)[part], recipe.reach)
         x0 = torch.from_numpy(picked).to(self.device)
         drawn = draw(recipe.augment, batch, (picked.shape[2], picked.shape[3]), rng)
-        x0 = self.slices.seen(apply(x0, drawn))
-        seeds = rng.integers(2**63 - 1, size=batch)
+        x0 = self.slices.seen(apply(x0, drawn.of(part)))
+        seeds = rng.integers(2**63 - 1, size=batch)[part]
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, state.step)
         with torch.random.fork_rng(devices=[]):
@@ -110,6 +115,8 @@ class Trainer:
             lost = self.loss(state.net, x0, seeds, state.step)
             state.optimiser.zero_grad(set_to_none=True)
             lost.backward()  # type: ignore[no-untyped-call]
+        lost = lost.detach()
+        self.team.average([lost, *(p.grad for p in state.net.parameters() if p.grad is not None)])
         if recipe.optimiser.clip > 0:
             nn.utils.clip_grad_norm_(state.net.parameters(), recipe.optimiser.clip)
         state.optimiser.step()
