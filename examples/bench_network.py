@@ -24,6 +24,7 @@ from torch import Tensor
 
 from uadtools.models.model import Model, build, pick_precision, schedule_of
 from uadtools.nets.layout import layout
+from uadtools.nets.unet import UNet
 from uadtools.training.recipe import load_recipe
 
 T = 300
@@ -36,10 +37,13 @@ def ours(precision: torch.dtype) -> Model:
     config = load_recipe("sss").model({})
     torch.manual_seed(0)
     net = build(config)
+    assert isinstance(net, UNet)
     for weight in net.parameters():
         if not weight.any():  # layers that start at 0 would hide all that comes before
             torch.nn.init.normal_(weight, std=0.02)
-    net = net.to(precision).to(memory_format=layout(2)).eval().requires_grad_(False)
+    net = net.to(memory_format=layout(2)).eval().requires_grad_(False)
+    if precision != torch.float32:
+        net.halve(precision)
     return Model(config, net, schedule_of(config), CPU, precision)
 
 

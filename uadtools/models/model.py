@@ -133,8 +133,8 @@ class Model:
         return self._of(getattr(self.net, "unet", self.net), x, *more)
 
     def _of(self, net: nn.Module, x: Tensor, *more: Tensor) -> Tensor:
-        """Ask a network; a U-Net of half precision computes in it by itself, others cast as they go."""
-        cast = self.precision != next(net.parameters()).dtype
+        """Ask a network; a U-Net that was halved computes so by itself, others cast as they go."""
+        cast = self.precision != torch.float32 and not isinstance(net, UNet)
         with torch.autocast(self.device.type, self.precision, enabled=cast):
             output: Tensor = net(packed(x), *more)
         return output.float()
@@ -159,8 +159,8 @@ def load_model(path: Path | None = None, *, device: str = "auto", precision: str
     net = net.to(where, memory_format=form).eval().requires_grad_(False)  # type: ignore[call-overload]
     dtype = pick_precision(precision, where)
     for part in net.modules():
-        if isinstance(part, UNet):
-            part.to(dtype)
+        if isinstance(part, UNet) and dtype != torch.float32:
+            part.halve(dtype)
     return Model(config, net, schedule_of(config), where, dtype, f"{config.name}:{file_hash(path)}")
 
 

@@ -258,18 +258,25 @@ class UNet(nn.Module):
         self.out_norm = norm(here)
         self.out_conv = _zeroed(conv(here, out_channels * patch**2, 3, padding=1))
 
+    def halve(self, dtype: torch.dtype) -> None:
+        """Keep the weights in a type of half precision, but for the first and last layers, which see the image."""
+        self.to(dtype)
+        for layer in (self.first, self.out_norm, self.out_conv):
+            layer.float()
+
     def forward(self, x: Tensor, t: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, H, W); H, W: multiples of patch 2^(levels - 1).
 
         t: (B,) int64; none, where there is no diffusion: 0. condition: (B, D), where the network is made for one.
         """
         t = x.new_zeros(len(x)) if t is None else t
-        dtype = self.first.weight.dtype
-        x = x.to(dtype)
+        dtype = next(self.time_embed.parameters()).dtype
+        halved = dtype != torch.float32
         embedding = self.time_embed(sinusoid(t, self.base, self.sinusoid).to(dtype))
         if condition is not None:
             embedding = torch.cat([embedding, self.condition_embed(condition.to(dtype))], dim=1)
         h = self.first(F.pixel_unshuffle(x, self.patch) if self.patch > 1 else x)
+        h = h.to(dtype) if halved else h
         kept = [h]
         for stage in self.down:
             h = stage(h, embedding)
@@ -277,5 +284,5 @@ class UNet(nn.Module):
         h = self.middle(h, embedding)
         for stage in self.up:
             h = stage(torch.cat([h, kept.pop()], dim=1), embedding)
-        out: Tensor = self.out_conv(_silu(self.out_norm(h)))
+        out: Tensor = self.out_conv(_silu(self.out_norm(h.float() if halved else h)))
         return F.pixel_shuffle(out, self.patch) if self.patch > 1 else out

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +16,15 @@ from uadtools.diffusion.process import Prediction, Steps
 from uadtools.diffusion.schedule import Schedule
 from uadtools.models.config import ModelConfig
 from uadtools.models.model import Model
+from uadtools.models.networks import UNetConfig
 from uadtools.noise.source import SliceNoise
 from uadtools.pipeline.heal import Watch
 from uadtools.pipeline.plan import Plan
 from uadtools.volume.slices import from_network, to_network
 
 Floats = NDArray[np.float32]
+HELD, ROOM = 16, 2**29
+"""See fitting(); bytes."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def draw(  # noqa: PLR0913  one parameter per thing that decides what comes out
         watch(done, total)
 
     asked, seen = _Watched(model, tick), _Seen(model, x, condition)
-    batch = batch or (64 if model.device.type == "cuda" else 16)
+    batch = batch or fitting(model, shape)
     made = Draws(np.empty((len(how.options), how.samples, *x.shape), dtype=np.float32), {})
     for i, options in enumerate(how.options):
         for k in range(how.samples):
@@ -116,6 +120,21 @@ def draw(  # noqa: PLR0913  one parameter per thing that decides what comes out
                 made.healed[i, k, part] = from_network(found.healed.cpu().numpy())
                 made.add(part, found.maps, 1 / (len(how.options) * how.samples))
     return made
+
+
+def fitting(model: Model, shape: Sequence[int]) -> int:
+    """Return how many slices of a shape (H, W) to ask about at a time: 64 on a GPU and 16 elsewhere, if they fit.
+
+    What a U-Net holds at once is about HELD maps of its first level; it may take half of what a GPU has free, and
+    ROOM on a CPU, where larger batches are not faster.
+    """
+    gpu = model.device.type == "cuda"
+    network, most = model.config.network, 64 if gpu else 16
+    if not isinstance(network, UNetConfig) or model.config.kind == "ldm":
+        return most
+    held = HELD * network.base * math.prod(shape) // network.patch**2 * model.precision.itemsize
+    free = torch.cuda.mem_get_info(model.device)[0] // 2 if gpu else ROOM
+    return int(min(max(free // held, 1), most))
 
 
 @dataclass(frozen=True)

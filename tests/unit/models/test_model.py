@@ -137,3 +137,19 @@ def test_the_schedule_is_the_models(tiny_config, kind):
     made = schedule_of(tiny_config.model_copy(update={"schedule": schedule}))
     assert made.steps == 40
     assert made.alpha_bar(39) < 0.01
+
+
+@pytest.mark.parametrize("kind", ["diffusion", "pddpm", "cddpm", "ldm"])
+def test_a_halved_network_is_near_the_whole_one(kind, tiny_model, tiny_guided):
+    """Within 2% of x0 at t = 300, as the network of the papers is; its first and last layers stay whole."""
+    path = tiny_model if kind == "diffusion" else tiny_guided[kind]
+    exact, rough = (load_model(path, device="cpu", precision=p) for p in ("fp32", "bf16"))
+    net = getattr(rough.net, "unet", rough.net)
+    assert {name for name, weight in net.named_parameters() if weight.dtype == torch.float32} == {
+        f"{layer}.{part}" for layer in ("first", "out_norm", "out_conv") for part in ("weight", "bias")
+    }
+    x_t = torch.randn(3, *exact.noise_shape((16, 16)), generator=torch.Generator().manual_seed(0))
+    code = {"code": exact.encode(torch.rand(3, 1, 16, 16))} if kind == "cddpm" else {}
+    made, near = (model.predict(x_t, 300, **code).x0 for model in (exact, rough))
+    assert near.dtype == torch.float32
+    assert 0 < (made - near).norm() / made.norm() < 0.02

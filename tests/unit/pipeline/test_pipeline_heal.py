@@ -2,10 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from uadtools.errors import UadError
 from uadtools.models.config import DefaultsConfig, ModelConfig
 from uadtools.models.model import load_model
+from uadtools.models.networks import UNetConfig
+from uadtools.pipeline.draws import fitting
 from uadtools.pipeline.heal import heal
 from uadtools.pipeline.plan import plan
 from uadtools.volume.stream import Study
@@ -362,3 +365,19 @@ def test_an_image_to_condition_on_that_does_not_fit_is_refused(tiny_guided, phan
     moved = replace(scan, grid=replace(scan.grid, affine=away))
     with pytest.raises(UadError, match="shown: has another grid than the scan"):
         heal(phantom, guided, condition=as_study(moved))
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "precision", "batch"),
+    [
+        ({}, (16, 16), torch.float32, 16),
+        ({"base": 128, "groups": 32}, (256, 256), torch.bfloat16, 2),
+        ({"base": 128, "groups": 32}, (256, 256), torch.float32, 1),
+        ({"base": 128, "groups": 32, "patch": 2}, (256, 256), torch.bfloat16, 8),
+        ({"base": 512, "groups": 32}, (512, 512), torch.float32, 1),
+    ],
+)
+def test_large_slices_are_asked_about_in_small_batches(model, network, shape, precision, batch):
+    sizes = UNetConfig(**network)
+    large = replace(model, config=model.config.model_copy(update={"network": sizes}), precision=precision)
+    assert fitting(large, shape) == batch
