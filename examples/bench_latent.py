@@ -35,6 +35,8 @@ def model_of(recipe: str, precision: torch.dtype) -> Model:
     net = build(config).eval().requires_grad_(False)
     assert isinstance(net, LatentDiffusion)
     net.limits.zero_()
+    if precision != torch.float32:
+        net.unet.halve(precision)
     return Model(config, net, schedule_of(config), torch.device("cpu"), precision)
 
 
