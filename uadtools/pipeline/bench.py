@@ -16,11 +16,12 @@ from uadtools.errors import UadError
 from uadtools.files import write_json, written
 from uadtools.models.checkpoint import default_path, file_hash, read_config
 from uadtools.models.model import Model, load_model
-from uadtools.pipeline.bench_case import Ready, likeness, means
+from uadtools.pipeline.bench_case import Ready, likeness
 from uadtools.pipeline.bench_data import Item, Scans, key, singles, slice_by_slice, stamp
 from uadtools.pipeline.bench_figures import compared, figures_of
 from uadtools.pipeline.bench_plan import BenchConfig, MethodConfig, SetConfig
 from uadtools.pipeline.bench_table import WRITERS
+from uadtools.pipeline.case_scores import BOUNDS, mean_bounds
 from uadtools.pipeline.eval import Wanted, judge
 from uadtools.pipeline.figures import Row
 from uadtools.pipeline.heal import heal
@@ -138,7 +139,7 @@ class Runner:
             noted = whole.product.provenance["history"][-1]["arguments"]
             for i, study in enumerate(singles(whole) if self._by_slice else [whole]):
                 if (study.product.data > 0).any():
-                    yield Ready.of(study, steps, {k: v[i] if isinstance(v, list) else v for k, v in noted.items()})
+                    yield Ready.of(study, steps, noted | {role: noted[role][i] for role in BOUNDS if role in noted})
 
     @property
     def _by_slice(self) -> bool:
@@ -172,7 +173,9 @@ class Runner:
         seconds = time.perf_counter() - start
         made = slice_by_slice(healed, self._of_healed) if self._by_slice else self._of_healed(healed)
         each = seconds / study.product.grid.shape[2] if self._by_slice else seconds
-        told = likeness(healed) | means(healed, each_slice=self._by_slice) | {"seconds": each}
+        bounds = [mean_bounds(case) for case in (singles(healed) if self._by_slice else [healed])]
+        listed = {role: [case[role] for case in bounds] for role in BOUNDS}  # a number for each case
+        told = likeness(healed) | listed | {"seconds": each}
         return replace(made.product, provenance=record(made.product, "uad-bench", told))
 
     def _healed(self, study: Study) -> Study:

@@ -76,17 +76,6 @@ class Ready:
         }
 
 
-def means(study: Study, *, each_slice: bool) -> dict[str, Any]:
-    """Return the mean inside the brain of each map that is a case score; of slices that are cases a list of means."""
-    found: dict[str, Any] = {}
-    for role in sorted({"bound", "chain"} & study.images.keys()):
-        brain, values = study.need("scan").data > 0, study.images[role].data
-        of = [(values[..., z], brain[..., z]) for z in range(values.shape[2])] if each_slice else [(values, brain)]
-        made = [float(v[b].mean(dtype=np.float64)) if b.any() else None for v, b in of]
-        found[role] = made if each_slice else made[0]
-    return found
-
-
 def likeness(study: Study) -> dict[str, float | None]:
     """Say how like a scan its healed self is, in the brain; what is undefined is null."""
     scan, healed = (study.need(role).data.astype(np.float32) for role in ("scan", "healed"))

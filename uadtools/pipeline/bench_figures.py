@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from uadtools.pipeline.case_scores import BOUNDS
 from uadtools.pipeline.compare import compare
 from uadtools.pipeline.figures import Row, defined
 from uadtools.pipeline.image_level import image_level
@@ -49,7 +50,7 @@ def _image_level(healthy: Sequence[Row], sick: Sequence[Row], seed: int) -> Row:
     """Tell untouched from lesioned scans by their case scores."""
     names = {"image_auroc": "case_score", "image_auroc_top": "top"}
     rows = [*healthy, *sick]
-    names |= {f"image_auroc_{m}": m for m in ("bound", "chain") if all(row.get(m) is not None for row in rows)}
+    names |= {f"image_auroc_{m}": m for m in BOUNDS if all(row.get(m) is not None for row in rows)}
     if not (healthy and sick):
         return dict.fromkeys(names)
     sides = ([{"name": row["name"], **{k: row[k] for k in names.values()}} for row in side] for side in (healthy, sick))

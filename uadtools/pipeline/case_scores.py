@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from uadtools.pipeline.postproc import Prepared, Steps, detect, model_threshold, prepare
 from uadtools.pipeline.score import brain_of, case_score
-from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 
+BOUNDS = ("bound", "chain")
+"""Maps of latent diffusion whose means are case scores."""
 TOP = 0.01
 """Share of the brain's voxels that the case score `top` is the mean of."""
 
@@ -50,12 +51,15 @@ def case_scores(study: Study) -> CaseScores:
         top(ready.score.data[brain]),
         float(looked_at.max()) if looked_at.size else None,
         _detected(ready),
-        **{role: _mean(study.images.get(role), brain) for role in ("bound", "chain")},
+        **mean_bounds(study),
     )
 
 
-def _mean(image: Image | None, brain: NDArray[np.bool_]) -> float | None:
-    return None if image is None else float(image.data[brain].mean(dtype=np.float64))
+def mean_bounds(study: Study) -> dict[str, float | None]:
+    """Return the means inside the brain of the maps BOUNDS; None for those that are not there, or where no brain is."""
+    brain, found = brain_of(study), dict.fromkeys(BOUNDS, None)
+    there = [role for role in BOUNDS if role in study.images and brain.any()]
+    return found | {role: float(study.images[role].data[brain].mean(dtype=np.float64)) for role in there}
 
 
 def _detected(ready: Prepared) -> float | None:
