@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from uadtools.models.foreign_names import of_guided
-from uadtools.nets.unet import UNet, sinusoid
+from uadtools.nets.blocks import sinusoid
+from uadtools.nets.unet import UNet
 
 SIZES = {"base": 32, "multipliers": (1, 2), "attention": (2,)}
 ANODDPM = {"res_blocks": 2, "heads": 2, "embedding": "add", "sinusoid": "sin_cos"}

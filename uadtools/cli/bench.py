@@ -63,6 +63,7 @@ def bench(
         tell=tell,
         watch=lambda report, steps: tell(line(report, steps)) if verbose else None,
     )
+    c.keep_memory()
     table = runner.run()
     written = write_table(table, output)
     if as_json:

@@ -249,6 +249,7 @@ def heal(
 def _loaded(path: Path, device: str, precision: str) -> Model:
     from uadtools.models.model import load_model
 
+    c.keep_memory()
     return load_model(path, device=device, precision=precision)
 
 

@@ -155,12 +155,14 @@ def load_model(path: Path | None = None, *, device: str = "auto", precision: str
         problem = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
         raise UadError(f"{path}: its weights do not fit its settings ({problem})") from None
     where = pick_device(device)
-    form = layout(3 if config.solid else 2)
-    net = net.to(where, memory_format=form).eval().requires_grad_(False)  # type: ignore[call-overload]
+    net = net.to(where).eval().requires_grad_(False)
     dtype = pick_precision(precision, where)
-    for part in net.modules():
-        if isinstance(part, UNet) and dtype != torch.float32:
-            part.halve(dtype)
+    for unet in [part for part in net.modules() if isinstance(part, UNet)]:
+        if where.type == "cpu":
+            unet.fold()
+        if dtype != torch.float32:
+            unet.halve(dtype)
+    net = net.to(memory_format=layout(3 if config.solid else 2))  # type: ignore[call-overload]
     return Model(config, net, schedule_of(config), where, dtype, f"{config.name}:{file_hash(path)}")
 
 

@@ -2,146 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Resample = Literal["none", "up", "down"]
-Norm = Callable[[int], nn.Module]
-"""Makes the normalisation of so many channels."""
-Axes = Literal[2, 3]
-"""Of the images: slices, or volumes."""
-CONVOLUTIONS: dict[int, Callable[..., Any]] = {2: nn.Conv2d, 3: nn.Conv3d}
-_POOLS = {2: F.avg_pool2d, 3: F.avg_pool3d}
-
-
-def sinusoid(t: Tensor, width: int, order: Literal["cos_sin", "sin_cos"]) -> Tensor:
-    """Embed steps as width/2 frequencies from 1 down to 1/10000. t: (B,). Returns (B, width) float32.
-
-    cos_sin is guided-diffusion's, pDDPM's and MONAI's order; sin_cos is AnoDDPM's. Width must be even.
-    """
-    half = width // 2
-    frequencies = torch.exp(-math.log(10000) / half * torch.arange(half, dtype=torch.float32, device=t.device))
-    angles = t.float()[:, None] * frequencies
-    parts = [angles.cos(), angles.sin()]
-    return torch.cat(parts if order == "cos_sin" else parts[::-1], dim=1)
-
-
-def _resampled(x: Tensor, how: Resample) -> Tensor:
-    if how == "up":
-        return F.interpolate(x, scale_factor=2.0, mode="nearest")
-    return _POOLS[x.ndim - 2](x, 2) if how == "down" else x
-
-
-def _zeroed(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> nn.Module:
-    nn.init.zeros_(layer.weight)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-def _silu(x: Tensor) -> Tensor:
-    """Return x sigmoid(x), in the place of x where no gradient asks for it: memory is what a CPU waits for."""
-    return F.silu(x, inplace=not torch.is_grad_enabled())
-
-
-def _mlp(into: int, out: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(into, out), nn.SiLU(), nn.Linear(out, out))
-
-
-class ResBlock(nn.Module):
-    """norm, SiLU, convolution; add or scale by the embedding; norm, SiLU, convolution; plus the input.
-
-    embedding: add (h + e) or scale_shift (norm(h) (1 + s) + b). resample: halves or doubles both branches in between.
-    """
-
-    def __init__(
-        self,
-        channels: tuple[int, int],
-        embed_width: int,
-        *,
-        norm: Norm,
-        embedding: Literal["add", "scale_shift"],
-        dropout: float,
-        resample: Resample = "none",
-        axes: Axes = 2,
-    ) -> None:
-        super().__init__()
-        (into, out), conv = channels, CONVOLUTIONS[axes]
-        self.embedding, self.resample, self.dropout = embedding, resample, dropout
-        self.in_norm = norm(into)
-        self.in_conv = conv(into, out, 3, padding=1)
-        self.embed = nn.Linear(embed_width, 2 * out if embedding == "scale_shift" else out)
-        self.out_norm = norm(out)
-        self.out_conv = _zeroed(conv(out, out, 3, padding=1))
-        self.skip: nn.Module = nn.Identity() if into == out else conv(into, out, 1)
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self.in_conv(_resampled(_silu(self.in_norm(x)), self.resample))
-        e = self.embed(F.silu(embedding)).to(h.dtype)
-        e = e.view(*e.shape, *[1] * (h.ndim - 2))
-        if self.embedding == "scale_shift":
-            scale, shift = e.chunk(2, dim=1)
-            h = self.out_norm(h) * (1 + scale) + shift
-        else:
-            h = self.out_norm(h + e)
-        h = self.out_conv(F.dropout(_silu(h), self.dropout, self.training))
-        return torch.add(self.skip(_resampled(x, self.resample)), h)
-
-
-class Attention(nn.Module):
-    """Self-attention over the pixels, plus the input.
-
-    order: how the 3C channels of qkv are cut; heads_first (guided-diffusion's legacy order, AnoDDPM) keeps q, k and v
-    of one head together, qkv_first (pDDPM) keeps all heads of q together.
-    """
-
-    def __init__(self, channels: int, heads: int, *, norm: Norm, order: Literal["heads_first", "qkv_first"]) -> None:
-        super().__init__()
-        self.heads, self.order = heads, order
-        self.norm = norm(channels)
-        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
-        self.proj = _zeroed(nn.Conv1d(channels, channels, 1))
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        flat = x.flatten(2)
-        b, c, n = flat.shape
-        parts = self.qkv(self.norm(flat))
-        if self.order == "heads_first":
-            parts = parts.view(b, self.heads, 3, c // self.heads, n).transpose(1, 2)
-        else:
-            parts = parts.view(b, 3, self.heads, c // self.heads, n)
-        q, k, v = parts.transpose(-1, -2).contiguous().unbind(1)  # (B, heads, pixels, C / heads)
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, c, n)
-        return torch.add(flat, self.proj(mixed)).view(x.shape)
-
-
-class Resampling(nn.Module):
-    """Plain halving or doubling, with a 3x3 convolution (strided when halving) or without."""
-
-    def __init__(self, channels: int, how: Resample, *, convolve: bool, axes: Axes = 2) -> None:
-        super().__init__()
-        self.how: Resample = "none" if how == "down" and convolve else how
-        stride, conv = 2 if how == "down" else 1, CONVOLUTIONS[axes]
-        self.conv: nn.Module = conv(channels, channels, 3, stride, padding=1) if convolve else nn.Identity()
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        out: Tensor = self.conv(_resampled(x, self.how))
-        return out
-
-
-class Stage(nn.ModuleList):
-    """Layers in a row, all given the embedding."""
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        for layer in self:
-            x = layer(x, embedding)
-        return x
+from uadtools.nets.blocks import (
+    CONVOLUTIONS,
+    Attention,
+    Axes,
+    Norm,
+    Resample,
+    Resampling,
+    ResBlock,
+    Stage,
+    mlp,
+    silu,
+    sinusoid,
+    zeroed,
+)
 
 
 @dataclass(frozen=True)
@@ -220,8 +102,8 @@ class UNet(nn.Module):
         super().__init__()
         width = 4 * base
         self.base, self.sinusoid, self.patch = base, sinusoid, patch
-        self.time_embed = _mlp(base, width)
-        self.condition_embed = _mlp(condition, width) if condition_mlp else nn.Identity()
+        self.time_embed = mlp(base, width)
+        self.condition_embed = mlp(condition, width) if condition_mlp else nn.Identity()
         told = width + (width if condition_mlp else condition)
 
         def norm(channels: int) -> nn.Module:
@@ -256,7 +138,13 @@ class UNet(nn.Module):
                     stage.append(make.change(here, "up"))
                 self.up.append(stage)
         self.out_norm = norm(here)
-        self.out_conv = _zeroed(conv(here, out_channels * patch**2, 3, padding=1))
+        self.out_conv = zeroed(conv(here, out_channels * patch**2, 3, padding=1))
+
+    def fold(self) -> None:
+        """Sum up weights that see the same pixels; what it predicts stays, but for rounding. For healing only."""
+        for part in self.modules():
+            if isinstance(part, ResBlock | Resampling):
+                part.fold()
 
     def halve(self, dtype: torch.dtype) -> None:
         """Keep the weights in a type of half precision, but for the first and last layers, which see the image."""
@@ -284,5 +172,5 @@ class UNet(nn.Module):
         h = self.middle(h, embedding)
         for stage in self.up:
             h = stage(torch.cat([h, kept.pop()], dim=1), embedding)
-        out: Tensor = self.out_conv(_silu(self.out_norm(h.float() if halved else h)))
+        out: Tensor = self.out_conv(silu(self.out_norm(h.float() if halved else h)))
         return F.pixel_shuffle(out, self.patch) if self.patch > 1 else out

@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from uadtools.nets.unet import CONVOLUTIONS, Axes
+from uadtools.nets.blocks import CONVOLUTIONS, Axes
 
 SMOOTHING = 1e-5
 """Keeps a code that is never used from a division by nothing."""

@@ -29,13 +29,16 @@ def test_a_loaded_model_computes_in_float32_and_does_not_train(model, tiny_model
     for name, weight in model.net.state_dict().items():
         assert weight.dtype == torch.float32
         assert stored[name].dtype == torch.float16
-        torch.testing.assert_close(weight, stored[name].float(), rtol=0, atol=0)
+        if weight.shape[2:] == (4, 4):  # folded with the doubling before it: every one of 3x3 counts four times
+            torch.testing.assert_close(weight.sum((2, 3)), 4 * stored[name].float().sum((2, 3)).T)
+        else:
+            torch.testing.assert_close(weight, stored[name].float(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("target", ["eps", "x0"])
 @pytest.mark.parametrize("clamp", [False, True])
-def test_a_model_answers_x0_and_eps_whatever_it_predicts(model, tiny_config, tmp_path, target, clamp):
-    weights = {name: 9 * value for name, value in model.net.state_dict().items()}
+def test_a_model_answers_x0_and_eps_whatever_it_predicts(tiny_model, tiny_config, tmp_path, target, clamp):
+    weights = {name: 9 * value for name, value in read_tensors(tiny_model).items()}
     path = resaved(tmp_path / "m.safetensors", tiny_config, weights, target=target)
     other = load_model(path, device="cpu", precision="fp32")
     x_t = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -77,8 +80,8 @@ def test_rows_and_columns_are_not_mixed_up(tiny_recipes):
         assert build(config)(torch.zeros(1, 2 * config.reach + 1, 16, 24)).shape == (1, 1, 16, 24), kind
 
 
-def test_weights_that_do_not_fit_are_refused(model, tiny_config, tmp_path):
-    weights = model.net.state_dict()
+def test_weights_that_do_not_fit_are_refused(tiny_model, tiny_config, tmp_path):
+    weights = read_tensors(tiny_model)
     missing = {name: value for name, value in weights.items() if name != "first.bias"}
     wider = {**weights, "first.bias": torch.zeros(9)}
     for name, wrong in {"missing": missing, "wider": wider, "more": {**weights, "tail": torch.zeros(1)}}.items():
@@ -88,17 +91,17 @@ def test_weights_that_do_not_fit_are_refused(model, tiny_config, tmp_path):
         assert "\n" not in str(fault.value)
 
 
-def test_settings_that_do_not_fit_are_refused(model, tiny_config, tmp_path):
+def test_settings_that_do_not_fit_are_refused(tiny_model, tiny_config, tmp_path):
     network = tiny_config.network.model_copy(update={"base": 16})
-    path = resaved(tmp_path / "m.safetensors", tiny_config, model.net.state_dict(), network=network)
+    path = resaved(tmp_path / "m.safetensors", tiny_config, read_tensors(tiny_model), network=network)
     with pytest.raises(UadError, match="size mismatch"):
         load_model(path)
 
 
-def test_the_number_of_heads_is_part_of_the_model(model, tiny_config, tmp_path):
+def test_the_number_of_heads_is_part_of_the_model(tiny_model, tiny_config, tmp_path):
     """The weights of two heads load into one, and answer otherwise."""
     network = tiny_config.network.model_copy(update={"heads": 1})
-    weights = {n: 9 * w if "qkv" in n or "proj" in n else w for n, w in model.net.state_dict().items()}
+    weights = {n: 9 * w if "qkv" in n or "proj" in n else w for n, w in read_tensors(tiny_model).items()}
     x_t = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     one, two = (
         load_model(resaved(tmp_path / "m.safetensors", tiny_config, weights, network=n), device="cpu")
