@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import io
 import os
 import re
@@ -127,7 +128,10 @@ class Command:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while others compute steal their time
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
-        self.call(sys.argv[1:])
+        try:
+            self.call(sys.argv[1:])
+        finally:
+            gc.freeze()  # else Python looks through all that lives, half a second of it, before it ends
 
 
 def keep_memory() -> None:

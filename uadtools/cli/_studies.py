@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,29 @@ class Sink:
         for role in self.maps:
             save(study.need(role), self.beside(path, role), force=self.force, provenance=self.provenance)
         return str(path)
+
+    @contextmanager
+    def behind(self) -> Iterator[Callable[[Study, Path | None], str | None]]:
+        """Give what writes as write() does, but files in a thread, while the next scan is worked on.
+
+        What goes wrong with a file is raised by the next call, or at the end. A stream is written at once, as its
+        reader decides when.
+        """
+        under_way: Future[str | None] | None = None
+
+        def write(study: Study, path: Path | None) -> str | None:
+            nonlocal under_way
+            if under_way:
+                under_way.result()
+            if self.stream:
+                return self.write(study, path)
+            under_way = thread.submit(self.write, study, path)
+            return None if path is None else str(path)
+
+        with ThreadPoolExecutor(1) as thread:
+            yield write
+            if under_way:
+                under_way.result()
 
 
 def print_json(result: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +15,7 @@ from uadtools.cli import _common as c
 if TYPE_CHECKING:
     from uadtools.models.config import ModelConfig
     from uadtools.models.model import Model
+    from uadtools.pipeline.ensemble import Member
 
 EXAMPLES = """
   uad-preprocess scan.nii.gz -o - | uad-heal --method sss -t 300 | uad-score | uad-postproc --native -o lesions.nii.gz
@@ -204,7 +207,8 @@ def heal(
     from uadtools.cli._studies import Sink, print_json, read_mask, studies, with_brain
     from uadtools.methods import needs_model
     from uadtools.models.checkpoint import default_path, read_config
-    from uadtools.pipeline.ensemble import Member, heal_with
+    from uadtools.pipeline.ensemble import Member, heal_with, slices_at_once, slices_of
+    from uadtools.pipeline.many import ahead, gathered
     from uadtools.pipeline.plan import plan
     from uadtools.volume.stream import read_path
 
@@ -226,24 +230,38 @@ def heal(
         raise c.usage("no file is written that maps could lie beside (a stream holds them all)", "--maps")
     if maps and not kept:
         raise c.usage("one draw has no spread, and there is no other map (several -t, or --samples)", "--maps")
-    mask, members = read_mask(brain), [] if paths else [Member(None, how)]
+    mask = read_mask(brain)
     shown = replace(next(read_path(condition)), name=condition.name) if condition else None
     tell = c.teller("uad-heal", quiet)
+
+    @cache
+    def members() -> list[Member]:
+        models: list[Model | None] = [_loaded(path, device, precision) for path in paths] or [None]
+        return [Member(each, its) for each, its in zip(models, hows, strict=True)]
+
     results: list[dict[str, Any]] = []
-    for study in studies(inputs, volume):
-        target = sink.claim(study)
-        members = members or [Member(_loaded(p, device, precision), h) for p, h in zip(paths, hows, strict=True)]
-        with c.progress(f"healing {study.name}", quiet) as watch:
-            made = heal_with(with_brain(study, mask), members, condition=shown, seed=seed, batch=batch, watch=watch)
-        arguments = how.arguments if len(members) == 1 else {"models": [h.arguments for h in hows]}
-        results.append({"name": study.name, "output": sink.write(made, target), **arguments})
-        if verbose:
-            steps_back = [f"t {', '.join(map(str, how.arguments['t']))}"] if how.noisy else []
-            where = [f"{m.model.device}, {m.model.precision}" for m in members[:1] if m.model]
-            where += [f"{len(members)} models"] if len(members) > 1 else []
-            tell(f"{study.name}: {', '.join([how.method, *steps_back, *where])}")
+    jobs = ((with_brain(study, mask), sink.claim(study)) for study in ahead(studies(inputs, volume)))
+    groups = gathered(jobs, lambda job: slices_of(job[0], members()), lambda: slices_at_once(members(), batch))
+    with sink.behind() as write:
+        for group in groups:
+            scans, targets = zip(*group, strict=True)
+            with c.progress(f"healing {scans[0].name if len(scans) == 1 else f'{len(scans)} scans'}", quiet) as watch:
+                made = heal_with(scans, members(), condition=shown, seed=seed, batch=batch, watch=watch)
+            arguments = how.arguments if len(hows) == 1 else {"models": [h.arguments for h in hows]}
+            for study, target in zip(made, targets, strict=True):
+                results.append({"name": study.name, "output": write(study, target), **arguments})
+                if verbose:
+                    tell(f"{study.name}: {_told(members())}")
     if as_json:
         print_json(results)
+
+
+def _told(members: Sequence[Member]) -> str:
+    first, how = members[0], members[0].how
+    steps_back = [f"t {', '.join(map(str, how.arguments['t']))}"] if how.noisy else []
+    where = [f"{first.model.device}, {first.model.precision}"] if first.model else []
+    where += [f"{len(members)} models"] if len(members) > 1 else []
+    return ", ".join([how.method, *steps_back, *where])
 
 
 def _loaded(path: Path, device: str, precision: str) -> Model:

@@ -1,4 +1,4 @@
-"""Several models for one scan: their scores are averaged."""
+"""One model or several, whose scores are averaged, for one scan or several, whose slices share batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from uadtools.errors import UadError
 from uadtools.methods.combine import mean_residual
-from uadtools.pipeline.heal import Watch, heal
+from uadtools.pipeline.heal import Watch, heal_together, positions_of
 from uadtools.pipeline.plan import Plan
 from uadtools.volume.stream import Study, record
 
@@ -27,15 +27,15 @@ class Member:
 
 
 def heal_with(
-    study: Study,
+    studies: Sequence[Study],
     members: Sequence[Member],
     *,
     condition: Study | None = None,
     seed: int = 0,
     batch: int = 0,
     watch: Watch = lambda done, total: None,
-) -> Study:
-    """Heal a study's scan with one model or several, as pipeline.heal.heal does with one.
+) -> list[Study]:
+    """Heal studies' scans with one model or several, as pipeline.heal.heal does one scan with one.
 
     Of several, `healed` is as far from the scan at each voxel as theirs are in the mean, so that its l1 score is the
     mean of their scores; a map is the mean of theirs, and a region thus the share of them that found a voxel unlikely.
@@ -43,7 +43,7 @@ def heal_with(
     """
     if len(members) == 1:
         only = members[0]
-        return heal(study, only.model, only.how, condition=condition, seed=seed, batch=batch, watch=watch)
+        return heal_together(studies, only.model, only.how, condition=condition, seed=seed, batch=batch, watch=watch)
     _check(members)
     total, done, made = sum(_work(member) for member in members), 0.0, []
     for member in members:
@@ -52,9 +52,25 @@ def heal_with(
         def told(now: int, of: int, before: float = done, share: float = share) -> None:
             watch(round(1000 * (before + share * now / of)), 1000)
 
-        made.append(heal(study, member.model, member.how, condition=condition, seed=seed, batch=batch, watch=told))
+        model, how = member.model, member.how
+        made.append(heal_together(studies, model, how, condition=condition, seed=seed, batch=batch, watch=told))
         done += share
-    return _together(study, members, made, seed)
+    return [_together(study, members, each, seed) for study, *each in zip(studies, *made, strict=True)]
+
+
+def slices_of(study: Study, members: Sequence[Member]) -> int:
+    """Return how many slices of a study there are to heal. Raises UadError when it does not suit a model."""
+    return max((len(positions_of(study, member.model)) for member in members if member.model), default=1)
+
+
+def slices_at_once(members: Sequence[Member], batch: int) -> int:
+    """Return how many slices fill a batch, which small scans may share; 1 where every scan is healed by itself."""
+    models = [member.model for member in members if member.model and not member.model.config.solid]
+    if not models:
+        return 1
+    from uadtools.pipeline.draws import fitting
+
+    return max((batch or fitting(model, model.config.grid.shape[1::-1]) for model in models))
 
 
 def _work(member: Member) -> int:

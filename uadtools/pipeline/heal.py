@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from uadtools.volume.stream import Study, record
 
 if TYPE_CHECKING:
     from uadtools.models.model import Model
+    from uadtools.pipeline.draws import Draws, Stack
 
 Watch = Callable[[int, int], None]
 
@@ -44,35 +45,72 @@ def heal(
     (cddpm). watch: told the evaluations done and to do. What a slice gets depends on seed, its position, t and the draw
     alone. Raises UadError when the scan was not prepared for the model.
     """
+    return heal_together([study], model, how, condition=condition, seed=seed, batch=batch, watch=watch)[0]
+
+
+def heal_together(
+    studies: Sequence[Study],
+    model: Model | None = None,
+    how: Plan | None = None,
+    *,
+    condition: Study | None = None,
+    seed: int = 0,
+    batch: int = 0,
+    watch: Watch = lambda done, total: None,
+) -> list[Study]:
+    """Heal several studies as heal() does one, and with the same result; their slices share batches."""
     how = how or plan(model.config if model else None)
-    scan = study.need("scan")
-    brain = _brain(study, scan)
     if not methods.needs_model(how.method):
-        return study.adding(_by_itself(scan, brain, how, study.name))
+        return [study.adding(_by_itself(study, how)) for study in studies]
     if model is None:
         raise UadError(f"--method {how.method} needs a model")
-    from uadtools.pipeline.draws import draw
+    from uadtools.pipeline.draws import Stack, draw
 
-    check_prepared(scan, brain, model.config, study.name)
-    positions = np.zeros(1, np.intp) if model.config.solid else filled(brain)
-    x = to_solid(scan.data) if model.config.solid else to_slices(scan.data)[positions]
-    shown = None if condition is None else to_slices(_condition(condition, scan, how))[positions]
-    draws = draw(model, x, positions, how, condition=shown, seed=seed, batch=batch, watch=watch)
-    per_t = draws.healed.mean(axis=1, dtype=np.float64).astype(np.float32)
-    told = {"seed": seed, "model": model.name or model.config.name, "threshold": _threshold(how, model.config)}
+    stacks = []
+    for study in studies:
+        scan, positions = study.need("scan"), positions_of(study, model)
+        shown = None if condition is None else _cut(_condition(condition, scan, how), positions, model)
+        stacks.append(Stack(_cut(scan.data, positions, model), positions, shown))
+    made = draw(model, stacks, how, seed=seed, batch=batch, watch=watch)
     arguments = how.arguments | ({"condition": condition.name} if condition else {})
-    start = replace(scan, provenance=record(scan, "uad-heal", arguments, **told))
-    made = [start.derive(inside(_placed(combine(x, per_t, how.combine), positions, scan), brain), "healed")]
+    told = {"seed": seed, "model": model.name or model.config.name, "threshold": _threshold(how, model.config)}
+    return [
+        _with_draws(study, stack, draws, how, record(study.need("scan"), "uad-heal", arguments, **told))
+        for study, stack, draws in zip(studies, stacks, made, strict=True)
+    ]
+
+
+def positions_of(study: Study, model: Model) -> NDArray[np.intp]:
+    """Return the z of the slices to heal; 0 for a volume that is healed whole. Raises UadError as heal() does."""
+    scan = study.need("scan")
+    brain = _brain(study, scan)
+    check_prepared(scan, brain, model.config, study.name)
+    return np.zeros(1, np.intp) if model.config.solid else filled(brain)
+
+
+def _cut(volume: NDArray[Any], positions: NDArray[np.intp], model: Model) -> NDArray[np.float32]:
+    return to_solid(volume) if model.config.solid else to_slices(volume)[positions]
+
+
+def _with_draws(study: Study, stack: Stack, draws: Draws, how: Plan, provenance: dict[str, Any]) -> Study:
+    """Give a study what its draws come to: the healed scan and the maps, 0 outside the brain."""
+    scan = study.need("scan")
+    brain, start = _brain(study, scan), replace(scan, provenance=provenance)
+    per_t = draws.healed.mean(axis=1, dtype=np.float64).astype(np.float32)
+    combined = _placed(combine(stack.x, per_t, how.combine), stack.positions, scan)
+    made = [start.derive(inside(combined, brain), "healed")]
     maps = dict(draws.maps)
     if draws.healed.shape[0] * draws.healed.shape[1] > 1:
-        maps["spread"] = draws.healed.reshape(-1, *x.shape).std(axis=0)
+        maps["spread"] = draws.healed.reshape(-1, *stack.x.shape).std(axis=0)
     for role, values in maps.items():
-        made.append(start.derive(np.where(brain, _placed(values, positions, scan), 0).astype(np.float32), role))
+        made.append(start.derive(np.where(brain, _placed(values, stack.positions, scan), 0).astype(np.float32), role))
     return study.adding(*made)
 
 
-def _by_itself(scan: Image, brain: NDArray[np.bool_], how: Plan, name: str) -> Image:
+def _by_itself(study: Study, how: Plan) -> Image:
     """Heal a scan without a model. Raises UadError unless its values are those of a prepared scan."""
+    scan, name = study.need("scan"), study.name
+    brain = _brain(study, scan)
     low, high = _range(scan)
     if low < 0 or high > 1:
         raise UadError(

@@ -1,13 +1,15 @@
-"""Many scans: one that fails does not stop the others, and several processes share the work."""
+"""Many scans: one that fails does not stop the others, several processes share the work, and work overlaps."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from queue import SimpleQueue
+from threading import Semaphore, Thread
 from typing import Any, TypeVar
 
 from uadtools.errors import UadError
@@ -48,6 +50,58 @@ def each(work: Callable[[T], R], items: Sequence[T], processes: int = 1) -> Iter
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes_left:
             process.terminate()
+
+
+def ahead(items: Iterable[T]) -> Iterator[T]:
+    """Yield items, while the next one is made in a thread. What goes wrong there is raised where that item would be.
+
+    Whoever leaves early does not wait for the item under way.
+    """
+    made: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
+    wanted = Semaphore()
+
+    def make() -> None:
+        try:
+            for item in items:
+                wanted.acquire()
+                made.put((item,))
+            made.put(None)
+        except BaseException as error:
+            made.put(error)
+
+    Thread(target=make, daemon=True).start()
+    while (one := made.get()) is not None:
+        if isinstance(one, BaseException):
+            raise one
+        wanted.release()
+        yield one[0]
+
+
+def gathered(items: Iterable[T], size: Callable[[T], int], enough: Callable[[], int]) -> Iterator[list[T]]:
+    """Yield items in groups, each as long as it takes for their sizes to come to enough.
+
+    What goes wrong with an item is raised after the group of those before it. enough: asked once there is an item.
+    """
+    group: list[T] = []
+    total, fault = 0, None
+    source = iter(items)
+    while True:
+        try:
+            item = next(source)
+            total += size(item)
+        except StopIteration:
+            break
+        except Exception as error:
+            fault = error
+            break
+        group.append(item)
+        if total >= enough():
+            yield group
+            group, total = [], 0
+    if group:
+        yield group
+    if fault:
+        raise fault
 
 
 def _tried(work: Callable[[T], R], item: T) -> R | UadError:

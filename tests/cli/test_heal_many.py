@@ -1,0 +1,75 @@
+"""uad-heal with several scans: they share batches, are read ahead, and written while the next are healed."""
+
+import numpy as np
+import pytest
+
+from uadtools.volume.stream import read_image
+
+
+@pytest.fixture
+def scans(prepared, here):
+    """Three files of one scan."""
+    for name in "abc":
+        (here / f"{name}.nii.gz").write_bytes(prepared.read_bytes())
+    return ["a.nii.gz", "b.nii.gz", "c.nii.gz"]
+
+
+def test_small_scans_share_batches_and_come_out_as_alone(uad, scans, tiny_model, here, monkeypatch):
+    from uadtools.models.model import Model
+
+    sizes, predict = [], Model.predict
+    monkeypatch.setattr(
+        Model, "predict", lambda model, x, t, **more: sizes.append(len(x)) or predict(model, x, t, **more)
+    )
+    assert uad("heal", *scans, "--model", tiny_model, "--batch", 9, "-o", "together").status == 0
+    assert sizes == [6, 6, 6]  # two scans of 6 slices in two even batches, and the third, as the last
+    sizes.clear()
+    assert uad("heal", *scans, "--model", tiny_model, "--batch", 18, "-o", "at-once").status == 0
+    assert sizes == [18]
+    assert uad("heal", scans[2], "--model", tiny_model, "-o", "alone.nii.gz").status == 0
+    alone = read_image(here / "alone.nii.gz").data
+    for folder in ("together", "at-once"):
+        assert len(list((here / folder).glob("*.nii.gz"))) == 3
+        np.testing.assert_array_equal(read_image(here / folder / "c_healed.nii.gz").data, alone)
+
+
+def test_what_is_wrong_with_one_scan_is_told_after_those_before_it_were_written(uad, scans, tiny_model, here):
+    (here / "c.nii.gz").write_bytes(b"no scan")
+    uad("heal", *scans, "--model", tiny_model, "--batch", 64, "-o", "out").fails("heal", 1, "c.nii.gz", "")
+    assert sorted(path.name for path in (here / "out").glob("*.nii.gz")) == ["a_healed.nii.gz", "b_healed.nii.gz"]
+
+
+def test_what_goes_wrong_with_writing_is_told(uad, scans, tiny_model, here, monkeypatch):
+    from uadtools.cli import _studies
+
+    def full(image, path, **options):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(_studies, "save", full)
+    result = uad("heal", *scans, "--model", tiny_model, "--batch", 1, "-o", "out")
+    result.fails("heal", 1, "a_healed.nii.gz", "No space left on device")
+    assert not list((here / "out").iterdir())
+
+
+def test_a_file_is_written_while_the_next_scan_is_healed(uad, scans, tiny_model, monkeypatch):
+    import threading
+
+    from uadtools.cli import _studies
+    from uadtools.models.model import Model
+
+    healing_second, sizes, save, predict = threading.Event(), [], _studies.save, Model.predict
+
+    def slow(image, path, **options):
+        assert healing_second.wait(10)
+        save(image, path, **options)
+
+    def noted(model, x, t, **more):
+        sizes.append(len(x))
+        if len(sizes) == 2:
+            healing_second.set()
+        return predict(model, x, t, **more)
+
+    monkeypatch.setattr(_studies, "save", slow)
+    monkeypatch.setattr(Model, "predict", noted)
+    assert uad("heal", *scans, "--model", tiny_model, "--batch", 6, "-o", "out").status == 0
+    assert sizes == [6, 6, 6]
