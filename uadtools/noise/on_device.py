@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,18 +37,39 @@ def simplex_on(
 
 
 def permutations_on(seeds: Tensor) -> Tensor:
-    """Shuffle 0..255 once per seed, as noise.simplex.permutations does. seeds: (B,) int64. Returns (B, 256)."""
-    state = seeds
-    for _ in range(3):
-        state = state * FACTOR + INCREMENT
-    source = torch.arange(256, device=seeds.device).repeat(len(seeds), 1)
-    table = torch.empty_like(source)
-    for i in range(255, -1, -1):
-        state = state * FACTOR + INCREMENT
-        pick = torch.remainder(state + 31, i + 1)[:, None]
-        table[:, i] = source.gather(1, pick)[:, 0]
-        source.scatter_(1, pick, source[:, i : i + 1].clone())
-    return table
+    """Shuffle 0..255 once per seed, as noise.simplex.permutations does. seeds: (B,) int64. Returns (B, 256).
+
+    There, place i = 255, 254, ... 0 takes what lies at place p(i) <= i of the source, and leaves there what lay at i.
+    Here all places are settled at once. What lies at v when it is i's turn came from the last n > i with p(n) = v, and
+    was what lay at n; where there is no such n, it is v itself. Following these links, in strides that double, ends at
+    such a v.
+    """
+    factors, steps = (each.to(seeds.device) for each in _jumps())
+    places = torch.arange(256, device=seeds.device)
+    picked = torch.remainder(seeds[:, None] * factors + steps + 31, places + 1)
+
+    def link(wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the n that left at `wanted` (B, 256) what lies there in each place's turn, and if there is one."""
+        left = (picked[:, None] == wanted[..., None]) & (places > places[:, None])
+        return left.byte().argmax(dim=2), left.any(dim=2)
+
+    n, any_n = link(places.expand_as(picked))
+    origin = torch.where(any_n, n, places)
+    for _ in range(8):
+        origin = origin.gather(1, origin)
+    n, any_n = link(picked)
+    return torch.where(any_n, origin.gather(1, n), picked)
+
+
+@lru_cache(maxsize=1)
+def _jumps() -> tuple[Tensor, Tensor]:
+    """Return f and s (256,) such that the generator's number for place i is seed * f[i] + s[i]."""
+    factor, step, made = 1, 0, []
+    for _ in range(259):
+        factor, step = factor * FACTOR % 2**64, (step * FACTOR + INCREMENT) % 2**64
+        made.append((factor, step))
+    numbers = np.array(made[:2:-1], dtype=np.uint64).astype(np.int64)
+    return torch.from_numpy(numbers[:, 0].copy()), torch.from_numpy(numbers[:, 1].copy())
 
 
 @lru_cache(maxsize=4)

@@ -70,7 +70,7 @@ def slices_at_once(members: Sequence[Member], batch: int) -> int:
         return 1
     from uadtools.pipeline.draws import fitting
 
-    return max((batch or fitting(model, model.config.grid.shape[1::-1]) for model in models))
+    return max(batch or fitting(model, model.config.grid.shape[1::-1]) for model in models)
 
 
 def _work(member: Member) -> int:

@@ -31,7 +31,7 @@ def codebook_use(net: VQVAE, slices: Slices, device: torch.device) -> Use:
     """Count the codes of evenly spaced slices. Source: van den Oord et al. 2017, section 4."""
     counts = torch.zeros(len(net.codebook.codes), device=device)
     for place in np.linspace(0, len(slices) - 1, min(MOST, len(slices))).round().astype(int):
-        x = slices.seen(torch.from_numpy(slices.windows(np.array([place]), 0)).to(device))
+        x = slices.seen(slices.windows(np.array([place]), 0, device))
         counts += torch.bincount(net.quantise(x).indices.flatten(), minlength=len(counts))
     share = counts / counts.sum()
     entropy = -torch.xlogy(share, share).sum()

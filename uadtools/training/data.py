@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from uadtools.volume.slices import to_slices
 from uadtools.volume.stream import read_image
 
 Halves = NDArray[np.float16]
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -30,20 +32,29 @@ class Slices:
 
     pixels: Halves
     scans: NDArray[np.intp]
+    _held: dict[torch.device, Tensor] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def windows(self, chosen: NDArray[Any], reach: int) -> NDArray[np.float32]:
+    def windows(self, chosen: NDArray[Any], reach: int, device: torch.device = CPU) -> Tensor:
         """Return slices with `reach` neighbours on either side, (B, 2 reach + 1, H, W) float32; volumes (B, D, H, W).
 
-        chosen: (B,) their places. Where a scan ends, its last slice is repeated.
+        chosen: (B,) their places. Where a scan ends, its last slice is repeated. A GPU that has room for all slices
+        holds them.
         """
-        if self.solid:
-            return np.asarray(self.pixels[chosen], dtype=np.float32)
-        first, last = (np.searchsorted(self.scans, self.scans[chosen], side) for side in ("left", "right"))
-        places = np.clip(chosen[:, None] + np.arange(-reach, reach + 1), first[:, None], last[:, None] - 1)
-        return self.pixels[places].astype(np.float32)
+        places = chosen
+        if not self.solid:
+            first, last = (np.searchsorted(self.scans, self.scans[chosen], side) for side in ("left", "right"))
+            places = np.clip(chosen[:, None] + np.arange(-reach, reach + 1), first[:, None], last[:, None] - 1)
+        pixels = self._on(device)
+        return pixels[torch.from_numpy(places).to(pixels.device)].to(device).float()
+
+    def _on(self, device: torch.device) -> Tensor:
+        if device not in self._held:
+            fits = device.type == "cuda" and 2 * self.pixels.nbytes < torch.cuda.mem_get_info(device)[0]
+            self._held[device] = torch.from_numpy(self.pixels).to(device if fits else CPU)
+        return self._held[device]
 
     @property
     def solid(self) -> bool:

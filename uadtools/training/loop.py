@@ -103,9 +103,8 @@ class Trainer:
         recipe, batch = self.recipe, self.recipe.training.batch
         part = self.team.part(batch)
         rng = np.random.default_rng((self.seed, state.step))
-        picked = self.slices.windows(rng.integers(len(self.slices), size=batch)[part], recipe.reach)
-        x0 = torch.from_numpy(picked).to(self.device)
-        drawn = draw(recipe.augment, batch, (picked.shape[2], picked.shape[3]), rng)
+        x0 = self.slices.windows(rng.integers(len(self.slices), size=batch)[part], recipe.reach, self.device)
+        drawn = draw(recipe.augment, batch, (x0.shape[2], x0.shape[3]), rng)
         x0 = self.slices.seen(apply(x0, drawn.of(part)))
         seeds = rng.integers(2**63 - 1, size=batch)[part]
         for group in state.optimiser.param_groups:
@@ -160,7 +159,6 @@ def validate(trainer: Trainer, net: nn.Module) -> float:
     total = 0.0
     for start in range(0, count, settings.batch):
         part = slice(start, start + settings.batch)
-        picked = torch.from_numpy(trainer.validation.windows(chosen[part], trainer.recipe.reach)).to(trainer.device)
-        x0 = trainer.validation.seen(picked)
-        total += trainer.loss(net, x0, np.arange(count)[part], settings.steps).item() * len(picked)
+        x0 = trainer.validation.seen(trainer.validation.windows(chosen[part], trainer.recipe.reach, trainer.device))
+        total += trainer.loss(net, x0, np.arange(count)[part], settings.steps).item() * len(x0)
     return total / count

@@ -25,7 +25,7 @@ def healthy_limits(model: Model, slices: Slices, seed: int) -> Tensor:
     found = []
     batch = 1 if slices.solid else BATCH
     for start in range(0, len(chosen), batch):
-        x = torch.from_numpy(slices.windows(chosen[start : start + batch], 0)).to(model.device)
+        x = slices.windows(chosen[start : start + batch], 0, model.device)
         z = model.to_latent(slices.seen(x))
         keys = [(seed, start + i) for i in range(len(z))]
         noise = SliceNoise(model.config.noise, tuple(z.shape[1:]), keys, model.device)

@@ -63,8 +63,8 @@ def _autoencoder(state: State, recipe: Recipe, slices: Slices) -> str:
 def _deviation(net: LatentDiffusion, slices: Slices) -> Tensor:
     chosen = np.linspace(0, len(slices) - 1, min(SAMPLE, len(slices))).round().astype(int)
     where = net.deviation.device
-    pieces = (torch.from_numpy(slices.windows(chosen[i : i + 1], 0)) for i in range(len(chosen)))
-    return torch.cat([net.encode(slices.seen(piece.to(where))) for piece in pieces]).std()
+    pieces = (slices.windows(chosen[i : i + 1], 0, where) for i in range(len(chosen)))
+    return torch.cat([net.encode(slices.seen(piece)) for piece in pieces]).std()
 
 
 def _model(path: Path, kind: str, table: str, ours: Config, names: Sequence[str]) -> tuple[str, dict[str, Tensor]]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from uadtools.nets.blocks import ResBlock, Resampling
+from uadtools.nets.blocks import Resampling, ResBlock
 from uadtools.nets.unet import UNet
 
 SMALL = {"base": 8, "multipliers": (1, 2), "res_blocks": 1, "groups": 4, "attention": ()}

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from uadtools.errors import UadError
 from uadtools.models.config import GridConfig
@@ -253,7 +254,7 @@ def test_slices_left_out_are_no_neighbours_of_another_scan(folder):
     found = load_all(folder, min_brain=0.5)
     assert 0 < len(found) < 16
     for number in np.unique(found.scans):
-        window = found.windows(np.flatnonzero(found.scans == number), 3)
+        window = found.windows(np.flatnonzero(found.scans == number), 3).numpy()
         assert {id_of(pixels) for pixels in window.reshape(-1, 16, 16)} == {
             id_of(pixels) for pixels in found.pixels[found.scans == number]
         }
@@ -280,5 +281,5 @@ def numbered(*scans):
 )
 def test_a_window_does_not_reach_into_another_scan(chosen, reach, expected):
     made = numbered(0, 0, 0, 1, 5, 5, 5).windows(np.array(chosen), reach)
-    assert made.dtype == np.float32
-    np.testing.assert_array_equal(made[:, :, 0, 0], expected)
+    assert made.dtype == torch.float32
+    np.testing.assert_array_equal(made[:, :, 0, 0].numpy(), expected)

@@ -132,7 +132,7 @@ def test_latent_diffusion_starts_from_an_autoencoder_and_learns_its_scaled_laten
     state = fresh(recipe, 0, CPU)
     assert start_from(state, recipe, slices).startswith("tiny-vqvae:")
     before = copy.deepcopy(state.net.autoencoder.state_dict())
-    x = 2 * torch.from_numpy(slices.windows(np.arange(40), 0)) - 1
+    x = 2 * slices.windows(np.arange(40), 0) - 1
     assert state.net.encode(x).std().item() == pytest.approx(1, abs=0.05)
     first = validate(trainer(recipe, slices, slices), state.average)
     reports = list(trainer(recipe, slices, slices).run(state))
