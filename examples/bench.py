@@ -24,6 +24,8 @@ import numpy as np
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
+START = "from uadtools.cli._studies import Sink; import uadtools; uadtools.load_model()"
+"""All that uad-heal does before it has a scan to work on."""
 COMMANDS = ("preprocess", "train", "heal", "score", "postproc", "eval")
 
 
@@ -53,14 +55,19 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def healing(prepared: Path) -> dict[str, float]:
-    """Time one healing in process: sss, its noise alone, and a part of ddpm, which is then scaled to all its steps."""
+    """Time one healing in process: sss, the network's part of reading, healing and writing, sss's noise alone, and a
+    part of ddpm, which is then scaled to all its steps.
+    """
     import uadtools
+    from uadtools.cli._common import keep_memory
+    from uadtools.models.model import Model
     from uadtools.noise.source import SliceNoise
     from uadtools.pipeline.heal import heal
     from uadtools.pipeline.plan import plan
     from uadtools.volume.slices import filled
     from uadtools.volume.stream import Study
 
+    keep_memory()
     model, scan = uadtools.load_model(), uadtools.read(prepared)
     study = Study("scan", {"scan": scan})
     keys = [(0, int(z), 300, 0) for z in filled(scan.data > 0)]
@@ -70,11 +77,31 @@ def healing(prepared: Path) -> dict[str, float]:
     sss = statistics.median(seconds(lambda: heal(study, model, one)) for _ in range(3))
     draw = SliceNoise(model.config.noise, (1, *shape), keys, model.device)
     noise = statistics.median(seconds(draw) for _ in range(3))
+    asked, predict = [], Model.predict
+
+    def timed(*what: Any, **how: Any) -> Any:
+        start = time.perf_counter()
+        made = predict(*what, **how)
+        asked.append(time.perf_counter() - start)
+        return made
+
+    def work() -> None:
+        made = heal(Study("scan", {"scan": uadtools.read(prepared)}), model, one)
+        uadtools.save(made.product, prepared.with_name("again.nii.gz"), force=True)
+
+    Model.predict = timed  # type: ignore[method-assign]
+    shares = []
+    for _ in range(3):
+        asked.clear()
+        shares.append((seconds(work), sum(asked)))
+    Model.predict = predict  # type: ignore[method-assign]
     few = 24
     ddpm = seconds(lambda: heal(study, model, plan(model.config, method="ddpm", t=[few])))
     return {
         "slices": len(keys),
         "sss_seconds": sss,
+        "read_heal_write_seconds": statistics.median(whole for whole, _ in shares),
+        "network_share": statistics.median(network / whole for whole, network in shares),
         "noise_seconds": noise,
         "noise_share": noise / sss,
         "ddpm_251_over_sss": ddpm / (few + 1) * 251 / sss,
@@ -90,6 +117,7 @@ def main() -> None:
         prepared, healed, score, found = (str(Path(folder) / f"{n}.nii.gz") for n in ("p", "h", "s", "d"))
         raw, truth = (str(HERE / "data" / f"patient19_{kind}.nii.gz") for kind in ("T1w", "lesion"))
         rows = {f"uad-{name} --help": median([f"uad-{name}", "--help"], settings.runs) for name in COMMANDS}
+        rows["start of uad-heal, model loaded"] = median(["python", "-c", START], settings.runs)
         for words in (
             ["uad-preprocess", raw, "-o", prepared, "--force"],
             ["uad-heal", prepared, "--method", "sss", "-t", "300", "-o", healed, "--force"],
