@@ -6,8 +6,9 @@ float32 and as `uad-heal` has it by default (--precision auto), and where they a
 'uadtools[bench]') MONAI's DiffusionModelUNet and diffusers' UNet2DModel of the same shape, each as it comes. MONAI's is
 also timed in bf16 with its channels last, the best that a user can make of it. In every run all are timed in turn, on
 the same slices, each in a process of its own; printed are medians, medians of the ratios to MONAI's within a run, and
-slices per second. Also how fast the CPU multiplies large matrices in the same run, and how far x0 of the default is
-from that of float32, on random weights, where nothing is averaged out: |difference| / |x0|.
+slices per second. Also the limits, in the same run: how fast the CPU multiplies large matrices in bf16 and copies
+memory, and what arithmetic a slice takes; and how far x0 of the default is from that of float32, on random weights,
+where nothing is averaged out: |difference| / |x0|.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from uadtools.cli._common import keep_memory
 from uadtools.models.model import Model, build, pick_precision, schedule_of
@@ -96,17 +98,36 @@ def network(name: str) -> Ask:
 
 @torch.inference_mode()
 def seconds(name: str, batch: int) -> float:
-    """Time one batch of a network, or a product of two matrices of 4096x4096 in bf16."""
-    if name == "matrices":
-        a = torch.ones(4096, 4096, dtype=torch.bfloat16)
-        start = time.perf_counter()
-        a @ a
-        return time.perf_counter() - start
+    """Time one batch of a network, or one of the limits."""
+    if name in LIMITS:
+        return LIMITS[name]()
     x = torch.randn(batch, 1, 256, 256, generator=torch.Generator().manual_seed(0))
     ask = network(name)
     start = time.perf_counter()
     ask(x)
     return time.perf_counter() - start
+
+
+def product() -> float:
+    """Return the seconds that 10^12 operations take in a product of matrices of 2048x2048 in bf16."""
+    a = torch.randn(2048, 2048).bfloat16()
+    start = time.perf_counter()
+    for _ in range(8):
+        a @ a
+    return (time.perf_counter() - start) / (8 * 2 * 2048**3) * 1e12
+
+
+def copy() -> float:
+    """Return the seconds that 1 GB takes to be read and written elsewhere, counted twice."""
+    a = torch.ones(2**26)
+    b = a.clone()
+    start = time.perf_counter()
+    for _ in range(4):
+        b.copy_(a)
+    return (time.perf_counter() - start) / (4 * 2 * 2**28) * 1e9
+
+
+LIMITS = {"product": product, "copy": copy}
 
 
 def timed(names: list[str], batch: int, runs: int) -> dict[str, dict[str, float]]:
@@ -122,8 +143,8 @@ def timed(names: list[str], batch: int, runs: int) -> dict[str, dict[str, float]
     made = {}
     for name, (_, *counted) in times.items():
         typical = statistics.median(counted)
-        if name == "matrices":
-            made[name] = {"gflops_per_second": 2 * 4.096**3 / typical}
+        if name in LIMITS:
+            made[name] = {"product": {"gflop_per_second": 1e3 / typical}, "copy": {"gb_per_second": 1 / typical}}[name]
             continue
         made[name] = {"seconds": typical, "slices_per_second": batch / typical}
         if "MONAI" in times:
@@ -138,6 +159,13 @@ def apart(one: Model, other: Model) -> float:
     x = torch.randn(2, 1, 256, 256, generator=torch.Generator().manual_seed(1))
     here, there = (model.predict(x, T).x0 for model in (one, other))
     return float((here - there).norm() / here.norm())
+
+
+def gflop() -> float:
+    """Return the operations that a slice takes, as it is healed."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counted:
+        ours(torch.float32).net(torch.zeros(1, 1, 256, 256), torch.tensor([T]))
+    return counted.get_total_flops() / 1e9
 
 
 def main() -> None:
@@ -155,8 +183,9 @@ def main() -> None:
     names += ["diffusers"] if find_spec("diffusers") else []
     found = {
         "threads": torch.get_num_threads(),
+        "gflop_per_slice": gflop(),
         "x0_error": error,
-        "batches": {batch: timed([*names, "matrices"], batch, options.runs) for batch in options.batch},
+        "batches": {batch: timed([*names, *LIMITS], batch, options.runs) for batch in options.batch},
     }
     text = json.dumps(found, indent=1)
     print(text)

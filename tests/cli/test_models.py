@@ -11,7 +11,7 @@ import torch
 
 from uadtools.models.checkpoint import file_hash, read_config, read_tensors, save_model, write_tensors
 from uadtools.models.config import ModelConfig
-from uadtools.models.model import load_model
+from uadtools.models.model import build
 from uadtools.training.recipe import names
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data"
@@ -83,7 +83,7 @@ class TestInfo:
         found = uad("models", "info", path, "--json").json
         assert found["methods"] == ["cddpm"]
         assert (found["file"], found["hash"], found["bytes"]) == (str(path), file_hash(path), path.stat().st_size)
-        assert found["parameters"] == sum(weight.numel() for weight in load_model(path).net.parameters())
+        assert found["parameters"] == sum(weight.numel() for weight in build(read_config(path)).parameters())
         assert found.items() >= read_config(path).model_dump(mode="json").items()
 
     def test_shows_every_kind(self, uad, tiny_models, tiny_guided):

@@ -267,8 +267,9 @@ def _told(members: Sequence[Member]) -> str:
 def _loaded(path: Path, device: str, precision: str) -> Model:
     from uadtools.models.model import load_model
 
+    model = load_model(path, device=device, precision=precision)
     c.keep_memory()
-    return load_model(path, device=device, precision=precision)
+    return model
 
 
 COMMAND = c.Command(heal, "uad-heal", EXAMPLES)

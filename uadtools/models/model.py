@@ -147,10 +147,10 @@ def load_model(path: Path | None = None, *, device: str = "auto", precision: str
     """
     path = path or default_path()
     config = read_config(path)
-    net = build(config)
-    weights = {name: tensor.float() for name, tensor in read_tensors(path).items()}
+    with torch.device("meta"):  # fresh weights would take time and memory
+        net = build(config)
     try:
-        net.load_state_dict(weights)
+        net.load_state_dict({name: tensor.float() for name, tensor in read_tensors(path).items()}, assign=True)
     except RuntimeError as error:
         problem = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
         raise UadError(f"{path}: its weights do not fit its settings ({problem})") from None
