@@ -63,14 +63,22 @@ def test_without_scans_there_is_a_line_about_it(here):
 
 def test_an_array_of_jobs_does_its_share_and_what_is_missing(here):
     Path("scans.txt").write_text("raw/a.nii.gz\n\nraw/b.nii.gz\n")
-    script = ["sh", str(ROOT / "examples" / "slurm" / "heal_array.sh"), "scans.txt", "out"]
+    script = ["bash", str(ROOT / "examples" / "slurm" / "heal_array.sh"), "scans.txt", "out"]
     share = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "2"}
     run(["env", *(f"{key}={value}" for key, value in share.items()), *script])
     found = here / "out" / "detections"
-    assert [path.name for path in found.glob("*.nii.gz")] == ["b.nii.gz"]
-    before = (found / "b.nii.gz").stat().st_mtime_ns
+    assert [path.name for path in found.glob("*.nii.gz")] == ["b_detection.nii.gz"]
+    before = (found / "b_detection.nii.gz").stat().st_mtime_ns
     run(script)
-    assert sorted(path.name for path in found.glob("*.nii.gz")) == ["a.nii.gz", "b.nii.gz"]
-    assert (found / "b.nii.gz").stat().st_mtime_ns == before
+    assert sorted(path.name for path in found.glob("*.nii.gz")) == ["a_detection.nii.gz", "b_detection.nii.gz"]
+    assert (found / "b_detection.nii.gz").stat().st_mtime_ns == before
     run(script)
     assert sorted(path.name for path in (here / "out").iterdir()) == ["detections", "prepared"]
+
+
+def test_a_scan_that_cannot_be_prepared_stops_no_other_of_the_array(here):
+    (here / "raw" / "b.nii.gz").write_bytes(b"no scan")
+    Path("scans.txt").write_text("raw/b.nii.gz\nraw/a.nii.gz\n")
+    said = run(["bash", str(ROOT / "examples" / "slurm" / "heal_array.sh"), "scans.txt", "out"], 1)
+    assert "b.nii.gz" in said
+    assert [path.name for path in (here / "out" / "detections").glob("*.nii.gz")] == ["a_detection.nii.gz"]
