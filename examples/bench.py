@@ -29,6 +29,24 @@ START = "from uadtools.cli._studies import Sink; import uadtools; uadtools.load_
 COMMANDS = ("preprocess", "train", "heal", "score", "postproc", "eval")
 
 
+def at_least(least: int) -> Callable[[str], int]:
+    """Make what reads such a number from the command line."""
+
+    def number(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text}: at least {least} is needed")
+        return int(text)
+
+    return number
+
+
+def writable(text: str) -> Path:
+    """Read a file to write from the command line; hours may pass before it is written."""
+    if not Path(text).absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: no such folder")
+    return Path(text)
+
+
 def measured(words: list[str]) -> tuple[float, float]:
     """Run a command; return its wall time in seconds and its largest resident size in MB."""
     start = time.perf_counter()
@@ -110,8 +128,8 @@ def healing(prepared: Path) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--runs", type=at_least(1), default=5)
+    parser.add_argument("--json", type=writable)
     settings = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         prepared, healed, score, found = (str(Path(folder) / f"{n}.nii.gz") for n in ("p", "h", "s", "d"))

@@ -15,7 +15,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from bench import HERE, measured
+from bench import HERE, measured, writable
 
 SIDE = 256
 
@@ -48,7 +48,7 @@ def prepare(raw: Path, large: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=writable)
     parser.add_argument("--without-large", action="store_true", help="leave the large model out")
     options = parser.parse_args()
     found = {}

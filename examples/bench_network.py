@@ -22,10 +22,10 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
+from bench import at_least, writable
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -170,9 +170,9 @@ def gflop() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--runs", type=at_least(1), default=3)
+    parser.add_argument("--batch", type=at_least(1), nargs="+", default=[1, 8])
+    parser.add_argument("--json", type=writable)
     options = parser.parse_args()
     names = ["uadtools, fp32"]
     error = None

@@ -25,8 +25,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-HERE = Path(__file__).parent
-BIN = Path(sys.executable).parent
+from bench import BIN, HERE, at_least, writable
+
 CORES = os.cpu_count() or 1
 STEPS = 30
 
@@ -97,8 +97,8 @@ def training(folder: Path) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scans", type=int, default=16)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--scans", type=at_least(2), default=16)
+    parser.add_argument("--json", type=writable)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = {"cores": CORES, "scans": options.scans, "seconds a scan": cohort(Path(folder), options.scans)}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -24,15 +25,19 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import track
+from simulated_lesions import images
 
 import uadtools
+from uadtools.errors import UadError
 from uadtools.metrics.ranking import average_precision
 from uadtools.pipeline.plan import Plan, plan
 from uadtools.simulation.lesions import Lesioned, Tone, with_blobs
 from uadtools.simulation.source import generator
 from uadtools.volume.clean import median
-from uadtools.volume.stream import Study, is_image, read_path
+from uadtools.volume.stream import Study, read_path
 
+Found = dict[tuple[str, int], dict[str, list[float]]]
+"""Of every way and number of evaluations: the seconds, and the AUPRC by tone."""
 WALKS: tuple[dict[str, Any], ...] = (
     *({"solver": "ddim", "steps": n} for n in (2, 5, 10, 25, 50)),
     *({"solver": "ddim", "eta": 1.0, "steps": n} for n in (10, 25, 50)),
@@ -70,8 +75,8 @@ def main(
 ) -> None:
     """Measure how AUPRC grows with the evaluations of the network."""
     net = uadtools.load_model(model)
-    found: dict[tuple[str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    scans = sorted(path for path in healthy.iterdir() if is_image(path))[:first]
+    found: Found = defaultdict(lambda: defaultdict(list))
+    scans = images(healthy, "preprocessed healthy scans")[:first]
     for number, path in enumerate(track(scans, "healing", console=Console(stderr=True), transient=True)):
         scan = next(read_path(path))
         tone: Tone = ("dark", "bright")[number % 2]
@@ -85,16 +90,23 @@ def main(
             kept["seconds"].append(time.perf_counter() - start)
             score = median(uadtools.score(healed).product.data, 5)
             kept[tone].append(average_precision(score[brain], made.truth[brain]))
-    rows = [
+        if json_file:  # after every scan, as there may be hours of them
+            about = {"model": net.name, "t": t, "slices": slices, "scans": number + 1, "rows": rows(found)}
+            json_file.write_text(json.dumps(about, indent=1) + "\n")
+    for row in rows(found):
+        print(*row.values(), sep="\t")
+
+
+def rows(found: Found) -> list[dict[str, Any]]:
+    """Return the means over scans, a row for each way."""
+    return [
         {"way": name, "evaluations": count} | {what: round(statistics.mean(v), 4) for what, v in kept.items()}
         for (name, count), kept in found.items()
     ]
-    for row in rows:
-        print(*row.values(), sep="\t")
-    if json_file:
-        about = {"model": net.name, "t": t, "slices": slices, "scans": len(scans), "rows": rows}
-        json_file.write_text(json.dumps(about, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except UadError as error:
+        sys.exit(f"{Path(__file__).name}: error: {error}")

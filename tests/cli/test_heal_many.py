@@ -51,6 +51,23 @@ def test_what_goes_wrong_with_writing_is_told(uad, scans, tiny_model, here, monk
     assert not list((here / "out").iterdir())
 
 
+def test_a_lost_file_is_told_also_where_the_next_scan_is_broken(uad, scans, tiny_model, here, monkeypatch):
+    from uadtools.cli import _studies
+
+    def full(image, path, **options):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(_studies, "save", full)
+    (here / "b.nii.gz").write_bytes(b"no scan")
+    result = uad("heal", *scans, "--model", tiny_model, "--batch", 1, "-o", "out", "-v")
+    result.fails("heal", 1, "a_healed.nii.gz", "No space left on device")
+
+
+def test_a_scan_that_is_not_there_is_told_before_any_is_healed(uad, scans, tiny_model, here):
+    uad("heal", *scans, "nope.nii.gz", "--model", tiny_model, "-o", "out").fails("heal", 1, "nope.nii.gz", "No such file")
+    assert not (here / "out").exists()
+
+
 def test_a_file_is_written_while_the_next_scan_is_healed(uad, scans, tiny_model, monkeypatch):
     import threading
 

@@ -105,6 +105,8 @@ class Sink:
         if stream and sys.stdout.isatty():
             raise UadError("images are not written to a terminal (-o FILE, or pipe it into the next command)")
         sources = [Path(source) for source in inputs or () if source != "-"]
+        for missing in (source for source in sources if not source.exists()):
+            raise UadError(f"{missing}: No such file or directory")
         sink = cls(suffix, None if nowhere else Path(output or ""), stream, force, provenance, maps, sources)
         sink._check([base_name(source) for source in sources], resumed)
         return sink
@@ -177,27 +179,32 @@ class Sink:
         return str(path)
 
     @contextmanager
-    def behind(self) -> Iterator[Callable[[Study, Path | None], str | None]]:
+    def behind(self, done: Callable[[Study, str | None], None]) -> Iterator[Callable[[Study, Path | None], None]]:
         """Give what writes as write() does, but files in a thread, while the next scan is worked on.
 
-        What goes wrong with a file is raised by the next call, or at the end. A stream is written at once, as its
-        reader decides when.
+        done: told of each study, and its file, once it is written. What goes wrong with a file is raised by the next
+        call, or at the end, also where something else went wrong meanwhile. A stream is written at once, as its reader
+        decides when.
         """
-        under_way: Future[str | None] | None = None
+        under_way: list[tuple[Study, Future[str | None]]] = []
 
-        def write(study: Study, path: Path | None) -> str | None:
-            nonlocal under_way
-            if under_way:
-                under_way.result()
+        def settle() -> None:
+            while under_way:
+                study, written = under_way.pop()
+                done(study, written.result())
+
+        def write(study: Study, path: Path | None) -> None:
+            settle()
             if self.stream:
-                return self.write(study, path)
-            under_way = thread.submit(self.write, study, path)
-            return None if path is None else str(path)
+                done(study, self.write(study, path))
+            else:
+                under_way.append((study, thread.submit(self.write, study, path)))
 
         with ThreadPoolExecutor(1) as thread:
-            yield write
-            if under_way:
-                under_way.result()
+            try:
+                yield write
+            finally:
+                settle()
 
 
 def print_json(result: Any) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,8 +14,9 @@ from uadtools.cli import _common as c
 
 if TYPE_CHECKING:
     from uadtools.models.config import ModelConfig
-    from uadtools.models.model import Model
     from uadtools.pipeline.ensemble import Member
+    from uadtools.pipeline.plan import Plan
+    from uadtools.volume.stream import Study
 
 EXAMPLES = """
   uad-preprocess scan.nii.gz -o - | uad-heal --method sss -t 300 | uad-score | uad-postproc --native -o lesions.nii.gz
@@ -207,7 +208,7 @@ def heal(
     from uadtools.cli._studies import Sink, print_json, read_mask, studies, with_brain
     from uadtools.methods import needs_model
     from uadtools.models.checkpoint import default_path, read_config
-    from uadtools.pipeline.ensemble import Member, heal_with, slices_at_once, slices_of
+    from uadtools.pipeline.ensemble import heal_with, slices_at_once, slices_of
     from uadtools.pipeline.many import ahead, gathered
     from uadtools.pipeline.plan import plan
     from uadtools.volume.stream import read_path
@@ -234,42 +235,60 @@ def heal(
     shown = replace(next(read_path(condition)), name=condition.name) if condition else None
     tell = c.teller("uad-heal", quiet)
 
-    @cache
-    def members() -> list[Member]:
-        models: list[Model | None] = [_loaded(path, device, precision) for path in paths] or [None]
-        return [Member(each, its) for each, its in zip(models, hows, strict=True)]
+    models, results = _Models(paths, hows, device, precision), list[dict[str, Any]]()
 
-    results: list[dict[str, Any]] = []
+    def done(study: Study, output: str | None) -> None:
+        results.append({"name": study.name, "output": output, **models.arguments})
+        if verbose:
+            tell(f"{study.name}: {models}")
+
     jobs = ((with_brain(study, mask), sink.claim(study)) for study in ahead(studies(inputs, volume)))
-    groups = gathered(jobs, lambda job: slices_of(job[0], members()), lambda: slices_at_once(members(), batch))
-    with sink.behind() as write:
+    groups = gathered(
+        jobs, lambda job: slices_of(job[0], models.members), lambda: slices_at_once(models.members, batch)
+    )
+    with sink.behind(done) as write:
         for group in groups:
             scans, targets = zip(*group, strict=True)
             with c.progress(f"healing {scans[0].name if len(scans) == 1 else f'{len(scans)} scans'}", quiet) as watch:
-                made = heal_with(scans, members(), condition=shown, seed=seed, batch=batch, watch=watch)
-            arguments = how.arguments if len(hows) == 1 else {"models": [h.arguments for h in hows]}
+                made = heal_with(scans, models.members, condition=shown, seed=seed, batch=batch, watch=watch)
             for study, target in zip(made, targets, strict=True):
-                results.append({"name": study.name, "output": write(study, target), **arguments})
-                if verbose:
-                    tell(f"{study.name}: {_told(members())}")
+                write(study, target)
     if as_json:
         print_json(results)
 
 
-def _told(members: Sequence[Member]) -> str:
-    first, how = members[0], members[0].how
-    steps_back = [f"t {', '.join(map(str, how.arguments['t']))}"] if how.noisy else []
-    where = [f"{first.model.device}, {first.model.precision}"] if first.model else []
-    where += [f"{len(members)} models"] if len(members) > 1 else []
-    return ", ".join([how.method, *steps_back, *where])
+@dataclass
+class _Models:
+    """The models to heal with, or none, and how; they are loaded when the first scan is there."""
 
+    paths: Sequence[Path]
+    hows: Sequence[Plan]
+    device: str
+    precision: str
 
-def _loaded(path: Path, device: str, precision: str) -> Model:
-    from uadtools.models.model import load_model
+    @cached_property
+    def members(self) -> list[Member]:
+        from uadtools.pipeline.ensemble import Member
 
-    model = load_model(path, device=device, precision=precision)
-    c.keep_memory()
-    return model
+        if not self.paths:
+            return [Member(None, self.hows[0])]
+        from uadtools.models.model import load_model
+
+        loaded = [load_model(path, device=self.device, precision=self.precision) for path in self.paths]
+        c.keep_memory()
+        return [Member(model, how) for model, how in zip(loaded, self.hows, strict=True)]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        each = [how.arguments for how in self.hows]
+        return each[0] if len(each) == 1 else {"models": each}
+
+    def __str__(self) -> str:
+        first, how = self.members[0].model, self.hows[0]
+        steps_back = [f"t {', '.join(map(str, how.arguments['t']))}"] if how.noisy else []
+        where = [f"{first.device}, {first.precision}"] if first else []
+        where += [f"{len(self.members)} models"] if len(self.members) > 1 else []
+        return ", ".join([how.method, *steps_back, *where])
 
 
 COMMAND = c.Command(heal, "uad-heal", EXAMPLES)

@@ -23,7 +23,7 @@ class Options:
     """
 
     t: int = 250
-    steps: int = 25
+    steps: int = 10
     eta: float = 0.0
     solver: Solver = "ddim"
 

@@ -117,7 +117,7 @@ class ResBlock(nn.Module):
         return _sum(h, self.skip(_resampled(x, self.resample)))
 
     def fold(self) -> None:
-        if self.resample == "up":
+        if self.resample_in == "up":
             self.in_conv, self.resample_in = _doubling(self.in_conv), "none"
 
 

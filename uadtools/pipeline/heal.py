@@ -58,7 +58,7 @@ def heal_together(
     batch: int = 0,
     watch: Watch = lambda done, total: None,
 ) -> list[Study]:
-    """Heal several studies as heal() does one, and with the same result; their slices share batches."""
+    """Heal several studies as heal() does one; their slices share batches, which moves last bits at most."""
     how = how or plan(model.config if model else None)
     if not methods.needs_model(how.method):
         return [study.adding(_by_itself(study, how)) for study in studies]

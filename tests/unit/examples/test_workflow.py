@@ -1,5 +1,6 @@
 """A cohort through the engine, and without one: real scans in, detections out, killed and run again."""
 
+import gzip
 import os
 import shutil
 import signal
@@ -73,12 +74,15 @@ def test_an_array_of_jobs_does_its_share_and_what_is_missing(here):
     assert sorted(path.name for path in found.glob("*.nii.gz")) == ["a_detection.nii.gz", "b_detection.nii.gz"]
     assert (found / "b_detection.nii.gz").stat().st_mtime_ns == before
     run(script)
-    assert sorted(path.name for path in (here / "out").iterdir()) == ["detections", "prepared"]
+    assert [path.name for path in (here / "out").iterdir()] == ["detections"]
 
 
 def test_a_scan_that_cannot_be_prepared_stops_no_other_of_the_array(here):
     (here / "raw" / "b.nii.gz").write_bytes(b"no scan")
-    Path("scans.txt").write_text("raw/b.nii.gz\nraw/a.nii.gz\n")
+    plain = gzip.decompress(SCAN.read_bytes())
+    (here / "raw" / "c.nii").write_bytes(plain)
+    Path("scans.txt").write_text("raw/b.nii.gz\nraw/a.nii.gz\nraw/c.nii\n")
     said = run(["bash", str(ROOT / "examples" / "slurm" / "heal_array.sh"), "scans.txt", "out"], 1)
     assert "b.nii.gz" in said
-    assert [path.name for path in (here / "out" / "detections").glob("*.nii.gz")] == ["a_detection.nii.gz"]
+    found = sorted(path.name for path in (here / "out" / "detections").glob("*.nii.gz"))
+    assert found == ["a_detection.nii.gz", "c_detection.nii.gz"]

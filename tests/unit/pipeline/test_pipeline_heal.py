@@ -35,9 +35,9 @@ def test_without_options_the_models_defaults_are_used():
 
 def test_a_method_the_model_does_not_name_has_the_papers_defaults():
     how = plan(CONFIG, method="ddim")
-    assert [(o.t, o.steps, o.eta) for o in how.options] == [(250, 25, 0.0)]
+    assert [(o.t, o.steps, o.eta) for o in how.options] == [(250, 10, 0.0)]
     assert how.samples == 1
-    assert how.evaluations((16, 16)) == 25
+    assert how.evaluations((16, 16)) == 10
 
 
 def test_what_is_given_counts():
@@ -76,7 +76,7 @@ def test_a_given_t_is_drawn_once():
         ({"t": (300, -1)}, "-t -1: outside"),
         ({"t": (300, 300)}, "-t 300 -t 300: the same step twice"),
         ({"samples": 0}, "--samples 0: at least 1"),
-        ({"method": "ddim", "t": (10,)}, "--steps 25: from -t 10 there are 1 to 11"),
+        ({"method": "ddim", "t": (5,)}, "--steps 10: from -t 5 there are 1 to 6"),
         ({"method": "ddim", "steps": 0}, "--steps 0: from -t 250 there are 1 to 251"),
     ],
 )
