@@ -20,12 +20,12 @@ lint: $(READY)         ## style and types
 man: $(READY)          ## write the man pages anew from the commands
 	$(BIN)/python man/generate.py
 
-bench: $(READY)        ## time and memory of the commands, and of the network, as in docs/benchmarks.md
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/bench.py
-	$(BIN)/python examples/bench_network.py
+bench: $(READY)        ## time and memory of the commands, and of the network, as in docs/benchmarks.md; also into bench*.json
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/bench.py --json bench.json
+	$(BIN)/python examples/bench_network.py --json bench-network.json
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) demo build *.egg-info bench.json bench-network.json
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

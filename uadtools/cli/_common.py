@@ -87,7 +87,12 @@ Precision = Annotated[
         help="What torch computes in; auto: bf16 where the hardware multiplies in it, else fp32.",
     ),
 ]
-Batch = Annotated[int, typer.Option("--batch", metavar="N", min=0, help="Slices at a time; 0: what suits the device.")]
+Batch = Annotated[
+    int,
+    typer.Option(
+        "--batch", metavar="N", min=0, help="Slices at a time, which small scans share; 0: what suits the device."
+    ),
+]
 
 
 @dataclass(frozen=True)
