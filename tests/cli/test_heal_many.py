@@ -64,7 +64,8 @@ def test_a_lost_file_is_told_also_where_the_next_scan_is_broken(uad, scans, tiny
 
 
 def test_a_scan_that_is_not_there_is_told_before_any_is_healed(uad, scans, tiny_model, here):
-    uad("heal", *scans, "nope.nii.gz", "--model", tiny_model, "-o", "out").fails("heal", 1, "nope.nii.gz", "No such file")
+    made = uad("heal", *scans, "nope.nii.gz", "--model", tiny_model, "-o", "out")
+    made.fails("heal", 1, "nope.nii.gz", "No such file")
     assert not (here / "out").exists()
 
 
