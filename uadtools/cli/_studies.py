@@ -14,6 +14,7 @@ from typing import Any
 
 from uadtools.cli._common import usage
 from uadtools.errors import UadError
+from uadtools.volume.flat import is_flat
 from uadtools.volume.io import SUFFIXES, Image, check_target, save
 from uadtools.volume.stream import Study, base_name, read_path, read_studies, write_study
 from uadtools.volume.stream import read_mask as mask_in
@@ -105,8 +106,8 @@ class Sink:
         if stream and sys.stdout.isatty():
             raise UadError("images are not written to a terminal (-o FILE, or pipe it into the next command)")
         sources = [Path(source) for source in inputs or () if source != "-"]
-        for missing in (source for source in sources if not source.exists()):
-            raise UadError(f"{missing}: No such file or directory")
+        if missing := [source for source in sources if not (source.exists() or is_flat(source))]:
+            raise UadError(f"{missing[0]}: No such file or directory")
         sink = cls(suffix, None if nowhere else Path(output or ""), stream, force, provenance, maps, sources)
         sink._check([base_name(source) for source in sources], resumed)
         return sink
