@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Semaphore, Thread
 from typing import Any, TypeVar
@@ -38,7 +39,8 @@ def each(work: Callable[[T], R], items: Sequence[T], processes: int = 1) -> Iter
         min(processes, len(items)), multiprocessing.get_context("spawn"), initializer=_begin, initargs=(work, threads)
     )
     try:
-        running = {pool.submit(_one, item): item for item in items}
+        with _shielded():
+            running = {pool.submit(_one, item): item for item in items}
         for done in as_completed(running):
             yield running[done], done.result()
     except BrokenProcessPool:
@@ -111,6 +113,16 @@ def _tried(work: Callable[[T], R], item: T) -> R | UadError:
         return error
     except MemoryError:
         return UadError(f"{item}: not enough memory (is it larger than it should be?)")
+
+
+@contextmanager
+def _shielded() -> Iterator[None]:
+    """Hold an interrupt back until the block is done; processes begun in it get none, however early in their start."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(work: Callable[[Any], Any], threads: int) -> None:

@@ -132,6 +132,16 @@ def test_interrupts_are_left_to_the_parent():
     assert sorted(each(gentle, [1, 2], 2)) == [(1, 1), (2, 2)]
 
 
+def blocked(item):
+    """Tell whether interrupts are held back, as they are from before the process knew what to do with them."""
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_interrupts_do_not_reach_a_process_that_is_starting():
+    assert [result for _, result in each(blocked, [1, 2], 2)] == [True, True]
+    assert not blocked(0)
+
+
 def test_a_killed_process_is_told_and_what_was_done_before_is_given(tmp_path):
     found = each(partial(killed, tmp_path), [0, 1], 2)
     assert next(found) == (0, 0)
