@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from uadtools.models.checkpoint import read_tensors
+from uadtools.models.checkpoint import read_config, read_tensors
 from uadtools.volume.stream import read_image
 
 GRID = ["grid={shape=[16, 16, 8], spacing=[2, 2, 2]}", "training={steps=2, batch=2, log_every=1, validate_every=1}"]
@@ -18,7 +18,7 @@ def settings(*changes):
 
 
 @pytest.fixture
-def trained(uad, prepared):
+def trained(uad, prepared, here):
     book = settings(*GRID, *(f"network.{line}" for line in BOOK))
     words = ["train", prepared, "--val", prepared, "--recipe", "vqvae-t1-3d", *book, "-o", "v.safetensors"]
     made = uad(*words, "--json")
@@ -27,8 +27,25 @@ def trained(uad, prepared):
     assert 0 < told["codebook"]["used"] <= 1 <= told["codebook"]["perplexity"] <= 16
     latent = settings(*GRID, *UNET, *(f"autoencoder.{line}" for line in BOOK), "autoencoder.pretrained=v.safetensors")
     words = ["train", prepared, "--val", prepared, "--recipe", "ldm-t1-3d", *latent, "-o", "m.safetensors"]
-    assert uad(*words).status == 0
+    told = json.loads(uad(*words, "--device", "cpu", "--json").out)
+    assert read_config(here / told["model"]).training["precision"] == "float32"
     return "m.safetensors"
+
+
+def test_volumes_are_not_learnt_in_bf16_on_a_cpu(uad, prepared):
+    """Their gradients are now and then no numbers there."""
+    words = [
+        "train",
+        prepared,
+        "--recipe",
+        "vqvae-t1-3d",
+        *settings(*GRID),
+        "-o",
+        "v.safetensors",
+        "--precision",
+        "bf16",
+    ]
+    uad(*words, "--device", "cpu").fails("train", 1, "--precision bf16", "fp32 on a CPU")
 
 
 def test_a_volume_is_healed_whole_in_its_region(uad, trained, prepared, here):

@@ -7,11 +7,7 @@ from torch import Tensor
 
 
 def layout(axes: int) -> torch.memory_format:
-    """Return the format for slices (2 axes), in which convolutions are fastest, or volumes (3).
-
-    Volumes stay as they are: with their channels last, gradients in bf16 on a CPU are now and then no numbers (torch
-    2.13).
-    """
+    """Return the format for slices (2 axes), in which convolutions are fastest; volumes (3) stay as they are."""
     return torch.channels_last if axes == 2 else torch.contiguous_format
 
 
