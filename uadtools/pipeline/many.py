@@ -60,13 +60,13 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
     Whoever leaves early does not wait for the item under way.
     """
     made: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
-    wanted = Semaphore()
+    wanted = Semaphore(0)
 
     def make() -> None:
         try:
             for item in items:
-                wanted.acquire()
                 made.put((item,))
+                wanted.acquire()
             made.put(None)
         except BaseException as error:
             made.put(error)

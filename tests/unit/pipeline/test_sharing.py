@@ -1,6 +1,7 @@
 """Reading ahead, and healing small scans together."""
 
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -47,6 +48,7 @@ def test_the_next_item_is_made_while_one_is_worked_on_and_no_further():
     coming = ahead(items())
     assert next(coming) == 0
     assert second.wait(5)
+    time.sleep(0.1)
     assert made == [0, 1]
     assert list(coming) == [1, 2, 3]
     assert list(ahead([])) == []
