@@ -47,6 +47,14 @@ def writable(text: str) -> Path:
     return Path(text)
 
 
+def report(found: dict[str, Any], file: Path | None) -> None:
+    """Print what was found as JSON, and write it to a file if there is one."""
+    text = json.dumps(found, indent=1)
+    print(text)
+    if file:
+        file.write_text(text + "\n")
+
+
 def measured(words: list[str]) -> tuple[float, float]:
     """Run a command; return its wall time in seconds and its largest resident size in MB."""
     start = time.perf_counter()

@@ -9,7 +9,6 @@ process had after d and after c. The time does not depend on what is healed, nor
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import statistics
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bench import report
 
 from uadtools.models.model import Model, build, schedule_of
 from uadtools.nets.latent import LatentDiffusion
@@ -75,10 +75,7 @@ def main() -> None:
         "c": {"seconds": statistics.median(slow), "memory_mb": memory()},
         "ratio": statistics.median(c / d for c, d in zip(slow, fast, strict=True)),
     }
-    text = json.dumps(found, indent=1)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n")
+    report(found, options.json)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ where nothing is averaged out: |difference| / |x0|.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import statistics
 import time
@@ -25,7 +24,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from bench import at_least, writable
+from bench import at_least, report, writable
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -187,10 +186,7 @@ def main() -> None:
         "x0_error": error,
         "batches": {batch: timed([*names, *LIMITS], batch, options.runs) for batch in options.batch},
     }
-    text = json.dumps(found, indent=1)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n")
+    report(found, options.json)
 
 
 if __name__ == "__main__":

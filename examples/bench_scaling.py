@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 import shutil
 import subprocess
@@ -25,7 +24,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import BIN, HERE, at_least, writable
+from bench import BIN, HERE, at_least, report, writable
 
 CORES = os.cpu_count() or 1
 STEPS = 30
@@ -103,10 +102,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = {"cores": CORES, "scans": options.scans, "seconds a scan": cohort(Path(folder), options.scans)}
         found["slices a second in training"] = training(Path(folder))
-    text = json.dumps(found, indent=1)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n")
+    report(found, options.json)
 
 
 if __name__ == "__main__":
