@@ -20,7 +20,7 @@ FLOORS = [
     {"diffusion", "nets", "noise", "models"},
     {"simulation"},
     {"volume", "metrics"},
-    {"files"},
+    {"files", "settings"},
     {"errors"},
 ]
 """From top to bottom; a room imports from lower floors only. On the fourth, rooms may use one another, in no circle."""

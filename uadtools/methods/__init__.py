@@ -15,7 +15,8 @@ from uadtools.errors import UadError
 
 KINDS: dict[str, tuple[str, ...]] = {
     "ae": ("ae",), "blur": (), "cddpm": ("cddpm",), "dae": ("dae",), "ddim": ("diffusion",), "ddpm": ("diffusion",),
-    "fanogan": ("fanogan",), "ldm": ("ldm",), "pddpm": ("pddpm",), "sss": ("diffusion",), "svae": ("svae",),
+    "disyre": ("restoration",), "fanogan": ("fanogan",), "ldm": ("ldm",), "pddpm": ("pddpm",),
+    "restore": ("restoration",), "sss": ("diffusion",), "svae": ("svae",),
     "threshold": (), "vae": ("vae",), "vqvae": ("vqvae",),
 }  # fmt: skip
 """The kinds of models that each method is for."""

@@ -9,27 +9,25 @@ import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from uadtools.errors import UadError
-from uadtools.models.networks import (
-    CodebookConfig,
-    Config,
-    EncoderConfig,
-    NetworkConfig,
-    PositiveFloat,
-    PositiveInt,
-    SequenceConfig,
-    UNetConfig,
-)
+from uadtools.models.networks import CodebookConfig, EncoderConfig, NetworkConfig, SequenceConfig, UNetConfig
+from uadtools.settings import Config, PositiveFloat, PositiveInt
 from uadtools.volume.grid import Grid
 
-Kind = Literal["diffusion", "pddpm", "cddpm", "ldm", "spark", "vqvae", "ae", "dae", "vae", "svae", "fanogan"]
+Kind = Literal[
+    "diffusion", "pddpm", "cddpm", "ldm", "restoration", "spark", "vqvae", "ae", "dae", "vae", "svae", "fanogan"
+]
 NETWORKS = {
-    "diffusion": "unet", "pddpm": "unet", "cddpm": "unet", "ldm": "unet", "spark": "masked", "vqvae": "codebook",
-    "dae": "unet",
+    "diffusion": "unet", "pddpm": "unet", "cddpm": "unet", "ldm": "unet", "restoration": "unet", "dae": "unet",
+    "spark": "masked", "vqvae": "codebook",
     "ae": "dense", "vae": "dense", "svae": "sequence", "fanogan": "dense",
 }  # fmt: skip
 """The kind of network that each kind of model has."""
 DIFFUSIONS = ("diffusion", "pddpm", "cddpm", "ldm")
 """The kinds of models that remove noise of a schedule."""
+DIALLED = (*DIFFUSIONS, "restoration")
+"""The kinds of models that are asked at a t: a step of the noise, or the highest severity to be expected."""
+DEFAULT_METHODS = {"diffusion": "sss", "restoration": "restore"}
+"""Of the kinds that have several methods, or one of another name."""
 
 
 class ScheduleConfig(Config):
@@ -177,7 +175,7 @@ class Settings(Config):
     @property
     def reach(self) -> int:
         """How many slices on either side of a slice the network sees with it."""
-        return self.network.reach if isinstance(self.network, SequenceConfig) else 0
+        return self.network.reach if isinstance(self.network, SequenceConfig | UNetConfig) else 0
 
     @property
     def solid(self) -> bool:
@@ -194,7 +192,7 @@ class Settings(Config):
         if not isinstance(data, dict):
             return data
         kind = str(data.get("kind", "diffusion"))
-        method = {} if kind == "diffusion" else {"method": kind}
+        method = {"method": DEFAULT_METHODS.get(kind, kind)}
         noise = {"noise": {"kind": "gaussian"}} if kind == "ldm" else {}
         follow = {"network": {"kind": NETWORKS.get(kind, "unet")}, "defaults": method, **noise}
         for name, follows in follow.items():
@@ -205,8 +203,10 @@ class Settings(Config):
     @model_validator(mode="after")
     def _with_a_meaning(self) -> Self:
         idle = [name for name in self.ONLY_FOR if name in self.model_fields_set and not self._means(name)]
-        if self.kind not in DIFFUSIONS and (self.defaults.t or self.defaults.samples > 1):
-            idle.append("defaults.t" if self.defaults.t else "defaults.samples")
+        idle += ["defaults.t"] if self.defaults.t and self.kind not in DIALLED else []
+        idle += ["defaults.samples"] if self.defaults.samples > 1 and self.kind not in DIFFUSIONS else []
+        if self.reach and self.kind not in ("restoration", "svae"):
+            idle.append("network.reach")
         if idle:
             raise ValueError(f"{', '.join(idle)}: without a meaning for models of kind '{self.kind}' (leave it out)")
         if self.network.kind != NETWORKS[self.kind]:

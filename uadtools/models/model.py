@@ -21,6 +21,7 @@ from uadtools.nets.latent import LatentDiffusion
 from uadtools.nets.layout import layout, packed
 from uadtools.nets.masked import MaskedAutoencoder
 from uadtools.nets.resnet import Conditioned, ResNet
+from uadtools.nets.restored import Restored, restored
 from uadtools.nets.unet import UNet
 from uadtools.nets.vqvae import VQVAE
 
@@ -29,7 +30,8 @@ _DENSE = {"ae": Autoencoder, "vae": VAE, "svae": SequenceVAE, "fanogan": FAnoGAN
 
 def build(settings: Settings) -> nn.Module:
     """Make the network that a model or a recipe describes, with fresh weights."""
-    sizes = settings.network.model_dump(exclude={"kind"})
+    outside = {"kind", "reach"} if isinstance(settings.network, UNetConfig) else {"kind"}
+    sizes = settings.network.model_dump(exclude=outside)
     if settings.kind == "ldm":
         return _latent(settings, sizes)
     if settings.kind == "cddpm":
@@ -37,6 +39,8 @@ def build(settings: Settings) -> nn.Module:
         return Conditioned(unet, encoder_of(settings))
     if settings.kind == "spark":
         return MaskedAutoencoder(encoder_of(settings), **sizes)
+    if settings.kind == "restoration":
+        return UNet(**sizes, in_channels=2 * settings.reach + 1, out_channels=2)
     if isinstance(settings.network, UNetConfig):
         return UNet(**sizes)
     if settings.kind == "vqvae":
@@ -98,6 +102,14 @@ class Model:
         x: (B, C, H, W) in [-1, 1]; C is 1, or 2 reach + 1 with the slice to reconstruct in the middle.
         """
         return self._ask(x)
+
+    @torch.inference_mode()
+    def restore(self, x: Tensor, t: int) -> Restored:
+        """Return the healthy middle slices, and where they were changed; kind restoration only.
+
+        x: (B, 2 reach + 1, H, W) in [-1, 1]; t: the highest severity to be expected, of 1000.
+        """
+        return restored(x, self._ask(x, torch.full((len(x),), t, device=x.device)))
 
     @torch.inference_mode()
     def encode(self, x: Tensor) -> Tensor:

@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-PositiveInt = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-
-
-class Config(BaseModel):
-    """A frozen table of settings in which an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+from uadtools.settings import Config, PositiveFloat, PositiveInt
 
 
 def _divides(name: str, by: int, widths: Sequence[int]) -> None:
@@ -23,7 +16,7 @@ def _divides(name: str, by: int, widths: Sequence[int]) -> None:
 
 
 class UNetConfig(Config):
-    """The arguments of nets.unet.UNet, which explains them."""
+    """The arguments of nets.unet.UNet, which explains them; reach: how many slices on either side it sees, too."""
 
     kind: Literal["unet"] = "unet"
     base: PositiveInt = 128
@@ -42,6 +35,8 @@ class UNetConfig(Config):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patch: PositiveInt = 1
     axes: Literal[2, 3] = 2
+    skips: Literal["all", "blocks"] = "all"
+    reach: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:

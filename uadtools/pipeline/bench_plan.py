@@ -10,10 +10,10 @@ from pydantic import Field, model_validator
 
 from uadtools.errors import UadError
 from uadtools.models.config import parse
-from uadtools.models.networks import Config, PositiveInt
 from uadtools.pipeline.postproc import Steps
 from uadtools.pipeline.score import Metric, Signed
 from uadtools.pipeline.simulate import STRONGEST
+from uadtools.settings import Config, PositiveInt
 from uadtools.simulation.lesions import Tone
 
 Sources = tuple[str, ...]

@@ -18,6 +18,7 @@ from uadtools.diffusion.schedule import Schedule
 from uadtools.models.config import ModelConfig
 from uadtools.models.model import Model
 from uadtools.models.networks import UNetConfig
+from uadtools.nets.restored import Restored
 from uadtools.noise.source import SliceNoise
 from uadtools.pipeline.heal import Watch
 from uadtools.pipeline.plan import Plan
@@ -60,6 +61,11 @@ class _Watched:
 
     def from_latent(self, z: Tensor) -> Tensor:
         return self.model.from_latent(z)
+
+    def restore(self, x: Tensor, t: int) -> Restored:
+        made = self.model.restore(x, t)
+        self.tick(len(x))
+        return made
 
     def reconstruct(self, x: Tensor) -> Tensor:
         made = self.model.reconstruct(x)

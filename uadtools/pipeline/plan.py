@@ -23,8 +23,8 @@ class Plan:
 
     @property
     def noisy(self) -> bool:
-        """Whether the method adds noise, so that there are a t and draws."""
-        return hasattr(self.options[0], "t")
+        """Whether the method adds noise, so that there are draws."""
+        return _noisy(type(self.options[0]))
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         """Network evaluations for a slice (H, W)."""
@@ -52,7 +52,9 @@ class Plan:
         first = {f.name: getattr(self.options[0], f.name) for f in fields(self.options[0])}
         made: dict[str, Any] = {"method": self.method, **first}
         if self.noisy:
-            made |= {"t": self.each("t"), "samples": self.samples, "combine": self.combine}
+            made |= {"samples": self.samples}
+        if "t" in first:
+            made |= {"t": self.each("t"), "combine": self.combine}
         return made | ({"patch": self.each("patch")} if "patch" in first else {})
 
 
@@ -76,8 +78,8 @@ def plan(
     known = {f.name for f in fields(module.Options)}
     given = {key: value for key, value in options.items() if value is not None}
     idle = given.keys() - known
-    needs = {"t": ("t", t), "samples": ("t", samples), "patch": ("patch", patch)}
-    idle |= {name for name, (needed, value) in needs.items() if value and needed not in known}
+    needs = {"t": ("t" in known, t), "samples": (_noisy(module.Options), samples), "patch": ("patch" in known, patch)}
+    idle |= {name for name, (able, value) in needs.items() if value and not able}
     if idle:
         named = ", ".join(sorted(f"--{key}" if len(key) > 1 else f"-{key}" for key in idle))
         raise UadError(f"{named} has no effect with --method {name} (leave it out)")
@@ -94,6 +96,11 @@ def plan(
         raise UadError(f"--steps {walked}: from -t {bad[0]} there are 1 to {bad[0] + 1}")
     _check_bound(config, given)
     return Plan(name, chosen, count, combine)
+
+
+def _noisy(options: type[Any]) -> bool:
+    """Tell whether a method's options are those of one that adds noise."""
+    return "t" in {f.name for f in fields(options)} and bool(getattr(options, "NOISY", True))
 
 
 def _check_bound(config: ModelConfig, given: dict[str, Any]) -> None:

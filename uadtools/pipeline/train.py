@@ -21,6 +21,7 @@ from uadtools.models.checkpoint import read_config, read_tensors, save_model
 from uadtools.models.model import load_model, pick_device, pick_precision
 from uadtools.nets.vqvae import VQVAE
 from uadtools.training.codebook import codebook_use
+from uadtools.training.corrupted import load_masks
 from uadtools.training.data import Slices, fingerprint, load_slices, quantiles
 from uadtools.training.loop import Progress, Trainer
 from uadtools.training.recipe import Recipe
@@ -95,6 +96,7 @@ def train(  # noqa: PLR0913  one parameter per option
         trainer = Trainer(
             recipe, slices, held_out, seed, where, _precision(precision, where, recipe), _names(sources),
             quantiles(slices), about["started_from"], team,
+            tuple(load_masks(recipe.corruption.masks, recipe.grid.spacing, recipe.reach)),
         )  # fmt: skip
         start = time.monotonic()
         reports = trainer.run(state, stop=lambda: time.monotonic() - start > seconds)

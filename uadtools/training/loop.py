@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from uadtools.errors import UadError
-from uadtools.nets.layout import packed
 from uadtools.nets.vqvae import VQVAE
+from uadtools.simulation.fields import Floats
 from uadtools.training.augment import Drawn, apply, draw
 from uadtools.training.codebook import Use, codebook_use
+from uadtools.training.corrupted import Batch, Corrupted, DrawnItems, Seeds, corrupted
 from uadtools.training.data import Slices
-from uadtools.training.objectives import Seeds, loss
+from uadtools.training.objectives import loss
 from uadtools.training.recipe import Recipe
 from uadtools.training.state import State
 from uadtools.training.team import ALONE, Team
@@ -35,7 +39,7 @@ class Progress:
     step: int
     loss: float
     seconds_per_step: float
-    drawn: Drawn
+    drawn: Drawn | DrawnItems
     validation: float | None = None
     improved: bool = False
     codes: Use | None = None
@@ -46,7 +50,8 @@ class Trainer:
     """One recipe on one machine.
 
     slices, validation: what is learnt from and judged on; data: what they are from; quantiles: of their intensities;
-    started_from: the model whose encoder it began with; team: the processes that train it together.
+    started_from: the model whose encoder it began with; team: the processes that train it together; masks: shapes of
+    anomalies.
     """
 
     recipe: Recipe
@@ -59,6 +64,7 @@ class Trainer:
     quantiles: tuple[float, ...] = ()
     started_from: str = ""
     team: Team = ALONE
+    masks: tuple[Floats, ...] = ()
 
     def run(self, state: State, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
         """Train from state.step to the recipe's last step, or until stop() says so.
@@ -70,8 +76,10 @@ class Trainer:
         settings = self.recipe.training
         total, count, since = 0.0, 0, time.perf_counter()
         stopping = self.team.any(stop())
+        batches = self._ahead(state.step)
         while state.step < settings.steps and not stopping:
-            lost, drawn = self._step(state)
+            batch, drawn, seed = next(batches)
+            lost = self._step(state, batch, seed)
             stopping = self.team.any(stop())
             total, count = total + lost, count + 1
             waited = time.perf_counter() - since
@@ -98,20 +106,48 @@ class Trainer:
             codes = codebook_use(net, self.validation, self.device)
         return replace(progress, validation=measured, improved=improved, codes=codes)
 
-    def _step(self, state: State) -> tuple[float, Drawn]:
-        """Take one step; all its random numbers follow from (seed, step). Returns the loss, and how slices changed."""
+    def _ahead(self, step: int) -> Iterator[_Drawn]:
+        """Give the batch of every step from this one on; the next one is made in a thread while one is learnt."""
+        with ThreadPoolExecutor(1) as thread:
+            coming = thread.submit(self._batch, step)
+            while True:
+                step += 1
+                made, coming = coming.result(), thread.submit(self._batch, step)
+                yield made
+
+    def _batch(self, step: int) -> _Drawn:
+        """Draw and make what a step is taken on, and the seed of what is random in the network.
+
+        All random numbers follow from (seed, step).
+        """
         recipe, batch = self.recipe, self.recipe.training.batch
         part = self.team.part(batch)
-        rng = np.random.default_rng((self.seed, state.step))
-        x0 = self.slices.windows(rng.integers(len(self.slices), size=batch)[part], recipe.reach, self.device)
+        rng = np.random.default_rng((self.seed, step))
+        chosen = rng.integers(len(self.slices), size=batch)[part]
+        if recipe.kind == "restoration":
+            seeds = rng.integers(2**63 - 1, size=batch)[part]
+            items, told = self._corrupted(self.slices, chosen, seeds, step)
+            return _Drawn(Batch(items.healthy, seeds, items), told, int(rng.integers(2**63 - 1)))
+        x0 = self.slices.windows(chosen, recipe.reach, self.device)
         drawn = draw(recipe.augment, batch, (x0.shape[2], x0.shape[3]), rng)
         x0 = self.slices.seen(apply(x0, drawn.of(part)))
         seeds = rng.integers(2**63 - 1, size=batch)[part]
+        return _Drawn(Batch(x0, seeds), drawn, int(rng.integers(2**63 - 1)))
+
+    def _corrupted(self, slices: Slices, chosen: NDArray[Any], seeds: Seeds, step: int) -> tuple[Corrupted, DrawnItems]:
+        return corrupted(
+            self.recipe.corruption, slices, chosen, seeds, reach=self.recipe.reach, step=step, masks=self.masks,
+            device=self.device,
+        )  # fmt: skip
+
+    def _step(self, state: State, batch: Batch, seed: int) -> float:
+        """Take one step; returns the loss."""
+        recipe = self.recipe
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, state.step)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**63 - 1)))
-            lost = self.loss(state.net, x0, seeds, state.step)
+            torch.manual_seed(seed)
+            lost = self.loss(state.net, batch, state.step)
             state.optimiser.zero_grad(set_to_none=True)
             lost.backward()  # type: ignore[no-untyped-call]
         lost = lost.detach()
@@ -121,12 +157,27 @@ class Trainer:
         state.optimiser.step()
         state.step += 1
         follow(state.average, state.net, min(recipe.optimiser.ema, (1 + state.step) / (10 + state.step)))
-        return lost.item(), drawn
+        return lost.item()
 
-    def loss(self, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -> Tensor:
-        """Return the loss of the recipe's objective, computed in this precision. x0: (B, C, H, W) in [-1, 1]."""
+    def loss(self, net: nn.Module, batch: Batch, step: int) -> Tensor:
+        """Return the loss of the recipe's objective, computed in this precision."""
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            return loss(self.recipe, net, packed(x0), seeds, step)
+            return loss(self.recipe, net, batch, step)
+
+    def held_out(self, chosen: NDArray[Any], seeds: Seeds) -> Batch:
+        """Make a batch of validation slices, as hard as those of the last step."""
+        assert self.validation is not None
+        if self.recipe.kind == "restoration":
+            items, _ = self._corrupted(self.validation, chosen, seeds, self.recipe.training.steps)
+            return Batch(items.healthy, seeds, items)
+        windows = self.validation.windows(chosen, self.recipe.reach, self.device)
+        return Batch(self.validation.seen(windows), seeds)
+
+
+class _Drawn(NamedTuple):
+    batch: Batch
+    drawn: Drawn | DrawnItems
+    seed: int
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -159,6 +210,6 @@ def validate(trainer: Trainer, net: nn.Module) -> float:
     total = 0.0
     for start in range(0, count, settings.batch):
         part = slice(start, start + settings.batch)
-        x0 = trainer.validation.seen(trainer.validation.windows(chosen[part], trainer.recipe.reach, trainer.device))
-        total += trainer.loss(net, x0, np.arange(count)[part], settings.steps).item() * len(x0)
+        batch = trainer.held_out(chosen[part], np.arange(count)[part])
+        total += trainer.loss(net, batch, settings.steps).item() * len(batch.seeds)
     return total / count

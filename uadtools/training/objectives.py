@@ -25,18 +25,38 @@ from uadtools.nets.dense import VAE, FAnoGAN
 from uadtools.nets.latent import LatentDiffusion
 from uadtools.nets.layout import packed
 from uadtools.nets.resnet import Conditioned
+from uadtools.nets.restored import restored
 from uadtools.nets.vqvae import VQVAE
 from uadtools.noise.coarse import coarse_fields
 from uadtools.noise.source import fields_on
+from uadtools.training.corrupted import Batch, Corrupted
 from uadtools.training.recipe import Recipe
 
 Seeds = NDArray[np.int64]
 _schedule = lru_cache(Schedule.of)
 
 
-def loss(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -> Tensor:
+def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
     """Return the loss of a batch at a step (0-based), a scalar."""
-    return _LOSSES[recipe.kind](recipe, net, x0, seeds, step)
+    if batch.corrupted is not None:
+        return restoration(net, batch.corrupted)
+    return _LOSSES[recipe.kind](recipe, net, packed(batch.x0), batch.seeds, step)
+
+
+def restoration(net: nn.Module, items: Corrupted) -> Tensor:
+    """Mend corrupted slabs, and tell where: 2 l1 + BCE + 1/2 soft Dice, all inside the brain.
+
+    Where something was changed, l1 counts five times; how much BCE counts there, the visible change says. Soft Dice is
+    taken over the whole batch. Each part alone is common; together they learn faster here.
+    """
+    x0, logit = restored(items.seen, net(packed(items.seen), items.ceiling))
+    changed, weight = (items.changed > 0).float(), torch.where(items.changed > 0, items.changed, 1) * items.brain
+    count = items.brain.sum().clamp(min=1)
+    apart = ((x0 - items.healthy).abs() / 2 * (1 + 4 * changed) * items.brain).sum() / count  # in units of [0, 1]
+    bce = (F.binary_cross_entropy_with_logits(logit, changed, reduction="none") * weight).sum() / count
+    found = logit.sigmoid() * items.brain
+    dice = 1 - (2 * (found * items.changed).sum() + 1) / (found.sum() + items.changed.sum() + 1)
+    return 2 * apart + bce + dice / 2
 
 
 def diffusion(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -> Tensor:

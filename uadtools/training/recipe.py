@@ -12,9 +12,10 @@ from pydantic import Field, model_validator
 
 from uadtools.errors import UadError
 from uadtools.models.config import DIFFUSIONS, ModelConfig, Settings, parse
-from uadtools.models.networks import CodebookConfig, Config, EncoderConfig, PositiveFloat, PositiveInt
+from uadtools.models.networks import CodebookConfig, EncoderConfig
+from uadtools.settings import Config, Fraction, PositiveFloat, PositiveInt
+from uadtools.simulation.corruption import CorruptionConfig
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -132,13 +133,14 @@ class Recipe(Settings):
     """A published set-up: the model it makes and how that is trained.
 
     beta: the weight of the latent's divergence from a normal distribution (vae, svae); commitment: that of the latent's
-    distance from its code (vqvae); hidden: the share of the slice
-    that the encoder does not see (spark).
+    distance from its code (vqvae); hidden: the share of the slice that the encoder does not see (spark); corruption:
+    what is to be mended, and what is not (restoration), in the place of `augment`; start: a model of the same kind and
+    sizes, whose weights training starts from (restoration).
     """
 
     ONLY_FOR: ClassVar[dict[str, tuple[str, ...]]] = {
         **Settings.ONLY_FOR, "beta": ("vae", "svae"), "coarse": ("dae",), "gan": ("fanogan",), "hidden": ("spark",),
-        "commitment": ("vqvae",),
+        "commitment": ("vqvae",), "corruption": ("restoration",), "start": ("restoration",),
     }  # fmt: skip
 
     source: str
@@ -151,6 +153,8 @@ class Recipe(Settings):
     encoder: StartedEncoderConfig = StartedEncoderConfig()
     autoencoder: StartedCodebookConfig = StartedCodebookConfig()
     coarse: CoarseConfig = CoarseConfig()
+    corruption: CorruptionConfig = CorruptionConfig()
+    start: str | None = None
     gan: GanConfig = GanConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     training: TrainingConfig
@@ -171,6 +175,8 @@ class Recipe(Settings):
             plain = TrainingConfig.model_fields[name].default
             if self.kind not in kinds and getattr(self.training, name) != plain:
                 raise ValueError(f"training.{name}: without a meaning for models of kind '{self.kind}' (leave it out)")
+        if self.kind == "restoration" and self.augment != AugmentConfig():
+            raise ValueError("augment: restoration has corruption.domains in its place (leave it out)")
         if self.kind == "spark" and self.encoder.pretrained:
             raise ValueError("encoder.pretrained: cddpm starts from an encoder, and spark makes one (leave it out)")
         low, high = self.t_range

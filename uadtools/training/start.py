@@ -12,9 +12,9 @@ from torch import Tensor
 
 from uadtools.errors import UadError
 from uadtools.models.checkpoint import file_hash, read_config, read_tensors
-from uadtools.models.networks import Config
 from uadtools.nets.latent import LatentDiffusion
 from uadtools.nets.resnet import Conditioned
+from uadtools.settings import Config
 from uadtools.training.data import Slices
 from uadtools.training.recipe import Recipe
 from uadtools.training.state import State
@@ -32,6 +32,8 @@ def start_from(state: State, recipe: Recipe, slices: Slices) -> str:
     """
     if recipe.kind == "ldm":
         return _autoencoder(state, recipe, slices)
+    if recipe.start is not None:
+        return _weights(state, recipe, Path(recipe.start))
     if recipe.encoder.pretrained is None:
         return ""
     path = Path(recipe.encoder.pretrained)
@@ -41,6 +43,16 @@ def start_from(state: State, recipe: Recipe, slices: Slices) -> str:
         assert isinstance(net, Conditioned)
         net.encoder.load_state_dict(body, strict=False)
     return name
+
+
+def _weights(state: State, recipe: Recipe, path: Path) -> str:
+    config = read_config(path)
+    if config.kind != recipe.kind or config.network != recipe.network:
+        raise UadError(f"{path}: not of the recipe's kind and sizes (start needs a model of the same recipe)")
+    weights = {name: tensor.float() for name, tensor in read_tensors(path).items()}
+    for net in (state.net, state.average):
+        net.load_state_dict(weights)
+    return f"{config.name}:{file_hash(path)}"
 
 
 def _autoencoder(state: State, recipe: Recipe, slices: Slices) -> str:

@@ -48,7 +48,7 @@ def fresh(recipe: Recipe, seed: int, device: torch.device) -> State:
 
 def _optimiser(net: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(
-        net.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+        net.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
     )
 
 

@@ -1,0 +1,58 @@
+"""The walk of DISYRE: changes are taken back step by step, from the most severe to none.
+
+Source: Naval Marimont et al. 2023 (DISYRE), algorithm 2, and 2024 (v2), whose score is the mean of single steps; the
+sampler is that of cold diffusion (Bansal et al. 2022). Theirs sees patches of one slice; ours sees a slab, of which the
+middle slice walks and its neighbours stay as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from uadtools.diffusion.samplers import Noise, cold, spaced
+from uadtools.methods.healing import Healing
+from uadtools.methods.restore import Restorer, as_healing, restored
+
+
+@dataclass(frozen=True)
+class Options:
+    """t: the highest severity to begin with, of 1000; steps: evaluations down from there, evenly spaced; accumulate:
+    walk, where it arrived, or mean, of what every step restored (the score of v2).
+    """
+
+    NOISY: ClassVar[bool] = False
+    MAPS: ClassVar[tuple[str, ...]] = ("probability",)
+
+    t: int = 999
+    steps: int = 5
+    accumulate: Literal["walk", "mean"] = "walk"
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """Roles of what is made beside the healed scan."""
+        return self.MAPS
+
+    def evaluations(self, shape: tuple[int, int]) -> int:
+        """Return how often the network is asked about a slice (H, W)."""
+        return self.steps
+
+
+def heal(model: Restorer, x: Tensor, options: Options, noise: Noise) -> Healing:
+    """Walk the middle slices of slabs back to health. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
+    middle, found = x.shape[1] // 2, list[Tensor]()
+
+    def predict(x_t: Tensor, t: int) -> Tensor:
+        slab = torch.cat([x[:, :middle], x_t, x[:, middle + 1 :]], dim=1)
+        x0, probability = restored(model, slab, t, flips=False)
+        found.append(probability)
+        return x0
+
+    walked = list(cold(predict, x[:, [middle]], spaced(options.t, options.steps)))
+    probability = torch.stack(found).amax(dim=0)
+    if options.accumulate == "walk":
+        return as_healing(walked[-1].x_t, probability)
+    return as_healing(torch.stack([step.x0_pred for step in walked]).mean(dim=0), probability)

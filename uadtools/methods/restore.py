@@ -1,0 +1,64 @@
+"""Restoration: the network takes out what was not meant to be there, and says where. Source: Naval Marimont et al. 2024.
+
+The network learnt to mend anomalies put into healthy slabs. DISYRE v2 averages such restorations over the severities it
+assumes; by default one is enough here, as the network is told the highest severity to be expected, not the severity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from uadtools.diffusion.samplers import Noise
+from uadtools.methods.healing import Healing
+from uadtools.nets.restored import Restored
+
+
+class Restorer(Protocol):
+    """All that a method needs of a model of kind restoration."""
+
+    def restore(self, x: Tensor, t: int) -> Restored: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """t: the highest severity to be expected, of 1000: less leaves strong and large changes as they are; flips: whether
+    the mean with the mirrored slab's restoration is taken.
+    """
+
+    NOISY: ClassVar[bool] = False
+    MAPS: ClassVar[tuple[str, ...]] = ("probability",)
+
+    t: int = 999
+    flips: bool = False
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """Roles of what is made beside the healed scan."""
+        return self.MAPS
+
+    def evaluations(self, shape: tuple[int, int]) -> int:
+        """Return how often the network is asked about a slice (H, W)."""
+        return 2 if self.flips else 1
+
+
+def heal(model: Restorer, x: Tensor, options: Options, noise: Noise) -> Healing:
+    """Restore the middle slice of each slab; the map `probability` says where it was changed. x: (B, C, H, W)."""
+    return as_healing(*restored(model, x, options.t, flips=options.flips))
+
+
+def restored(model: Restorer, x: Tensor, t: int, *, flips: bool) -> tuple[Tensor, Tensor]:
+    """Return the healthy middle slices and the probabilities of a change, (B, 1, H, W)."""
+    made = [model.restore(x, t)]
+    if flips:
+        made.append(Restored(*(part.flip(-1) for part in model.restore(x.flip(-1), t))))
+    x0 = torch.stack([one.x0 for one in made]).mean(dim=0)
+    return x0, torch.stack([one.logit.sigmoid() for one in made]).mean(dim=0)
+
+
+def as_healing(x0: Tensor, probability: Tensor) -> Healing:
+    """Return what was restored, within the range of images, with its map."""
+    return Healing(x0.clamp(-1, 1), {"probability": probability})

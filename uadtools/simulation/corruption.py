@@ -1,0 +1,96 @@
+"""An item to learn mending from: a healthy slab, as a scanner might show it, with anomalies, and what is true of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from uadtools.settings import Config
+from uadtools.simulation.anomalies import AnomalyConfig, Foreign, draw_groups, put_in
+from uadtools.simulation.domains import (
+    DomainConfig,
+    Numbers,
+    as_contrast,
+    as_noisy,
+    as_person,
+    as_scanned,
+    as_stripped,
+    draw_contrast,
+    draw_person,
+    draw_scanner,
+)
+from uadtools.simulation.fields import Floats
+
+STEPS = 1000
+"""Severities are told as integers below this."""
+STRONGEST = 1000.0
+"""The sum of all changes in a slice, in intensities times pixels, that is the highest severity."""
+
+
+class CorruptionConfig(Config):
+    """What an item is made of: anomalies, which are to be mended, and domains, which are not."""
+
+    anomalies: AnomalyConfig = AnomalyConfig()
+    domains: DomainConfig = DomainConfig()
+    masks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item. seen: (D, H, W), corrupted; healthy: (H, W), its middle slice as it should be; changed: (H, W), how much
+    of a visible anomaly there is, 0 where none, else 0 to 1; brain: (H, W); severity: how strong and how large the
+    changes are, 0 for none, below STEPS; ceiling: the highest severity that the network is told to expect, drawn from
+    severity to STEPS - 1.
+    """
+
+    seen: Floats
+    healthy: Floats
+    changed: Floats
+    brain: Floats
+    severity: int
+    ceiling: int
+
+
+def draw_item(config: CorruptionConfig, rng: np.random.Generator, step: int) -> Numbers:
+    """Draw everything that is random in an item; JSON keeps it exactly. step: of training, as anomalies fade."""
+    return {
+        "person": draw_person(config.domains, rng),
+        "contrast": draw_contrast(config.domains, rng),
+        "scanner": draw_scanner(config.domains, rng),
+        "groups": draw_groups(config.anomalies, rng, step),
+        "ceiling": float(rng.random()),
+    }
+
+
+def make_item(slab: Floats, drawn: Numbers, foreign: Foreign, masks: Sequence[Floats] = ()) -> Item:
+    """Make an item of a healthy slab, (D, H, W) in [0, 1], as drawn.
+
+    foreign: slabs of other healthy scans, which get the same contrast; masks: see simulation.anomalies.put_in. Where
+    nothing was drawn, seen differs from healthy by noise alone.
+    """
+    t1 = as_person(slab, drawn["person"])
+    brain = t1 > 0.02
+    plain = as_contrast(t1, brain, drawn["contrast"])
+
+    def other(number: float) -> Floats:
+        found = foreign(number)
+        return as_contrast(found, found > 0.02, drawn["contrast"])
+
+    damaged, where = put_in(plain, t1, brain, drawn["groups"], other, masks)
+    left = as_stripped(brain, drawn["scanner"])
+    healthy = as_scanned(plain, left, drawn["scanner"])
+    damaged = as_scanned(damaged, left, drawn["scanner"]) if drawn["groups"] else healthy
+    middle = len(slab) // 2
+    apart = np.abs(damaged[middle] - healthy[middle])
+    severity = int((STEPS - 1) * min(1.0, np.log1p(apart.sum()) / np.log1p(STRONGEST)))
+    weight = np.clip(apart / 0.12, 0.25, 1)
+    return Item(
+        as_noisy(damaged, left, drawn["scanner"]),
+        healthy[middle],
+        (where[middle] & left[middle]) * weight.astype(np.float32),
+        left[middle].astype(np.float32),
+        severity,
+        severity + round(drawn["ceiling"] * (STEPS - 1 - severity)),
+    )

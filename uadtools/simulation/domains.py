@@ -1,0 +1,192 @@
+"""What must not be flagged: how healthy slabs differ between people, contrasts and scanners.
+
+Everything is drawn first, as plain numbers that JSON keeps exactly, and applied second. Slabs are (D, H, W) in [0, 1],
+0 outside the brain and above 0 inside; the slice that is learnt is in the middle.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from uadtools.settings import Amount, Config, Fraction
+from uadtools.simulation.fields import Floats, Mask, sample, smooth, wavy, white
+
+FLOOR = 1e-3
+"""Least value inside the brain, as uad-preprocess makes it."""
+KNOTS = (0.0, 0.15, 0.5, 0.8, 1.0)
+"""T1 intensities at which a curve of contrast is drawn: background, fluid, grey matter, white matter, brightest."""
+Numbers = dict[str, Any]
+
+
+class DomainConfig(Config):
+    """Shares of items, 0 to 1, and amounts of what is changed in input and target alike.
+
+    flip, turn (degrees), scale, aspect, shift (pixels): deviations; warp: pixels at most, in a share of .7; widen: by
+    how many pixels fluid spreads, at most, in a share of .3 (a third of that is how far it may shrink). contrast: the
+    share of items whose tissue levels are drawn anew, of which flair and t2 are such, and the rest anything; gamma: of
+    the exponent's logarithm; curve: the share with an uneven brightness; headroom: the share whose brightest tissue is
+    made darker than the brightest value, as large bright lesions do. blur (pixels, a share of .5), thick (the share of
+    smeared slices), bias (a share of .6), ghosts, strip (pixels at most, a share of .4), noise: of the input alone.
+    """
+
+    flip: Fraction = 0.5
+    turn: Amount = 7.0
+    scale: Amount = 0.07
+    aspect: Amount = 0.05
+    shift: Amount = 2.0
+    warp: Amount = 1.8
+    widen: Amount = 2.0
+    contrast: Fraction = 0.0
+    flair: Fraction = 0.35
+    t2: Fraction = 0.25
+    gamma: Amount = 0.2
+    curve: Fraction = 0.3
+    headroom: Fraction = 0.4
+    blur: Amount = 0.9
+    thick: Fraction = 0.2
+    bias: Amount = 0.25
+    ghosts: Fraction = 0.1
+    strip: Amount = 3.0
+    noise: Amount = 0.025
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**53))
+
+
+def draw_person(config: DomainConfig, rng: np.random.Generator) -> Numbers:
+    """Draw the person: place and shape of the brain, width of its fluid."""
+    widen = rng.uniform(-config.widen / 3, config.widen) if rng.random() < 0.3 else 0.0
+    return {
+        "flip": bool(rng.random() < config.flip),
+        "turn": float(np.deg2rad(rng.normal(0, config.turn))),
+        "scale": np.exp(rng.normal(0, config.scale) + rng.normal(0, config.aspect, 2)).tolist(),
+        "shift": rng.normal(0, config.shift, 2).tolist(),
+        "warp": float(rng.uniform(0, config.warp)) if rng.random() < 0.7 else 0.0,
+        "cell": float(rng.uniform(10, 28)),
+        "widen": float(widen),
+        "seed": _seed(rng),
+    }
+
+
+def as_person(slab: Floats, drawn: Numbers) -> Floats:
+    """Move a T1 slab as drawn. Fluid spreads, or shrinks, along the slope of how much fluid there is around."""
+    _, height, width = slab.shape
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    y, x = rows - (height - 1) / 2, columns - (width - 1) / 2
+    cos, sin = np.cos(drawn["turn"]), np.sin(drawn["turn"])
+    (sy, sx), (ty, tx) = drawn["scale"], drawn["shift"]
+    x = -x if drawn["flip"] else x
+    down = sy * (cos * y - sin * x) + (height - 1) / 2 + ty
+    along = sx * (sin * y + cos * x) + (width - 1) / 2 + tx
+    if drawn["warp"] > 0:
+        bent = wavy(drawn["seed"], (2, height, width), (1, drawn["cell"], drawn["cell"]))
+        down, along = down + drawn["warp"] * bent[0], along + drawn["warp"] * bent[1]
+    if drawn["widen"]:
+        middle = slab[len(slab) // 2]
+        fluid = smooth(np.clip((0.4 - middle) / 0.2, 0, 1) * (smooth(middle > 0, (1.5, 1.5)) > 0.9), (2, 2))
+        slope = np.stack(np.gradient(fluid))
+        length = np.sqrt((slope**2).sum(axis=0))
+        slope *= drawn["widen"] * np.minimum(1, length / 0.08) / np.maximum(length, 1e-3)
+        moved = sample(slope, down, along)
+        down, along = down + moved[0], along + moved[1]
+    return sample(slab, down, along)
+
+
+def draw_contrast(config: DomainConfig, rng: np.random.Generator) -> Numbers:
+    """Draw the contrast: the levels of fluid, grey and white matter, and the curve through them."""
+    drawn: Numbers = {"gamma": float(np.exp(rng.normal(0, config.gamma))), "levels": None, "curve": None}
+    if rng.random() < config.contrast:
+        kind = rng.random()
+        if kind < config.flair:
+            fluid, grey = rng.uniform(0, 0.2), rng.uniform(0.5, 0.95)
+            white = grey - rng.uniform(0.0, 0.25)
+        elif kind < config.flair + config.t2:
+            fluid, grey = rng.uniform(0.75, 1.0), rng.uniform(0.35, 0.7)
+            white = grey - rng.uniform(0.05, 0.35)
+        else:
+            fluid, grey, white = rng.uniform(0, 1, 3)
+        middle = np.array(KNOTS[1:4]) + rng.normal(0, (0.02, 0.03, 0.03))
+        brightest = white + rng.normal(0, 0.05)
+        drawn["levels"] = [float(v) for v in (fluid, fluid, grey, white, brightest)]
+        drawn["knots"] = [KNOTS[0], *(float(v) for v in middle), KNOTS[4]]
+        drawn |= {"soft": float(rng.uniform(0.3, 0.7)), "texture": float(rng.uniform(-0.3, 0.3))}
+    elif rng.random() < config.curve:
+        knots = np.sort(np.concatenate([[0, 1], rng.uniform(0, 1, 2)]))
+        values = np.sort(np.clip(knots + rng.normal(0, 0.06, 4), 0, 1.05))
+        drawn |= {"curve": [knots.tolist(), [0.0, *values[1:].tolist()]]}
+    drawn["low"] = float(rng.uniform(0.5, 1))
+    drawn["top"] = float(rng.uniform(0.5, 1)) if rng.random() < config.headroom else 1.0
+    return drawn
+
+
+def as_contrast(slab: Floats, brain: Mask, drawn: Numbers) -> Floats:
+    """Give a T1 slab its contrast: a smooth curve over its values, fine texture kept in part; then 0 to 1 again.
+
+    What is ordered alike in T1 and in the levels drawn stays so, as the curve is linear between its knots.
+    """
+    made = slab ** np.float32(drawn["gamma"])
+    if drawn["levels"]:
+        curve = np.interp(made, drawn["knots"], drawn["levels"]).astype(np.float32)
+        fine = made - smooth(made, (0.6, 1, 1))
+        made = smooth(curve, (0.4, drawn["soft"], drawn["soft"])) + np.float32(drawn["texture"]) * fine
+    elif drawn["curve"]:
+        made = np.interp(made, *drawn["curve"]).astype(np.float32)
+    inside = made[brain]
+    if len(inside) > 50:
+        low, high = np.percentile(inside[:: max(1, len(inside) // 4000)], [1, 99])
+        low *= drawn["low"]
+        made = (made - low) * np.float32(drawn["top"] / max(high - low, 0.1))
+    return kept_inside(made, brain)
+
+
+def draw_scanner(config: DomainConfig, rng: np.random.Generator) -> Numbers:
+    """Draw the scanner: its resolution, drifting brightness, ghosts, noise, and how the skull was stripped."""
+    blur = rng.uniform(0, config.blur, 2) * (rng.random(2) < 0.7) if rng.random() < 0.5 else np.zeros(2)
+    across = rng.uniform(0.3, 1.2) if rng.random() < config.thick else rng.uniform(0, 0.5)
+    return {
+        "blur": [float(across if across > 0.3 or blur.any() else 0.0), *blur.tolist()],
+        "bias": float(rng.uniform(0, config.bias)) if rng.random() < 0.6 else 0.0,
+        "bias_cell": float(rng.uniform(20, 60)),
+        "ghost": float(rng.uniform(0.02, 0.08)) if rng.random() < config.ghosts else 0.0,
+        "ghost_shift": [int(rng.integers(2)), float(rng.uniform(0.25, 0.5))],
+        "strip": float(rng.uniform(0, config.strip)) if rng.random() < 0.4 else 0.0,
+        "strip_cell": float(rng.uniform(6, 20)),
+        "noise": float(abs(rng.normal(0, config.noise))),
+        "seeds": [_seed(rng) for _ in range(3)],
+    }
+
+
+def as_stripped(brain: Mask, drawn: Numbers) -> Mask:
+    """Return the brain with its border cut away, here more and there less, by at most `strip` pixels or so."""
+    if not drawn["strip"]:
+        return brain
+    cut = wavy(drawn["seeds"][1], brain.shape, (4, drawn["strip_cell"], drawn["strip_cell"]))
+    depth = np.float32(drawn["strip"]) / (1 + np.exp(-2 * cut))
+    around = smooth(brain, (0, 1.5, 1.5))
+    return np.asarray(brain & (around > 0.5 + 0.49 * np.tanh(0.55 * depth)))
+
+
+def as_scanned(slab: Floats, brain: Mask, drawn: Numbers) -> Floats:
+    """Show a slab as the scanner would, but for its noise; brain: what is left of it, outside which all is 0."""
+    made = smooth(slab, drawn["blur"])
+    if drawn["bias"]:
+        cell = drawn["bias_cell"]
+        made = made * np.exp(np.float32(drawn["bias"]) * wavy(drawn["seeds"][0], slab.shape, (8, cell, cell)))
+    if drawn["ghost"]:
+        axis, share = drawn["ghost_shift"]
+        made = made + np.float32(drawn["ghost"]) * np.roll(made, int(share * made.shape[1 + axis]), axis=1 + axis)
+    return kept_inside(made, brain)
+
+
+def as_noisy(slab: Floats, brain: Mask, drawn: Numbers) -> Floats:
+    """Add the scanner's noise."""
+    noise = np.float32(drawn["noise"]) * white(drawn["seeds"][2], slab.shape)
+    return kept_inside(slab + noise, brain)
+
+
+def kept_inside(slab: Floats, brain: Mask) -> Floats:
+    """Keep values in [FLOOR, 1] inside the brain, and 0 outside."""
+    return np.where(brain, np.clip(slab, FLOOR, 1), 0).astype(np.float32)
