@@ -33,9 +33,15 @@ PARTS = {
     "cddpm": {"network": NETWORK, "encoder": ENCODER, "target": "x0", "defaults": {"method": "cddpm"}},
     "spark": {"network": {"width": 16}, "encoder": ENCODER},
     "vqvae": {"network": CODEBOOK},
+    "restoration": {
+        "network": NETWORK | {"attention": (), "reach": 2, "skips": "blocks"},
+        "defaults": {"method": "restore"},
+        "augment": {},
+        "corruption": {"anomalies": {"radius": (1.0, 4.0), "fade": 10}, "domains": {"contrast": 0.5, "warp": 0.5}},
+    },
     "ldm": {"network": NETWORK | {"attention": ()}, "autoencoder": CODEBOOK, "defaults": {"method": "ldm"}},
 }
-"""Of the kinds of model that Behrendt et al. and Pinaya et al. train."""
+"""Of the kinds of model that Behrendt et al. and Pinaya et al. train, and of those that mend."""
 
 
 @pytest.fixture(scope="session")
@@ -146,6 +152,6 @@ def guided_recipes(tiny_recipe):
     for kind, parts in PARTS.items():
         data = tiny_recipe.model_dump(exclude={"network", "schedule", "target", "noise", "defaults"})
         data |= {"name": f"tiny-{kind}", "kind": kind, **parts}
-        data["training"] |= {"t_range": None} if kind in ("spark", "vqvae") else {}
+        data["training"] |= {"t_range": None} if kind in ("spark", "vqvae", "restoration") else {}
         made[kind] = Recipe.model_validate(data)
     return made

@@ -114,7 +114,7 @@ def cold(predict: Callable[[Tensor, int], Tensor], x: Tensor, severities: Sequen
     """Walk from a corrupted image to the clean one without noise: x_next = x_t - D(x0, s) + D(x0, next).
 
     predict(x_t, s): the clean image behind one of severity s; severities: largest first. D(x0, s) blends x0 with what
-    was given, x, in the share s of the first severity, so that the last step, to severity 0, arrives at the clean image.
+    was given, x, in the share s of the first severity, so that the last step, to none, arrives at the clean image.
     Source: Bansal et al. 2022 (Cold Diffusion), algorithm 2; Naval Marimont et al. 2023, section 2.3.
     """
     x_t, most = x, severities[0] + 1

@@ -1,7 +1,7 @@
-"""Restoration: the network takes out what was not meant to be there, and says where. Source: Naval Marimont et al. 2024.
+"""Restoration: the network takes out what does not belong there, and says where. Source: Naval Marimont et al. 2024.
 
-The network learnt to mend anomalies put into healthy slabs. DISYRE v2 averages such restorations over the severities it
-assumes; by default one is enough here, as the network is told the highest severity to be expected, not the severity.
+It learnt to mend anomalies that were put into healthy slabs. DISYRE v2 averages such restorations over the severities
+it assumes; here one is the default, as the network is told the highest severity to be expected, not the severity.
 """
 
 from __future__ import annotations

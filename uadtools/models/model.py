@@ -39,10 +39,9 @@ def build(settings: Settings) -> nn.Module:
         return Conditioned(unet, encoder_of(settings))
     if settings.kind == "spark":
         return MaskedAutoencoder(encoder_of(settings), **sizes)
-    if settings.kind == "restoration":
-        return UNet(**sizes, in_channels=2 * settings.reach + 1, out_channels=2)
     if isinstance(settings.network, UNetConfig):
-        return UNet(**sizes)
+        restores = settings.kind == "restoration"
+        return UNet(**sizes, in_channels=2 * settings.reach + 1, out_channels=2 if restores else 1)
     if settings.kind == "vqvae":
         return VQVAE(**sizes)
     columns, rows, _ = settings.grid.shape

@@ -60,6 +60,12 @@ class _Parts:
         return Resampling(channels, how, convolve=self.resample == "conv", axes=self.axes)
 
 
+def _is_block(stage: nn.Module) -> bool:
+    """Tell whether a stage keeps the resolution."""
+    first = next(stage.children())
+    return isinstance(first, ResBlock) and first.resample == "none"
+
+
 class UNet(nn.Module):
     """Predicts eps or x0 from a noisy image and its step.
 
@@ -171,7 +177,7 @@ class UNet(nn.Module):
         kept = [h] if self.skips == "all" else []
         for stage in self.down:
             h = stage(h, embedding)
-            kept += [h] if self.skips == "all" or getattr(stage[0], "resample", "") == "none" else []
+            kept += [h] if self.skips == "all" or _is_block(stage) else []
         h = self.middle(h, embedding)
         for stage in self.up:
             h = stage(torch.cat([h, kept.pop()], dim=1), embedding)

@@ -15,10 +15,12 @@ from uadtools.volume.io import Image
 from uadtools.volume.slices import filled
 from uadtools.volume.stream import Study, record
 
-Metric = Literal["l1", "l2", "ssim", "gradient", "mahalanobis"]
+Metric = Literal["l1", "l2", "product", "probability", "ssim", "gradient", "mahalanobis"]
 Signed = Literal["both", "bright", "dark"]
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+NEEDED = {"mahalanobis": "spread", "product": "probability", "probability": "probability"}
+"""The map that a metric needs beside scan and healed."""
 LEAST = 1e-6
 """Smallest score inside the brain, so that 0 means outside."""
 WIDTHS = (0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5, 1.7)
@@ -34,15 +36,18 @@ Its square is what Behrendt et al.'s published code adds to the variances of ima
 """
 
 
-def score(study: Study, *, metric: Metric = "l1", signed: Signed = "both") -> Study:
+def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both") -> Study:
     """Score a study's scan against its healed scan; adds `score`, float32, 0 outside the brain and above 0 inside.
 
-    metric: l1 |scan - healed| or l2, its square; ssim, see `unlikeness`; gradient, see `slope`; mahalanobis
-    |scan - healed| / sqrt(spread^2 + LEAST_SPREAD^2), where the study has a `spread` over several draws. signed: bright
+    metric: l1 |scan - healed| or l2, its square; probability, that of the method's map `probability`, and product, l1
+    times its root; ssim, see `unlikeness`; gradient, see `slope`; mahalanobis |scan - healed| / sqrt(spread^2 +
+    LEAST_SPREAD^2), where the study has a `spread` over several draws. Default: product where there is a probability,
+    else l1. signed: bright
     keeps what is brighter than its healed self, dark what is darker, with every metric. Where the study has a `region`
     (latent diffusion), the score is multiplied with it, smoothed. What lies outside the brain has no influence. Raises
     UadError when images are missing or lie on different grids, or an option is unknown.
     """
+    metric = metric or default_metric(study)
     for name, value, choice in (("metric", metric, Metric), ("signed", signed, Signed)):
         if value not in get_args(choice):
             raise UadError(f"--{name} {value}: there are {', '.join(get_args(choice))}")
@@ -56,6 +61,11 @@ def score(study: Study, *, metric: Metric = "l1", signed: Signed = "both") -> St
         values = values * ndimage.gaussian_filter(study.need("region").data.astype(np.float32), (SOFT, SOFT, 0))
     provenance = record(healed, "uad-score", {"metric": metric, "signed": signed})
     return study.adding(scored(replace(healed, provenance=provenance), values, brain))
+
+
+def default_metric(study: Study) -> Metric:
+    """Return the metric that a study is scored by where none is named."""
+    return "product" if "probability" in study.images else "l1"
 
 
 def scored(like: Image, values: NDArray[Any], brain: Mask) -> Image:
@@ -110,16 +120,17 @@ def case_score(study: Study) -> float:
 
 def _check(study: Study, metric: Metric) -> None:
     """Raise UadError unless the images that the metric needs are there, on one grid."""
-    needed = ("scan", "healed", "spread") if metric == "mahalanobis" else ("scan", "healed")
+    needed = ("scan", "healed", *(role for role in (NEEDED.get(metric),) if role))
     if missing := {"scan", "healed"} - study.images.keys():
         has = f"it has: {', '.join(study.images)}"
         raise UadError(
             f"{study.name}: no image of role '{min(missing)}' ({has}; name SCAN HEALED, or pipe uad-heal's stream)"
         )
-    if "spread" in needed and "spread" not in study.images:
+    if (role := needed[-1]) not in study.images:
+        made = {"spread": "uad-heal --samples 8", "probability": "uad-heal --method restore"}[role]
         raise UadError(
-            f"{study.name}: no image of role 'spread', which mahalanobis needs (pipe `uad-heal --samples 8`, or name "
-            "its NAME_spread.nii.gz with --spread)"
+            f"{study.name}: no image of role '{role}', which {metric} needs (pipe `{made}`, or name "
+            f"its NAME_{role}.nii.gz with --{role})"
         )
     scan = study.need("scan")
     for other in (study.images[role] for role in (*needed[1:], "brain", "region") if role in study.images):
@@ -134,6 +145,9 @@ def _values(study: Study, metric: Metric, residual: Floats, brain: Mask) -> NDAr
     match metric:
         case "l1":
             return np.abs(residual)
+        case "probability" | "product":
+            probability = np.clip(_inside(study.need("probability"), brain), 0, 1)
+            return probability if metric == "probability" else np.abs(residual) * np.sqrt(probability)
         case "l2":
             return residual**2
         case "ssim":

@@ -56,9 +56,9 @@ class AnomalyConfig(Config):
     """How anomalies are drawn.
 
     shapes, looks: what is drawn, by weights, so that one is left out by setting it to 0. none: the share of items
-    without any. most: groups in an item. radius: of blobs, smallest and largest, in pixels, even in its logarithm. least:
-    the least change of a level. fade: the steps over which anomalies go from easy (large, strong, in almost every item)
-    to all of this.
+    without any. most: groups in an item. radius: of blobs, smallest and largest, in pixels, even in its logarithm.
+    least: the least change of a level. fade: the steps over which anomalies go from easy (large, strong, in almost
+    every item) to all of this.
     """
 
     shapes: Shapes = Shapes()
@@ -70,8 +70,9 @@ class AnomalyConfig(Config):
     fade: PositiveInt = 10_000
 
 
-EASY = {"none": 0.05, "radius": 2.0, "least": 0.15}
-"""Where training starts."""
+EASY = {"none": 0.05, "radius": 3.5, "least": 0.3}
+"""Where training starts: without looks that are faint, too. With everything at once nothing is learnt for long."""
+FAINT = ("waves", "blur", "texture", "push")
 
 
 def draw_groups(config: AnomalyConfig, rng: np.random.Generator, step: int) -> list[Numbers]:
@@ -84,7 +85,8 @@ def draw_groups(config: AnomalyConfig, rng: np.random.Generator, step: int) -> l
     if rng.random() < none:
         return []
     count = int(np.ceil(config.most ** rng.random() ** (1 + hard)))
-    return [_group(config, rng, smallest, least) for _ in range(count)]
+    looks = {name: weight * (hard if name in FAINT else 1) for name, weight in config.looks.model_dump().items()}
+    return [_group(config, looks, rng, smallest, least) for _ in range(count)]
 
 
 def _pick(weights: dict[str, float], rng: np.random.Generator) -> str:
@@ -92,7 +94,9 @@ def _pick(weights: dict[str, float], rng: np.random.Generator) -> str:
     return str(rng.choice(names, p=values / values.sum()))
 
 
-def _group(config: AnomalyConfig, rng: np.random.Generator, smallest: float, least: float) -> Numbers:
+def _group(
+    config: AnomalyConfig, looks: dict[str, float], rng: np.random.Generator, smallest: float, least: float
+) -> Numbers:
     shape = _pick(config.shapes.model_dump(), rng)
     radius = float(np.exp(rng.uniform(np.log(smallest), np.log(config.radius[1]))))
     parts = 1
@@ -102,7 +106,7 @@ def _group(config: AnomalyConfig, rng: np.random.Generator, smallest: float, lea
         radius = float(rng.uniform(4, 16))
     elif shape == "ring":
         radius = max(radius, 3.0)
-    small = float(rng.uniform(0.9, 2.0))
+    small = max(float(rng.uniform(0.9, 2.0)), 0.5 * smallest)
     return {
         "shape": shape,
         "near": _pick({"anywhere": 0.4, "white": 0.35, "fluid": 0.25}, rng),
@@ -116,7 +120,7 @@ def _group(config: AnomalyConfig, rng: np.random.Generator, smallest: float, lea
         "core": float(rng.uniform(0.3, 0.8)),
         "mask": [float(rng.random()), float(rng.random()), float(np.exp(rng.normal(0, 0.2))), int(rng.integers(4))],
         "seed": int(rng.integers(2**53)),
-        "look": _look(config.looks, rng, least),
+        "look": _look(looks, rng, least),
     }
 
 
@@ -131,14 +135,13 @@ def _part(rng: np.random.Generator, radius: float) -> Numbers:
     }
 
 
-def _look(looks: Looks, rng: np.random.Generator, least: float) -> Numbers:
-    weights = looks.model_dump(exclude={"dark", "bright"})
-    toward = looks.bright / (looks.dark + looks.bright)
-    darker = float(rng.random() >= toward)
-    strength = rng.uniform(0.12, 0.65)
+def _look(looks: dict[str, float], rng: np.random.Generator, least: float) -> Numbers:
+    weights = {name: weight for name, weight in looks.items() if name not in ("dark", "bright")}
+    darker = bool(rng.random() * (looks["dark"] + looks["bright"]) < looks["dark"])
+    strength = rng.uniform(max(0.12, least), 0.65)
     return {
         "kind": _pick(weights, rng),
-        "darker": bool(darker),
+        "darker": darker,
         "any": bool(rng.random() < 0.5),
         "change": float(rng.uniform(least, 0.5)),
         "least": least,
@@ -181,7 +184,7 @@ def _places(t1: Floats, brain: Mask, near: str) -> tuple[NDArray[np.intp], NDArr
     """Return the places in the middle slice, (N, 2), and the sums of their weights up to each, which end at 1."""
     middle, inside = t1[len(t1) // 2], brain[len(brain) // 2]
     places = np.argwhere(inside)
-    weights = np.ones(len(places))
+    weights: NDArray[np.float64] = np.ones(len(places))
     if near != "anywhere":
         values = middle * (middle > 0.55) + 1e-3
         if near == "fluid":
@@ -194,6 +197,7 @@ def _places(t1: Floats, brain: Mask, near: str) -> tuple[NDArray[np.intp], NDArr
 
 def _shape(group: Numbers, t1: Floats, brain: Mask, masks: Sequence[Floats]) -> tuple[Floats, Floats]:
     """Return how much of each pixel is anomalous, and how much of that is core, both (D, H, W) in [0, 1]."""
+    depth, height, width = t1.shape
     alpha, core = np.zeros(t1.shape, np.float32), np.ones(t1.shape, np.float32)
     places, sums = _places(t1, brain, group["near"])
     if not len(places):
@@ -203,11 +207,12 @@ def _shape(group: Numbers, t1: Floats, brain: Mask, masks: Sequence[Floats]) -> 
         if group["shape"] == "mask" and masks:
             _stamp(alpha, centre, masks[int(group["mask"][0] * len(masks))], group["mask"])
             continue
-        box = _box(alpha.shape, centre, 1.5 * part["radius"] + 2)
-        distance = _distance(box, alpha.shape[0], centre, part)
+        box = _box((height, width), centre, 1.5 * part["radius"] + 2)
+        distance = _distance(box, depth, centre, part)
         if len(group["parts"]) == 1:
             cells = max(1.5, 0.8 * part["radius"])
-            distance += np.float32(group["rough"]) * wavy(group["seed"], distance.shape, (3, cells, cells))
+            rough = wavy(group["seed"], distance.shape, (3, cells, cells))
+            distance = distance + np.float32(group["rough"]) * rough
         here = np.clip((1 - distance) * part["radius"] / group["edge"] + 0.5, 0, 1)
         if group["shape"] == "cloud":
             low, steep = group["cloud"]
@@ -222,7 +227,7 @@ def _shape(group: Numbers, t1: Floats, brain: Mask, masks: Sequence[Floats]) -> 
 def _box(shape: Sequence[int], centre: NDArray[np.intp], reach: float) -> tuple[slice, slice, slice]:
     edges = [
         slice(max(0, math.floor(c - reach)), min(n, math.ceil(c + reach) + 1))
-        for c, n in zip(centre, shape[1:], strict=True)
+        for c, n in zip(centre, shape, strict=True)
     ]
     return slice(None), edges[0], edges[1]
 
@@ -284,7 +289,7 @@ def _foreign(slab: Floats, alpha: Floats, core: Floats, look: Numbers, foreign: 
 
     The bending is a weighted mean of the differences outside the patch, which solves no equation, but is as smooth.
     """
-    patch = np.roll(foreign(look["foreign"]), tuple(look["shift"]), axis=(1, 2))
+    patch: NDArray[Any] = np.roll(foreign(look["foreign"]), tuple(look["shift"]), axis=(1, 2))
     if look["poisson"]:
         outside = (1 - alpha) * (slab > 0) * (patch > 0)
         weight = smooth(outside, (0.5, 4, 4))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+from pydantic import model_validator
 
 from uadtools.settings import Config
 from uadtools.simulation.anomalies import AnomalyConfig, Foreign, draw_groups, put_in
@@ -30,19 +32,29 @@ STRONGEST = 1000.0
 
 
 class CorruptionConfig(Config):
-    """What an item is made of: anomalies, which are to be mended, and domains, which are not."""
+    """What an item is made of: anomalies, which are to be mended, and domains, which are not.
+
+    masks: files and folders of lesion masks, whose slices are the shapes of anomalies.shapes.mask.
+    """
 
     anomalies: AnomalyConfig = AnomalyConfig()
     domains: DomainConfig = DomainConfig()
     masks: tuple[str, ...] = ()
 
+    @model_validator(mode="after")
+    def _with_masks(self) -> Self:
+        if self.anomalies.shapes.mask and not self.masks:
+            raise ValueError("anomalies.shapes.mask: shapes of masks are wanted, and corruption.masks names none")
+        return self
+
 
 @dataclass(frozen=True)
 class Item:
-    """One item. seen: (D, H, W), corrupted; healthy: (H, W), its middle slice as it should be; changed: (H, W), how much
-    of a visible anomaly there is, 0 where none, else 0 to 1; brain: (H, W); severity: how strong and how large the
-    changes are, 0 for none, below STEPS; ceiling: the highest severity that the network is told to expect, drawn from
-    severity to STEPS - 1.
+    """One item. seen: (D, H, W), corrupted; healthy: (H, W), its middle slice as it should be.
+
+    changed: (H, W), how much of a visible anomaly there is, 0 where none, else 0 to 1; brain: (H, W); severity: how
+    strong and how large the changes are, 0 for none, below STEPS; ceiling: the highest severity that the network is
+    told to expect, drawn from severity to STEPS - 1.
     """
 
     seen: Floats
@@ -57,7 +69,7 @@ def draw_item(config: CorruptionConfig, rng: np.random.Generator, step: int) -> 
     """Draw everything that is random in an item; JSON keeps it exactly. step: of training, as anomalies fade."""
     return {
         "person": draw_person(config.domains, rng),
-        "contrast": draw_contrast(config.domains, rng),
+        "contrast": draw_contrast(config.domains, rng, min(1.0, step / config.anomalies.fade)),
         "scanner": draw_scanner(config.domains, rng),
         "groups": draw_groups(config.anomalies, rng, step),
         "ceiling": float(rng.random()),

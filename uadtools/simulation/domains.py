@@ -87,7 +87,7 @@ def as_person(slab: Floats, drawn: Numbers) -> Floats:
     if drawn["widen"]:
         middle = slab[len(slab) // 2]
         fluid = smooth(np.clip((0.4 - middle) / 0.2, 0, 1) * (smooth(middle > 0, (1.5, 1.5)) > 0.9), (2, 2))
-        slope = np.stack(np.gradient(fluid))
+        slope = np.stack([np.gradient(fluid, axis=axis) for axis in (0, 1)])
         length = np.sqrt((slope**2).sum(axis=0))
         slope *= drawn["widen"] * np.minimum(1, length / 0.08) / np.maximum(length, 1e-3)
         moved = sample(slope, down, along)
@@ -95,10 +95,13 @@ def as_person(slab: Floats, drawn: Numbers) -> Floats:
     return sample(slab, down, along)
 
 
-def draw_contrast(config: DomainConfig, rng: np.random.Generator) -> Numbers:
-    """Draw the contrast: the levels of fluid, grey and white matter, and the curve through them."""
+def draw_contrast(config: DomainConfig, rng: np.random.Generator, hard: float = 1.0) -> Numbers:
+    """Draw the contrast: the levels of fluid, grey and white matter, and the curve through them.
+
+    hard: 0 to 1, the share of other contrasts than T1's that are drawn at all.
+    """
     drawn: Numbers = {"gamma": float(np.exp(rng.normal(0, config.gamma))), "levels": None, "curve": None}
-    if rng.random() < config.contrast:
+    if rng.random() < hard * config.contrast:
         kind = rng.random()
         if kind < config.flair:
             fluid, grey = rng.uniform(0, 0.2), rng.uniform(0.5, 0.95)

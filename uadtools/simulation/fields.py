@@ -32,7 +32,7 @@ def wavy(seed: int, shape: Sequence[int], cells: Sequence[float]) -> Floats:
 def _linear(size: int, count: int) -> Floats:
     """Return the weights, (size, count), with which `count` values make `size` by linear interpolation."""
     places = np.linspace(0, count - 1, size)
-    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(count))).astype(np.float32)
+    return np.asarray(np.maximum(0, 1 - np.abs(places[:, None] - np.arange(count))), dtype=np.float32)
 
 
 def smooth(field: NDArray[Any], widths: Sequence[float]) -> Floats:

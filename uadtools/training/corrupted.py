@@ -61,33 +61,30 @@ class DrawnItems:
         return [{"slice": place, **item} for place, item in zip(self.places, self.items, strict=True)]
 
 
-def corrupted(
-    config: CorruptionConfig,
-    slices: Slices,
-    chosen: NDArray[Any],
-    seeds: Seeds,
-    *,
-    reach: int,
-    step: int,
-    masks: Sequence[Floats],
-    device: torch.device,
-) -> tuple[Corrupted, DrawnItems]:
-    """Corrupt slices, each by its seed. chosen: (B,) their places; step: of training, by which anomalies fade."""
-    drawn = [draw_item(config, np.random.default_rng((2, int(seed))), step) for seed in seeds]
-    places = tuple(int(place) for place in chosen)
-    items = [
-        remade(slices, place, numbers, reach=reach, masks=masks) for place, numbers in zip(places, drawn, strict=True)
-    ]
-    return _stacked(items, device), DrawnItems(tuple(drawn), places)
+@dataclass(frozen=True)
+class Corruptor:
+    """What corrupts slices. reach: of the slabs; masks: shapes of anomalies."""
 
+    config: CorruptionConfig
+    reach: int
+    masks: Sequence[Floats] = ()
 
-def remade(slices: Slices, place: int, drawn: Numbers, *, reach: int, masks: Sequence[Floats] = ()) -> Item:
-    """Make an item from what was drawn for it, as drawn.jsonl has it."""
+    def __call__(
+        self, slices: Slices, chosen: NDArray[Any], seeds: Seeds, *, step: int, device: torch.device
+    ) -> tuple[Corrupted, DrawnItems]:
+        """Corrupt slices, each by its seed. chosen: (B,) their places; step: of training, by which anomalies fade."""
+        drawn = [draw_item(self.config, np.random.default_rng((2, int(seed))), step) for seed in seeds]
+        places = tuple(int(place) for place in chosen)
+        items = [self.remade(slices, place, numbers) for place, numbers in zip(places, drawn, strict=True)]
+        return _stacked(items, device), DrawnItems(tuple(drawn), places)
 
-    def foreign(number: float) -> Floats:
-        return _slab(slices, int(number * len(slices)), reach)
+    def remade(self, slices: Slices, place: int, drawn: Numbers) -> Item:
+        """Make an item from what was drawn for it, as drawn.jsonl has it."""
 
-    return make_item(_slab(slices, place, reach), drawn, foreign, masks)
+        def foreign(number: float) -> Floats:
+            return _slab(slices, int(number * len(slices)), self.reach)
+
+        return make_item(_slab(slices, place, self.reach), drawn, foreign, self.masks)
 
 
 def _slab(slices: Slices, place: int, reach: int) -> Floats:
@@ -111,8 +108,8 @@ def _stacked(items: Sequence[Item], device: torch.device) -> Corrupted:
 def load_masks(sources: Sequence[str], spacing: Sequence[float], reach: int) -> list[Floats]:
     """Read lesion masks as shapes to draw with: (2 reach + 1, h, w) in [0, 1], a few of each mask.
 
-    sources: masks, and folders and lists of them; spacing: of the model's voxels in mm. Raises UadError when no mask has
-    a slice of SMALLEST pixels.
+    sources: masks, and folders and lists of them; spacing: of the model's voxels in mm. Raises UadError when no mask
+    has a slice of SMALLEST pixels.
     """
     shapes = [shape for source in sources for file in files_of(source) for shape in _shapes(file, spacing, reach)]
     if sources and not shapes:

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from uadtools.errors import UadError
+from uadtools.nets.layout import packed
 from uadtools.nets.vqvae import VQVAE
 from uadtools.simulation.fields import Floats
 from uadtools.training.augment import Drawn, apply, draw
 from uadtools.training.codebook import Use, codebook_use
-from uadtools.training.corrupted import Batch, Corrupted, DrawnItems, Seeds, corrupted
+from uadtools.training.corrupted import Batch, Corrupted, Corruptor, DrawnItems, Seeds
 from uadtools.training.data import Slices
-from uadtools.training.objectives import loss
+from uadtools.training.objectives import loss, restoration
 from uadtools.training.recipe import Recipe
 from uadtools.training.state import State
 from uadtools.training.team import ALONE, Team
@@ -135,10 +136,8 @@ class Trainer:
         return _Drawn(Batch(x0, seeds), drawn, int(rng.integers(2**63 - 1)))
 
     def _corrupted(self, slices: Slices, chosen: NDArray[Any], seeds: Seeds, step: int) -> tuple[Corrupted, DrawnItems]:
-        return corrupted(
-            self.recipe.corruption, slices, chosen, seeds, reach=self.recipe.reach, step=step, masks=self.masks,
-            device=self.device,
-        )  # fmt: skip
+        corruptor = Corruptor(self.recipe.corruption, self.recipe.reach, self.masks)
+        return corruptor(slices, chosen, seeds, step=step, device=self.device)
 
     def _step(self, state: State, batch: Batch, seed: int) -> float:
         """Take one step; returns the loss."""
@@ -162,7 +161,9 @@ class Trainer:
     def loss(self, net: nn.Module, batch: Batch, step: int) -> Tensor:
         """Return the loss of the recipe's objective, computed in this precision."""
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            return loss(self.recipe, net, batch, step)
+            if batch.corrupted is not None:
+                return restoration(net, batch.corrupted)
+            return loss(self.recipe, net, packed(batch.x0), batch.seeds, step)
 
     def held_out(self, chosen: NDArray[Any], seeds: Seeds) -> Batch:
         """Make a batch of validation slices, as hard as those of the last step."""

@@ -29,18 +29,16 @@ from uadtools.nets.restored import restored
 from uadtools.nets.vqvae import VQVAE
 from uadtools.noise.coarse import coarse_fields
 from uadtools.noise.source import fields_on
-from uadtools.training.corrupted import Batch, Corrupted
+from uadtools.training.corrupted import Corrupted
 from uadtools.training.recipe import Recipe
 
 Seeds = NDArray[np.int64]
 _schedule = lru_cache(Schedule.of)
 
 
-def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
-    """Return the loss of a batch at a step (0-based), a scalar."""
-    if batch.corrupted is not None:
-        return restoration(net, batch.corrupted)
-    return _LOSSES[recipe.kind](recipe, net, packed(batch.x0), batch.seeds, step)
+def loss(recipe: Recipe, net: nn.Module, x0: Tensor, seeds: Seeds, step: int) -> Tensor:
+    """Return the loss of a batch at a step (0-based), a scalar; that of kind restoration is taken on what it mends."""
+    return _LOSSES[recipe.kind](recipe, net, x0, seeds, step)
 
 
 def restoration(net: nn.Module, items: Corrupted) -> Tensor:

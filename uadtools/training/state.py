@@ -87,7 +87,7 @@ def load_state(path: Path, state: State, about: dict[str, Any]) -> dict[str, Any
         held = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS if f"{moment}.{name}" in tensors}
         if held:
             state.optimiser.state[parameter] = {
-                k: v if k == "step" else v.to(parameter.device).clone(memory_format=torch.preserve_format)
+                k: v if k == "step" else torch.empty_like(parameter).copy_(v)  # laid out alike, as fused steps need it
                 for k, v in held.items()
             }
     state.step = int(note["step"])

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from uadtools.models.model import build
 from uadtools.nets.resnet import seen_at
 from uadtools.noise.coarse import coarse_fields
+from uadtools.training.corrupted import Batch
 from uadtools.training.loop import Trainer
 from uadtools.training.objectives import loss
 from uadtools.training.recipe import Recipe
@@ -175,7 +176,7 @@ def test_the_encoder_is_compared_by_pixels_and_by_the_critics_features(recipes, 
 def test_half_precision_is_near(recipes, net, kind):
     recipe, made = recipes[kind], net(kind).eval()
     exact, rough = (
-        Trainer(recipe, None, None, 0, torch.device("cpu"), precision).loss(made, slices(recipe), SEEDS, 0)
+        Trainer(recipe, None, None, 0, torch.device("cpu"), precision).loss(made, Batch(slices(recipe), SEEDS), 0)
         for precision in (torch.float32, torch.bfloat16)
     )
     assert rough.dtype == torch.float32
