@@ -23,6 +23,9 @@ EXAMPLES = """
   uad-heal a.nii.gz --samples 8 -o - | uad-score --metric mahalanobis -o a_score.nii.gz
 """
 
+PROBABLE = ("product", "probability")
+"""Metrics that need to know where something was changed."""
+
 
 def score(
     inputs: Annotated[
@@ -35,14 +38,17 @@ def score(
     ] = None,
     output: c.Output = None,
     metric: Annotated[
-        Literal["l1", "l2", "ssim", "gradient", "mahalanobis"],
+        Literal["l1", "l2", "product", "probability", "ssim", "gradient", "mahalanobis"] | None,
         typer.Option(
             "--metric",
-            metavar="l1|l2|ssim|gradient|mahalanobis",
-            help="l1: |scan - healed|; l2: its square; ssim: 1 - structural similarity, averaged over several windows; "
-            "gradient: steepness of scan - healed; mahalanobis: l1 in units of the spread over several draws.",
+            metavar="l1|l2|product|probability|ssim|gradient|mahalanobis",
+            help="l1: |scan - healed|; l2: its square; probability: that something was changed there, as restore and "
+            "disyre say; product: l1 times its root; ssim: 1 - structural similarity, averaged over several windows; "
+            "gradient: steepness of scan - healed; mahalanobis: l1 in units of the spread over several draws. Default: "
+            "product where there is a probability, else l1.",
+            show_default=False,
         ),
-    ] = "l1",
+    ] = None,
     signed: Annotated[
         Literal["both", "bright", "dark"],
         typer.Option(
@@ -55,6 +61,16 @@ def score(
             "--spread",
             metavar="FILE",
             help="For --metric mahalanobis: the spread that uad-heal --maps writes; default: the stream's.",
+            show_default=False,
+        ),
+    ] = None,
+    probability: Annotated[
+        Path | None,
+        typer.Option(
+            "--probability",
+            metavar="FILE",
+            help="For --metric product and probability: the map that uad-heal wrote; default: the stream's, or the one "
+            "beside HEALED.",
             show_default=False,
         ),
     ] = None,
@@ -108,13 +124,16 @@ def score(
 
     if inputs and (len(inputs) > 2 or (len(inputs) == 2 and "-" in inputs)):
         raise c.usage(f"{' '.join(inputs)}: two files, or one stream", "SCAN HEALED")
-    if spread and metric != "mahalanobis":
-        raise c.usage(f"has no effect with --metric {metric} (leave it out)", "--spread")
+    for option, path, able in (("spread", spread, ("mahalanobis",)), ("probability", probability, (None, *PROBABLE))):
+        if path and metric not in able:
+            raise c.usage(f"has no effect with --metric {metric or 'l1'} (leave it out)", f"--{option}")
     sink = Sink.of("score", inputs and inputs[:1], output, force=force, provenance=provenance, as_json=as_json)
     healthy = normal and read_normal(normal)
-    given = [image for image in (read_mask(brain), _map(spread, "spread"), _map(region, "region")) if image]
+    maps = {"spread": spread, "probability": probability, "region": region}
+    given = [image for image in (read_mask(brain), *(_map(path, role) for role, path in maps.items())) if image]
     results: list[dict[str, Any]] = []
-    for study in _pair(inputs, volume) if inputs and len(inputs) == 2 else studies(inputs, volume):
+    wanted = probability is None and metric in (None, *PROBABLE)
+    for study in _pair(inputs, volume, wanted) if inputs and len(inputs) == 2 else studies(inputs, volume):
         path = sink.claim(study)
         made = work(study.adding(*study.images.values(), *given), metric=metric, signed=signed)
         if healthy:
@@ -125,7 +144,8 @@ def score(
         told = asdict(case_scores(made)) if as_json else {}
         if native:
             made = made.adding(to_native(made.product, study.name))
-        told |= {"metric": metric, "signed": signed, "normal": normal and str(normal)}
+        how = made.need("score").provenance["history"][-2 if healthy else -1]["arguments"]
+        told |= {"metric": how["metric"], "signed": signed, "normal": normal and str(normal)}
         results.append({"name": study.name, "output": sink.write(made, path), **told})
         if verbose:
             c.teller("uad-score", quiet)(f"{study.name}: case score {number:.5f}")
@@ -133,15 +153,20 @@ def score(
         print_json(results)
 
 
-def _pair(inputs: Sequence[str], volume: int | None) -> Iterator[Study]:
-    """Make a study of two files, scan and healed."""
+def _pair(inputs: Sequence[str], volume: int | None, mapped: bool) -> Iterator[Study]:
+    """Make a study of two files, scan and healed; mapped: with the probability that was written beside healed."""
     from uadtools.cli._studies import named
-    from uadtools.volume.stream import Study, base_name, read_image
+    from uadtools.volume.stream import Study, base_name, made_maps, read_image
 
     scan, healed = (read_image(Path(path), volume) for path in inputs)
     if scan.role == "healed":
         raise c.usage(f"{inputs[0]} is a healed scan (name the scan first)", "SCAN HEALED")
     images = {"healed": healed.derive(healed.data, "healed"), "scan": scan.derive(scan.data, "scan")}
+    beside = Path(inputs[1]).with_name(f"{base_name(Path(inputs[1]))}_probability.nii.gz")
+    if mapped and "probability" in made_maps(healed):
+        if not beside.exists():
+            raise UadError(f"{beside}: not there, and part of the score (name it with --probability, or --metric l1)")
+        images |= {"probability": read_image(beside)}
     yield named(Study("", images), base_name(Path(inputs[0])))
 
 

@@ -74,6 +74,7 @@ def heal_together(
     made = draw(model, stacks, how, seed=seed, batch=batch, watch=watch)
     arguments = how.arguments | ({"condition": condition.name} if condition else {})
     told = {"seed": seed, "model": model.name or model.config.name, "threshold": _threshold(how, model.config)}
+    told |= {"maps": list(how.maps)} if how.maps else {}
     return [
         _with_draws(study, stack, draws, how, record(study.need("scan"), "uad-heal", arguments, **told))
         for study, stack, draws in zip(studies, stacks, made, strict=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import platform
 import time
 from collections import deque
@@ -16,13 +14,14 @@ import torch
 
 from uadtools import methods
 from uadtools.errors import UadError
-from uadtools.files import check_free, written
+from uadtools.files import check_free
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
 from uadtools.models.model import load_model, pick_device, pick_precision
 from uadtools.nets.vqvae import VQVAE
 from uadtools.training.codebook import codebook_use
 from uadtools.training.corrupted import load_masks
 from uadtools.training.data import Slices, fingerprint, load_slices, quantiles
+from uadtools.training.journal import board_of, kept_rows, row, write_log
 from uadtools.training.loop import Progress, Trainer
 from uadtools.training.recipe import Recipe
 from uadtools.training.region import healthy_limits
@@ -31,7 +30,6 @@ from uadtools.training.state import State, fresh, load_state, save_state
 from uadtools.training.team import joined
 
 SAVE_SECONDS = 60.0
-_COLUMNS = ("step", "loss", "validation", "seconds_per_step")
 
 
 @dataclass(frozen=True)
@@ -129,20 +127,20 @@ def _kept(
 ) -> Progress | None:
     """Train, and write what is to be kept on the way and at the end; returns the last report."""
     saved, last = time.monotonic(), None
-    rows = _kept_rows(outputs.log, state.step) if resume else []
+    rows = kept_rows(outputs.log, state.step) if resume else []
     chosen = resume and outputs.best.exists()
     if outputs.log_folder:
         outputs.log_folder.mkdir(parents=True, exist_ok=True)
-    board = _board(outputs.log_folder, state.step)
+    board = board_of(outputs.log_folder, state.step)
 
     def keep() -> None:
         _save_model(outputs.last, trainer, state, state.average)
-        _write_log(outputs.log, rows)
+        write_log(outputs.log, rows)
         save_state(outputs.state, state, about)
 
     for progress in reports:
         last = progress
-        rows.append(_row(progress))
+        rows.append(row(progress))
         board(progress)
         if progress.improved:
             _save_model(outputs.best, trainer, state, state.average)
@@ -246,55 +244,3 @@ def _precision(name: str, device: torch.device, recipe: Recipe) -> torch.dtype:
     if name == "bf16":
         raise UadError("--precision bf16: volumes are learnt in fp32 on a CPU (leave it out)")
     return torch.float32
-
-
-def _row(progress: Progress) -> list[str]:
-    shown = "" if progress.validation is None else f"{progress.validation:.6f}"
-    return [str(progress.step), f"{progress.loss:.6f}", shown, f"{progress.seconds_per_step:.3f}"]
-
-
-def _kept_rows(path: Path, step: int) -> list[list[str]]:
-    """Return the log's rows up to a step: later ones will be written again."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [row for row in list(csv.reader(file))[1:] if len(row) == len(_COLUMNS) and int(row[0]) <= step]
-
-
-def _write_log(path: Path, rows: list[list[str]]) -> None:
-    with written(path, force=True) as part, part.open("w", newline="") as file:
-        csv.writer(file).writerows([_COLUMNS, *rows])
-
-
-def _board(folder: Path | None, step: int) -> Callable[[Progress], None]:
-    """Return a writer of what was drawn (drawn.jsonl) and, where it is installed, of TensorBoard events into folder."""
-    if folder is None:
-        return lambda progress: None
-    record = _recorder(folder / "drawn.jsonl", step)
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return record
-    events = SummaryWriter(str(folder), purge_step=step or None)
-
-    def write(progress: Progress) -> None:
-        record(progress)
-        events.add_scalar("loss", progress.loss, progress.step)
-        if progress.validation is not None:
-            events.add_scalar("validation", progress.validation, progress.step)
-        events.flush()
-
-    return write
-
-
-def _recorder(path: Path, step: int) -> Callable[[Progress], None]:
-    """Return a writer of how the slices of a step were changed, a line of JSON each; lines after `step` go."""
-    lines = path.read_text().splitlines() if path.exists() and step else []
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-    path.write_text("".join(f"{line}\n" for line in kept))
-
-    def write(progress: Progress) -> None:
-        with path.open("a") as file:
-            file.write(json.dumps({"step": progress.step, "slices": progress.drawn.told()}) + "\n")
-
-    return write

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import model_validator
 
 from uadtools.settings import Config
-from uadtools.simulation.anomalies import AnomalyConfig, Foreign, draw_groups, put_in
+from uadtools.simulation.anomalies import AnomalyConfig, draw_groups, put_in
 from uadtools.simulation.domains import (
     DomainConfig,
     Numbers,
@@ -24,6 +24,7 @@ from uadtools.simulation.domains import (
     draw_scanner,
 )
 from uadtools.simulation.fields import Floats
+from uadtools.simulation.looks import Foreign
 
 STEPS = 1000
 """Severities are told as integers below this."""

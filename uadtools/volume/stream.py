@@ -56,6 +56,12 @@ def record(image: Image, tool: str, arguments: dict[str, Any], **more: Any) -> d
     return {**image.provenance, "history": [*image.provenance.get("history", []), line]}
 
 
+def made_maps(healed: Image) -> list[str]:
+    """Return the roles of the maps that a method made beside a healed scan, as its history says."""
+    lines = [line for line in healed.provenance.get("history", []) if line.get("tool") == "uad-heal"]
+    return list(lines[-1].get("maps", [])) if lines else []
+
+
 def drawn_lesions(image: Image) -> bool:
     """Tell whether its history says that uad-simulate drew lesions into the scan."""
     return any(done.get("kind") in ("blobs", "masks", "sprites") for done in _simulated(image))

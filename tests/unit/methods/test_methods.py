@@ -13,6 +13,7 @@ from uadtools.methods.healing import Healing, end
 HELPERS = {"combine", "healing"}
 NOISY = ("ddim", "ddpm", "sss")
 GUIDED = ("cddpm", "ldm", "pddpm")
+RESTORING = ("disyre", "restore")
 BY_ITSELF = ("blur", "threshold")
 RECONSTRUCTING = ("ae", "dae", "fanogan", "svae", "vae", "vqvae")
 
@@ -44,7 +45,7 @@ def test_names_are_listed_without_torch():
 
 
 def test_every_method_is_of_one_of_these():
-    assert set(methods.NAMES) == {*NOISY, *GUIDED, *BY_ITSELF, *RECONSTRUCTING}
+    assert set(methods.NAMES) == {*NOISY, *GUIDED, *RESTORING, *BY_ITSELF, *RECONSTRUCTING}
     assert [name for name in methods.NAMES if not methods.needs_model(name)] == list(BY_ITSELF)
     with pytest.raises(UadError, match="no method 'magic'"):
         methods.needs_model("magic")
@@ -59,7 +60,7 @@ def test_every_method_says_what_it_needs(name):
     assert dataclasses.is_dataclass(options)
     with pytest.raises(dataclasses.FrozenInstanceError):
         options.t = 3
-    assert hasattr(options, "t") == (name in NOISY + GUIDED)
+    assert hasattr(options, "t") == (name in NOISY + GUIDED + RESTORING)
     for field in dataclasses.fields(options):
         assert f"{field.name}:" in module.Options.__doc__
         assert field.default is not dataclasses.MISSING
@@ -68,7 +69,7 @@ def test_every_method_says_what_it_needs(name):
 
 def test_another_name_is_refused():
     with pytest.raises(
-        UadError, match=r"no method 'gan' \(there are: ae, blur, cddpm, dae, ddim, ddpm, fanogan, ldm, "
+        UadError, match=r"no method 'gan' \(there are: ae, blur, cddpm, dae, ddim, ddpm, disyre, fanogan, "
     ):
         methods.get("gan")
 
@@ -81,6 +82,7 @@ def test_helpers_are_no_methods():
 def test_able():
     assert methods.able("diffusion") == list(NOISY)
     assert all(methods.able(name) == [name] for name in RECONSTRUCTING + GUIDED)
+    assert methods.able("restoration") == list(RESTORING)
     assert methods.able("spark") == []
 
 

@@ -62,7 +62,7 @@ def test_a_given_t_is_drawn_once():
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"method": "magic"}, r"no method 'magic' \(there are: ae, blur, cddpm, dae, ddim, ddpm, fanogan, ldm, "),
+        ({"method": "magic"}, r"no method 'magic' \(there are: ae, blur, cddpm, dae, ddim, ddpm, disyre, fanogan, "),
         ({"sigma": 3.0}, r"--sigma has no effect with --method sss \(leave it out\)"),
         ({"method": "blur", "sigma": -1.0}, "--sigma -1: a width in mm"),
         ({"method": "blur", "t": (300,)}, r"-t has no effect with --method blur \(leave it out\)"),

@@ -216,7 +216,7 @@ def test_a_missing_image_is_told(missing):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"metric": "l3"}, "--metric l3: there are l1, l2, ssim, gradient, mahalanobis"),
+        ({"metric": "l3"}, "--metric l3: there are l1, l2, product, probability, ssim, gradient, mahalanobis"),
         ({"signed": "up"}, "--signed up: there are both, bright, dark"),
     ],
 )

@@ -180,7 +180,7 @@ def test_a_run_stopped_by_its_time_equals_the_uninterrupted_run(data, tiny_recip
 def test_a_run_stopped_between_two_files_equals_the_uninterrupted_run(data, tiny_recipe, tmp_path, monkeypatch, file):
     """The files of a step are written one after the other; a kill may fall in between."""
     go(data, tmp_path / "whole", tiny_recipe)
-    calls = {"best": "_save_model", "last": "_save_model", "log": "_write_log", "state": "save_state"}
+    calls = {"best": "_save_model", "last": "_save_model", "log": "write_log", "state": "save_state"}
     original, count = getattr(room, calls[file]), iter(range(100))
     nth = {"best": 4, "last": 5, "log": 2, "state": 2}[file]  # of the third time that files are written
 
@@ -290,7 +290,7 @@ def test_a_folder_that_is_not_there_is_refused_before_the_work(data, tiny_recipe
 
 
 def test_the_log_goes_into_a_folder_if_one_is_named(data, tiny_recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(room, "_board", lambda folder, step: lambda progress: None)
+    monkeypatch.setattr(room, "board_of", lambda folder, step: lambda progress: None)
     made = go(data, tmp_path, longer(tiny_recipe, steps=3), log=tmp_path / "logs" / "first")
     assert made["log"] == str(tmp_path / "logs" / "first" / "log.csv")
     assert (tmp_path / "logs" / "first" / "log.csv").exists()

@@ -1,0 +1,209 @@
+"""What restoration learns from: everything drawn first, applied second, and true of the item."""
+
+import json
+
+import numpy as np
+import pytest
+
+from uadtools.simulation.anomalies import AnomalyConfig, Looks, Shapes, draw_groups, put_in
+from uadtools.simulation.corruption import STEPS, CorruptionConfig, draw_item, make_item
+from uadtools.simulation.domains import FLOOR, KNOTS, DomainConfig, as_contrast, as_person, draw_contrast, draw_person
+from uadtools.simulation.looks import LOOKS
+
+HARD = 10**6
+NOTHING = DomainConfig(
+    flip=0, turn=0, scale=0, aspect=0, shift=0, warp=0, widen=0, gamma=0, curve=0, headroom=0, blur=0, thick=0, bias=0,
+    ghosts=0, strip=0, noise=0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def slab():
+    """Seven slices of a round brain: fluid around grey around white matter, and two ventricles."""
+    z, y, x = np.mgrid[-3:4, -24:24, -20:20]
+    radius = np.hypot(np.hypot(1.2 * y / 1.1, 1.2 * x), z)
+    made = np.select([radius < 13, radius < 17, radius < 20], [0.8, 0.5, 0.18], 0.0)
+    made[(np.abs(np.abs(x) - 4) < 2) & (np.abs(y) < 6)] = 0.15
+    waves = 0.02 * np.sin(1.3 * x + 0.7 * y)
+    return np.where(made > 0, made + waves, 0).astype(np.float32)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def item(slab, seed=0, config=None, step=HARD, **tables):
+    config = config or CorruptionConfig(**tables)
+    return make_item(slab, draw_item(config, rng(seed), step), lambda number: np.roll(slab, int(9 * number), 1))
+
+
+def same(one, other):
+    for name in ("seen", "healthy", "changed", "brain"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert (one.severity, one.ceiling) == (other.severity, other.ceiling)
+
+
+def test_an_item_is_made_again_from_what_was_drawn_bit_for_bit(slab):
+    """Also when it was kept as JSON in between, as drawn.jsonl does."""
+    config = CorruptionConfig(domains=DomainConfig(contrast=0.7, ghosts=0.5))
+    for seed in range(30):
+        drawn = draw_item(config, rng(seed), HARD)
+        again = json.loads(json.dumps(drawn))
+        assert again == drawn
+        same(make_item(slab, drawn, lambda n: slab), make_item(slab, again, lambda n: slab))
+
+
+def test_where_nothing_is_drawn_the_target_is_what_is_seen(slab):
+    """Whatever the domain, but for noise, which the network is to see through."""
+    quiet = AnomalyConfig(none=1.0, fade=1)
+    for seed in range(20):
+        made = item(slab, seed, anomalies=quiet, domains=DomainConfig(contrast=0.5, noise=0))
+        np.testing.assert_array_equal(made.seen[3], made.healthy)
+        assert not made.changed.any()
+        assert made.severity == 0
+    noisy = item(slab, 1, anomalies=quiet, domains=DomainConfig(noise=0.05))
+    assert 0 < np.abs(noisy.seen[3] - noisy.healthy).mean() < 0.1
+    assert not noisy.changed.any()
+
+
+def test_without_domains_the_target_is_the_clean_slice(slab):
+    made = item(slab, 3, anomalies=AnomalyConfig(none=0.0), domains=NOTHING)
+    plain = as_contrast(slab, slab > 0.02, draw_contrast(NOTHING, rng()))
+    ranks = np.corrcoef(made.healthy[slab[3] > 0.02], slab[3][slab[3] > 0.02])[0, 1]
+    assert ranks > 0.999
+    assert plain.shape == slab.shape
+    assert made.changed.any()
+
+
+def test_what_is_marked_has_changed_and_what_has_not_changed_is_not_marked(slab):
+    marked, missed, wrong = 0, 0, 0
+    for seed in range(60):
+        made = item(slab, seed, domains=DomainConfig(contrast=0.5, noise=0, blur=0, thick=0))
+        apart = np.abs(made.seen[3] - made.healthy)
+        marked += (made.changed > 0).sum()
+        wrong += ((made.changed > 0) & (apart < 0.005)).sum()
+        missed += ((made.changed == 0) & (apart > 0.15)).sum()
+        assert made.changed.min() >= 0
+        assert made.changed.max() <= 1
+    assert marked > 3000
+    assert wrong < 0.05 * marked
+    assert missed < 0.1 * marked
+
+
+def test_images_are_those_of_prepared_scans(slab):
+    """In [FLOOR, 1] inside the brain that is left, and exactly 0 outside."""
+    for seed in range(20):
+        made = item(slab, seed, domains=DomainConfig(contrast=0.7))
+        inside = made.brain > 0
+        for image in (made.seen[3], made.healthy):
+            assert not image[~inside].any()
+            assert image[inside].min() >= np.float32(FLOOR)
+            assert image.max() <= 1
+        assert made.seen.dtype == made.healthy.dtype == np.float32
+
+
+def test_severity_grows_with_strength_and_size_and_the_ceiling_lies_above(slab):
+    seen = []
+    for seed in range(60):
+        made = item(slab, seed)
+        assert 0 <= made.severity <= made.ceiling < STEPS
+        seen.append((made.severity, made.changed.sum()))
+    severity, amount = np.array(seen).T
+    assert np.corrcoef(severity, np.log1p(amount))[0, 1] > 0.85
+    assert severity.max() > 500
+
+
+@pytest.mark.parametrize("look", [name for name in Looks.model_fields if name not in ("dark", "bright")])
+def test_every_look_can_be_left_out_and_changes_something(slab, look):
+    alone = Looks(**{name: float(name == look) for name in LOOKS})
+    config = AnomalyConfig(shapes=Shapes(blob=1, many=0, cloud=0, ring=0), looks=alone, none=0, radius=(5, 8))
+    changed = 0
+    for seed in range(10):
+        groups = draw_groups(config, rng(seed), HARD)
+        assert {group["look"]["kind"] for group in groups} == {look}
+        made, _ = put_in(slab, slab, slab > 0, groups, lambda n: slab[:, ::-1])
+        changed += bool(np.abs(made - slab).max() > 0.02)
+    assert changed >= 7
+    rest = Looks(**{look: 0.0})
+    kinds = {g["look"]["kind"] for seed in range(60) for g in draw_groups(AnomalyConfig(looks=rest), rng(seed), HARD)}
+    assert kinds == set(LOOKS) - {look}
+
+
+@pytest.mark.parametrize("shape", ["blob", "many", "cloud", "ring", "mask"])
+def test_every_shape_alone(slab, shape):
+    config = AnomalyConfig(shapes=Shapes(**{name: float(name == shape) for name in Shapes.model_fields}), none=0)
+    masks = [np.ones((7, 6, 6), np.float32)]
+    found = 0
+    for seed in range(12):
+        groups = draw_groups(config, rng(seed), HARD)
+        assert {group["shape"] for group in groups} == {shape}
+        _, where = put_in(slab, slab, slab > 0, groups, lambda n: slab, masks)
+        assert not where[slab == 0].any()
+        found += where[3].sum()
+    assert found > 50
+
+
+@pytest.mark.parametrize(("looks", "sign"), [({"bright": 0}, -1), ({"dark": 0}, 1)])
+def test_a_direction_can_be_left_out(slab, looks, sign):
+    level = Looks(level=1, factor=1, foreign=0, waves=0, blur=0, texture=0, push=0, **looks)
+    for seed in range(12):
+        groups = draw_groups(AnomalyConfig(looks=level, none=0), rng(seed), HARD)
+        for group in groups:
+            group["look"] |= {"texture": 1.0, "grain": 0.0}
+        made, where = put_in(slab, slab, slab > 0, groups[:1], lambda n: slab)
+        if where.sum() > 20:
+            assert sign * (made - slab)[where].mean() > 0
+
+
+def test_training_begins_with_few_healthy_items_and_nothing_faint():
+    config = AnomalyConfig(none=0.5, fade=1000, radius=(1, 12))
+    easy, hard = ([draw_groups(config, rng(seed), step) for seed in range(400)] for step in (0, HARD))
+    assert np.mean([not groups for groups in easy]) < 0.1
+    assert np.mean([not groups for groups in hard]) > 0.4
+    radii = [[p["radius"] for groups in made for g in groups for p in g["parts"][:1]] for made in (easy, hard)]
+    assert np.median(radii[0]) > 1.3 * np.median(radii[1])
+    assert not {g["look"]["kind"] for groups in easy for g in groups} & {"waves", "blur", "texture", "push"}
+    assert {g["look"]["kind"] for groups in hard for g in groups} == set(LOOKS)
+
+
+def test_curves_keep_the_order_of_tissues_that_they_draw():
+    """Whatever is drawn, each tissue gets its own level, and what is ordered in between stays so."""
+    config = DomainConfig(contrast=1, gamma=0, headroom=0)
+    brain = np.ones((3, 40, 40), bool)
+    ramp = np.broadcast_to(np.linspace(0.02, 1, 1600, dtype=np.float32).reshape(40, 40), brain.shape)
+    for seed in range(40):
+        drawn = draw_contrast(config, rng(seed)) | {"texture": 0.0, "soft": 0.0}
+        made = as_contrast(np.ascontiguousarray(ramp), brain, drawn)[1].ravel()
+        levels = np.interp(KNOTS[1:4], np.linspace(0.02, 1, 1600), made)
+        fluid, grey, white = drawn["levels"][1:4]
+        for one, two, a, b in ((0, 1, fluid, grey), (1, 2, grey, white), (0, 2, fluid, white)):
+            if abs(a - b) > 0.15:
+                assert (levels[one] < levels[two]) == (a < b)
+
+
+def test_flair_and_t2_are_as_their_names_say():
+    for share, kind in (({"flair": 1.0, "t2": 0.0}, "flair"), ({"flair": 0.0, "t2": 1.0}, "t2")):
+        config = DomainConfig(contrast=1, **share)
+        for seed in range(40):
+            _, fluid, grey, white, _ = draw_contrast(config, rng(seed))["levels"]
+            assert grey >= white
+            assert fluid < white if kind == "flair" else fluid > grey
+
+
+def test_fluid_spreads_when_it_is_to_and_shrinks_when_it_is_to(slab):
+    def share(widen):
+        drawn = draw_person(NOTHING, rng()) | {"widen": widen}
+        made = as_person(slab, drawn)[3]
+        inside = made[16:32, 10:30]
+        return (inside < 0.35).mean()
+
+    assert share(2.0) > 1.2 * share(0.0) > 1.2 * share(-1.0)
+
+
+def test_a_person_without_changes_is_the_slab(slab):
+    np.testing.assert_allclose(as_person(slab, draw_person(NOTHING, rng())), slab, rtol=0, atol=1e-5)
+
+
+def test_shapes_of_masks_need_masks():
+    with pytest.raises(ValueError, match="shapes of masks are wanted"):
+        CorruptionConfig(anomalies=AnomalyConfig(shapes=Shapes(mask=0.1)))

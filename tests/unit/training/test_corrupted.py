@@ -1,0 +1,121 @@
+"""Batches of corrupted slabs, and the loss that is taken on them."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from uadtools.errors import UadError
+from uadtools.simulation.corruption import CorruptionConfig
+from uadtools.training.corrupted import Corrupted, Corruptor, load_masks
+from uadtools.training.data import Slices
+from uadtools.training.objectives import restoration
+
+CPU = torch.device("cpu")
+SEEDS = np.array([3, 2**62, 11])
+CHOSEN = np.array([1, 7, 13])
+
+
+@pytest.fixture(scope="module")
+def slices():
+    """Two scans of eight slices of 24x20."""
+    y, x = np.mgrid[-12:12, -10:10]
+    brain = np.hypot(y / 1.1, x) < 9
+    waves = 0.5 + 0.3 * np.sin(x / 3)[None] * np.cos(y / 4)[None] + 0.02 * np.arange(16)[:, None, None]
+    return Slices((waves * brain).astype(np.float16), np.repeat([0, 1], 8))
+
+
+@pytest.fixture(scope="module")
+def corruptor():
+    return Corruptor(CorruptionConfig.model_validate({"domains": {"contrast": 0.5}}), 2)
+
+
+def test_a_batch_equals_its_items(slices, corruptor):
+    together, told = corruptor(slices, CHOSEN, SEEDS, step=10**6, device=CPU)
+    assert together.seen.shape == (3, 5, 24, 20)
+    assert together.healthy.shape == together.changed.shape == together.brain.shape == (3, 1, 24, 20)
+    for i in range(3):
+        alone, one = corruptor(slices, CHOSEN[i : i + 1], SEEDS[i : i + 1], step=10**6, device=CPU)
+        for a, b in zip(alone, together, strict=True):
+            torch.testing.assert_close(a[0], b[i], rtol=0, atol=0)
+        assert one.items[0] == told.items[i]
+
+
+def test_what_was_told_makes_the_item_again(slices, corruptor):
+    """As a line of drawn.jsonl has it."""
+    batch, told = corruptor(slices, CHOSEN, SEEDS, step=10**6, device=CPU)
+    for i, line in enumerate(json.loads(json.dumps(told.told()))):
+        item = corruptor.remade(slices, line.pop("slice"), line)
+        np.testing.assert_array_equal(2 * torch.from_numpy(item.seen) - 1, batch.seen[i])
+        assert item.ceiling == batch.ceiling[i]
+
+
+class Answers(torch.nn.Module):
+    """A network with one answer."""
+
+    def __init__(self, residual, logit):
+        super().__init__()
+        self.answer = torch.cat([residual, logit], dim=1)
+
+    def forward(self, x, t):
+        return self.answer
+
+
+def test_the_loss_rewards_what_is_mended_and_told(slices, corruptor):
+    items, _ = corruptor(slices, CHOSEN, SEEDS, step=0, device=CPU)
+    assert items.changed.any()
+    missing = items.healthy - items.seen[:, 2:3]
+    sure = torch.where(items.changed > 0, 12.0, -12.0)
+    losses = {
+        name: restoration(Answers(*answer), items).item()
+        for name, answer in {
+            "perfect": (missing, sure),
+            "not mended": (0 * missing, sure),
+            "not told": (missing, 0 * sure - 3),
+            "wrong": (0 * missing, -sure),
+        }.items()
+    }
+    assert losses["perfect"] < 0.25 * losses["not told"]
+    assert losses["perfect"] < losses["not mended"] < losses["wrong"]
+    assert losses["not told"] < losses["wrong"]
+
+
+def test_what_lies_outside_the_brain_is_not_counted(slices, corruptor):
+    items, _ = corruptor(slices, CHOSEN, SEEDS, step=0, device=CPU)
+    outside = 1 - items.brain
+    plain, other = (restoration(Answers(outside * by, outside * by), items) for by in (0.0, 5.0))
+    torch.testing.assert_close(plain, other, rtol=0, atol=0)
+
+
+def test_soft_dice_is_that_of_the_whole_batch():
+    """A slice without a change counts by what is found in it alone."""
+    zero, one = torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
+    both = Corrupted(
+        torch.cat([zero, zero]), torch.cat([zero, zero]), torch.cat([one, zero]), torch.cat([one, one]), torch.zeros(2)
+    )
+    made = restoration(Answers(torch.zeros(2, 1, 2, 2), 40 * torch.cat([one, -one])), both)
+    assert made.item() == pytest.approx(0.0, abs=1e-4)
+
+
+def test_masks_become_shapes_on_the_models_voxels(tmp_path):
+    data = np.zeros((40, 40, 30), np.uint8)
+    data[10:22, 8:28, 6:24] = 1
+    nib.save(nib.Nifti1Image(data, np.diag([1.0, 1, 1, 1])), tmp_path / "mask.nii.gz")
+    shapes = load_masks([str(tmp_path)], (2.0, 2.0, 2.0), 3)
+    assert shapes
+    for shape in shapes:
+        assert shape.shape[0] == 7
+        assert shape.min() >= 0
+        assert shape.max() <= 1
+    largest = max((shape[3] > 0.5).sum() for shape in shapes)
+    assert largest == pytest.approx(60, abs=15)  # 12 x 20 mm
+
+
+def test_masks_too_small_are_refused(tmp_path):
+    data = np.zeros((20, 20, 20), np.uint8)
+    data[10, 10, 10] = 1
+    nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "mask.nii.gz")
+    with pytest.raises(UadError, match="no lesion of 6 pixels"):
+        load_masks([str(tmp_path)], (2.0, 2.0, 2.0), 3)
