@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +13,7 @@ from uadtools.cli._common import usage
 
 if TYPE_CHECKING:
     from uadtools.pipeline.postproc import Steps
+    from uadtools.volume.stream import Study
 
 Median = Annotated[
     int | None,
@@ -18,7 +21,7 @@ Median = Annotated[
         "--median",
         metavar="SIZE",
         min=1,
-        help="Median filter of SIZE x SIZE x SIZE voxels; 1: none. Default: 5.",
+        help="Median filter of SIZE x SIZE x SIZE voxels; 1: none. Default: the model's, else 5.",
         show_default=False,
     ),
 ]
@@ -28,7 +31,7 @@ Erode = Annotated[
         "--erode",
         metavar="N",
         min=0,
-        help="Take N layers of voxels off the brain, where skull stripping leaves its traces. Default: 3.",
+        help="Take N layers of voxels off the brain, where skull stripping leaves its traces. Default: the model's, else 3.",
         show_default=False,
     ),
 ]
@@ -38,7 +41,7 @@ MinSize = Annotated[
         "--min-size",
         metavar="N",
         min=0,
-        help="Drop components of fewer than N voxels. Default: 7.",
+        help="Drop components of fewer than N voxels. Default: the model's, else 7.",
         show_default=False,
     ),
 ]
@@ -58,17 +61,21 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def steps_of(threshold: str, **options: Any) -> Steps:
-    """Make the chain with a threshold: a word, a number, or a file, which may say the other steps, too."""
+def steps_of(threshold: str, **options: Any) -> Callable[[Study], Steps]:
+    """Return what makes a study's chain: the model's own but for the options, and a threshold.
+
+    threshold: a word, a number, or a file, which may say the other steps, too.
+    """
     from uadtools.models.checkpoint import default_path
-    from uadtools.pipeline.postproc import Steps, read_steps
+    from uadtools.pipeline.postproc import own_steps, read_steps
 
     chosen = given(**options)
     if threshold in ("scanwise", "voxelwise"):
-        return read_steps(default_path().with_suffix(f".{threshold}.json"), **chosen)
+        threshold = str(default_path().with_suffix(f".{threshold}.json"))
     if threshold.endswith(".json"):
-        return read_steps(Path(threshold), **chosen)
-    return Steps(threshold=_level(threshold), **chosen)
+        found = read_steps(Path(threshold), **chosen)
+        return lambda study: found
+    return partial(own_steps, threshold=_level(threshold), **chosen)
 
 
 def _level(text: str) -> float | str:

@@ -69,6 +69,16 @@ def calibrate(
         float | None,
         typer.Option("--percentile", metavar="P", min=0, max=100, help="Default: 99.5.", show_default=False),
     ] = None,
+    allow: Annotated[
+        float | None,
+        typer.Option(
+            "--allow",
+            metavar="ML",
+            min=0,
+            help="How much may be detected in a healthy scan before it is a false alarm (scanwise). Default: 0.",
+            show_default=False,
+        ),
+    ] = None,
     power: Annotated[
         list[str] | None,
         typer.Option(
@@ -122,10 +132,9 @@ def calibrate(
     from uadtools.cli._studies import print_json
     from uadtools.files import check_free, write_json
     from uadtools.pipeline.calibrate import calibrate as work
-    from uadtools.pipeline.postproc import Steps
 
     steps = chain.given(median=median, erode=erode, min_size=min_size, dilate=dilate, largest=largest)
-    aims = _aims(rule, level, percentile)
+    aims = _aims(rule, level, percentile, allow)
     if residuals is not None:
         idle = {"output": output, "rule": rule, "power": power, "truth": truth, **aims, **steps}
         learnt = _learn(inputs, volume, residuals, per or "voxel", force, **idle)
@@ -140,7 +149,7 @@ def calibrate(
     with c.progress("calibrating", quiet) as watch:
         tell = c.teller("uad-calibrate", quiet or not verbose)
         scans = _watched(_studies(inputs, volume, power, truth), watch, [*(inputs or ["-"]), *(power or ())], tell)
-        report = work(scans, rule or "scanwise", Steps(**steps), **aims)
+        report = work(scans, rule or "scanwise", **steps, **aims)
     if output is not None:
         write_json(output, report, force=force)
     if as_json:
@@ -152,13 +161,16 @@ def calibrate(
         c.teller("uad-calibrate", quiet)(f"{told}: {size['found']} of {size['count']} found")
 
 
-def _aims(rule: str | None, level: float | None, percentile: float | None) -> dict[str, float]:
+def _aims(rule: str | None, level: float | None, percentile: float | None, allow: float | None) -> dict[str, float]:
     """Return what the user chose to reach. Raises a usage error for what has no effect with this rule."""
     if level is not None and rule in ("percentile", "best-dice"):
         raise c.usage(f"has no effect with --rule {rule} (leave it out)", "--level")
     if percentile is not None and rule != "percentile":
         raise c.usage("has an effect only with --rule percentile", "--percentile")
-    return {k: v for k, v in (("level", level), ("percentile", percentile)) if v is not None}
+    if allow is not None and rule not in (None, "scanwise"):
+        raise c.usage("has an effect only with --rule scanwise (leave it out)", "--allow")
+    given = {"level": level, "percentile": percentile, "allowed_ml": allow}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _learn(
@@ -230,8 +242,9 @@ def summary(report: dict[str, Any]) -> Iterator[str]:
     """Say to a person what the threshold promises, and what it leaves."""
     healthy, level = report["healthy"], f"{100 * (report['level'] or 0):g}%"
     yield f"threshold  {report['threshold']:.4g} ({report['rule']})"
+    amount = f"more than {report['allowed_ml']:g} mL" if report.get("allowed_ml") else "anything"
     promises = {
-        "scanwise": f"in at most {level} of new healthy scans is anything detected",
+        "scanwise": f"in at most {level} of new healthy scans is {amount} detected",
         "voxelwise": f"at most {level} of a new healthy brain is above the threshold, on average over scans",
         "percentile": f"none: {report['percentile'] or 0:g}% of these healthy voxels are below the threshold",
         "best-dice": f"none: the highest Dice of these scans' voxels, {report['best_dice'] or 0:.3f}",

@@ -64,7 +64,7 @@ def postproc(
     results: list[dict[str, Any]] = []
     for study in studies(inputs, volume):
         path = sink.claim(study)
-        made = work(study, steps, brain=mask, native=native, tell=tell)
+        made = work(study, steps(study), brain=mask, native=native, tell=tell)
         done = made.product.provenance["history"][-1]["arguments"]
         count = int(made.product.data.sum())
         results.append(

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any, Literal, get_args
 from zlib import crc32
 
@@ -16,7 +17,7 @@ from uadtools.metrics import conformal
 from uadtools.metrics.lesions import Lesionwise, lesionwise, recall_by_size
 from uadtools.metrics.ranking import rank
 from uadtools.pipeline.cases import label_of
-from uadtools.pipeline.postproc import Prepared, Steps, detect, prepare, unlike, way_of
+from uadtools.pipeline.postproc import Prepared, Steps, detect, own_steps, prepare, unlike, way_of
 from uadtools.volume.clean import Mask, Score
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
@@ -30,7 +31,9 @@ SIZES = (0.0, 0.5, 4.0, math.inf)
 
 @dataclass(frozen=True)
 class Healthy:
-    """A healthy scan: the (N,) smooth scores of the eroded brain, and the threshold from which on nothing is found."""
+    """A healthy scan: the (N,) smooth scores of the eroded brain, and the threshold from which on no more is found than
+    is allowed, which is nothing unless it is said.
+    """
 
     scores: Score
     peak: float
@@ -60,20 +63,29 @@ def calibrate(
     *,
     level: float = 0.05,
     percentile: float = 99.5,
+    allowed_ml: float = 0.0,
+    **changes: int,
 ) -> dict[str, Any]:
     """Find a threshold for `uad-postproc`; returns a JSON-ready report, which `read_steps` reads.
 
     studies: score maps; those with an image `truth` that shows a lesion are lesioned, all others healthy. Every rule
-    but best-dice looks at the healthy ones alone; the lesioned ones tell what it leaves.
-    scanwise: in at most `level` of new healthy scans is anything detected, by the whole chain. voxelwise: of a new
-    healthy scan at most `level` of the eroded brain scores higher on average, so that no more is detected unless it is
-    dilated. percentile: of all healthy voxels together. best-dice: of all voxels together, lesions outside the eroded
-    brain being missed at any threshold.
+    but best-dice looks at the healthy ones alone; the lesioned ones tell what it leaves. steps: the chain; none: the
+    model's own, with `changes` of it.
+    scanwise: in at most `level` of new healthy scans is more than allowed_ml detected, by the whole chain. voxelwise:
+    of a new healthy scan at most `level` of the eroded brain scores higher on average, so that no more is detected
+    unless it is dilated. percentile: of all healthy voxels together. best-dice: of all voxels together, lesions outside
+    the eroded brain being missed at any threshold.
     Raises UadError when a rule, level or percentile is none, when scans are too few for it, or scored in several ways.
     """
-    steps = steps or Steps()
-    _check(rule, steps, level, percentile)
-    healthy, lesioned, way = _sorted(studies, steps)
+    if allowed_ml and rule != "scanwise":
+        raise UadError(f"--allow {allowed_ml:g}: has an effect only with --rule scanwise (leave it out)")
+    _check(rule, steps.dilate if steps else changes.get("dilate", 0), level, percentile)
+    scans = iter(studies)
+    first = next(scans, None)
+    if first is None:
+        raise UadError("no scan to calibrate on")
+    steps = steps or own_steps(first, **changes)
+    healthy, lesioned, way = _sorted(chain([first], scans), steps, allowed_ml)
     threshold, dice = _threshold(rule, healthy, lesioned, level if rule in CONFORMAL else percentile)
     return {
         "schema": 1,
@@ -81,6 +93,7 @@ def calibrate(
         "rule": rule,
         "level": level if rule in CONFORMAL else None,
         "percentile": percentile if rule == "percentile" else None,
+        "allowed_ml": allowed_ml if rule == "scanwise" else None,
         "best_dice": dice,
         "healthy": _silence(rule, healthy, threshold, level),
         "power": _power(lesioned, steps, threshold) if lesioned else None,
@@ -98,30 +111,36 @@ def has_lesion(study: Study) -> bool:
     return False
 
 
-def peak(ready: Prepared, steps: Steps) -> float:
-    """Return the lowest of the scan's own scores from which on, as a threshold, the chain detects nothing in it."""
+def peak(ready: Prepared, steps: Steps, allowed_ml: float = 0.0) -> float:
+    """Return the lowest of the scan's own scores from which on, as a threshold, the chain detects nothing in it.
+
+    allowed_ml: or no more than this volume. More is detected at no higher threshold, unless it is dilated.
+    """
+    allowed = allowed_ml / ready.score.grid.voxel_volume
 
     def is_silent(level: np.floating[Any]) -> bool:
-        return not detect(ready.smooth, ready.eroded, steps, float(level)).any()
+        return bool(detect(ready.smooth, ready.eroded, steps, float(level)).sum() <= allowed)
 
     values = np.unique(ready.smooth[ready.eroded])
     return float(values[bisect_left(values, True, key=is_silent)])
 
 
-def _check(rule: Rule, steps: Steps, level: float, percentile: float) -> None:
+def _check(rule: Rule, dilate: int, level: float, percentile: float) -> None:
     if rule not in get_args(Rule):
         raise UadError(f"--rule {rule}: there are {', '.join(get_args(Rule))}")
     if rule in CONFORMAL:
         conformal.scans_needed(level)
     if not 0 <= percentile <= 100:
         raise UadError(f"--percentile {percentile:g}: out of range (give one from 0 to 100)")
-    if rule == "voxelwise" and steps.dilate:
+    if rule == "voxelwise" and dilate:
         raise UadError("--rule voxelwise bounds what scores above the threshold, and dilation adds to it (--dilate 0)")
 
 
-def _sorted(studies: Iterable[Study], steps: Steps) -> tuple[list[Healthy], list[Lesioned], dict[str, Any]]:
+def _sorted(
+    studies: Iterable[Study], steps: Steps, allowed_ml: float
+) -> tuple[list[Healthy], list[Lesioned], dict[str, Any]]:
     """Prepare the scans as `uad-postproc` does, and part them; returns the way in which all were scored, too."""
-    healthy, lesioned, way = [], [], None
+    healthy, lesioned, way = [], [], dict[str, Any]()
     seen: dict[int, str] = {}
     for study in studies:
         ready = prepare(study, steps)
@@ -137,9 +156,7 @@ def _sorted(studies: Iterable[Study], steps: Steps) -> tuple[list[Healthy], list
             truth = label_of(study.images["truth"], ready.score, f"{study.name}: truth")
             lesioned.append(Lesioned(scores, ready.eroded, truth, ready.score.grid))
         else:
-            healthy.append(Healthy(scores, peak(ready, steps)))
-    if way is None:
-        raise UadError("no scan to calibrate on")
+            healthy.append(Healthy(scores, peak(ready, steps, allowed_ml)))
     return healthy, lesioned, way
 
 

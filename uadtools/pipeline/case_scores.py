@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadtools.pipeline.postproc import Prepared, Steps, detect, model_threshold, prepare
+from uadtools.pipeline.postproc import Prepared, Steps, detect, model_threshold, own_steps, prepare
 from uadtools.pipeline.score import brain_of, case_score
 from uadtools.volume.stream import Study
 
@@ -44,13 +44,14 @@ def top(scores: NDArray[np.floating[Any]]) -> float:
 
 def case_scores(study: Study) -> CaseScores:
     """Sum up a study's score map in several numbers. Raises UadError when there is no brain."""
-    ready = prepare(study, Steps())
+    steps = own_steps(study)
+    ready = prepare(study, steps)
     brain, looked_at = brain_of(study), ready.smooth[ready.eroded]
     return CaseScores(
         case_score(study),
         top(ready.score.data[brain]),
         float(looked_at.max()) if looked_at.size else None,
-        _detected(ready),
+        _detected(ready, steps),
         **mean_bounds(study),
     )
 
@@ -62,9 +63,9 @@ def mean_bounds(study: Study) -> dict[str, float | None]:
     return found | {role: float(study.images[role].data[brain].mean(dtype=np.float64)) for role in there}
 
 
-def _detected(ready: Prepared) -> float | None:
+def _detected(ready: Prepared, steps: Steps) -> float | None:
     """Return the volume above the model's threshold in mL, None where it has none."""
     level = model_threshold(ready.score)
     if level is None:
         return None
-    return int(detect(ready.smooth, ready.eroded, Steps(), level).sum()) * ready.score.grid.voxel_volume
+    return int(detect(ready.smooth, ready.eroded, steps, level).sum()) * ready.score.grid.voxel_volume

@@ -73,7 +73,7 @@ def heal_together(
         stacks.append(Stack(_cut(scan.data, positions, model), positions, shown))
     made = draw(model, stacks, how, seed=seed, batch=batch, watch=watch)
     arguments = how.arguments | ({"condition": condition.name} if condition else {})
-    told = {"seed": seed, "model": model.name or model.config.name, "threshold": _threshold(how, model.config)}
+    told = {"seed": seed, "model": model.name or model.config.name, **_detection(how, model.config)}
     told |= {"maps": list(how.maps)} if how.maps else {}
     return [
         _with_draws(study, stack, draws, how, record(study.need("scan"), "uad-heal", arguments, **told))
@@ -124,12 +124,21 @@ def _by_itself(study: Study, how: Plan) -> Image:
     return start.derive(inside(healed, brain), "healed")
 
 
-def _threshold(how: Plan, config: ModelConfig) -> float | None:
-    """The model's detection threshold for this way of healing, if it has one."""
+def _detection(how: Plan, config: ModelConfig) -> dict[str, Any]:
+    """What the model recommends for detection after this way of healing: the chain, the metric and its thresholds."""
+    found = {sign: _threshold(how, config, sign) for sign in ("both", "dark", "bright")}
+    known = {sign: level for sign, level in found.items() if level is not None}
+    own = config.defaults
+    return {"threshold": known.get("both"), "thresholds": known, "metric": own.metric, "chain": own.chain.model_dump()}
+
+
+def _threshold(how: Plan, config: ModelConfig, sign: str) -> float | None:
+    """The model's detection threshold for this way of healing and scores of a sign, if it has one."""
     own = {"stride": config.patches.stride}
     kept = [f.name for f in fields(how.options[0]) if f.name in ("t", "patch", "stride")]
     plain = tuple(type(o)(**{name: own.get(name, getattr(o, name)) for name in kept}) for o in how.options)
-    return config.defaults.thresholds.get(how.way) if how == Plan(how.method, plain, how.samples) else None
+    way = how.way if sign == "both" else f"{how.way} {sign}"
+    return config.defaults.thresholds.get(way) if how == Plan(how.method, plain, how.samples) else None
 
 
 def _condition(condition: Study, scan: Image, how: Plan) -> NDArray[Any]:

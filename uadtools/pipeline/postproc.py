@@ -83,7 +83,7 @@ def postproc(
     Raises UadError for an option out of range, for native when the provenance does not say where the scan was, and for
     a calibrated threshold when the score was made in another way than those it was found on.
     """
-    steps = steps or Steps()
+    steps = steps or own_steps(study)
     ready = prepare(study, steps, brain)
     score, inside = ready.score, ready.inside
     level, origin = _level(steps, ready, study.name, tell)
@@ -97,6 +97,13 @@ def postproc(
         found.astype(np.uint8), "detection"
     )
     return study.adding(to_native(made, study.name) if native else made)
+
+
+def own_steps(study: Study, **changes: Any) -> Steps:
+    """Return the chain that the model recommends for its scores, the papers' where it has none, with some changes."""
+    noted = _healed_by(_score(study)).get("chain")
+    known = {name: noted[name] for name in ("median", "erode", "min_size") if isinstance(noted, dict) and name in noted}
+    return Steps(**known | changes)
 
 
 def prepare(study: Study, steps: Steps, brain: Image | None = None) -> Prepared:
@@ -242,10 +249,22 @@ def _level(steps: Steps, ready: Prepared, name: str, tell: Callable[[str], None]
 
 
 def model_threshold(score: Image) -> float | None:
-    """The model's threshold. It is for l1; a score of one sign is never above that of both, so it holds for it, too."""
+    """The model's threshold, which is for its own metric.
+
+    A score of one sign is never above that of both, so that one's threshold holds for it where it has none of its own.
+    """
     history = score.provenance.get("history", [])
     scored = [line.get("arguments") for line in history if line.get("tool") == "uad-score"]
-    if len(scored) != 1 or not isinstance(scored[0], dict) or scored[0].get("metric") != "l1":
+    noted = _healed_by(score)
+    if len(scored) != 1 or not isinstance(scored[0], dict) or scored[0].get("metric") != noted.get("metric", "l1"):
         return None
-    noted = [line.get("threshold") for line in history if line.get("tool") == "uad-heal"]
-    return noted[-1] if noted and isinstance(noted[-1], float) else None
+    own = noted.get("thresholds")
+    level = own.get(scored[0].get("signed")) if isinstance(own, dict) else None
+    level = noted.get("threshold") if level is None else level
+    return level if isinstance(level, float) else None
+
+
+def _healed_by(score: Image) -> dict[str, Any]:
+    """Return the line of a score's history that uad-heal wrote; an empty one where there is none."""
+    lines = [line for line in score.provenance.get("history", []) if line.get("tool") == "uad-heal"]
+    return dict(lines[-1]) if lines else {}

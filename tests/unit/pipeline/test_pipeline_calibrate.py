@@ -68,6 +68,25 @@ def test_from_its_peak_on_a_scan_is_silent_and_below_it_is_not(scan, steps):
         assert detect(ready.smooth, ready.eroded, steps, np.nextafter(np.float32(found), np.float32(0))).any()
 
 
+@pytest.mark.parametrize("ml", [0.05, 0.4])
+def test_a_volume_may_be_allowed(scan, healthy, ml):
+    """At the threshold no more than that is found in a scan, and just below it more is."""
+    for study in healthy[:5]:
+        ready = prepare(study, PLAIN)
+        found = peak(ready, PLAIN, ml)
+        volume = [detect(ready.smooth, ready.eroded, PLAIN, level).sum() * 0.008 for level in (found, found - 1e-6)]
+        assert volume[0] <= ml < volume[1]
+    strict, allowing = (calibrate(healthy, "scanwise", PLAIN, allowed_ml=by) for by in (0.0, ml))
+    assert allowing["threshold"] < strict["threshold"]
+    assert (strict["allowed_ml"], allowing["allowed_ml"]) == (0.0, ml)
+    assert allowing["healthy"]["alarms"] <= 2
+
+
+def test_a_volume_is_allowed_scanwise_alone(healthy):
+    with pytest.raises(UadError, match="--allow 1: has an effect only with --rule scanwise"):
+        calibrate(healthy, "voxelwise", PLAIN, allowed_ml=1.0)
+
+
 def test_without_smallest_component_the_peak_is_the_maximum(scan):
     ready = prepare(scan(), PLAIN)
     assert peak(ready, PLAIN) == ready.smooth.max()
