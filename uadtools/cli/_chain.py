@@ -31,7 +31,8 @@ Erode = Annotated[
         "--erode",
         metavar="N",
         min=0,
-        help="Take N layers of voxels off the brain, where skull stripping leaves its traces. Default: the model's, else 3.",
+        help="Take N layers of voxels off the brain, where skull stripping leaves its traces. Default: the model's, "
+        "else 3.",
         show_default=False,
     ),
 ]

@@ -161,7 +161,7 @@ def calibrate(
         c.teller("uad-calibrate", quiet)(f"{told}: {size['found']} of {size['count']} found")
 
 
-def _aims(rule: str | None, level: float | None, percentile: float | None, allow: float | None) -> dict[str, float]:
+def _aims(rule: str | None, level: float | None, percentile: float | None, allow: float | None) -> dict[str, Any]:
     """Return what the user chose to reach. Raises a usage error for what has no effect with this rule."""
     if level is not None and rule in ("percentile", "best-dice"):
         raise c.usage(f"has no effect with --rule {rule} (leave it out)", "--level")

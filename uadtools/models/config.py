@@ -140,9 +140,10 @@ class ChainConfig(Config):
 class DefaultsConfig(Config):
     """How this model is used when the user says nothing: the method, its t (none: the method's own) and its draws.
 
-    metric: of the score; chain: of the detection; thresholds: of detection on that score after that chain, by the way of
-    healing they were found for: "sss 300"; "sss 300,400" for the mean of two; "sss 300 x4" for the mean of four draws;
-    "ae" for a method without noise; with " dark" or " bright" behind for scores of one sign, which else have the same.
+    metric: of the score; chain: of the detection; thresholds: of detection on that score after that chain, by the way
+    of healing they were found for: "sss 300"; "sss 300,400" for the mean of two; "sss 300 x4" for the mean of four
+    draws; "ae" for a method without noise; with " dark" or " bright" behind for scores of one sign, which else have the
+    same.
     """
 
     method: str = "sss"
