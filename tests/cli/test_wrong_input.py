@@ -341,7 +341,7 @@ def test_an_empty_model(place, refused):
 
 def test_a_model_that_is_not_there(place, refused):
     (place.folder / place.model).unlink()
-    refused("No such file or directory (is the path of the model right?)")
+    refused("No such file or directory (is the path of the model right? bundled: t1-small")
 
 
 def test_a_model_cut_short_in_its_header(place, refused):
