@@ -228,7 +228,7 @@ def test_grids_that_differ_are_told_both(call, uad, place):
 
 
 def test_a_scan_that_was_not_prepared_is_told_the_pipe_that_works(uad, shell, place):
-    result = uad("heal", place.other, "--model", place.model)
+    result = uad("heal", place.other, "--model", place.model, "--prepared")
     result.fails("heal", 1, "other: not prepared for model tiny: 13x14x9", "wants 16x16x8 voxels of 2 x 2 x 2 mm, RAS")
     (pipe,) = re.findall(r"\((.*?)\)$", result.err.strip())
     pipe = pipe.replace("SCAN", place.other).replace("MODEL", place.model).replace("OUT", "works")
@@ -249,7 +249,7 @@ def test_a_scan_that_was_not_prepared_is_told_the_pipe_that_works(uad, shell, pl
 )
 def test_every_way_not_to_be_prepared(scan, uad, place):
     save(scan, place.folder / "bad.nii")
-    uad("heal", "bad.nii", "--model", place.model).fails(
+    uad("heal", "bad.nii", "--model", place.model, "--prepared").fails(
         "heal", 1, "bad: not prepared for model tiny", "uad-preprocess"
     )
     result = uad("train", "bad.nii", "--recipe", place.recipe, "-o", "m.safetensors")
@@ -341,7 +341,7 @@ def test_an_empty_model(place, refused):
 
 def test_a_model_that_is_not_there(place, refused):
     (place.folder / place.model).unlink()
-    refused("No such file or directory (is the path of the model right?)")
+    refused("No such file or directory (is the path of the model right? bundled: t1-small")
 
 
 def test_a_model_cut_short_in_its_header(place, refused):

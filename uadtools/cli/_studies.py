@@ -20,6 +20,8 @@ from uadtools.volume.stream import Study, base_name, read_path, read_studies, wr
 from uadtools.volume.stream import read_mask as mask_in
 
 STDIN = "standard input"
+Done = Callable[[Study, str | None, Sequence[str]], None]
+Write = Callable[[Study, Path | None, Sequence[str]], None]
 
 
 def studies(inputs: Sequence[str] | None, volume: int | None = None) -> Iterator[Study]:
@@ -123,11 +125,14 @@ class Sink:
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise UadError(f"{self._path(twice[0])}: would be written twice: two inputs have this name (rename one)")
         for path in () if resumed else [self.target] if self._is_file else map(self._path, names):
-            self._check_files(path)
+            self._check_files(path, self.maps)
 
-    def _check_files(self, path: Path) -> None:
+    def _check_files(self, path: Path, roles: Sequence[str]) -> None:
+        others = [self.beside(path, role) for role in roles]
+        if path in others:
+            raise UadError(f"{path}: the prepared scan gets this name (give the output another)")
         if path.parent.is_dir() or self._is_file:  # a folder that is still to be made has nothing in the way
-            for each in (path, *(self.beside(path, role) for role in self.maps)):
+            for each in (path, *others):
                 check_target(each, force=self.force, provenance=self.provenance)
                 if self.force and any(s.exists() and each.exists() and s.samefile(each) for s in self.sources):
                     raise UadError(f"{each}: is an input, and would be replaced by what is made of it (name another)")
@@ -143,17 +148,17 @@ class Sink:
         return self.target / f"{'stdin' if name == STDIN else Path(name).name}_{self.suffix}.nii.gz"
 
     def beside(self, path: Path, role: str) -> Path:
-        """Return the file of a map whose product goes to this one."""
-        return path.with_name(f"{base_name(path)}_{role}.nii.gz")
+        """Return the file of another image of the study whose product goes to this one."""
+        return path.with_name(f"{base_name(path)}_{'preprocessed' if role == 'scan' else role}.nii.gz")
 
     def path(self, name: str) -> Path | None:
         """Return the file that a study of this name goes to, or None for the stream."""
         return None if self.target is None else self._path(name)
 
-    def claim(self, study: Study, path: Path | None = None) -> Path | None:
+    def claim(self, study: Study, path: Path | None = None, more: Sequence[str] = ()) -> Path | None:
         """Return the file this study will go to, or None for the stream. Raises UadError if that cannot be.
 
-        path: a file that was settled otherwise.
+        path: a file that was settled otherwise. more: roles that get files of their own, as maps do.
         """
         path = path or self.path(study.name)
         if path is None:
@@ -161,12 +166,12 @@ class Sink:
         if path in self.taken:
             reason = "there are several studies (name a folder)" if self._is_file else "two studies have this name"
             raise UadError(f"{path}: would be written twice: {reason}")
-        self._check_files(path)
+        self._check_files(path, (*self.maps, *more))
         self.taken.add(path)
         return path
 
-    def write(self, study: Study, path: Path | None) -> str | None:
-        """Write a study to the stream, or its product and maps to the file claimed. Returns the file's name."""
+    def write(self, study: Study, path: Path | None, more: Sequence[str] = ()) -> str | None:
+        """Write a study to the stream, or its product, maps and more to the files claimed. Returns the file's name."""
         if self.stream:
             with open(sys.stdout.fileno(), "wb", closefd=False) as out:
                 write_study(study, out, provenance=self.provenance)
@@ -175,31 +180,31 @@ class Sink:
         if not self._is_file:
             path.parent.mkdir(parents=True, exist_ok=True)
         save(study.product, path, force=self.force, provenance=self.provenance)
-        for role in self.maps:
+        for role in (*self.maps, *more):
             save(study.need(role), self.beside(path, role), force=self.force, provenance=self.provenance)
         return str(path)
 
     @contextmanager
-    def behind(self, done: Callable[[Study, str | None], None]) -> Iterator[Callable[[Study, Path | None], None]]:
+    def behind(self, done: Done) -> Iterator[Write]:
         """Give what writes as write() does, but files in a thread, while the next scan is worked on.
 
-        done: told of each study, and its file, once it is written. What goes wrong with a file is raised by the next
-        call, or at the end, also where something else went wrong meanwhile. A stream is written at once, as its reader
-        decides when.
+        done: told of each study, its file, and the roles that got more of them, once it is written. What goes wrong
+        with a file is raised by the next call, or at the end, also where something else went wrong meanwhile. A stream
+        is written at once, as its reader decides when.
         """
-        under_way: list[tuple[Study, Future[str | None]]] = []
+        under_way: list[tuple[Study, Future[str | None], Sequence[str]]] = []
 
         def settle() -> None:
             while under_way:
-                study, written = under_way.pop()
-                done(study, written.result())
+                study, written, more = under_way.pop()
+                done(study, written.result(), more)
 
-        def write(study: Study, path: Path | None) -> None:
+        def write(study: Study, path: Path | None, more: Sequence[str] = ()) -> None:
             settle()
             if self.stream:
-                done(study, self.write(study, path))
+                done(study, self.write(study, path), ())
             else:
-                under_way.append((study, thread.submit(self.write, study, path)))
+                under_way.append((study, thread.submit(self.write, study, path, more), more))
 
         with ThreadPoolExecutor(1) as thread:
             try:

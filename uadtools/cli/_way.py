@@ -8,7 +8,7 @@ from typing import Any
 
 from uadtools.cli._common import usage
 from uadtools.errors import UadError
-from uadtools.models.checkpoint import default_path, read_config
+from uadtools.models.checkpoint import located, read_config
 from uadtools.models.config import GridConfig, IntensityConfig, parse
 from uadtools.pipeline.like import NEEDS_TEMPLATE
 from uadtools.pipeline.like import like as like_paper
@@ -56,7 +56,7 @@ def settle(
 def _of_model(model: Path | None, *, needed: bool) -> Way:
     if model is None and not needed:
         return Way()
-    config = read_config(model or default_path())
+    config = read_config(located(model))
     return Way(grid=config.grid, intensity=config.intensity, quantiles=config.quantiles)
 
 

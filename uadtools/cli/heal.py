@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,13 +12,12 @@ import typer
 from uadtools.cli import _common as c
 
 if TYPE_CHECKING:
-    from uadtools.models.config import ModelConfig
-    from uadtools.pipeline.ensemble import Member
-    from uadtools.pipeline.plan import Plan
     from uadtools.volume.stream import Study
 
 EXAMPLES = """
-  uad-preprocess scan.nii.gz -o - | uad-heal --method sss -t 300 | uad-score | uad-postproc --native -o lesions.nii.gz
+  uad-heal scan.nii.gz --method sss -t 300            a raw scan; writes scan_healed.nii.gz and scan_preprocessed.nii.gz
+  uad-heal scan.nii.gz -o - | uad-score | uad-postproc --native -o lesions.nii.gz
+  uad-preprocess scan.nii.gz --bias-correct -o - | uad-heal --prepared -o healed.nii.gz
   uad-heal prepared.nii.gz                            writes prepared_healed.nii.gz
   uad-heal prepared/*.nii.gz -o healed/ -t 250 -t 300 -t 350 --combine vote
   uad-heal prepared.nii.gz --method blur              a baseline; blur and threshold need no model
@@ -34,7 +32,8 @@ def heal(
         typer.Option(
             "--model",
             metavar="M",
-            help="Default: the bundled model (T1, adults). Repeat it for the mean of several models' scores.",
+            help="A model file, or the name of a bundled model. Default: the bundled model (T1, adults), or the one "
+            "that can do the method. Repeat it for the mean of several models' scores.",
             show_default=False,
         ),
     ] = None,
@@ -180,10 +179,15 @@ def heal(
         typer.Option(
             "--brain",
             metavar="FILE",
-            help="Brain mask on the scan's grid; default: where the scan is above 0.",
+            help="Brain mask on the scan's grid; default: where the scan is above 0, and in one that was not prepared "
+            "what uad-preprocess finds.",
             show_default=False,
         ),
     ] = None,
+    prepared: Annotated[
+        bool,
+        typer.Option("--prepared", help="Refuse scans that were not prepared, instead of preparing them first."),
+    ] = False,
     maps: Annotated[
         bool,
         typer.Option(
@@ -204,24 +208,24 @@ def heal(
     verbose: c.Verbose = False,
     version: c.Version = False,
 ) -> None:
-    """Turn scans into the healthy scans that a model believes in."""
-    from uadtools.cli._studies import Sink, print_json, read_mask, studies, with_brain
-    from uadtools.methods import needs_model
-    from uadtools.models.checkpoint import default_path, read_config
-    from uadtools.pipeline.ensemble import heal_with, slices_at_once, slices_of
+    """Turn scans into the healthy scans that a model believes in.
+
+    A scan that was not prepared is prepared first, as uad-preprocess would by default.
+    """
+    from uadtools.cli._healing import Jobs, Models, files_of
+    from uadtools.cli._studies import Sink, print_json, read_mask, studies
+    from uadtools.models.checkpoint import read_config
+    from uadtools.pipeline.ensemble import agreed, heal_with, slices_at_once, slices_of
     from uadtools.pipeline.many import ahead, gathered
     from uadtools.pipeline.plan import plan
     from uadtools.volume.stream import read_path
 
-    by_itself = method is not None and not needs_model(method)
-    if model and by_itself:
-        raise c.usage(f"--method {method} needs no model (leave it out)", "--model")
-    paths: list[Path] = [] if by_itself else model or [default_path()]
+    paths = files_of(model or (), method)
     own = {"steps": steps, "eta": eta, "solver": solver, "sigma": sigma, "stride": stride}
     own_of_ldm = {"variant": variant, "bounds": bounds, "chain": chain, "repeats": repeats}
     given: dict[str, Any] = own | own_of_ldm | {"patch": patch or (), "combine": combine or "mean"}
-    configs: list[ModelConfig | None] = [read_config(path) for path in paths]
-    hows = [plan(config, method=method, t=t or (), samples=samples, **given) for config in configs or [None]]
+    configs = [read_config(path) for path in paths]
+    hows = [plan(config, method=method, t=t or (), samples=samples, **given) for config in configs or (None,)]
     how = hows[0]
     if combine and len(how.options) == 1:
         raise c.usage("one -t leaves nothing to combine (repeat -t)", "--combine")
@@ -235,60 +239,27 @@ def heal(
     shown = replace(next(read_path(condition)), name=condition.name) if condition else None
     tell = c.teller("uad-heal", quiet)
 
-    models, results = _Models(paths, hows, device, precision), list[dict[str, Any]]()
+    models, results = Models(paths, hows, device, precision), list[dict[str, Any]]()
 
-    def done(study: Study, output: str | None) -> None:
-        results.append({"name": study.name, "output": output, **models.arguments})
+    def done(study: Study, output: str | None, more: Sequence[str]) -> None:
+        own = {"preprocessed": str(sink.beside(Path(output), "scan"))} if output and more else {}
+        results.append({"name": study.name, "output": output, **own, **models.arguments})
         if verbose:
             tell(f"{study.name}: {models}")
 
-    jobs = ((with_brain(study, mask), sink.claim(study)) for study in ahead(studies(inputs, volume)))
+    jobs = map(Jobs(sink, agreed(configs), mask, prepared, volume, quiet), ahead(studies(inputs, volume)))
     groups = gathered(
-        jobs, lambda job: slices_of(job[0], models.members), lambda: slices_at_once(models.members, batch)
+        jobs, lambda job: slices_of(job.study, models.members), lambda: slices_at_once(models.members, batch)
     )
     with sink.behind(done) as write:
         for group in groups:
-            scans, targets = zip(*group, strict=True)
+            scans = [job.study for job in group]
             with c.progress(f"healing {scans[0].name if len(scans) == 1 else f'{len(scans)} scans'}", quiet) as watch:
                 made = heal_with(scans, models.members, condition=shown, seed=seed, batch=batch, watch=watch)
-            for study, target in zip(made, targets, strict=True):
-                write(study, target)
+            for study, job in zip(made, group, strict=True):
+                write(study, job.path, job.more)
     if as_json:
         print_json(results)
-
-
-@dataclass
-class _Models:
-    """The models to heal with, or none, and how; they are loaded when the first scan is there."""
-
-    paths: Sequence[Path]
-    hows: Sequence[Plan]
-    device: str
-    precision: str
-
-    @cached_property
-    def members(self) -> list[Member]:
-        from uadtools.pipeline.ensemble import Member
-
-        if not self.paths:
-            return [Member(None, self.hows[0])]
-        from uadtools.models.model import load_model
-
-        loaded = [load_model(path, device=self.device, precision=self.precision) for path in self.paths]
-        c.keep_memory()
-        return [Member(model, how) for model, how in zip(loaded, self.hows, strict=True)]
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        each = [how.arguments for how in self.hows]
-        return each[0] if len(each) == 1 else {"models": each}
-
-    def __str__(self) -> str:
-        first, how = self.members[0].model, self.hows[0]
-        steps_back = [f"t {', '.join(map(str, how.arguments['t']))}"] if how.noisy else []
-        where = [f"{first.device}, {first.precision}"] if first else []
-        where += [f"{len(self.members)} models"] if len(self.members) > 1 else []
-        return ", ".join([how.method, *steps_back, *where])
 
 
 COMMAND = c.Command(heal, "uad-heal", EXAMPLES)

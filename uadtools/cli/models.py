@@ -18,7 +18,10 @@ EXAMPLES = """
 """
 
 File = Annotated[
-    Path | None, typer.Argument(metavar="FILE", help="A model file. Default: the bundled one.", show_default=False)
+    Path | None,
+    typer.Argument(
+        metavar="FILE", help="A model file, or a bundled model's name. Default: the bundled one.", show_default=False
+    ),
 ]
 
 

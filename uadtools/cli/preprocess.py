@@ -12,7 +12,7 @@ from uadtools.cli import _common as c
 EXAMPLES = """
   uad-preprocess scan.nii.gz                          writes scan_preprocessed.nii.gz
   uad-preprocess scan.nii.gz --bias-correct --register mni --picture scan.png
-  uad-preprocess scan.nii.gz --brain mask.nii.gz -o - | uad-heal -o healed.nii.gz
+  uad-preprocess scan.nii.gz --brain mask.nii.gz -o - | uad-heal --prepared -o healed.nii.gz
   uad-preprocess raw/ -o prepared/ --jobs 4           every scan in a folder; run again, it does what is missing
   uad-preprocess --bids study/ --suffix T1w -o study/derivatives/uadtools
   uad-preprocess head.nii.gz --brain none --intensity ct:brain
@@ -35,7 +35,8 @@ def preprocess(
         typer.Option(
             "--model",
             metavar="M",
-            help="Take grid and intensity window from this model; default: the bundled one.",
+            help="Take grid and intensity window from this model, a file or a bundled one's name. Default: the bundled "
+            "one.",
             show_default=False,
         ),
     ] = None,

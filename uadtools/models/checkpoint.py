@@ -27,6 +27,22 @@ def default_path() -> Path:
     return Path(str(files("uadtools.models") / f"{DEFAULT}.safetensors"))
 
 
+def bundled() -> list[Path]:
+    """List the models that ship with the package, the default first."""
+    return sorted(default_path().parent.glob("*.safetensors"), key=lambda path: (path.stem != DEFAULT, path.stem))
+
+
+def located(model: Path | None, base: Path = Path()) -> Path:
+    """Return the file of the model that a user means: a file, else the bundled model of that name; none: the default.
+
+    base: the folder that a file's name is relative to.
+    """
+    if model is None:
+        return default_path()
+    shipped = {path.stem: path for path in bundled()}
+    return base / model if (base / model).exists() else shipped.get(str(model), base / model)
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """Read the string table in a safetensors header, without its weights and without torch.
 
@@ -56,7 +72,10 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]
             shapes = {name: tuple(about["shape"]) for name, about in header.items()}
             return {str(k): str(v) for k, v in metadata.items()}, shapes
     except OSError as error:
-        raise UadError(f"{path}: {error.strerror or error} (is the path of the model right?)") from None
+        shipped = ", ".join(own.stem for own in bundled())
+        raise UadError(
+            f"{path}: {error.strerror or error} (is the path of the model right? bundled: {shipped})"
+        ) from None
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
         raise UadError(f"{path}: not a model file, or cut short (expected a safetensors file)") from None
 

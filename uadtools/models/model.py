@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from uadtools.diffusion.process import Prediction, Steps, both
 from uadtools.diffusion.schedule import Schedule
 from uadtools.errors import UadError
-from uadtools.models.checkpoint import default_path, file_hash, read_config, read_tensors
+from uadtools.models.checkpoint import file_hash, located, read_config, read_tensors
 from uadtools.models.config import ModelConfig, Settings
 from uadtools.models.networks import CodebookConfig, UNetConfig
 from uadtools.nets.dense import VAE, Autoencoder, FAnoGAN, SequenceVAE
@@ -152,11 +152,11 @@ class Model:
 
 
 def load_model(path: Path | None = None, *, device: str = "auto", precision: str = "auto") -> Model:
-    """Load a model file for healing (default: the bundled one).
+    """Load a model file for healing (or a bundled one's name; default: the bundled one).
 
     Raises UadError when it is no model file, or its weights do not fit its settings.
     """
-    path = path or default_path()
+    path = located(path)
     config = read_config(path)
     with torch.device("meta"):  # fresh weights would take time and memory
         net = build(config)

@@ -14,13 +14,14 @@ from typing import Any
 from uadtools import __version__
 from uadtools.errors import UadError
 from uadtools.files import write_json, written
-from uadtools.models.checkpoint import default_path, file_hash, read_config
+from uadtools.models.checkpoint import file_hash, located, read_config
 from uadtools.models.model import Model, load_model
 from uadtools.pipeline.bench_case import Ready, likeness
 from uadtools.pipeline.bench_data import Item, Scans, key, singles, slice_by_slice, stamp
 from uadtools.pipeline.bench_figures import compared, figures_of
 from uadtools.pipeline.bench_plan import BenchConfig, MethodConfig, SetConfig
 from uadtools.pipeline.bench_table import WRITERS
+from uadtools.pipeline.bundled import bundled_for
 from uadtools.pipeline.case_scores import BOUNDS, mean_bounds
 from uadtools.pipeline.eval import Wanted, judge
 from uadtools.pipeline.figures import Row
@@ -190,8 +191,8 @@ class Runner:
         if self.method.recipe:
             return self._trained()
         if self.method.model == "bundled":
-            return default_path()
-        return self.bench.base / self.method.model if self.method.model else None
+            return bundled_for(self.method.heal.get("method"))
+        return located(Path(self.method.model), self.bench.base) if self.method.model else None
 
     @cached_property
     def _model(self) -> Model | None:

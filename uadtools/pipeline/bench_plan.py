@@ -58,8 +58,9 @@ class SetConfig(Config):
 
 
 class MethodConfig(Config):
-    """A row of the table. model: "bundled", or a file; recipe: one is trained, with changes; neither: none is needed.
+    """A row of the table. model: "bundled", a bundled one's name, or a file; recipe: one is trained, with changes.
 
+    Neither: none is needed.
     heal: options of uad-heal, such as method, t and samples.
     """
 

@@ -15,6 +15,7 @@ from uadtools.pipeline.plan import Plan
 from uadtools.volume.stream import Study, record
 
 if TYPE_CHECKING:
+    from uadtools.models.config import ModelConfig
     from uadtools.models.model import Model
 
 
@@ -73,6 +74,17 @@ def slices_at_once(members: Sequence[Member], batch: int) -> int:
     return max(batch or fitting(model, model.config.grid.shape[1::-1]) for model in models)
 
 
+def agreed(configs: Sequence[ModelConfig]) -> ModelConfig | None:
+    """Return the settings by which scans are prepared for all these models; none for no model.
+
+    Raises UadError when they see images of different grids or intensities.
+    """
+    seen = dict.fromkeys(f"{config.grid}, {config.intensity}" for config in configs)
+    if len(seen) > 1:
+        raise UadError(f"the models see images of different grids or intensities: {' and '.join(seen)}")
+    return configs[0] if configs else None
+
+
 def _work(member: Member) -> int:
     assert member.model  # what needs none is never one of several
     columns, rows, _ = member.model.config.grid.shape
@@ -81,9 +93,7 @@ def _work(member: Member) -> int:
 
 def _check(members: Sequence[Member]) -> None:
     """Raise UadError when models see other images, or make other maps."""
-    grids = dict.fromkeys(f"{m.model.config.grid}, {m.model.config.intensity}" for m in members if m.model)
-    if len(grids) > 1:
-        raise UadError(f"the models see images of different grids or intensities: {' and '.join(grids)}")
+    agreed([member.model.config for member in members if member.model])
     maps = dict.fromkeys(", ".join(sorted(member.how.maps)) or "none" for member in members)
     if len(maps) > 1:
         raise UadError(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from uadtools import methods
 from uadtools.errors import UadError
 from uadtools.methods.combine import combine
-from uadtools.models.checkpoint import DEFAULT
+from uadtools.models.checkpoint import DEFAULT, bundled
 from uadtools.models.config import IntensityConfig, ModelConfig, parse
 from uadtools.pipeline.plan import Plan, plan
 from uadtools.volume.intensity import inside
@@ -170,7 +170,8 @@ def check_prepared(scan: Image, brain: NDArray[np.bool_], config: ModelConfig, n
     window = _window(scan)
     other = window is not None and window.kind != "none" and str(window) != str(config.intensity)
     if not fits or other:
-        option = "" if config.name == DEFAULT else " --model MODEL"
+        shipped = config.name in [path.stem for path in bundled()]
+        option = "" if config.name == DEFAULT else f" --model {config.name if shipped else 'MODEL'}"
         raise UadError(
             f"{name}: not prepared for model {config.name}: {scan.grid}, values {low:g} to {high:g}{_by(window)}; the "
             f"model wants {config.grid}, values 0 to 1{_by(config.intensity)} "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uadtools import methods
 from uadtools.errors import UadError
 from uadtools.files import check_free
-from uadtools.models.checkpoint import default_path, file_hash, read_config, read_shapes, save_model
+from uadtools.models.checkpoint import bundled, file_hash, located, read_config, read_shapes, save_model
 from uadtools.models.config import ModelConfig, Settings, parse
 from uadtools.training.recipe import apply_change, load_recipe, names
 
@@ -57,9 +57,9 @@ _ASSUMED: dict[str, Row] = {
 
 def list_models() -> list[Row]:
     """List the models that ship with the package, and the recipes by which one can train more."""
-    path = default_path()
-    config = read_config(path)
-    rows = [{"name": config.name, "what": "model", **_use(config), "bytes": path.stat().st_size}]
+    rows = []
+    for path in bundled():
+        rows.append({"name": path.stem, "what": "model", **_use(read_config(path)), "bytes": path.stat().st_size})
     for name in names():
         recipe = load_recipe(name)
         rows.append({"name": name, "what": "recipe", **_use(recipe), "bytes": None})
@@ -72,11 +72,11 @@ def _use(settings: Settings) -> Row:
 
 
 def info(path: Path | None = None) -> Row:
-    """Return what a model file (none: the bundled one) says of itself, without loading its weights.
+    """Return what a model file says of itself, without loading its weights.
 
-    Raises UadError when it is no model file.
+    path: a file, or a bundled model's name; none: the default. Raises UadError when it is no model file.
     """
-    path = path or default_path()
+    path = located(path)
     config = read_config(path)
     shapes = read_shapes(path)
     learnt = [shape for name, shape in shapes.items() if not name.endswith(_BUFFERS)]
@@ -97,7 +97,7 @@ def check(path: Path | None = None) -> Path:
     """
     from uadtools.models.model import load_model
 
-    path = path or default_path()
+    path = located(path)
     model = load_model(path, device="cpu", precision="fp32")
     lost = [name for name, value in model.net.named_parameters() if not value.isfinite().all()]
     if lost:
