@@ -42,8 +42,8 @@ def heal(
         typer.Option(
             "--method",
             metavar="NAME",
-            help="sss, ddim, ddpm; or what the model was trained for: pddpm, cddpm, ldm, dae, ae, vae, svae, fanogan, "
-            "vqvae; or blur, threshold, which need no model. Default: the model's own.",
+            help="restore, disyre; sss, ddim, ddpm; or what the model was trained for: pddpm, cddpm, ldm, dae, ae, vae, "
+            "svae, fanogan, vqvae; or blur, threshold, which need no model. Default: the model's own.",
             show_default=False,
         ),
     ] = None,
@@ -52,14 +52,15 @@ def heal(
         typer.Option(
             "-t",
             metavar="N",
-            help="How far the scan is noised, in steps; repeat it to heal at several and combine.",
+            help="How far the scan is noised, in steps, or the highest severity to be expected, of 1000 (restore, "
+            "disyre); repeat it to heal at several and combine.",
             show_default=False,
         ),
     ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
-            "--steps", metavar="N", min=1, help="Evaluations on the way back (ddim, ldm).", show_default=False
+            "--steps", metavar="N", min=1, help="Evaluations on the way back (ddim, disyre, ldm).", show_default=False
         ),
     ] = None,
     eta: Annotated[
@@ -159,6 +160,18 @@ def heal(
             "--sigma", metavar="MM", min=0, help="Width of the Gaussian (blur). Default: 12.", show_default=False
         ),
     ] = None,
+    flips: Annotated[
+        bool, typer.Option("--flips", help="The mean with what the mirrored scan is restored to (restore).")
+    ] = False,
+    accumulate: Annotated[
+        Literal["walk", "mean"] | None,
+        typer.Option(
+            "--accumulate",
+            metavar="walk|mean",
+            help="Where the walk arrived, or the mean of what its steps restored (disyre). Default: walk.",
+            show_default=False,
+        ),
+    ] = None,
     samples: Annotated[
         int | None,
         typer.Option(
@@ -193,7 +206,8 @@ def heal(
         typer.Option(
             "--maps",
             help="Write the method's other maps beside the healed scan, too: NAME_spread.nii.gz, and with ldm "
-            "NAME_region.nii.gz, NAME_bound.nii.gz and NAME_chain.nii.gz.",
+            "NAME_region.nii.gz, NAME_bound.nii.gz and NAME_chain.nii.gz. NAME_probability.nii.gz (restore, disyre) is "
+            "always written, as the score needs it.",
         ),
     ] = False,
     seed: c.Seed = 0,
@@ -223,13 +237,14 @@ def heal(
     paths = files_of(model or (), method)
     own = {"steps": steps, "eta": eta, "solver": solver, "sigma": sigma, "stride": stride}
     own_of_ldm = {"variant": variant, "bounds": bounds, "chain": chain, "repeats": repeats}
-    given: dict[str, Any] = own | own_of_ldm | {"patch": patch or (), "combine": combine or "mean"}
+    restoring = {"flips": flips or None, "accumulate": accumulate}
+    given: dict[str, Any] = own | own_of_ldm | restoring | {"patch": patch or (), "combine": combine or "mean"}
     configs = [read_config(path) for path in paths]
     hows = [plan(config, method=method, t=t or (), samples=samples, **given) for config in configs or (None,)]
     how = hows[0]
     if combine and len(how.options) == 1:
         raise c.usage("one -t leaves nothing to combine (repeat -t)", "--combine")
-    kept = how.maps if maps else ()
+    kept = how.maps if maps else how.scored_with
     sink = Sink.of("healed", inputs, output, force=force, provenance=provenance, as_json=as_json, maps=kept)
     if maps and sink.target is None:
         raise c.usage("no file is written that maps could lie beside (a stream holds them all)", "--maps")

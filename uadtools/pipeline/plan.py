@@ -48,6 +48,11 @@ class Plan:
         return (*own, "spread") if len(self.options) * self.samples > 1 else own
 
     @property
+    def scored_with(self) -> tuple[str, ...]:
+        """The roles among these that the score needs where no metric is named."""
+        return tuple(role for role in self.maps if role == "probability")
+
+    @property
     def arguments(self) -> dict[str, Any]:
         first = {f.name: getattr(self.options[0], f.name) for f in fields(self.options[0])}
         made: dict[str, Any] = {"method": self.method, **first}
