@@ -34,11 +34,12 @@ class DataConfig(Config):
 class SimulateConfig(Config):
     """What is drawn into healthy scans, as uad-simulate does it; what is not given is its default."""
 
-    kind: Literal["blobs", "masks", "sprites"]
+    kind: Literal["blobs", "masks", "cavities", "sprites"]
     tone: Tone = "dark"
     size: tuple[float, float] | None = None
     count: tuple[int, int] | None = None
     masks: Sources = ()
+    masks_box: str | tuple[float, float, float, float, float, float] | None = None
     copies: PositiveInt = 1
 
 

@@ -58,7 +58,7 @@ def record(image: Image, tool: str, arguments: dict[str, Any], **more: Any) -> d
 
 def drawn_lesions(image: Image) -> bool:
     """Tell whether its history says that uad-simulate drew lesions into the scan."""
-    return any(done.get("kind") in ("blobs", "masks", "sprites") for done in _simulated(image))
+    return any(done.get("kind") in ("blobs", "masks", "cavities", "sprites") for done in _simulated(image))
 
 
 def contrast_level(image: Image) -> float | None:
