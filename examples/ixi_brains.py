@@ -7,11 +7,13 @@ IXI_FOLDER holds ID_T1w.nii.gz, ID_dseg.nii.gz (anatomical labels on the same gr
 columns id and split. The mask is label > 0, closed and filled; the second, tight version is that mask eroded once,
 because skull strippers disagree about how much fluid belongs to the brain, and the model should not care. Validation
 scans (split val) get the first version only; they are listed in two parts, val.txt, to find thresholds on, and
-test.txt, to judge on.
+test.txt, to judge on. Where all of them are to be judged, the last of the training people find the thresholds, in the
+first version (tune.txt), and the others are learnt from, in both (learn.txt).
 """
 
 import csv
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +33,12 @@ def brain_of(labels: Image, *, tight: bool) -> Image:
 
 
 THRESHOLDS = 8
-"""So many of the validation scans are for thresholds."""
+"""So many of the validation scans, or of the training people, are for thresholds."""
+
+
+def listed(folders: Sequence[str], names: Sequence[str]) -> str:
+    """Make a list of scans, one a line."""
+    return "".join(f"{folder}/{name}_preprocessed.nii.gz\n" for folder in folders for name in names)
 
 
 def main(source: Path, out: Path) -> None:
@@ -44,9 +51,16 @@ def main(source: Path, out: Path) -> None:
             folder = out / f"{split}{'-tight' if tight else ''}"
             folder.mkdir(parents=True, exist_ok=True)
             uadtools.save(study.product, folder / f"{name}_preprocessed.nii.gz", force=True)
-    held_out = [f"val/{name}_preprocessed.nii.gz\n" for name, split in people if split == "val"]
-    (out / "val.txt").write_text("".join(held_out[:THRESHOLDS]))
-    (out / "test.txt").write_text("".join(held_out[THRESHOLDS:]))
+    write_lists(out, people)
+
+
+def write_lists(out: Path, people: Sequence[tuple[str, str]]) -> None:
+    """Write the lists of scans; people: id and split."""
+    held_out, own = ([name for name, split in people if split == part] for part in ("val", "train"))
+    (out / "val.txt").write_text(listed(["val"], held_out[:THRESHOLDS]))
+    (out / "test.txt").write_text(listed(["val"], held_out[THRESHOLDS:]))
+    (out / "tune.txt").write_text(listed(["train"], own[-THRESHOLDS:]))
+    (out / "learn.txt").write_text(listed(["train", "train-tight"], own[:-THRESHOLDS]))
 
 
 if __name__ == "__main__":

@@ -214,10 +214,14 @@ def test_strength_has_an_effect_on_noise_and_artefacts_whose_truth_is_empty(kind
         ("sprites", "--strength", "1"),
         ("contrast", "--strength", "1"),
         ("bias", "--level", "2"),
+        ("thick", "--strength", "1"),
+        ("blur", "--interpolation", "spline"),
+        ("blobs", "--masks-box", "ms"),
+        ("cavities", "--tone", "dark"),
     ],
 )
 def test_options_without_effect_are_refused(kind, option, value, uad, prepared, masks):
-    given = ("--masks", masks) if kind == "masks" else ()
+    given = ("--masks", masks) if kind in ("masks", "cavities") else ()
     result = uad("simulate", prepared, "--kind", kind, *given, option, value)
     result.fails("simulate", 2, option, f"no effect with --kind {kind}")
 
@@ -357,3 +361,42 @@ def test_another_contrast_is_healed_and_judged_by_level(uad, prepared, tiny_mode
 
 def test_a_contrast_without_history_is_not_guessed(uad, prepared):
     uad("eval", prepared, "--scan", prepared, "--by", "contrast").fails("eval", 1, "no scan tells its contrast")
+
+
+def test_a_cavity_is_darker_than_a_dark_lesion(uad, prepared, masks, here):
+    means = {}
+    for kind in ("masks", "cavities"):
+        (told,) = uad("simulate", prepared, "--kind", kind, "--masks", masks, "-o", f"{kind}/", "--json").json
+        assert told["drawn"]["mask"] == "m.nii.gz"
+        inside = read_image(here / kind / "p_truth.nii.gz").data > 0
+        means[kind] = read_image(here / kind / "p_simulated.nii.gz").data[inside].mean()
+    assert means["cavities"] < means["masks"]
+    uad("simulate", prepared, "--kind", "cavities").fails("simulate", 2, "--kind", "cavities needs lesion masks")
+
+
+def test_masks_box_is_a_name_or_six_numbers(uad, prepared, masks, here):
+    words = (prepared, "--kind", "cavities", "--masks", masks, "--force")
+    for box, told in (("ms", -57), ("-10,-20,-30,10,20,30", -10)):
+        assert uad("simulate", *words, "--masks-box", box).status == 0
+        line = json.loads((here / "p_simulated.json").read_text())["history"][-1]
+        assert line["arguments"]["masks_box"][0] == told
+    uad("simulate", *words, "--masks-box", "stroke").fails("simulate", 1, "--masks-box stroke: there are ms, mni152")
+    uad("simulate", *words, "--masks-box", "1,2").fails("simulate", 1, "--masks-box 1,2: XMIN,YMIN,ZMIN")
+
+
+@pytest.mark.parametrize(("kind", "level"), [("blur", 2), ("thick", 5), ("shift", 0.25)])
+def test_another_sharpness_is_no_lesion(kind, level, uad, prepared, here):
+    (told,) = uad("simulate", prepared, "--kind", kind, "--level", level, "--json").json
+    assert (told["kind"], told["lesion_voxels"]) == (kind, 0)
+    line = json.loads((here / "p_simulated.json").read_text())["history"][-1]
+    assert line["arguments"]["level"] == level
+    before, after = (read_image(here / name).data for name in ("p.nii.gz", "p_simulated.nii.gz"))
+    assert np.abs(after - before).max() > 0.01
+    np.testing.assert_array_equal(after > 0, before > 0)
+    uad("simulate", prepared, "--kind", kind, "--level", 0, "--force").fails("simulate", 1, "--level 0: above 0")
+
+
+def test_shift_takes_an_interpolation(uad, prepared, here):
+    words = (prepared, "--kind", "shift", "--force", "--interpolation")
+    assert uad("simulate", *words, "spline", "--json").json[0]["drawn"]["interpolation"] == "spline"
+    uad("simulate", *words, "sinc").fails("simulate", 2, "--interpolation", "sinc")

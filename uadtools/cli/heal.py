@@ -42,8 +42,8 @@ def heal(
         typer.Option(
             "--method",
             metavar="NAME",
-            help="restore, disyre; sss, ddim, ddpm; or what the model was trained for: pddpm, cddpm, ldm, dae, ae, vae, "
-            "svae, fanogan, vqvae; or blur, threshold, which need no model. Default: the model's own.",
+            help="restore, disyre; sss, ddim, ddpm; or what the model was trained for: pddpm, cddpm, ldm, dae, ae, "
+            "vae, svae, fanogan, vqvae; or blur, threshold, which need no model. Default: the model's own.",
             show_default=False,
         ),
     ] = None,

@@ -14,8 +14,10 @@ from uadtools.errors import UadError
 EXAMPLES = """
   uad-simulate scan_preprocessed.nii.gz --kind blobs          writes scan_simulated.nii.gz and scan_truth.nii.gz
   uad-simulate prepared/*.nii.gz -o lesions/ --kind masks --masks expert-masks/ --seed 1
+  uad-simulate prepared/*.nii.gz -o strokes/ --kind cavities --masks stroke-masks/
   uad-simulate headct.npz:test -o headct/ --kind sprites
   uad-simulate prepared/*.nii.gz -o dark/ --kind contrast --level 2
+  uad-simulate prepared/*.nii.gz -o clinical/ --kind thick --level 5
   uad-preprocess scan.nii.gz -o - | uad-simulate --kind blobs --tone bright --size 10,20 | uad-heal | uad-score -o s.nii
 """
 
@@ -32,12 +34,27 @@ def simulate(
     ] = None,
     *,
     kind: Annotated[
-        Literal["blobs", "masks", "sprites", "coarse", "motion", "ghost", "bias", "contrast"],
+        Literal[
+            "blobs",
+            "masks",
+            "cavities",
+            "sprites",
+            "coarse",
+            "motion",
+            "ghost",
+            "bias",
+            "contrast",
+            "blur",
+            "thick",
+            "shift",
+        ],
         typer.Option(
             "--kind",
-            metavar="blobs|masks|sprites|coarse|motion|ghost|bias|contrast",
-            help="What to draw. Lesions: blobs, or those of expert masks; a sprite in every image of a 2-D stack. No "
-            "lesions, so that the truth is empty: coarse noise, the artefacts motion, ghost and bias, and contrast.",
+            metavar="blobs|masks|cavities|sprites|coarse|motion|ghost|bias|contrast|blur|thick|shift",
+            help="What to draw. Lesions: blobs, or those of expert masks; cavities of their shape, filled with fluid "
+            "as an old stroke is; a sprite in every image of a 2-D stack. No lesions, so that the truth is empty: "
+            "coarse noise, the artefacts motion, ghost and bias, another contrast, and scans that were blurred (blur), "
+            "resampled to thick slices and back (thick), or shifted by a part of a voxel (shift).",
         ),
     ],
     output: c.Output = None,
@@ -74,6 +91,18 @@ def simulate(
             show_default=False,
         ),
     ] = None,
+    masks_box: Annotated[
+        str | None,
+        typer.Option(
+            "--masks-box",
+            metavar="ms|mni152|BOX",
+            help="Where the tissue of the brains lies that masks were drawn on, which is laid over the subject's: ms "
+            "(default for masks), that of the multiple sclerosis masks of Lesjak et al. 2018, whose brains are smaller "
+            "than the template; mni152 (default for cavities), that of brains stretched to the MNI152 template; or "
+            "XMIN,YMIN,ZMIN,XMAX,YMAX,ZMAX in mm of the masks' world.",
+            show_default=False,
+        ),
+    ] = None,
     strength: Annotated[
         float | None,
         typer.Option(
@@ -88,7 +117,18 @@ def simulate(
         typer.Option(
             "--level",
             metavar="X",
-            help="Of contrast: intensities, which are 0 to 1, are raised to this power; 1 changes nothing. Default: 2.",
+            help="Of contrast: intensities, which are 0 to 1, are raised to this power; 1 changes nothing (default: "
+            "2). Of blur: the Gaussian's deviation in mm (1). Of thick: of a slice, in mm, along a random axis (3). Of "
+            "shift: in voxels along each axis, forwards or backwards at random (0.5).",
+            show_default=False,
+        ),
+    ] = None,
+    interpolation: Annotated[
+        Literal["linear", "spline"] | None,
+        typer.Option(
+            "--interpolation",
+            metavar="linear|spline",
+            help="Of shift: linear, which blurs, or cubic splines, which overshoot at edges. Default: linear.",
             show_default=False,
         ),
     ] = None,
@@ -115,20 +155,21 @@ def simulate(
 ) -> None:
     """Draw lesions of known truth, or artefacts, into healthy scans; writes NAME_simulated and NAME_truth."""
     from uadtools.cli._studies import Sink, named, print_json, studies
-    from uadtools.pipeline.simulate import Plan, draw, measured, read_masks
+    from uadtools.pipeline.simulate import MASKED, Plan, draw, measured, read_masks
     from uadtools.pipeline.simulate import simulate as work
     from uadtools.volume.io import SUFFIXES
 
-    if kind == "masks" and not masks:
-        raise c.usage("masks needs lesion masks to draw from (--masks DIR|FILE...)", "--kind")
-    if masks and kind != "masks":
-        raise c.usage("names what --kind masks draws from, and goes with no other", "--masks")
+    if kind in MASKED and not masks:
+        raise c.usage(f"{kind} needs lesion masks to draw from (--masks DIR|FILE...)", "--kind")
+    if masks and kind not in MASKED:
+        raise c.usage("names what --kind masks and cavities draw from, and goes with no other", "--masks")
     options: dict[str, Any] = {"tone": tone, "size": _pair(size, "--size"), "count": _pair(count, "--count")}
-    options |= {"strength": strength, "level": level}
+    options |= {"strength": strength, "level": level, "interpolation": interpolation, "masks_box": _box(masks_box)}
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     plan = Plan(kind, masks=read_masks(masks or ()), **given)
     if unused := given.keys() - plan.arguments.keys():
-        raise c.usage(f"has no effect with --kind {kind} (leave it out)", f"--{min(unused)}")
+        option = "--" + min(unused).replace("_", "-")
+        raise c.usage(f"has no effect with --kind {kind} (leave it out)", option)
     if copies > 1 and output and output.lower().endswith(SUFFIXES):
         raise c.usage(f"{output} is one file, and there are {copies} draws (name a folder)", "--output")
     several = copies > 1 or len(inputs or ()) > 1
@@ -172,6 +213,14 @@ def _pair(text: str | None, option: str) -> tuple[Any, Any] | None:
     if len(found) not in (1, 2):
         raise c.usage(f"{text}: MIN,MAX is expected, or one number", option)
     return found[0], found[-1]
+
+
+def _box(text: str | None) -> str | tuple[float, ...] | None:
+    """Understand six numbers; anything else is the name of a box."""
+    try:
+        return None if text is None else tuple(float(word) for word in text.split(","))
+    except ValueError:
+        return text
 
 
 def _drawing(picture: Path | None, name: str, inputs: Sequence[Path], *, several: bool, force: bool) -> Path | None:

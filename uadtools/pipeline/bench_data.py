@@ -102,7 +102,7 @@ class Scans:
         """What decides a drawing, by test set."""
         simulated = {part.name: part.simulate for part in self.config.sets if part.simulate}
         return {
-            name: [how.model_dump(mode="json"), self.config.seed, [stamp(mask) for mask in self.files(how.masks)]]
+            name: [how.drawing, self.config.seed, [stamp(mask) for mask in self.files(how.masks)]]
             for name, how in simulated.items()
         }
 

@@ -34,12 +34,18 @@ class DataConfig(Config):
 class SimulateConfig(Config):
     """What is drawn into healthy scans, as uad-simulate does it; what is not given is its default."""
 
-    kind: Literal["blobs", "masks", "sprites"]
+    kind: Literal["blobs", "masks", "cavities", "sprites"]
     tone: Tone = "dark"
     size: tuple[float, float] | None = None
     count: tuple[int, int] | None = None
     masks: Sources = ()
+    masks_box: str | tuple[float, float, float, float, float, float] | None = None
     copies: PositiveInt = 1
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """What decides a drawing; what is stored keeps its name when no box is given."""
+        return self.model_dump(mode="json", exclude={"masks_box"} if self.masks_box is None else None)
 
 
 class SetConfig(Config):
@@ -47,7 +53,8 @@ class SetConfig(Config):
 
     simulate: the scans are healthy, and this is drawn into them. Without it, val and test name .csv lists with the
     columns path and truth. contrast: the level to which test, not val, is changed after lesions were drawn, as
-    uad-simulate does it: a domain shift that was not known when the threshold was chosen.
+    uad-simulate does it: a domain shift that was not known when the threshold was chosen. sign: of all its lesions, for
+    methods that are told.
     """
 
     name: str
@@ -55,13 +62,14 @@ class SetConfig(Config):
     test: Sources = Field(min_length=1)
     simulate: SimulateConfig | None = None
     contrast: Annotated[float, Field(gt=0, le=STRONGEST)] = 1.0
+    sign: Literal["dark", "bright"] | None = None
 
 
 class MethodConfig(Config):
     """A row of the table. model: "bundled", a bundled one's name, or a file; recipe: one is trained, with changes.
 
     Neither: none is needed.
-    heal: options of uad-heal, such as method, t and samples.
+    heal: options of uad-heal, such as method, t and samples. metric, signed: of uad-score; told: the set's sign.
     """
 
     name: str
@@ -70,7 +78,11 @@ class MethodConfig(Config):
     changes: tuple[str, ...] = ()
     heal: dict[str, Any] = Field(default_factory=dict)
     metric: Metric = "l1"
-    signed: Signed = "both"
+    signed: Signed | Literal["told"] = "both"
+
+    def told(self, part: SetConfig) -> MethodConfig:
+        """Return the method as it is used on a set, whose sign it knows if it is told."""
+        return self.model_copy(update={"signed": part.sign}) if self.signed == "told" else self
 
     @model_validator(mode="after")
     def _one_model(self) -> Self:
@@ -113,6 +125,8 @@ class BenchConfig(Config):
             raise ValueError(f"reference = '{self.reference}' is none of the methods")
         if any(m.recipe for m in self.methods) and not self.data.train:
             raise ValueError("data.train is needed to train recipes")
+        if (told := [m.name for m in self.methods if m.signed == "told"]) and not all(s.sign for s in self.sets):
+            raise ValueError(f'\'{told[0]}\' is told the sign, so every [[set]] needs sign = "dark" or "bright"')
         return self
 
 

@@ -1,4 +1,4 @@
-"""uad-simulate: healthy scans with lesions of known truth, with artefacts, which are none, or at another contrast."""
+"""uad-simulate: healthy scans with lesions of known truth, or as another scanner would show them, without lesions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from uadtools.errors import UadError
 from uadtools.noise.coarse import coarse_fields
 from uadtools.pipeline.cases import label_of
 from uadtools.pipeline.picture import picture
-from uadtools.simulation import lesions, sprites
+from uadtools.simulation import acquisition, lesions, sprites
+from uadtools.simulation.acquisition import ACQUISITIONS, Interpolation
 from uadtools.simulation.artefacts import ARTEFACTS
-from uadtools.simulation.lesions import Tone
+from uadtools.simulation.lesions import Box, Tone
 from uadtools.simulation.source import generator
 from uadtools.volume.brain import background, is_stripped
 from uadtools.volume.grid import CORNERS
@@ -28,8 +29,15 @@ from uadtools.volume.listing import files_of
 from uadtools.volume.slices import to_volume
 from uadtools.volume.stream import Study, drawn_lesions, read_mask, record
 
-Kind = Literal["blobs", "masks", "sprites", "coarse", "motion", "ghost", "bias", "contrast"]
-LESIONS: tuple[Kind, ...] = ("blobs", "masks")
+Kind = Literal[
+    "blobs", "masks", "cavities", "sprites", "coarse", "motion", "ghost", "bias", "contrast", "blur", "thick", "shift"
+]
+TONED: tuple[Kind, ...] = ("blobs", "masks")
+MASKED: tuple[Kind, ...] = ("masks", "cavities")
+BOXES: dict[str, Box] = {"ms": lesions.MASKS_BOX, "mni152": lesions.MNI152_BOX}
+"""By name: the tissue of the brains that masks were drawn on."""
+LEVELS: dict[Kind, float] = {"contrast": 2.0, "blur": 1.0, "thick": 3.0, "shift": 0.5}
+"""What `level` is where none is given: a power, mm, mm, and voxels."""
 EMPTY = 0.1
 """Least share of a prepared scan that is exactly 0: what is outside the brain."""
 SMALLEST_SPRITE = 3
@@ -44,8 +52,9 @@ class Plan:
     """What to draw into a scan.
 
     tone: of blobs and masks. size: smallest and largest diameter, of blobs in mm, of sprites in pixels; None: the
-    protocol's. count: fewest and most blobs. masks: by name, those that one is drawn from. strength: of coarse noise
-    and artefacts; 1 is the publication's. level: of contrast; the power that intensities are raised to.
+    protocol's. count: fewest and most blobs. masks: by name, those that one is drawn from; masks_box: see `box`.
+    strength: of coarse noise and artefacts; 1 is the publication's. level: of contrast, the power that intensities are
+    raised to; of blur and thick in mm, of shift in voxels; None: that of LEVELS. interpolation: of shift.
     """
 
     kind: Kind
@@ -53,26 +62,55 @@ class Plan:
     size: tuple[float, float] | None = None
     count: tuple[int, int] = lesions.BLOBS
     masks: Mapping[str, Image] = field(default_factory=dict)
+    masks_box: str | tuple[float, ...] | None = None
     strength: float = 1.0
-    level: float = 2.0
+    level: float | None = None
+    interpolation: Interpolation = "linear"
 
     @property
     def diameters(self) -> tuple[float, float]:
         return self.size or (sprites.DIAMETERS if self.kind == "sprites" else lesions.DIAMETERS)
 
     @property
+    def degree(self) -> float:
+        return LEVELS.get(self.kind, 1.0) if self.level is None else self.level
+
+    @property
+    def box(self) -> Box:
+        """The tissue box (see `lesions.tissue_box`) of the brains that the masks were drawn on, mm.
+
+        By default that of the MS masks of Lesjak et al. 2018, for cavities the MNI152 template's. Raises UadError.
+        """
+        own = self.masks_box or ("mni152" if self.kind == "cavities" else "ms")
+        if isinstance(own, str):
+            if own not in BOXES:
+                raise UadError(
+                    f"--masks-box {own}: there are {', '.join(BOXES)}, or XMIN,YMIN,ZMIN,XMAX,YMAX,ZMAX in mm"
+                )
+            return BOXES[own]
+        ends = np.array(own, dtype=float)
+        if ends.shape != (6,) or not np.isfinite(ends).all() or not (ends[:3] < ends[3:]).all():
+            said = ",".join(f"{end:g}" for end in own)
+            raise UadError(
+                f"--masks-box {said}: XMIN,YMIN,ZMIN,XMAX,YMAX,ZMAX in mm are needed, each MIN below its MAX"
+            )
+        return ends.reshape(2, 3)
+
+    @property
     def key(self) -> str:
         """What the random generator is chosen by."""
-        return f"{self.tone} {self.kind}" if self.kind in LESIONS else self.kind
+        return f"{self.tone} {self.kind}" if self.kind in TONED else self.kind
 
     @property
     def arguments(self) -> dict[str, Any]:
         """What goes into the provenance: everything that has an effect on this kind."""
         said: dict[Kind, dict[str, Any]] = {
             "blobs": {"tone": self.tone, "size": list(self.diameters), "count": list(self.count)},
-            "masks": {"tone": self.tone, "masks": list(self.masks)},
+            "masks": {"tone": self.tone, "masks": list(self.masks), "masks_box": self.box.ravel().tolist()},
+            "cavities": {"masks": list(self.masks), "masks_box": self.box.ravel().tolist()},
             "sprites": {"size": list(self.diameters)},
-            "contrast": {"level": self.level},
+            "shift": {"level": self.degree, "interpolation": self.interpolation},
+            **{kind: {"level": self.degree} for kind in LEVELS if kind != "shift"},
         }
         return {"kind": self.kind, **said.get(self.kind, {"strength": self.strength})}
 
@@ -86,8 +124,11 @@ class Plan:
             raise UadError(f"--count {fewest},{most}: the fewest and the most are needed, 1 to {MOST_BLOBS}")
         if not 0 <= self.strength <= STRONGEST:
             raise UadError(f"--strength {self.strength:g}: 0 to {STRONGEST}")
-        if not 0 < self.level <= STRONGEST:
-            raise UadError(f"--level {self.level:g}: above 0, to {STRONGEST}")
+        if not 0 < self.degree <= STRONGEST:
+            raise UadError(f"--level {self.degree:g}: above 0, to {STRONGEST}")
+        if self.interpolation not in acquisition.ORDERS:
+            raise UadError(f"--interpolation {self.interpolation}: there are {', '.join(acquisition.ORDERS)}")
+        _ = self.box
 
 
 def simulate(
@@ -162,7 +203,7 @@ def _check(scan: Image, plan: Plan) -> None:
     low, high = float(scan.data.min()), float(scan.data.max())
     if high <= 0:
         raise UadError("no voxel above background (is this the right file?)")
-    if plan.kind in ARTEFACTS:
+    if plan.kind in (*ARTEFACTS, *ACQUISITIONS):
         if low < 0:
             raise UadError(f"values from {low:g}, but {plan.kind} is an artefact of MRI, whose values begin at 0")
         if min(scan.data.shape) < 2:
@@ -170,7 +211,7 @@ def _check(scan: Image, plan: Plan) -> None:
         return
     if low < 0 or high > 1:
         raise UadError(f"values {low:g} to {high:g}, and not 0 to 1 (uad-preprocess SCAN -o - | uad-simulate)")
-    if plan.kind in LESIONS and background(scan.data).mean() < EMPTY:
+    if plan.kind in (*TONED, *MASKED) and background(scan.data).mean() < EMPTY:
         raise UadError("hardly anything of it is 0, so where is the brain? (uad-preprocess SCAN -o - | uad-simulate)")
 
 
@@ -180,7 +221,11 @@ def _blobs(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
 
 
 def _masks(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
-    made = lesions.with_masks(scan, list(plan.masks.values()), plan.tone, rng)
+    masks = list(plan.masks.values())
+    if plan.kind == "cavities":
+        made = lesions.with_cavities(scan, masks, rng, box=plan.box)
+    else:
+        made = lesions.with_masks(scan, masks, plan.tone, rng, box=plan.box)
     sizes = np.sort(np.bincount(ndimage.label(made.truth, CORNERS)[0].ravel())[1:])[::-1]
     diameters = np.cbrt(6 / np.pi * sizes * math.prod(scan.grid.spacing)).tolist()
     mask = list(plan.masks)[made.origin or 0]
@@ -213,7 +258,12 @@ def _coarse(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
 def _artefact(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
     """Spoil the scan; a scan without skull keeps its brain, as that is cut out of the spoilt one, too."""
     data = scan.data.astype(np.float32)
-    changed, drawn = ARTEFACTS[plan.kind](data, scan.grid.spacing, rng, plan.strength)
+    if plan.kind == "shift":
+        changed, drawn = acquisition.shift(data, scan.grid.spacing, rng, plan.degree, plan.interpolation)
+    elif plan.kind in ACQUISITIONS:
+        changed, drawn = ACQUISITIONS[plan.kind](data, scan.grid.spacing, rng, plan.degree)
+    else:
+        changed, drawn = ARTEFACTS[plan.kind](data, scan.grid.spacing, rng, plan.strength)
     if data.max() <= 1:
         changed = inside(changed, data > 0)
     elif is_stripped(data, scan.grid):
@@ -223,17 +273,21 @@ def _artefact(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
 
 def _contrast(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
     """Raise what is inside the brain to a power. Source: Behrendt et al. 2023 (cDDPM), 4.5.2."""
-    changed = inside(scan.data.astype(np.float32) ** plan.level, scan.data > 0)
-    return changed, np.zeros(scan.data.shape), {"level": plan.level}
+    changed = inside(scan.data.astype(np.float32) ** plan.degree, scan.data > 0)
+    return changed, np.zeros(scan.data.shape), {"level": plan.degree}
 
 
 _DRAW: dict[Kind, Callable[[Image, Plan, np.random.Generator], Made]] = {
     "blobs": _blobs,
     "masks": _masks,
+    "cavities": _masks,
     "sprites": _sprites,
     "coarse": _coarse,
     "motion": _artefact,
     "ghost": _artefact,
     "bias": _artefact,
     "contrast": _contrast,
+    "blur": _artefact,
+    "thick": _artefact,
+    "shift": _artefact,
 }

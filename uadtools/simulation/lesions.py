@@ -1,4 +1,4 @@
-"""Lesions painted into healthy T1 scans: expert masks moved onto the subject, and dark or bright blobs.
+"""Lesions painted into healthy T1 scans: expert masks moved onto the subject, also as cavities, and blobs.
 
 Scans are what uad-preprocess makes: float32 in (0, 1] inside the brain, 0 outside.
 """
@@ -23,13 +23,17 @@ from uadtools.volume.io import Image
 Floats = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 Tone = Literal["dark", "bright", "both"]
+Box = NDArray[np.float64]
+"""(2, 3): the lower and the upper end in mm along each world axis."""
 
-MASKS_BOX = np.array([[-57.0, -90.0, -45.0], [58.0, 51.0, 62.0]])
+MASKS_BOX: Box = np.array([[-57.0, -90.0, -45.0], [58.0, 51.0, 62.0]])
 """Tissue box (see `tissue_box`) of the brains that the MS masks were drawn on, in mm of the masks' own MNI coordinates.
 
 Mean over the two patients of Lesjak et al. 2018 whose scans in that space were at hand. It is smaller than the MNI152
 template's, about 130 x 170 x 135 mm: those scans were moved to MNI space but not stretched to the template's size.
 """
+MNI152_BOX: Box = np.array([[-66.0, -99.0, -58.0], [66.0, 66.0, 74.0]])
+"""The same of the MNI152 template (2009a, symmetric), for masks of brains that were stretched to it."""
 DIAMETERS = (5.0, 30.0)
 """Smallest and largest blob, in mm of the ball of the same volume; those drawn are even over this range."""
 BLOBS = (1, 3)
@@ -38,6 +42,8 @@ TEXTURE = 1.0
 """Detail finer than a Gaussian of this deviation, in voxels, is texture and survives in a lesion."""
 EDGE = 0.6
 """Deviation, in voxels, of the Gaussian that softens a lesion's edge."""
+CAVITY_EDGE, CAVITY_TEXTURE = 1.0, 0.25
+"""The same of a cavity's edge, and the share of the fine texture that is left in it."""
 MOST_OF_ROOM = 0.5
 """Share of the brain that is still free which one blob may fill."""
 SMALLEST = 7
@@ -97,15 +103,30 @@ def with_blobs(
     return Lesioned(*_painted(scan.data, label, tone, levels, rng), diameters)
 
 
-def with_masks(scan: Image, masks: Sequence[Image], tone: Tone, rng: np.random.Generator) -> Lesioned:
+def with_masks(
+    scan: Image, masks: Sequence[Image], tone: Tone, rng: np.random.Generator, *, box: Box = MASKS_BOX
+) -> Lesioned:
     """Paint the lesions of one of these masks, drawn at random, into a healthy scan; levels as in `with_blobs`.
 
     The masks are in MNI space, and moved onto the subject (see `brought_over`), or on the scan's grid, and stay where
-    they are. Raises UadError when none has a lesion in this brain.
+    they are. box: of the brains they were drawn on. Raises UadError when none has a lesion in this brain.
     """
     levels = tissue_levels(scan.data[scan.data > 0])
-    label, origin = _mask_label(scan, masks, levels, rng)
+    label, origin = _mask_label(scan, masks, levels, rng, box)
     return Lesioned(*_painted(scan.data, label, tone, levels, rng), origin=origin)
+
+
+def with_cavities(scan: Image, masks: Sequence[Image], rng: np.random.Generator, *, box: Box = MNI152_BOX) -> Lesioned:
+    """Fill one of these masks, drawn at random, with fluid, as an old stroke leaves its place; else as `with_masks`.
+
+    The level is even over a quarter of the way from fluid to grey matter, about fluid: cavities hold more or less of
+    tissue and of partial volume. Fluid that was in the mask before stays as it is, and is not in the truth.
+    """
+    levels = tissue_levels(scan.data[scan.data > 0])
+    label, origin = _mask_label(scan, masks, levels, rng, box)
+    level = float(levels.csf + rng.uniform(-0.1, 0.15) * (levels.gm - levels.csf))
+    image = paint(scan.data, label > 0, level, scan.data > 0, edge=CAVITY_EDGE, texture=CAVITY_TEXTURE)
+    return Lesioned(image, label, (level,), origin=origin)
 
 
 def tissue_levels(values: Floats) -> Levels:
@@ -131,15 +152,18 @@ def smooth(image: Floats, brain: Mask, sigma: float) -> NDArray[np.float32]:
     return np.where(brain, mixed / np.maximum(weight, 1e-6), 0).astype(np.float32)
 
 
-def paint(image: Floats, lesion: Mask, level: float, brain: Mask) -> NDArray[np.float32]:
+def paint(
+    image: Floats, lesion: Mask, level: float, brain: Mask, *, edge: float = EDGE, texture: float = 1.0
+) -> NDArray[np.float32]:
     """Move a lesion to an intensity level: image - alpha (smooth(image) - level), so that fine texture survives.
 
     alpha is half the mask and half its Gaussian blur: it falls from 1 to 0 within a voxel on either side of the edge,
     alpha > .5 is exactly the mask, and a lesion of few voxels does not fade away. Values stay in [FLOOR, 1] inside the
-    brain and 0 outside.
+    brain and 0 outside. edge: deviation of that Gaussian, in voxels; texture: the share of it that survives.
     """
-    alpha = (lesion + ndimage.gaussian_filter(lesion.astype(np.float32), EDGE)) / 2
-    changed = image - alpha * (smooth(image, brain, TEXTURE) - level)
+    alpha = (lesion + ndimage.gaussian_filter(lesion.astype(np.float32), edge)) / 2
+    coarse = smooth(image, brain, TEXTURE)
+    changed = image - alpha * (texture * coarse + (1 - texture) * image - level)
     return np.where(alpha > 0, inside(changed, brain), image).astype(np.float32)
 
 
@@ -187,24 +211,24 @@ def tissue_box(image: Floats, grid: Grid, levels: Levels) -> Floats:
     return np.percentile(voxels @ grid.affine[:3, :3].T + grid.affine[:3, 3], [0.5, 99.5], axis=0)
 
 
-def brought_over(mask: Image, scan: Image, levels: Levels) -> Mask:
-    """Move a mask onto a subject: each world axis is shifted and scaled so that MASKS_BOX becomes the subject's."""
-    box = tissue_box(scan.data, scan.grid, levels)
-    scale = (box[1] - box[0]) / (MASKS_BOX[1] - MASKS_BOX[0])
+def brought_over(mask: Image, scan: Image, levels: Levels, box: Box = MASKS_BOX) -> Mask:
+    """Move a mask onto a subject: each world axis is shifted and scaled so that `box` becomes the subject's."""
+    own = tissue_box(scan.data, scan.grid, levels)
+    scale = (own[1] - own[0]) / (box[1] - box[0])
     move = np.diag([*scale, 1.0])
-    move[:3, 3] = box[0] - scale * MASKS_BOX[0]
+    move[:3, 3] = own[0] - scale * box[0]
     source = Grid(mask.grid.shape, move @ mask.grid.affine)
     return np.asarray(resample((mask.data > 0).astype(np.float32), source, scan.grid) > 0.5)
 
 
 def _mask_label(
-    scan: Image, masks: Sequence[Image], levels: Levels, rng: np.random.Generator
+    scan: Image, masks: Sequence[Image], levels: Levels, rng: np.random.Generator, box: Box
 ) -> tuple[NDArray[np.uint8], int]:
     """Take the masks in random order until one leaves enough lesion in the subject's tissue; fluid has no plaques."""
     tissue = scan.data > levels.tissue
     for index in rng.permutation(len(masks)):
         mask = masks[index]
-        lesion = (mask.data > 0 if mask.grid.same(scan.grid) else brought_over(mask, scan, levels)) & tissue
+        lesion = (mask.data > 0 if mask.grid.same(scan.grid) else brought_over(mask, scan, levels, box)) & tissue
         if lesion.sum() >= SMALLEST:
             return lesion.astype(np.uint8), int(index)
     raise UadError(f"none of {len(masks)} masks has a lesion inside this brain (are they in MNI space?)")

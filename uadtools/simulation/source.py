@@ -19,6 +19,10 @@ KEYS = (
     "ghost",
     "bias",
     "contrast",
+    "cavities",
+    "blur",
+    "thick",
+    "shift",
 )
 """What is drawn. The place in this list is a part of the seed, so that what is new comes last."""
 

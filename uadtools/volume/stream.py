@@ -64,7 +64,7 @@ def made_maps(healed: Image) -> list[str]:
 
 def drawn_lesions(image: Image) -> bool:
     """Tell whether its history says that uad-simulate drew lesions into the scan."""
-    return any(done.get("kind") in ("blobs", "masks", "sprites") for done in _simulated(image))
+    return any(done.get("kind") in ("blobs", "masks", "cavities", "sprites") for done in _simulated(image))
 
 
 def contrast_level(image: Image) -> float | None:

@@ -37,6 +37,7 @@ name = "blur"
 heal = { method = "blur", sigma = 6.0 }
 """
 NAMES = "abcde"
+SIGNS = ("dark", "bright")
 
 
 def head(seed):
@@ -315,6 +316,32 @@ def test_without_a_contrast_nothing_stored_gets_another_name(planned, folder):
     assert scans.stamp(Item(file)) == [[stamp(file)], 0, None]
     drawn = {"kind": "blobs", "tone": "dark", "size": [6.0, 12.0], "count": None, "masks": [], "copies": 1}
     assert scans.stamp(Item(file, drawn="dark & small")) == [[stamp(file)], 0, [drawn, 0, []]]
+
+
+def test_a_box_for_masks_gives_what_is_drawn_another_name(planned, folder):
+    def stamped(box):
+        simulate = f'simulate = {{ kind = "cavities", masks = ["e.nii.gz"]{box} }}'
+        plan = PLAN.replace('simulate = { kind = "blobs", tone = "dark", size = [6.0, 12.0] }', simulate)
+        scans = Scans(planned(plan), folder)
+        return json.dumps(scans.stamp(Item(str(folder / "c.nii.gz"), drawn="dark & small")))
+
+    assert len({stamped(box) for box in ("", ', masks_box = "ms"', ", masks_box = [0, 0, 0, 9, 9, 9]")}) == 3
+
+
+def test_a_method_may_be_told_the_sign_of_each_set(planned, folder):
+    bright = PLAN.split("[[method]]", maxsplit=1)[0].split("[[set]]")[1].replace("dark", "bright")
+    told = '[[method]]\nname = "told"\nsigned = "told"\nheal = { method = "blur", sigma = 6.0 }\n'
+    both = PLAN.replace("[[method]]", f"[[set]]{bright}[[method]]", 1)
+    with pytest.raises(UadError, match=r"'told' is told the sign, so every \[\[set\]\] needs sign"):
+        planned(both + told)
+    both = both.replace('"dark & small"', '"dark & small"\nsign = "dark"')
+    both = both.replace('"bright & small"', '"bright & small"\nsign = "bright"')
+    signs = [f'[[method]]\nname = "{s}"\nsigned = "{s}"\nheal = {{ method = "blur", sigma = 6.0 }}\n' for s in SIGNS]
+    table = Bench(planned(both + told + "".join(signs)), folder, folder / "out").run()
+    for found, sign in zip(table["sets"], SIGNS, strict=True):
+        rows = {row["method"]: _without_seconds(row) for row in found["rows"]}
+        assert rows["told"] | {"method": "", "tests": 0} == rows[sign] | {"method": "", "tests": 0}
+        assert rows["told"]["auprc"]["value"] > rows["blur"]["auprc"]["value"]
 
 
 def test_both_contrasts_in_one_table(planned, folder):

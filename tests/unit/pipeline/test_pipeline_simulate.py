@@ -15,9 +15,9 @@ from uadtools.volume.stream import Study, contrast_level
 
 BESIDE = (25.5, -19.5, 8.5)
 """In white matter, in mm of the masks' own coordinates."""
-RANDOM = ("blobs", "masks", "sprites", "coarse", "motion", "ghost", "bias")
-KINDS = (*RANDOM, "contrast")
-LESIONS = ("blobs", "masks", "sprites")
+RANDOM = ("blobs", "masks", "cavities", "sprites", "coarse", "motion", "ghost", "bias", "thick", "shift")
+KINDS = (*RANDOM, "contrast", "blur")
+LESIONS = ("blobs", "masks", "cavities", "sprites")
 
 
 @pytest.fixture
@@ -28,7 +28,8 @@ def study(layered):
 
 @pytest.fixture
 def plan(mni_mask):
-    return lambda kind, **options: Plan(kind, masks={"m.nii": mni_mask(BESIDE)} if kind == "masks" else {}, **options)
+    masks = {"m.nii": mni_mask(BESIDE)}
+    return lambda kind, **options: Plan(kind, masks=masks if kind in ("masks", "cavities") else {}, **options)
 
 
 @pytest.fixture
@@ -64,7 +65,8 @@ def test_the_draw_is_told_and_hangs_on_seed_copy_and_name_alone(kind, study, pla
 
     made = simulate(study, plan(kind), seed=3, copy=1)
     assert drawn(seed=3, copy=1) == made.need("scan").data.tobytes()
-    assert len({drawn(), drawn(seed=1), drawn(copy=1), drawn("b")}) == 4
+    others = {drawn(), drawn(seed=1), drawn(copy=1), drawn("b")}
+    assert len(others) >= (2 if kind == "shift" else 4)  # which has eight directions
     for image in (made.need("scan"), made.need("truth")):
         line = json.loads(json.dumps(image.provenance["history"][-1]))
         assert (line["tool"], line["seed"], line["copy"], line["arguments"]["kind"]) == ("uad-simulate", 3, 1, kind)
@@ -130,7 +132,7 @@ def test_a_stripped_raw_scan_stays_stripped(stripped):
     assert made.max() > 300
 
 
-@pytest.mark.parametrize("kind", ["blobs", "masks", "sprites", "coarse", "contrast"])
+@pytest.mark.parametrize("kind", ["blobs", "masks", "cavities", "sprites", "coarse", "contrast"])
 def test_a_raw_scan_must_be_prepared_first(kind, head, plan):
     with pytest.raises(UadError, match=r"^a: values 0 to 900, and not 0 to 1 \(uad-preprocess SCAN -o - \| "):
         simulate(Study("a", {"scan": head}), plan(kind))
@@ -147,7 +149,7 @@ def test_lesions_need_a_brain_with_nothing_around_it(stack):
         simulate(stack, Plan("blobs"))
 
 
-@pytest.mark.parametrize("kind", ["motion", "ghost", "bias"])
+@pytest.mark.parametrize("kind", ["motion", "ghost", "bias", "blur", "thick", "shift"])
 def test_artefacts_of_mri_need_a_volume_of_mri(kind, layered):
     with pytest.raises(UadError, match=f"values from -1000, but {kind} is an artefact of MRI"):
         simulate(Study("a", {"scan": layered.derive(2000 * layered.data - 1000, "scan")}), Plan(kind))
@@ -283,3 +285,47 @@ def test_levels_of_contrast_multiply_and_lesions_keep_their_truth(study, plan):
     assert contrast_level(made.need("scan")) == 3
     assert contrast_level(lesioned.need("scan")) is None
     np.testing.assert_array_equal(made.need("truth").data, lesioned.need("truth").data)
+
+
+@pytest.mark.parametrize("kind", ["blur", "thick", "shift"])
+def test_another_level_of_sharpness_is_told(kind, study):
+    before = study.need("scan").data
+    weak, strong = {"blur": (0.8, 3), "thick": (3, 8), "shift": (0.1, 0.5)}[kind]
+    made = [simulate(study, Plan(kind, level=level)) for level in (weak, strong)]
+    assert [m.product.provenance["history"][-1]["arguments"]["level"] for m in made] == [weak, strong]
+    changes = [np.abs(m.need("scan").data - before).mean() for m in made]
+    assert 0 < changes[0] < changes[1]
+    default = simulate(study, Plan(kind)).product.provenance["history"][-1]["arguments"]["level"]
+    assert default == {"blur": 1, "thick": 3, "shift": 0.5}[kind]
+
+
+def test_shift_by_splines_differs_and_is_told(study):
+    linear, spline = (simulate(study, Plan("shift", interpolation=way)) for way in ("linear", "spline"))
+    assert (linear.need("scan").data != spline.need("scan").data).any()
+    for made, way in ((linear, "linear"), (spline, "spline")):
+        line = made.product.provenance["history"][-1]
+        assert line["arguments"]["interpolation"] == line["drawn"]["interpolation"] == way
+
+
+def test_masks_are_laid_over_by_the_box_of_the_brains_they_are_from(study, plan):
+    def truth(kind, box=None):
+        return simulate(study, plan(kind, masks_box=box)).need("truth").data
+
+    for kind, own, other in (("masks", "ms", "mni152"), ("cavities", "mni152", "ms")):
+        np.testing.assert_array_equal(truth(kind), truth(kind, own))
+        assert (truth(kind) != truth(kind, other)).any()
+    np.testing.assert_array_equal(truth("cavities"), truth("cavities", (-66, -99, -58, 66, 66, 74)))
+    line = simulate(study, plan("cavities")).product.provenance["history"][-1]
+    assert line["arguments"]["masks_box"] == [-66, -99, -58, 66, 66, 74]
+
+
+@pytest.mark.parametrize("box", ["mni", (1, 2, 3), (0, 0, 0, 1, 1, 0), (0, 0, 0, 1, 1, float("nan"))])
+def test_a_box_that_is_none_is_refused(box):
+    with pytest.raises(UadError, match=r"^--masks-box .*XMIN,YMIN,ZMIN,XMAX,YMAX,ZMAX in mm"):
+        Plan("masks", masks_box=box)
+
+
+def test_a_drawn_cavity_without_its_truth_is_seen(study, plan):
+    scan = simulate(study, plan("cavities")).need("scan")
+    with pytest.raises(UadError, match="holds drawn lesions, but not their truth"):
+        simulate(Study("a", {"scan": scan}), Plan("blur"))

@@ -143,6 +143,47 @@ def test_a_mask_is_brought_to_the_same_place_of_the_subject_s_box(scan, mni_mask
         np.testing.assert_allclose(found, box[0] + share * (box[1] - box[0]), atol=1)
 
 
+def test_a_mask_of_other_brains_is_laid_over_the_subject_by_their_box(scan, mni_mask):
+    levels = lesions.Levels(CSF, GM, WM)
+    own = lesions.tissue_box(scan.data, scan.grid, levels)
+    box = lesions.MNI152_BOX
+    mask = mni_mask(box[0] + 0.7 * (box[1] - box[0]), radius=6)
+    places = []
+    for chosen in (box, lesions.MASKS_BOX):
+        moved = lesions.brought_over(mask, scan, levels, chosen)
+        places.append(scan.grid.affine[:3, :3] @ np.argwhere(moved).mean(axis=0) + scan.grid.affine[:3, 3])
+    np.testing.assert_allclose(places[0], own[0] + 0.7 * (own[1] - own[0]), atol=1)
+    assert np.linalg.norm(places[1] - places[0]) > 4
+
+
+def test_a_cavity_is_smooth_fluid_with_a_softer_edge_than_a_lesion(scan, mni_mask):
+    place = lesions.MNI152_BOX.mean(axis=0) + np.array([28, 0, 0])
+    brain = scan.data > 0
+    for seed in range(4):
+        made = lesions.with_cavities(scan, [mni_mask(place, radius=14)], generator(seed, "a", "cavities"))
+        (level,) = made.levels
+        assert CSF - 0.1 * (GM - CSF) - 0.01 <= level <= CSF + 0.15 * (GM - CSF) + 0.01
+        core = ndimage.binary_erosion(made.truth, iterations=3)
+        assert made.image[core].mean() == pytest.approx(level, abs=0.02)
+        assert made.image[core].std() < 0.5 * scan.data[core].std()
+        assert made.image[core].std() < 0.006 < scan.data[ndimage.binary_erosion(scan.data > 0.7)].std()
+        near = ndimage.binary_dilation(made.truth, iterations=9)
+        np.testing.assert_array_equal(made.image[~near], scan.data[~near])
+        assert not made.image[~brain].any()
+    sharp = lesions.paint(scan.data, made.truth, level, brain)
+    second = ndimage.binary_dilation(made.truth, iterations=2) & ~ndimage.binary_dilation(made.truth) & brain
+    softened, sharpened = (np.abs(image - scan.data)[second].mean() for image in (made.image, sharp))
+    assert softened > 2 * sharpened
+
+
+def test_a_cavity_s_truth_holds_no_fluid_that_was_there_before(scan, mni_mask, ball):
+    mask = mni_mask(lesions.MNI152_BOX.mean(axis=0), radius=14)
+    made = lesions.with_cavities(scan, [mask], generator(0, "a", "cavities"))
+    ventricle = ball((18, 23, 23), 3)
+    assert made.truth[ndimage.binary_dilation(ventricle)].any()
+    assert not made.truth[ventricle].any()
+
+
 def test_a_mask_on_the_scan_s_own_grid_stays_where_it_is(scan, ball):
     own = scan.derive(ball((30, 24, 24), 4).astype(np.uint8), "scan")
     np.testing.assert_array_equal(of_masks(scan, [own]).truth, own.data > 0)

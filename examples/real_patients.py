@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Judge models on the real patients at hand: an intensity threshold, a blur, and each MODEL, both signs and sign told.
+
+    python examples/real_patients.py FOLDER MODEL... [--json FIGURES.json] [--markdown FIGURES.md]
+
+FOLDER holds ms_mni/ (two patients with multiple sclerosis, Lesjak et al. 2018) and m2307/ (a stroke on T2). MODEL is a
+model file or "bundled"; MODEL:METHOD heals by another method than its own. Figures are AUPRC and best Dice of the score
+on the model's grid, inside the brain, without post-processing unless --median says so; the truth is carried onto that
+grid as uad-eval does. Best Dice is a ceiling, as the truth chose its threshold. Five scans of three people prove
+nothing statistically: read them by name.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import typer
+from healers import Healer, metrics
+from rich.console import Console
+from rich.progress import track
+
+import uadtools
+from uadtools.errors import UadError
+from uadtools.files import check_free, write_json, written
+from uadtools.pipeline.eval import case
+from uadtools.pipeline.score import Signed, brain_of, scored
+from uadtools.volume.clean import median
+from uadtools.volume.io import Image
+from uadtools.volume.stream import Study, read_image
+
+
+class Scan(NamedTuple):
+    """A real scan and its truth, as files in the data's folder; told: what lesions are on it, dark or bright."""
+
+    name: str
+    file: str
+    truth: str
+    told: Signed
+
+
+SCANS = (
+    Scan("patient 19, T1", "ms_mni/patient19_T1w.nii.gz", "ms_mni/patient19_lesion.nii.gz", "dark"),
+    Scan("patient 07, T1", "ms_mni/patient07_T1w.nii.gz", "ms_mni/patient07_lesion.nii.gz", "dark"),
+    Scan("patient 19, FLAIR", "ms_mni/patient19_FLAIR.nii.gz", "ms_mni/patient19_lesion.nii.gz", "bright"),
+    Scan("patient 07, FLAIR", "ms_mni/patient07_FLAIR.nii.gz", "ms_mni/patient07_lesion.nii.gz", "bright"),
+    Scan("M2307, T2", "m2307/M2307_T2w.nii.gz", "m2307/M2307_lesion.nii.gz", "bright"),
+)
+THRESHOLD = "intensity threshold"
+HEAD = ("scan", "method", "metric", "AUPRC, both signs", "AUPRC, sign told", "best Dice, both signs", "sign told")
+
+
+def judged(scan: Scan, folder: Path, healers: Sequence[Healer], chosen: tuple[str, ...], window: int) -> dict[str, Any]:
+    """Return every figure of one scan, in mL and shares; the baselines see it as the first model does.
+
+    window: of the median filter on all scores.
+    """
+    raw, truth = read_image(folder / scan.file), read_image(folder / scan.truth)
+    study = uadtools.preprocess(raw, healers[0].way, name=scan.name)
+    rows = [_row(THRESHOLD, "", thresholds(study, scan.told), truth, window)]
+    for healer in (Healer.of("blur"), *healers):
+        fits = healer.model is None or healer.way == healers[0].way
+        healed = healer.heal(study if fits else uadtools.preprocess(raw, healer.way, name=scan.name))
+        for metric in metrics(healed, chosen):
+            made = [uadtools.score(healed, metric=metric, signed=signed) for signed in ("both", scan.told)]
+            rows.append(_row(healer.name, metric, made, truth, window))
+    volume = float((truth.data > 0).sum() * truth.grid.voxel_volume)
+    return {"scan": scan.name, "told": scan.told, "lesion_ml": volume, "rows": rows}
+
+
+def thresholds(study: Study, told: Signed) -> Iterator[Study]:
+    """Score by intensity alone: by the distance from the brain's median, then by how dark or bright a voxel is."""
+    scan, brain = study.need("scan"), brain_of(study)
+    away = np.abs(scan.data - np.median(scan.data[brain]))
+    for values in (away, scan.data if told == "bright" else 1 - scan.data):
+        yield study.adding(scored(scan, values, brain))
+
+
+def _row(method: str, metric: str, made: Iterable[Study], truth: Image, window: int) -> dict[str, Any]:
+    """Judge two scores, that of both signs and that which was told the sign."""
+    both, told = (_figures(study, truth, window) for study in made)
+    return {"method": method, "metric": metric, "both": both, "told": told}
+
+
+def _figures(study: Study, truth: Image, window: int) -> dict[str, float]:
+    score = study.need("score")
+    if window > 1:
+        study = study.adding(scored(score, median(score.data, window), brain_of(study)))
+    found = uadtools.evaluate([case(study, truth)], best=True)["scans"][0]
+    return {name: found[name] for name in ("auprc", "best_dice")}
+
+
+def markdown(found: Sequence[dict[str, Any]]) -> str:
+    """Write the figures as one table, a line for each scan and way of scoring."""
+    lines = [HEAD, ["---"] * len(HEAD)]
+    for scan in found:
+        head = f"{scan['scan']} ({scan['lesion_ml']:.1f} mL, {scan['told']})"
+        for row in scan["rows"]:
+            figures = [row[sign][figure] for figure in ("auprc", "best_dice") for sign in ("both", "told")]
+            lines.append([head, row["method"], row["metric"], *(f"{value:.3f}" for value in figures)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="Folder that holds ms_mni/ and m2307/.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL[:METHOD]...", help='Model files, or "bundled".')],
+    *,
+    metric: Annotated[list[str] | None, typer.Option(help="Repeatable; default: l1, and product if there is.")] = None,
+    window: Annotated[int, typer.Option("--median", help="Window of a median filter on the scores; 1: none.")] = 1,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    markdown_file: Annotated[Path | None, typer.Option("--markdown", help="Write the table to this file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace these files.")] = False,
+) -> None:
+    """Judge models on five real scans of three patients."""
+    for path in filter(None, (json_file, markdown_file)):
+        check_free(path, force=force)
+    healers = [Healer.of(text) for text in models]
+    shown = track(SCANS, "judging", console=Console(stderr=True), transient=True)
+    found = [judged(scan, folder, healers, tuple(metric or ()), window) for scan in shown]
+    print(markdown(found), end="")
+    if json_file:
+        write_json(json_file, {"median": window, "models": [h.about for h in healers], "scans": found}, force=force)
+    if markdown_file:
+        with written(markdown_file, force=force) as part:
+            part.write_text(markdown(found))
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except UadError as error:
+        sys.exit(f"{Path(__file__).name}: error: {error}")
