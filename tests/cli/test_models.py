@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from uadtools.models.checkpoint import file_hash, read_config, read_tensors, save_model, write_tensors
+from uadtools.models.checkpoint import DEFAULT, file_hash, read_config, read_tensors, save_model, write_tensors
 from uadtools.models.config import ModelConfig
 from uadtools.models.model import build
 from uadtools.training.recipe import names
@@ -100,7 +100,7 @@ class TestInfo:
         assert done.returncode == 0, done.stderr
 
     def test_refuses_what_is_no_model(self, uad, saved):
-        uad("models", "info", "t1-smal").fails("models", 1, "t1-smal: No such file", "bundled: t1-small")
+        uad("models", "info", "t1-smal").fails("models", 1, "t1-smal: No such file", f"bundled: {DEFAULT}")
         uad("models", "info", saved).fails("models", 1, "a pickle", "refused")
         Path("text").write_text("a few words")
         uad("models", "info", "text").fails("models", 1, "not a model file")

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from uadtools.models.checkpoint import DEFAULT
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, save, to_bytes
 
@@ -341,7 +342,7 @@ def test_an_empty_model(place, refused):
 
 def test_a_model_that_is_not_there(place, refused):
     (place.folder / place.model).unlink()
-    refused("No such file or directory (is the path of the model right? bundled: t1-small")
+    refused("No such file or directory (is the path of the model right? bundled: ", DEFAULT)
 
 
 def test_a_model_cut_short_in_its_header(place, refused):

@@ -6,6 +6,8 @@ from uadtools import methods
 from uadtools.errors import UadError
 from uadtools.models import checkpoint
 from uadtools.models.checkpoint import bundled, default_path, located, read_config
+from uadtools.pipeline.bench import Bench, Runner
+from uadtools.pipeline.bench_plan import BenchConfig
 from uadtools.pipeline.bundled import bundled_for
 from uadtools.training.recipe import load_recipe
 
@@ -49,6 +51,19 @@ def test_where_none_can_a_recipe_is_named(method, tmp_path, tiny_models, monkeyp
         bundled_for(method)
     recipe = str(raised.value).partition("--recipe ")[2].split()[0]
     assert load_recipe(recipe).kind in methods.kinds(method)
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "expected"),
+    [("bundled", "sss", "a"), ("bundled", "vae", "m"), ("bundled", None, "m"), ("z", "sss", "z"), ("here", "ae", None)],
+)
+def test_what_a_plan_of_uad_bench_means(model, method, expected, shipped, tmp_path_factory):
+    base = tmp_path_factory.mktemp("base")
+    heals = {"name": "x", "model": model, "heal": {"method": method} if method else {}}
+    plan = {"name": "p", "set": [{"name": "s", "val": ["a"], "test": ["b"]}], "method": [heals]}
+    bench = Bench(BenchConfig.model_validate(plan), base, base / "out")
+    found = Runner(bench, bench.config.methods[0])._path
+    assert found == (shipped / f"{expected}.safetensors" if expected else base / model)
 
 
 def test_no_method_of_this_name():

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -276,6 +277,12 @@ def test_a_scan_that_was_not_prepared_is_refused(model, phantom, change, reason)
     scan = replace(phantom.images["scan"], **change(phantom.images["scan"]))
     with pytest.raises(UadError, match=reason):
         heal(Study("odd", {"scan": scan}), model)
+
+
+def test_the_pipe_that_works_names_a_bundled_model(model, phantom, monkeypatch):
+    monkeypatch.setattr("uadtools.pipeline.heal.bundled", lambda: [Path("tiny.safetensors")])
+    with pytest.raises(UadError, match=r"\(uad-preprocess SCAN --model tiny -o - \| uad-heal --model tiny -o OUT"):
+        heal(changed(phantom, "scan", data=2 * phantom.images["scan"].data), model)
 
 
 def test_a_mask_on_another_grid_is_refused(model, phantom):
