@@ -375,3 +375,23 @@ def test_the_imported_model_says_so(uad, saved):
     assert found["training"]["program"] == "anoddpm"
     assert ModelConfig.model_validate({k: v for k, v in found.items() if k in ModelConfig.model_fields})
     assert json.loads(uad("models", "info", "ours.safetensors", "--json").out) == found
+
+
+def test_defaults_are_settled_and_weights_stay(uad, tiny_model, here):
+    uad("models", "settle", tiny_model, "--set", "defaults.t=[7]", "--set", "name=mine", "-o", "m.safetensors")
+    config = read_config(here / "m.safetensors")
+    assert (config.defaults.t, config.name) == ((7,), "mine")
+    before, after = read_tensors(tiny_model), read_tensors(here / "m.safetensors")
+    assert all((before[name] == after[name]).all() for name in before | after)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("network.base=4", "only name, licence, defaults may be set after training"),
+        ("defaults.method=restore", "does not heal with models of kind 'diffusion'"),
+        ("defaults.magic=1", "defaults.magic: unknown key"),
+    ],
+)
+def test_what_the_weights_depend_on_is_not_settled(uad, tiny_model, change, said):
+    uad("models", "settle", tiny_model, "--set", change, "-o", "m.safetensors").fails("models", 1, said)

@@ -14,6 +14,7 @@ EXAMPLES = """
   uad-models list                                                           what ships, and what one can train
   uad-models info mine.safetensors                                          the model card
   uad-models check mine.safetensors && uad-heal scan_preprocessed.nii.gz --model mine.safetensors
+  uad-models settle mine.safetensors --set defaults.t=[400,999] -o mine-2.safetensors     other defaults
   uad-models import --from pddpm pddpm.pt -o pddpm.safetensors --set grid.shape=[96,96,50]
 """
 
@@ -132,6 +133,31 @@ def import_(
         tell(f"{made['model']}: of kind {made['kind']}, heals with {', '.join(made['methods'])}")
 
 
+def settle(
+    path: Annotated[Path, typer.Argument(metavar="MODEL", help="The model file, .safetensors.")],
+    changes: Annotated[
+        list[str],
+        typer.Option("--set", metavar="KEY=VALUE", help="Such as defaults.t=[400,999], name=mine, or licence=..."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="OUT", help="Default: MODEL itself, with --force.", show_default=False),
+    ] = None,
+    force: c.Force = False,
+    as_json: c.Json = False,
+    quiet: c.Quiet = False,
+) -> None:
+    """Give a model other defaults (method, t, metric, chain, thresholds), another name or licence."""
+    from uadtools.cli._studies import print_json
+    from uadtools.pipeline.models import settle as work
+
+    made = work(path, changes, output or path, force=force)
+    if as_json:
+        print_json(made.model_dump(mode="json", include={"name", "licence", "defaults"}))
+    else:
+        c.teller("uad-models", quiet)(f"{output or path}: {', '.join(changes)}")
+
+
 COMMAND = c.Command(
     models,
     "uad-models",
@@ -141,6 +167,7 @@ COMMAND = c.Command(
         c.Command(info, "info"),
         c.Command(check, "check"),
         c.Command(import_, "import"),
+        c.Command(settle, "settle"),
     ),
 )
 main = COMMAND.run

@@ -107,6 +107,32 @@ def check(path: Path | None = None) -> Path:
     return path
 
 
+FREE = ("name", "licence", "defaults")
+"""What of a model may be set after training: nothing that its weights depend on."""
+
+
+def settle(path: Path, changes: Sequence[str], out: Path, *, force: bool = False) -> ModelConfig:
+    """Write a model file with other defaults, name or licence, such as "defaults.t=[400, 999]"; returns its settings.
+
+    The weights stay as they are, bit for bit; the file's hash, which is the model's name in provenance, changes. Raises
+    UadError for another key, a value that does not fit, or defaults that could not heal.
+    """
+    from uadtools.models.checkpoint import read_tensors
+
+    check_free(out, force=force)
+    if out.suffix != ".safetensors":
+        raise UadError(f"{out}: a model file ends in .safetensors (change -o)")
+    data = read_config(path).model_dump(mode="json")
+    for text in changes:
+        if text.partition("=")[0].split(".")[0].strip() not in FREE:
+            raise UadError(f"--set {text}: only {', '.join(FREE)} may be set after training")
+        apply_change(data, text)
+    config = parse(ModelConfig, data, str(path))
+    methods.check_default(config.defaults.method, config.kind)
+    save_model(out, config, read_tensors(path), half=False)
+    return config
+
+
 def _finite_answer(model: Model) -> bool:
     import torch
 

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# How the bundled model is trained, for as long as you let it; the same command goes on where it was stopped or killed.
+# Usage: bash examples/train_any_small.sh [--finish] SCANS MASKS OUT
+# SCANS: what examples/ixi_brains.py made; MASKS: a folder of lesion masks, of which shapes are learnt (hold out those of your tests).
+# --finish: let the rate of the weights reached so far fall, and write OUT/any-small-finished.safetensors, a candidate.
+# It runs at low priority, from a copy of the code and an environment of its own in OUT.
+set -euo pipefail
+finish=
+if [ "$1" = --finish ]; then finish=1; shift; fi
+house=$(cd "$(dirname "$0")/.." && pwd)
+mkdir -p "$3"
+scans=$(realpath "$1") masks=$(realpath "$2") out=$(realpath "$3")
+
+if [ ! -e "$out/venv/ready" ]; then
+    git clone --quiet "$house" "$out/code"
+    python3 -m venv "$out/venv"
+    "$out/venv/bin/pip" install --quiet -c "$out/code/constraints.txt" "$out/code"
+    touch "$out/venv/ready"
+fi
+given=("$scans/train" "$scans/train-tight" --val "$scans/val" --recipe any-small --workers 1 --quiet
+    --set corruption.anomalies.shapes.mask=0.15 --set "corruption.masks=[\"$masks\"]"
+    --set 'licence="CC BY-SA 3.0 (as the IXI data it learnt from)"')
+export OMP_NUM_THREADS=1
+if [ "$finish" ]; then
+    exec nice -n 10 "$out/venv/bin/uad-train" "${given[@]}" -o "$out/any-small-finished.safetensors" --force \
+        --set start="\"$out/any-small.last.safetensors\"" --set corruption.anomalies.fade=1 \
+        --set optimiser.warmup=50 --set optimiser.decay=3000 --steps 3000
+fi
+again=
+if [ -e "$out/any-small.resume.safetensors" ]; then again=--resume; fi
+exec nice -n 10 "$out/venv/bin/uad-train" "${given[@]}" -o "$out/any-small.safetensors" --log "$out/log" $again
