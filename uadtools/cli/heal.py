@@ -192,6 +192,7 @@ def heal(
             "NAME_region.nii.gz, NAME_bound.nii.gz and NAME_chain.nii.gz.",
         ),
     ] = False,
+    strict: c.Strict = False,
     seed: c.Seed = 0,
     device: c.Device = "auto",
     precision: c.Precision = "auto",
@@ -238,7 +239,7 @@ def heal(
     models, results = _Models(paths, hows, device, precision), list[dict[str, Any]]()
 
     def done(study: Study, output: str | None) -> None:
-        results.append({"name": study.name, "output": output, **models.arguments})
+        results.append({"name": study.name, "output": output, **models.arguments, **c.carried(study, tell)})
         if verbose:
             tell(f"{study.name}: {models}")
 
@@ -255,6 +256,7 @@ def heal(
                 write(study, target)
     if as_json:
         print_json(results)
+    c.leave(results, strict)
 
 
 @dataclass

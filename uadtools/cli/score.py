@@ -126,7 +126,7 @@ def score(
         if native:
             made = made.adding(to_native(made.product, study.name))
         told |= {"metric": metric, "signed": signed, "normal": normal and str(normal)}
-        results.append({"name": study.name, "output": sink.write(made, path), **told})
+        results.append({"name": study.name, "output": sink.write(made, path), **told, **c.carried(made)})
         if verbose:
             c.teller("uad-score", quiet)(f"{study.name}: case score {number:.5f}")
     if as_json:
