@@ -232,9 +232,8 @@ def heal(
         raise c.usage("no file is written that maps could lie beside (a stream holds them all)", "--maps")
     if maps and not kept:
         raise c.usage("one draw has no spread, and there is no other map (several -t, or --samples)", "--maps")
-    mask = read_mask(brain)
+    mask, tell = read_mask(brain), c.teller("uad-heal", quiet)
     shown = replace(next(read_path(condition)), name=condition.name) if condition else None
-    tell = c.teller("uad-heal", quiet)
 
     models, results = _Models(paths, hows, device, precision), list[dict[str, Any]]()
 

@@ -22,9 +22,9 @@ from uadtools.volume.listing import files_of
 from uadtools.volume.stream import read_image
 
 Told = dict[str, float]
-LIMIT = 1.05
-"""Of `unlike`, which no table goes below; see docs/likeness.md for what lies on either side."""
-MARGIN = 1.25
+LIMIT = 1.1
+"""Of `unlike`, unless healthy scans themselves lie beyond; see docs/likeness.md for what lies on either side."""
+MARGIN = 1.1
 """Least limit over what 99 in 100 held-out healthy scans stay under."""
 LEAST_SCANS = 8
 FOLDS = 5
@@ -90,10 +90,12 @@ def versions(scan: Image, rng: np.random.Generator, count: int = VERSIONS) -> It
         yield features(data, data > 0, spacing)
 
 
-def fit_likeness(described: Mapping[str, Sequence[Sequence[Told]]], *, source: str = "") -> LikenessConfig:
+def fit_likeness(
+    described: Mapping[str, Sequence[Sequence[Told]]], *, limit: float = LIMIT, source: str = ""
+) -> LikenessConfig:
     """Make the table of what healthy scans look like.
 
-    described: by contrast, for each person the features of the versions of a scan. The quantiles and the limit are
+    described: by contrast, for each person the features of the versions of a scan. limit: at least. The quantiles and the limit are
     from people that the means and covariances were not made from (FOLDS of them in turn). Raises UadError for fewer
     than LEAST_SCANS people of a contrast.
     """
@@ -105,7 +107,7 @@ def fit_likeness(described: Mapping[str, Sequence[Sequence[Told]]], *, source: s
     numbers = [together(distances(*one)) for people in described.values() for one in _crossed(people)]
     quantiles = tuple(round(float(q), 4) for q in np.quantile(numbers, np.linspace(0, 1, 101)))
     tables = {contrast: _table(people) for contrast, people in described.items()}
-    limit = max(LIMIT, round(MARGIN * float(np.quantile(numbers, 0.99)), 3))
+    limit = max(limit, round(MARGIN * float(np.quantile(numbers, 0.99)), 3))
     return LikenessConfig(contrasts=tables, limit=limit, quantiles=quantiles, scans=len(numbers), source=source)
 
 

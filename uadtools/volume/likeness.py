@@ -40,7 +40,7 @@ TOLERANCE = {
     **dict.fromkeys(("shell0", "shell1", "shell2", "shell3", "shell4"), 0.1),
     "deep_dark": 0.12, "deep_bright": 0.12, "rim_dark": 0.12, "rim_bright": 0.12,
     "from_dark": 0.07, "from_bright": 0.12, "ridges": 0.25, "symmetry": 0.12,
-    "left1": 0.08, "left2": 0.1, "left4": 0.12, "along_x": 0.2, "along_y": 0.2, "along_z": 0.25,
+    "left1": 0.08, "left2": 0.15, "left4": 0.2, "along_x": 0.2, "along_y": 0.2, "along_z": 0.25,
     "noise": 0.5, "evenness": 0.12,
     "log_ml": 0.2, "width": 0.12, "length": 0.15, "height": 0.15, "roughness": 0.1,
 }  # fmt: skip
