@@ -61,6 +61,30 @@ def tiny_model(tiny_config, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def healthy_table():
+    """A table of what healthy T1 scans look like, of made-up numbers."""
+    from uadtools.pipeline.likeness import fit_likeness
+    from uadtools.volume.contrast import bundled
+    from uadtools.volume.likeness import FEATURES, TOLERANCE
+
+    rng = np.random.default_rng(0)
+    middle = dict(zip(bundled()["features"], bundled()["means"]["T1"], strict=True))
+    people = [
+        [{name: rng.normal(middle.get(name, 0.5), TOLERANCE[name] / 2) for name in FEATURES} for _ in range(3)]
+        for _ in range(10)
+    ]
+    return fit_likeness({"T1": people})
+
+
+@pytest.fixture
+def wary_model(tiny_model, healthy_table, tmp_path):
+    """The tiny model with that table; all that fits its grid is too small to be like it."""
+    from uadtools.pipeline.likeness import keep
+
+    return keep(tiny_model, healthy_table, tmp_path / "wary.safetensors")
+
+
+@pytest.fixture(scope="session")
 def tiny_guided(guided_recipes, tmp_path_factory):
     """The same for the kinds in PARTS, by kind."""
     folder = tmp_path_factory.mktemp("models")

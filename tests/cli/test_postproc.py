@@ -237,6 +237,7 @@ def test_json_tells_what_was_detected(uad, path):
     assert told == {
         "name": "p", "output": "p_detection.nii.gz", "threshold": 0.1, "threshold_from": "user",
         "detected_voxels": 36, "detected_ml": pytest.approx(36 * 0.008),
+        "withheld": False, "concerns": [], "unlike": None,
     }  # fmt: skip
 
 

@@ -153,7 +153,7 @@ def test_model_gives_the_window_also_where_its_grid_is_replaced(uad, scan, here,
 
 
 def test_the_bundled_model_is_the_default(uad, scan, here):
-    assert uad("preprocess", scan).status == 0
+    assert uad("preprocess", scan, "--brain", "none").status == 0
     assert read_image(here / "raw_preprocessed.nii.gz").grid.shape == (96, 96, 96)
 
 

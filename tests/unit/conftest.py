@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from uadtools.volume.grid import Grid
+from uadtools.volume.intensity import percentile
 from uadtools.volume.io import Image
 
 CENTRE = np.array([5.0, -20.0, 12.0])
@@ -85,3 +87,30 @@ def mni_mask():
         return Image(data, grid)
 
     return make
+
+
+GREY_LEVELS = {"T1": (0.1, 0.55, 0.9), "T2": (1.0, 0.45, 0.25), "FLAIR": (0.1, 0.75, 0.5)}
+"""Of fluid, grey and white matter."""
+
+
+def anatomy_of(kind, seed):
+    """A head of 380 mL, 2 mm: folded cortex around white matter, two ventricles, fluid in folds; and its tissues."""
+    rng = np.random.default_rng(seed)
+    radii = np.array([22, 26, 20]) * rng.uniform(0.97, 1.03, 3)
+    offset = (np.moveaxis(np.indices((54, 62, 50)), 0, -1) - [26.5, 30.5, 24.5]) / radii
+    reach = np.linalg.norm(offset, axis=-1)
+    folds = 0.06 * np.cos(9 * np.arctan2(np.abs(offset[..., 0]), offset[..., 1])) * np.cos(7 * offset[..., 2])
+    tissue = np.select([reach > 1, reach > 0.9 + folds, reach > 0.74 + folds], [0, 1, 2], 4).astype(np.uint8)
+    ventricle = (
+        ((np.abs(offset[..., 0]) - 0.15) / 0.1) ** 2 + (offset[..., 1] / 0.35) ** 2 + (offset[..., 2] / 0.2) ** 2
+    )
+    tissue[ventricle < 1] = 1
+    levels = np.array([0, *GREY_LEVELS[kind][:2], 0, GREY_LEVELS[kind][2]])
+    data = gaussian_filter(levels[tissue] * (tissue > 0), 0.4) + 0.015 * rng.standard_normal(tissue.shape)
+    return percentile(data, tissue > 0, 1, 99), tissue
+
+
+@pytest.fixture(scope="session")
+def anatomy():
+    """Make a prepared head of a contrast, (X, Y, Z) float32, and its tissues: anatomy(kind, seed)."""
+    return anatomy_of

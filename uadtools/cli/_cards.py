@@ -40,9 +40,18 @@ def card(about: Row) -> str:
         "defaults": defaults,
         "thresholds": thresholds or "none",
         "training": about["training"] or "nothing is known",
+        "healthy inputs": _healthy(about["likeness"]),
         "licence": about["licence"],
     }
     return "\n".join(_line(name, _said(value)) for name, value in lines.items())
+
+
+def _healthy(table: Row | None) -> str:
+    if table is None:
+        return "not described, so no scan is called unlike them (uad-models describe)"
+    return (
+        f"{', '.join(table['contrasts'])}, from {table['scans']} scans and versions of them; limit {table['limit']:g}"
+    )
 
 
 def _line(name: str, text: str) -> str:

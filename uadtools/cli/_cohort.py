@@ -165,6 +165,7 @@ class Preparing:
             "output": written,
             "brain_ml": made.brain_ml,
             "concerns": list(made.concerns),
+            "contrast": made.contrast.told if made.contrast else None,
             "seconds": {step: round(spent, 3) for step, spent in made.seconds.items()},
             "grids": f"{raw.product.grid} -> {brain.grid}",
         }
@@ -228,4 +229,5 @@ def _say(result: Result, tell: Any, *, verbose: bool) -> None:
         tell(f"{result['name']}: {concern}")
     if verbose and "skipped" not in result:
         spent = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in result["seconds"].items())
-        tell(f"{result['name']}: {result['grids']}; brain {result['brain_ml']:.0f} mL; {spent}")
+        contrast = f"; contrast {result['contrast']['name']}" if result["contrast"] else ""
+        tell(f"{result['name']}: {result['grids']}; brain {result['brain_ml']:.0f} mL{contrast}; {spent}")

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 import typer.main
@@ -20,7 +20,12 @@ import typer.main
 from uadtools import __version__
 from uadtools.errors import UadError
 
+if TYPE_CHECKING:
+    from uadtools.volume.stream import Study
+
 INTERRUPTED, CLOSED_PIPE = 130, 141
+UNLIKE = 3
+"""Exit status where --strict was asked for and a scan is unlike what the model learnt from; all is written."""
 
 
 def _version(wanted: bool) -> None:
@@ -85,6 +90,13 @@ Precision = Annotated[
         "--precision",
         metavar="auto|fp32|bf16",
         help="What torch computes in; auto: bf16 where the hardware multiplies in it, else fp32.",
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Leave with exit status 3 where a scan is unlike what the model learnt from; what is made is written.",
     ),
 ]
 Batch = Annotated[
@@ -209,6 +221,24 @@ def _abandon_stdout() -> None:
 
 def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
+
+
+def carried(study: Study, tell: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """Return what each tool's JSON says of a study: the concerns of all tools so far, and how unlike the scan is.
+
+    tell: gets one line where that is more than the model's limit.
+    """
+    from uadtools.pipeline.likeness import concerns_of, too_unlike, unlike_of
+
+    if reason := too_unlike(study.product):
+        tell(f"{study.name}: unlike what the model learnt from ({reason}), so what is found in it means little")
+    return {"concerns": concerns_of(study.product), "unlike": unlike_of(study.product)}
+
+
+def leave(results: Sequence[dict[str, Any]], strict: bool) -> None:
+    """End with the status of --strict, where it was asked for and a scan was unlike what the model learnt from."""
+    if strict and any(row["unlike"] and row["unlike"].get("beyond") for row in results):
+        raise typer.Exit(UNLIKE)
 
 
 class Misuse(typer.TyperException):

@@ -210,6 +210,7 @@ def heal(
             "always written, as the score needs it.",
         ),
     ] = False,
+    strict: c.Strict = False,
     seed: c.Seed = 0,
     device: c.Device = "auto",
     precision: c.Precision = "auto",
@@ -250,15 +251,14 @@ def heal(
         raise c.usage("no file is written that maps could lie beside (a stream holds them all)", "--maps")
     if maps and not kept:
         raise c.usage("one draw has no spread, and there is no other map (several -t, or --samples)", "--maps")
-    mask = read_mask(brain)
+    mask, tell = read_mask(brain), c.teller("uad-heal", quiet)
     shown = replace(next(read_path(condition)), name=condition.name) if condition else None
-    tell = c.teller("uad-heal", quiet)
 
     models, results = Models(paths, hows, device, precision), list[dict[str, Any]]()
 
     def done(study: Study, output: str | None, more: Sequence[str]) -> None:
         own = {"preprocessed": str(sink.beside(Path(output), "scan"))} if output and more else {}
-        results.append({"name": study.name, "output": output, **own, **models.arguments})
+        results.append({"name": study.name, "output": output, **own, **models.arguments, **c.carried(study, tell)})
         if verbose:
             tell(f"{study.name}: {models}")
 
@@ -275,6 +275,7 @@ def heal(
                 write(study, job.path, job.more)
     if as_json:
         print_json(results)
+    c.leave(results, strict)
 
 
 COMMAND = c.Command(heal, "uad-heal", EXAMPLES)

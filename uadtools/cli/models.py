@@ -14,6 +14,7 @@ EXAMPLES = """
   uad-models list                                                           what ships, and what one can train
   uad-models info mine.safetensors                                          the model card
   uad-models check mine.safetensors && uad-heal scan_preprocessed.nii.gz --model mine.safetensors
+  uad-models describe mine.safetensors --healthy prepared/ --force          what its healthy inputs look like
   uad-models settle mine.safetensors --set defaults.t=[400,999] -o mine-2.safetensors     other defaults
   uad-models import --from pddpm pddpm.pt -o pddpm.safetensors --set grid.shape=[96,96,50]
 """
@@ -133,6 +134,66 @@ def import_(
         tell(f"{made['model']}: of kind {made['kind']}, heals with {', '.join(made['methods'])}")
 
 
+def describe(
+    path: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="The model file, .safetensors; see --output for what becomes of it.")
+    ],
+    healthy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--healthy",
+            metavar="SCANS...",
+            help="Healthy scans prepared for the model, at least eight: files, folders, lists of them.",
+            show_default=False,
+        ),
+    ] = None,
+    contrast: Annotated[
+        str | None,
+        typer.Option(
+            "--contrast",
+            metavar="NAME",
+            help="What these scans are. Default: T1, T2, FLAIR or PD as recognised, other where they are none.",
+            show_default=False,
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option("--table", metavar="FILE.json", help="Take this table instead of making one.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="The model file with the table; or .json: the table alone. Default: MODEL itself, with --force.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: c.Seed = 0,
+    force: c.Force = False,
+    as_json: c.Json = False,
+    quiet: c.Quiet = False,
+) -> None:
+    """Tell a model what its healthy inputs look like, so that uad-heal knows a scan that is unlike them."""
+    from uadtools.cli._studies import print_json
+    from uadtools.models.checkpoint import read_config
+    from uadtools.pipeline.likeness import describe as work
+    from uadtools.pipeline.likeness import keep, read_likeness
+
+    if (table is None) == (not healthy):
+        raise c.usage("name healthy scans, or a table (one of both)", "--healthy and --table")
+    config = read_config(path)
+    with c.progress("looking at scans", quiet) as watch:
+        made = read_likeness(table) if table else work(healthy or [], config, contrast, seed=seed, watch=watch)
+    written = keep(path, made, output or path, force=force)
+    told = {"written": str(written), "contrasts": list(made.contrasts), "scans": made.scans, "limit": made.limit}
+    if as_json:
+        print_json(told)
+    else:
+        c.teller("uad-models", quiet)(f"{written}: {', '.join(made.contrasts)}; limit {made.limit:g}")
+
+
 def settle(
     path: Annotated[Path, typer.Argument(metavar="MODEL", help="The model file, .safetensors.")],
     changes: Annotated[
@@ -162,11 +223,13 @@ COMMAND = c.Command(
     models,
     "uad-models",
     EXAMPLES,
+    variadic=("--healthy",),
     parts=(
         c.Command(list_, "list"),
         c.Command(info, "info"),
         c.Command(check, "check"),
         c.Command(import_, "import"),
+        c.Command(describe, "describe"),
         c.Command(settle, "settle"),
     ),
 )

@@ -46,6 +46,14 @@ def postproc(
     native: Annotated[
         bool, typer.Option("--native", help="Put the detection on the grid of the original scan.")
     ] = False,
+    force_detection: Annotated[
+        bool,
+        typer.Option(
+            "--force-detection",
+            help="Detect also in scans that are unlike what the model learnt from. Default: nothing.",
+        ),
+    ] = False,
+    strict: c.Strict = False,
     volume: c.Volume = None,
     provenance: c.Provenance = True,
     force: c.Force = False,
@@ -64,7 +72,7 @@ def postproc(
     results: list[dict[str, Any]] = []
     for study in studies(inputs, volume):
         path = sink.claim(study)
-        made = work(study, steps(study), brain=mask, native=native, tell=tell)
+        made = work(study, steps(study), brain=mask, native=native, force_detection=force_detection, tell=tell)
         done = made.product.provenance["history"][-1]["arguments"]
         count = int(made.product.data.sum())
         results.append(
@@ -75,6 +83,8 @@ def postproc(
                 "threshold_from": done["threshold_from"],
                 "detected_voxels": count,
                 "detected_ml": count * made.product.grid.voxel_volume,
+                "withheld": "withheld" in done,
+                **c.carried(made),
             }
         )
         if verbose:
@@ -82,6 +92,7 @@ def postproc(
             tell(f"{study.name}: {found} ({done['threshold_from']})")
     if as_json:
         print_json(results)
+    c.leave(results, strict)
 
 
 COMMAND = c.Command(postproc, "uad-postproc", EXAMPLES)

@@ -146,7 +146,7 @@ def score(
             made = made.adding(to_native(made.product, study.name))
         how = made.need("score").provenance["history"][-2 if healthy else -1]["arguments"]
         told |= {"metric": how["metric"], "signed": signed, "normal": normal and str(normal)}
-        results.append({"name": study.name, "output": sink.write(made, path), **told})
+        results.append({"name": study.name, "output": sink.write(made, path), **told, **c.carried(made)})
         if verbose:
             c.teller("uad-score", quiet)(f"{study.name}: case score {number:.5f}")
     if as_json:

@@ -192,7 +192,7 @@ def simulate(
             drawing = _drawing(picture, name, sink.sources, several=several or bool(results), force=force)
             made = named(work(study, plan, seed=seed, copy=copy, tell=tell), name)
             written = {"output": sink.write(made, path), "truth": path and str(sink.beside(path, "truth"))}
-            results.append({"name": name, **written, **measured(made)})
+            results.append({"name": name, **written, **measured(made), **c.carried(made)})
             if drawing:
                 draw(made, drawing, force=force)
             if verbose:

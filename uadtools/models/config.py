@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from uadtools.errors import UadError
+from uadtools.models.likeness import LikenessConfig
 from uadtools.models.networks import CodebookConfig, EncoderConfig, NetworkConfig, SequenceConfig, UNetConfig
 from uadtools.settings import Config, PositiveFloat, PositiveInt
 from uadtools.volume.grid import Grid
@@ -271,9 +272,11 @@ class ModelConfig(Settings):
     """Everything that belongs to a model, and is therefore never an option of `uad-heal`.
 
     quantiles: of the intensities inside the brain that it was trained on, at evenly spaced levels from 0 to 1.
+    likeness: what healthy inputs look like; none: nothing is said of a scan that looks otherwise.
     """
 
     quantiles: tuple[float, ...] = ()
+    likeness: LikenessConfig | None = None
     training: dict[str, Any] = Field(default_factory=dict)
 
 

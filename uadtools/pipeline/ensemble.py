@@ -11,6 +11,7 @@ import numpy as np
 from uadtools.errors import UadError
 from uadtools.methods.combine import mean_residual
 from uadtools.pipeline.heal import Watch, heal_together, positions_of
+from uadtools.pipeline.likeness import worst_of
 from uadtools.pipeline.plan import Plan
 from uadtools.volume.stream import Study, record
 
@@ -106,7 +107,8 @@ def _together(study: Study, members: Sequence[Member], made: Sequence[Study], se
     scan = study.need("scan")
     arguments = {"models": [member.how.arguments for member in members]}
     names = ", ".join(member.model.name or member.model.config.name for member in members if member.model)
-    start = replace(scan, provenance=record(scan, "uad-heal", arguments, seed=seed, model=names, threshold=None))
+    provenance = record(scan, "uad-heal", arguments, seed=seed, model=names, threshold=None)
+    start = replace(scan, provenance=provenance | worst_of([one.need("healed") for one in made]))
     healed = mean_residual(scan.data, np.stack([one.need("healed").data for one in made]))
     images = [start.derive(healed, "healed")]
     for role in sorted(members[0].how.maps):

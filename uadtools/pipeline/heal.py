@@ -14,6 +14,7 @@ from uadtools.errors import UadError
 from uadtools.methods.combine import combine
 from uadtools.models.checkpoint import DEFAULT, bundled
 from uadtools.models.config import IntensityConfig, ModelConfig, parse
+from uadtools.pipeline.likeness import noted
 from uadtools.pipeline.plan import Plan, plan
 from uadtools.volume.intensity import inside
 from uadtools.volume.io import Image
@@ -76,9 +77,16 @@ def heal_together(
     told = {"seed": seed, "model": model.name or model.config.name, **_detection(how, model.config)}
     told |= {"maps": list(how.maps)} if how.maps else {}
     return [
-        _with_draws(study, stack, draws, how, record(study.need("scan"), "uad-heal", arguments, **told))
+        _with_draws(study, stack, draws, how, _known(study, model.config, record(scan, "uad-heal", arguments, **told)))
         for study, stack, draws in zip(studies, stacks, made, strict=True)
+        for scan in (study.need("scan"),)
     ]
+
+
+def _known(study: Study, config: ModelConfig, provenance: dict[str, Any]) -> dict[str, Any]:
+    """Add to a study's provenance how unlike the model's healthy inputs it is, where the model knows what they are."""
+    scan = study.need("scan")
+    return provenance | noted(scan, _brain(study, scan), config)
 
 
 def positions_of(study: Study, model: Model) -> NDArray[np.intp]:

@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from uadtools.errors import UadError
+from uadtools.pipeline.likeness import too_unlike
 from uadtools.pipeline.score import brain_image
 from uadtools.volume import clean
 from uadtools.volume.chain import to_native
@@ -73,13 +74,15 @@ def postproc(
     *,
     brain: Image | None = None,
     native: bool = False,
+    force_detection: bool = False,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Study:
     """Turn a study's score into `detection`, uint8. An image of another program, without role, is taken for a score.
 
     brain: a mask on the score's grid, instead of the study's own. native: put the detection on the grid of the original
-    scan, where no component is lost. tell: gets one line when the model recommends no threshold and Otsu's is taken,
-    and when the model's detects an implausible share of the brain.
+    scan, where no component is lost. force_detection: detect also where uad-heal found the scan unlike what the model
+    learnt from; else the detection is empty, and its provenance says `withheld`. tell: gets one line for that, when the
+    model recommends no threshold and Otsu's is taken, and when the model's detects an implausible share of the brain.
     Raises UadError for an option out of range, for native when the provenance does not say where the scan was, and for
     a calibrated threshold when the score was made in another way than those it was found on.
     """
@@ -87,12 +90,17 @@ def postproc(
     ready = prepare(study, steps, brain)
     score, inside = ready.score, ready.inside
     level, origin = _level(steps, ready, study.name, tell)
-    found = detect(ready.smooth, ready.eroded, steps, level)
+    withheld = "" if force_detection else too_unlike(score)
+    if withheld:
+        why = f"unlike what the model learnt from ({withheld})"
+        tell(f"{study.name}: no detection: {why} (--force-detection to detect anyway)")
+    found = np.zeros_like(inside) if withheld else detect(ready.smooth, ready.eroded, steps, level)
     if origin not in ("user", "otsu") and found.sum() > IMPLAUSIBLE * inside.sum():
         share = f"{found.sum() / inside.sum():.0%} of the brain is detected"
         whose = "model's" if origin == "model" else "calibrated"
         tell(f"{study.name}: {share}: the {whose} threshold does not fit this scan (choose one with --threshold)")
     arguments = {**steps.chain, "threshold": level, "threshold_from": origin, "native": native}
+    arguments |= {"withheld": withheld} if withheld else {}
     made = replace(score, provenance=record(score, "uad-postproc", arguments)).derive(
         found.astype(np.uint8), "detection"
     )

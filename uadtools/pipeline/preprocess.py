@@ -17,6 +17,7 @@ from uadtools.models.config import GridConfig, IntensityConfig
 from uadtools.volume import brain as brains
 from uadtools.volume.bias import n4
 from uadtools.volume.chain import Chain, continued, link
+from uadtools.volume.contrast import Contrast, seen
 from uadtools.volume.grid import Grid, cropped_grid, oriented, resample, spaced_grid
 from uadtools.volume.intensity import FLOOR, ct_window, inside, matched, percentile, zscore
 from uadtools.volume.io import Image
@@ -85,13 +86,15 @@ class Way:
 class Prepared:
     """A study of scan and brain, and what a user should know about it.
 
-    brain_ml: the brain's volume in the scan, before registration; concerns: one line each; seconds: by step.
+    brain_ml: the brain's volume in the scan, before registration; concerns: one line each; seconds: by step; contrast:
+    what was recognised, None where nothing can be (single slices, CT, less than 100 mL of brain).
     """
 
     study: Study
     brain_ml: float
     concerns: tuple[str, ...]
     seconds: dict[str, float]
+    contrast: Contrast | None = None
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,8 @@ def _brained(work: _Work, way: Way) -> _Work:
     if not mask.any():
         raise UadError("no brain was found in it (pass a mask with --brain FILE)")
     said = () if way.grid.flat or way.brain == "none" else brains.concerns(mask, work.grid)
+    if not (way.grid.flat or way.brain == "none"):
+        brains.require_brain(mask, work.grid, math.prod(way.grid.shape) * math.prod(way.grid.spacing) / 1000)
     return replace(work, mask=mask, concerns=(*work.concerns, *said))
 
 
@@ -217,18 +222,23 @@ def _finished(scan: Image, work: _Work, way: Way, name: str, seconds: dict[str, 
     """Bring scan and brain onto the model's grid, and intensities to [0, 1]."""
     spaced, target = _target(work, way)
     mask = np.asarray(resample(work.mask.astype(np.float32), work.grid, target) > 0.5)
-    cut = _cut_off(work, target)
+    cut = brains.cut_off(work.mask, work.grid, target)
     if not mask.any():
         size = "x".join(map(str, target.shape))
         raise UadError(f"the brain mask has nothing in its middle, where the grid of {size} lies (pass a better mask)")
     chain = [*work.chain, link("resample", spaced), link("crop_pad", target)]
     values = _normalised(resample(work.data, work.grid, target), mask, way)
     lost = _saturated(values[mask], way.intensity)
-    start = Image(values, target, "scan", {**scan.provenance, "study": name, "chain": chain})
+    unknown = way.grid.flat or way.intensity.kind == "ct"
+    contrast = None if unknown else seen(values, mask, way.grid.spacing)
+    concerns = (*work.concerns, *cut, *lost)
+    told: dict[str, Any] = {"contrast": contrast.told} if contrast else {}
+    told |= {"concerns": list(concerns)} if concerns else {}
+    start = Image(values, target, "scan", {**scan.provenance, "study": name, "chain": chain, **told})
     made = replace(start, provenance=record(start, "uad-preprocess", way.arguments))
     study = Study(name, {"scan": made, "brain": made.derive(mask.astype(np.uint8), "brain")})
     volume = float(work.mask.sum()) * scan.grid.voxel_volume
-    return Prepared(study, volume, (*work.concerns, *cut, *lost), seconds)
+    return Prepared(study, volume, concerns, seconds, contrast)
 
 
 def _target(work: _Work, way: Way) -> tuple[Grid, Grid]:
@@ -253,15 +263,6 @@ def _target(work: _Work, way: Way) -> tuple[Grid, Grid]:
     if way.grid.flat:
         middle[2], depth = (spaced.shape[2] - 1) / 2, spaced.shape[2]
     return spaced, cropped_grid(spaced, (columns, rows, depth), middle)
-
-
-def _cut_off(work: _Work, target: Grid) -> list[str]:
-    """Say how much of the brain lies outside a grid."""
-    onto = np.linalg.inv(target.affine) @ work.grid.affine
-    places = np.argwhere(work.mask) @ onto[:3, :3].T + onto[:3, 3]
-    lost = float(((places < -0.5) | (places > np.array(target.shape) - 0.5)).any(axis=1).mean())
-    said = f"{lost:.1%} of the brain lies outside the grid of {'x'.join(map(str, target.shape))} and is cut off"
-    return [said] if lost >= 0.001 else []  # one voxel in a thousand is the roundness of the mask's edge
 
 
 def _saturated(values: NDArray[Any], kind: IntensityConfig) -> list[str]:

@@ -20,6 +20,8 @@ from uadtools.volume.grid import Grid
 
 SMALLEST_BRAIN, LARGEST_BRAIN = 800.0, 2200.0
 """In mL; no adult's brain is smaller or larger, and every scan with scalp is larger."""
+LEAST_BRAIN = 100.0
+"""In mL; less is no brain at all, but a mask that went wrong or a scan of something else."""
 CUT_BRAIN = 10.0
 """In cm2 of brain on the border of the field of view; more means that a part of it was not scanned."""
 AIR = -500.0
@@ -71,6 +73,22 @@ def concerns(brain: NDArray[np.bool_], grid: Grid) -> list[str]:
     if cut > CUT_BRAIN:
         said.append(f"the brain touches the border of the scan over {cut:.0f} cm2, so a part of it is missing")
     return said
+
+
+def cut_off(brain: NDArray[np.bool_], grid: Grid, target: Grid) -> list[str]:
+    """Say how much of a brain lies outside another grid."""
+    onto = np.linalg.inv(target.affine) @ grid.affine
+    places = np.argwhere(brain) @ onto[:3, :3].T + onto[:3, 3]
+    lost = float(((places < -0.5) | (places > np.array(target.shape) - 0.5)).any(axis=1).mean())
+    said = f"{lost:.1%} of the brain lies outside the grid of {'x'.join(map(str, target.shape))} and is cut off"
+    return [said] if lost >= 0.001 else []  # one voxel in a thousand is the roundness of the mask's edge
+
+
+def require_brain(brain: NDArray[np.bool_], grid: Grid, room: float) -> None:
+    """Raise UadError for a brain of less than 100 mL, unless a model's grid, of `room` mL, is too small for adults."""
+    volume = float(brain.sum()) * grid.voxel_volume
+    if volume < LEAST_BRAIN and room > SMALLEST_BRAIN:
+        raise UadError(f"what was found has {volume:.0f} mL, which is no brain (pass a mask with --brain FILE)")
 
 
 def by_program(name: str, data: NDArray[Any], grid: Grid) -> NDArray[np.bool_]:

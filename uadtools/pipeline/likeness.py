@@ -1,0 +1,200 @@
+"""What a model's healthy inputs look like: learnt from scans, put into a model file, and asked of every new scan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uadtools.errors import UadError
+from uadtools.files import check_free, written
+from uadtools.models.checkpoint import read_config, read_tensors, save_model
+from uadtools.models.config import ModelConfig, parse
+from uadtools.models.likeness import GroupConfig, LikenessConfig, Unlike, distances, together, unlike
+from uadtools.simulation.mild import CHANGES, changed
+from uadtools.volume.contrast import recognise
+from uadtools.volume.io import Image
+from uadtools.volume.likeness import FEATURES, GROUPS, features, spread_of, vector
+from uadtools.volume.listing import files_of
+from uadtools.volume.stream import read_image
+
+Told = dict[str, float]
+LIMIT = 1.1
+"""Of `unlike`, unless healthy scans themselves lie beyond; see docs/likeness.md for what lies on either side."""
+MARGIN = 1.1
+"""Least limit over what 99 in 100 held-out healthy scans stay under."""
+LEAST_SCANS = 8
+FOLDS = 5
+VERSIONS = 3
+"""Of each scan: as it is, and with two mild changes."""
+
+
+def judged(scan: Image, brain: Any, config: ModelConfig) -> Unlike | None:
+    """Ask how unlike a model's healthy inputs a prepared scan is; None where the model does not know what they are.
+
+    A scan with too little in it to be described is of none of the model's, either.
+    """
+    if config.likeness is None:
+        return None
+    try:
+        return unlike(features(scan.data, brain, scan.grid.spacing), config.likeness)
+    except UadError as error:
+        return Unlike(2 * config.likeness.limit, config.likeness.limit, str(error), 1 / (config.likeness.scans + 1))
+
+
+def noted(scan: Image, brain: Any, config: ModelConfig) -> dict[str, Any]:
+    """Return what a scan's provenance is to say of it: `unlike`, and one more of `concerns` where it is beyond."""
+    found = judged(scan, brain, config)
+    if found is None:
+        return {}
+    earlier = concerns_of(scan)
+    said = [f"unlike the healthy scans of model {config.name}: {found.reason}"] if found.beyond else []
+    return {"unlike": found.told, "concerns": [*earlier, *(text for text in said if text not in earlier)]}
+
+
+def concerns_of(image: Image) -> list[str]:
+    """Return what the tools before said against their own results."""
+    found = image.provenance.get("concerns", [])
+    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+
+
+def unlike_of(image: Image) -> dict[str, Any] | None:
+    """Return what uad-heal found of the scan's likeness; None where it did not ask."""
+    found = image.provenance.get("unlike")
+    return found if isinstance(found, dict) else None
+
+
+def worst_of(healed: Sequence[Image]) -> dict[str, Any]:
+    """Return what is to be said of a scan that several models healed: all concerns, and the most unlike of all."""
+    concerns = list(dict.fromkeys(text for image in healed for text in concerns_of(image)))
+    asked = [found for image in healed if (found := unlike_of(image))]
+    worst = max(asked, key=lambda found: (found["beyond"], found["unlike"] / found["limit"]), default=None)
+    return ({"concerns": concerns} if concerns else {}) | ({"unlike": worst} if worst else {})
+
+
+def too_unlike(image: Image) -> str:
+    """Return why nothing should be detected in a scan; an empty string where nothing speaks against it."""
+    found = unlike_of(image) or {}
+    return str(found.get("reason", "unlike healthy scans")) if found.get("beyond") is True else ""
+
+
+def versions(scan: Image, rng: np.random.Generator, count: int = VERSIONS) -> Iterator[Told]:
+    """Describe a scan as it is, and with mild changes that differ from one another."""
+    spacing = scan.grid.spacing
+    yield features(scan.data, scan.data > 0, spacing)
+    for change in rng.choice(CHANGES, count - 1, replace=False):
+        data = changed(scan.data, str(change), rng, spacing)
+        yield features(data, data > 0, spacing)
+
+
+def fit_likeness(
+    described: Mapping[str, Sequence[Sequence[Told]]], *, limit: float = LIMIT, source: str = ""
+) -> LikenessConfig:
+    """Make the table of what healthy scans look like.
+
+    described: by contrast, for each person the features of the versions of a scan. limit: at least. The quantiles and
+    the limit are from people that the means and covariances were not made from (FOLDS of them in turn). Raises UadError
+    for fewer than LEAST_SCANS people of a contrast.
+    """
+    for contrast, people in described.items():
+        if len(people) < LEAST_SCANS:
+            raise UadError(
+                f"{len(people)} scans of {contrast}: at least {LEAST_SCANS} are needed to know what is usual"
+            )
+    numbers = [together(distances(*one)) for people in described.values() for one in _crossed(people)]
+    quantiles = tuple(round(float(q), 4) for q in np.quantile(numbers, np.linspace(0, 1, 101)))
+    tables = {contrast: _table(people) for contrast, people in described.items()}
+    limit = max(limit, round(MARGIN * float(np.quantile(numbers, 0.99)), 3))
+    return LikenessConfig(contrasts=tables, limit=limit, quantiles=quantiles, scans=len(numbers), source=source)
+
+
+def read_likeness(path: Path) -> LikenessConfig:
+    """Read a table that `describe` or a script wrote as JSON. Raises UadError."""
+    try:
+        data = json.loads(path.read_text())
+    except OSError as error:
+        raise UadError(f"{path}: {error.strerror or error}") from None
+    except ValueError:
+        raise UadError(f"{path}: no JSON (a table of `uad-models describe` was expected)") from None
+    return parse(LikenessConfig, data, str(path))
+
+
+def keep(model: Path, table: LikenessConfig, out: Path, *, force: bool = False) -> Path:
+    """Write a model file with a table in place of the one it has, or the table alone where `out` ends in .json.
+
+    The weights stay as they are, bit for bit; the file's hash, which is the model's name in provenance, changes.
+    """
+    check_free(out, force=force)
+    if out.suffix == ".json":
+        with written(out, force=force) as part:
+            part.write_text(table.model_dump_json() + "\n")
+    elif out.suffix == ".safetensors":
+        config = read_config(model).model_copy(update={"likeness": table})
+        save_model(out, config, read_tensors(model), half=False)
+    else:
+        raise UadError(f"{out}: a model file ends in .safetensors, a table in .json (change -o)")
+    return out
+
+
+def describe(
+    sources: Sequence[str],
+    config: ModelConfig,
+    contrast: str | None = None,
+    *,
+    seed: int = 0,
+    watch: Callable[[int, int], None] = lambda done, total: None,
+) -> LikenessConfig:
+    """Make a model's table from healthy scans that were prepared for it: files, folders and lists of them.
+
+    contrast: of all of them; None: each as it is recognised, where there are LEAST_SCANS of it, the rest as most are.
+    Raises UadError for a scan of another grid, and for too few.
+    """
+    if config.grid.flat:
+        raise UadError(f"model {config.name} takes single slices, and only volumes are described")
+    files = [file for source in sources for file in files_of(source)]
+    people: dict[str, list[list[Told]]] = {}
+    for number, file in enumerate(files):
+        scan = read_image(Path(file))
+        if config.grid.misfit(scan.grid):
+            raise UadError(f"{file}: not prepared for model {config.name}, which wants {config.grid} (uad-preprocess)")
+        try:
+            person = list(versions(scan, np.random.default_rng([seed, number])))
+        except UadError as error:
+            raise UadError(f"{file}: {error}") from None
+        people.setdefault(contrast or recognise(person[0]).name, []).append(person)
+        watch(number + 1, len(files))
+    return fit_likeness(_joined(people), source=", ".join(Path(source).name for source in sources))
+
+
+def _joined(people: Mapping[str, list[list[Told]]]) -> dict[str, list[list[Told]]]:
+    """Put those of a contrast that there are too few of to those of the one that there are most of."""
+    most = max(people, key=lambda name: len(people[name]))
+    made: dict[str, list[list[Told]]] = {most: []}
+    for name, those in people.items():
+        made.setdefault(name if len(those) >= LEAST_SCANS else most, []).extend(those)
+    return made
+
+
+def _crossed(people: Sequence[Sequence[Told]]) -> Iterator[tuple[Told, dict[str, GroupConfig]]]:
+    """Yield everybody's features with the table of those in the other folds."""
+    folds = min(FOLDS, len(people))
+    for fold in range(folds):
+        table = _table([person for number, person in enumerate(people) if number % folds != fold])
+        for person in people[fold::folds]:
+            yield from ((told, table) for told in person)
+
+
+def _table(people: Sequence[Sequence[Told]]) -> dict[str, GroupConfig]:
+    rows = np.array([vector(told) for person in people for told in person])
+    made = {}
+    for name, names in GROUPS.items():
+        mean, inverse = spread_of(rows[:, [FEATURES.index(feature) for feature in names]], names)
+        made[name] = GroupConfig(mean=_short(mean), inverse=tuple(map(_short, inverse)))
+    return made
+
+
+def _short(values: Any) -> tuple[float, ...]:
+    return tuple(float(f"{value:.6g}") for value in values)
