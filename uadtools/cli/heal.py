@@ -206,8 +206,8 @@ def heal(
         typer.Option(
             "--maps",
             help="Write the method's other maps beside the healed scan, too: NAME_spread.nii.gz, and with ldm "
-            "NAME_region.nii.gz, NAME_bound.nii.gz and NAME_chain.nii.gz. NAME_probability.nii.gz (restore, disyre) is "
-            "always written, as the score needs it.",
+            "NAME_region.nii.gz, NAME_bound.nii.gz and NAME_chain.nii.gz. NAME_probability.nii.gz and "
+            "NAME_expected.nii.gz (restore, disyre) are always written, as the score needs them.",
         ),
     ] = False,
     strict: c.Strict = False,

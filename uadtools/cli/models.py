@@ -15,6 +15,7 @@ EXAMPLES = """
   uad-models info mine.safetensors                                          the model card
   uad-models check mine.safetensors && uad-heal scan_preprocessed.nii.gz --model mine.safetensors
   uad-models describe mine.safetensors --healthy prepared/ --force          what its healthy inputs look like
+  uad-models reference mine.safetensors --healthy prepared/ --force         how far healthy scans are from healed ones
   uad-models settle mine.safetensors --set defaults.t=[400,999] -o mine-2.safetensors     other defaults
   uad-models import --from pddpm pddpm.pt -o pddpm.safetensors --set grid.shape=[96,96,50]
 """
@@ -194,6 +195,41 @@ def describe(
         c.teller("uad-models", quiet)(f"{written}: {', '.join(made.contrasts)}; limit {made.limit:g}")
 
 
+def reference(
+    path: Annotated[Path, typer.Argument(metavar="MODEL", help="The model file, .safetensors.")],
+    healthy: Annotated[
+        list[str],
+        typer.Option(
+            "--healthy",
+            metavar="SCANS...",
+            help="Healthy scans prepared for the model, at least eight: files, folders, lists of them.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="OUT", help="Default: MODEL itself, with --force.", show_default=False),
+    ] = None,
+    device: c.Device = "auto",
+    precision: c.Precision = "auto",
+    force: c.Force = False,
+    as_json: c.Json = False,
+    quiet: c.Quiet = False,
+) -> None:
+    """Tell a model how far healthy scans are from what it heals them to, so that scores are measured by it."""
+    from uadtools.cli._studies import print_json
+    from uadtools.models.model import load_model
+    from uadtools.pipeline.reference import healed_of, keep_reference, learn_reference
+
+    with c.progress("healing scans", quiet) as watch:
+        model = load_model(path, device=device, precision=precision)
+        expected, about = learn_reference(healed_of(healthy, model, watch=watch))
+    written = keep_reference(path, expected, about, output or path, force=force)
+    if as_json:
+        print_json({"written": str(written), **about.model_dump()})
+    else:
+        c.teller("uad-models", quiet)(f"{written}: residuals of {about.scans} healthy scans")
+
+
 def settle(
     path: Annotated[Path, typer.Argument(metavar="MODEL", help="The model file, .safetensors.")],
     changes: Annotated[
@@ -230,6 +266,7 @@ COMMAND = c.Command(
         c.Command(check, "check"),
         c.Command(import_, "import"),
         c.Command(describe, "describe"),
+        c.Command(reference, "reference"),
         c.Command(settle, "settle"),
     ),
 )

@@ -23,8 +23,8 @@ EXAMPLES = """
   uad-heal a.nii.gz --samples 8 -o - | uad-score --metric mahalanobis -o a_score.nii.gz
 """
 
-PROBABLE = ("product", "probability")
-"""Metrics that need to know where something was changed."""
+MAPPED = {"product": ("probability",), "probability": ("probability",), "relative": ("probability", "expected")}
+"""Metrics that need maps which uad-heal writes beside the healed scan; no metric needs all that there are."""
 
 
 def score(
@@ -38,14 +38,15 @@ def score(
     ] = None,
     output: c.Output = None,
     metric: Annotated[
-        Literal["l1", "l2", "product", "probability", "ssim", "gradient", "mahalanobis"] | None,
+        Literal["l1", "l2", "product", "relative", "probability", "ssim", "gradient", "mahalanobis"] | None,
         typer.Option(
             "--metric",
-            metavar="l1|l2|product|probability|ssim|gradient|mahalanobis",
+            metavar="l1|l2|product|relative|probability|ssim|gradient|mahalanobis",
             help="l1: |scan - healed|; l2: its square; probability: that something was changed there, as restore and "
-            "disyre say; product: l1 times its root; ssim: 1 - structural similarity, averaged over several windows; "
+            "disyre say; product: l1 times its root; relative: product in units of what healthy scans have there, as "
+            "far as the model knows; ssim: 1 - structural similarity, averaged over several windows; "
             "gradient: steepness of scan - healed; mahalanobis: l1 in units of the spread over several draws. Default: "
-            "product where there is a probability, else l1.",
+            "relative, product or l1, the first that there are maps for.",
             show_default=False,
         ),
     ] = None,
@@ -124,7 +125,7 @@ def score(
 
     if inputs and (len(inputs) > 2 or (len(inputs) == 2 and "-" in inputs)):
         raise c.usage(f"{' '.join(inputs)}: two files, or one stream", "SCAN HEALED")
-    for option, path, able in (("spread", spread, ("mahalanobis",)), ("probability", probability, (None, *PROBABLE))):
+    for option, path, able in (("spread", spread, ("mahalanobis",)), ("probability", probability, (None, *MAPPED))):
         if path and metric not in able:
             raise c.usage(f"has no effect with --metric {metric or 'l1'} (leave it out)", f"--{option}")
     sink = Sink.of("score", inputs and inputs[:1], output, force=force, provenance=provenance, as_json=as_json)
@@ -132,7 +133,8 @@ def score(
     maps = {"spread": spread, "probability": probability, "region": region}
     given = [image for image in (read_mask(brain), *(_map(path, role) for role, path in maps.items())) if image]
     results: list[dict[str, Any]] = []
-    wanted = probability is None and metric in (None, *PROBABLE)
+    wanted = MAPPED.get(metric, ()) if metric else MAPPED["relative"]
+    wanted = tuple(role for role in wanted if role != "probability" or probability is None)
     for study in _pair(inputs, volume, wanted) if inputs and len(inputs) == 2 else studies(inputs, volume):
         path = sink.claim(study)
         made = work(study.adding(*study.images.values(), *given), metric=metric, signed=signed)
@@ -153,8 +155,8 @@ def score(
         print_json(results)
 
 
-def _pair(inputs: Sequence[str], volume: int | None, mapped: bool) -> Iterator[Study]:
-    """Make a study of two files, scan and healed; mapped: with the probability that was written beside healed."""
+def _pair(inputs: Sequence[str], volume: int | None, wanted: Sequence[str]) -> Iterator[Study]:
+    """Make a study of two files, scan and healed, with the maps wanted of those that were written beside healed."""
     from uadtools.cli._studies import named
     from uadtools.volume.stream import Study, base_name, made_maps, read_image
 
@@ -162,11 +164,11 @@ def _pair(inputs: Sequence[str], volume: int | None, mapped: bool) -> Iterator[S
     if scan.role == "healed":
         raise c.usage(f"{inputs[0]} is a healed scan (name the scan first)", "SCAN HEALED")
     images = {"healed": healed.derive(healed.data, "healed"), "scan": scan.derive(scan.data, "scan")}
-    beside = Path(inputs[1]).with_name(f"{base_name(Path(inputs[1]))}_probability.nii.gz")
-    if mapped and "probability" in made_maps(healed):
+    for role in (role for role in made_maps(healed) if role in wanted):
+        beside = Path(inputs[1]).with_name(f"{base_name(Path(inputs[1]))}_{role}.nii.gz")
         if not beside.exists():
-            raise UadError(f"{beside}: not there, and part of the score (name it with --probability, or --metric l1)")
-        images |= {"probability": read_image(beside)}
+            raise UadError(f"{beside}: not there, and part of the score (uad-heal wrote it beside HEALED; --metric l1)")
+        images[role] = read_image(beside)
     yield named(Study("", images), base_name(Path(inputs[0])))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from uadtools.errors import UadError
+from uadtools.models.defaults import DefaultsConfig, ReferenceConfig
 from uadtools.models.likeness import LikenessConfig
 from uadtools.models.networks import CodebookConfig, EncoderConfig, NetworkConfig, SequenceConfig, UNetConfig
 from uadtools.settings import Config, PositiveFloat, PositiveInt
@@ -130,31 +131,6 @@ class IntensityConfig(Config):
         return self.kind + said.get(self.kind, "")
 
 
-class ChainConfig(Config):
-    """The steps between score and detection that suit a model; by default those of pDDPM and cDDPM."""
-
-    median: PositiveInt = 5
-    erode: Annotated[int, Field(ge=0)] = 3
-    min_size: Annotated[int, Field(ge=0)] = 7
-
-
-class DefaultsConfig(Config):
-    """How this model is used when the user says nothing: the method, its t (none: the method's own) and its draws.
-
-    metric: of the score; chain: of the detection; thresholds: of detection on that score after that chain, by the way
-    of healing they were found for: "sss 300"; "sss 300,400" for the mean of two; "sss 300 x4" for the mean of four
-    draws; "ae" for a method without noise; with " dark" or " bright" behind for scores of one sign, which else have the
-    same.
-    """
-
-    method: str = "sss"
-    t: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    samples: PositiveInt = 1
-    metric: Literal["l1", "product"] = "l1"
-    chain: ChainConfig = ChainConfig()
-    thresholds: dict[str, PositiveFloat] = Field(default_factory=dict)
-
-
 class Settings(Config):
     """What a recipe says about the model it makes, and the model about itself.
 
@@ -272,11 +248,13 @@ class ModelConfig(Settings):
     """Everything that belongs to a model, and is therefore never an option of `uad-heal`.
 
     quantiles: of the intensities inside the brain that it was trained on, at evenly spaced levels from 0 to 1.
-    likeness: what healthy inputs look like; none: nothing is said of a scan that looks otherwise.
+    likeness: what healthy inputs look like; none: nothing is said of a scan that looks otherwise. reference: what the
+    tensor REFERENCE beside the weights is from; none: there is none.
     """
 
     quantiles: tuple[float, ...] = ()
     likeness: LikenessConfig | None = None
+    reference: ReferenceConfig | None = None
     training: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from uadtools.diffusion.process import Prediction, Steps, both
 from uadtools.diffusion.schedule import Schedule
 from uadtools.errors import UadError
-from uadtools.models.checkpoint import file_hash, located, read_config, read_tensors
+from uadtools.models.checkpoint import REFERENCE, file_hash, located, read_config, read_tensors
 from uadtools.models.config import ModelConfig, Settings
 from uadtools.models.networks import CodebookConfig, UNetConfig
 from uadtools.nets.dense import VAE, Autoencoder, FAnoGAN, SequenceVAE
@@ -72,7 +74,8 @@ def encoder_of(settings: Settings) -> ResNet:
 class Model:
     """What samplers ask. precision: the type in which the network computes; in and out are float32.
 
-    name: what the model is called in provenance, its own name and the hash of its file.
+    name: what the model is called in provenance, its own name and the hash of its file. expected: how far healthy scans
+    are from their healed selves, on every second voxel of the grid; none where the model does not know.
     """
 
     config: ModelConfig
@@ -81,6 +84,7 @@ class Model:
     device: torch.device
     precision: torch.dtype = torch.float32
     name: str = ""
+    expected: NDArray[np.float32] | None = None
 
     @torch.inference_mode()
     def predict(self, x_t: Tensor, t: Steps, *, clamp: bool = False, code: Tensor | None = None) -> Prediction:
@@ -160,8 +164,10 @@ def load_model(path: Path | None = None, *, device: str = "auto", precision: str
     config = read_config(path)
     with torch.device("meta"):  # fresh weights would take time and memory
         net = build(config)
+    tensors = {name: tensor.float() for name, tensor in read_tensors(path).items()}
+    expected = tensors.pop(REFERENCE, None)
     try:
-        net.load_state_dict({name: tensor.float() for name, tensor in read_tensors(path).items()}, assign=True)
+        net.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         problem = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
         raise UadError(f"{path}: its weights do not fit its settings ({problem})") from None
@@ -174,7 +180,8 @@ def load_model(path: Path | None = None, *, device: str = "auto", precision: str
         if dtype != torch.float32:
             unet.halve(dtype)
     net = net.to(memory_format=layout(3 if config.solid else 2))  # type: ignore[call-overload]
-    return Model(config, net, schedule_of(config), where, dtype, f"{config.name}:{file_hash(path)}")
+    told = None if expected is None else expected.numpy()
+    return Model(config, net, schedule_of(config), where, dtype, f"{config.name}:{file_hash(path)}", told)
 
 
 def schedule_of(config: ModelConfig) -> Schedule:

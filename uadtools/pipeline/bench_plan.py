@@ -77,7 +77,7 @@ class MethodConfig(Config):
     recipe: str | None = None
     changes: tuple[str, ...] = ()
     heal: dict[str, Any] = Field(default_factory=dict)
-    metric: Metric = "l1"
+    metric: Metric | None = None
     signed: Signed | Literal["told"] = "both"
 
     def told(self, part: SetConfig) -> MethodConfig:

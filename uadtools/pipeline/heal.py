@@ -16,6 +16,7 @@ from uadtools.models.checkpoint import DEFAULT, bundled
 from uadtools.models.config import IntensityConfig, ModelConfig, parse
 from uadtools.pipeline.likeness import noted
 from uadtools.pipeline.plan import Plan, plan
+from uadtools.pipeline.reference import on_grid
 from uadtools.volume.intensity import inside
 from uadtools.volume.io import Image
 from uadtools.volume.slices import filled, to_slices, to_solid, to_volume
@@ -76,11 +77,11 @@ def heal_together(
     arguments = how.arguments | ({"condition": condition.name} if condition else {})
     told = {"seed": seed, "model": model.name or model.config.name, **_detection(how, model.config)}
     told |= {"maps": list(how.maps)} if how.maps else {}
-    return [
-        _with_draws(study, stack, draws, how, _known(study, model.config, record(scan, "uad-heal", arguments, **told)))
-        for study, stack, draws in zip(studies, stacks, made, strict=True)
-        for scan in (study.need("scan"),)
-    ]
+    healed = []
+    for study, stack, draws in zip(studies, stacks, made, strict=True):
+        said = _known(study, model.config, record(study.need("scan"), "uad-heal", arguments, **told))
+        healed.append(_with_draws(study, stack, draws, how, model, said))
+    return healed
 
 
 def _known(study: Study, config: ModelConfig, provenance: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def _cut(volume: NDArray[Any], positions: NDArray[np.intp], model: Model) -> NDA
     return to_solid(volume) if model.config.solid else to_slices(volume)[positions]
 
 
-def _with_draws(study: Study, stack: Stack, draws: Draws, how: Plan, provenance: dict[str, Any]) -> Study:
+def _with_draws(study: Study, stack: Stack, draws: Draws, how: Plan, model: Model, provenance: dict[str, Any]) -> Study:
     """Give a study what its draws come to: the healed scan and the maps, 0 outside the brain."""
     scan = study.need("scan")
     brain, start = _brain(study, scan), replace(scan, provenance=provenance)
@@ -109,6 +110,9 @@ def _with_draws(study: Study, stack: Stack, draws: Draws, how: Plan, provenance:
     combined = _placed(combine(stack.x, per_t, how.combine), stack.positions, scan)
     made = [start.derive(inside(combined, brain), "healed")]
     maps = dict(draws.maps)
+    if model.expected is not None and how.expected:
+        known = on_grid(model.expected, scan.data.shape)
+        made.append(start.derive(np.where(brain, known, 0).astype(np.float32), "expected"))
     if draws.healed.shape[0] * draws.healed.shape[1] > 1:
         maps["spread"] = draws.healed.reshape(-1, *stack.x.shape).std(axis=0)
     for role, values in maps.items():
@@ -146,7 +150,8 @@ def _threshold(how: Plan, config: ModelConfig, sign: str) -> float | None:
     kept = [f.name for f in fields(how.options[0]) if f.name in ("t", "patch", "stride")]
     plain = tuple(type(o)(**{name: own.get(name, getattr(o, name)) for name in kept}) for o in how.options)
     way = how.way if sign == "both" else f"{how.way} {sign}"
-    return config.defaults.thresholds.get(way) if how == Plan(how.method, plain, how.samples) else None
+    plain_plan = Plan(how.method, plain, how.samples, expected=how.expected)
+    return config.defaults.thresholds.get(way) if how == plain_plan else None
 
 
 def _condition(condition: Study, scan: Image, how: Plan) -> NDArray[Any]:

@@ -9,17 +9,22 @@ from typing import Any
 from uadtools import methods
 from uadtools.errors import UadError
 from uadtools.methods.combine import Rule
-from uadtools.models.config import DefaultsConfig, ModelConfig
+from uadtools.models.config import ModelConfig
+from uadtools.models.defaults import DefaultsConfig
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to heal: the method's options for each t and patch, the draws, and how all these are combined."""
+    """How to heal: the method's options for each t and patch, the draws, and how all these are combined.
+
+    expected: whether the model knows how far healthy scans are from their healed selves, which becomes a map.
+    """
 
     method: str
     options: tuple[Any, ...]
     samples: int = 1
     combine: Rule = "mean"
+    expected: bool = False
 
     @property
     def noisy(self) -> bool:
@@ -45,12 +50,13 @@ class Plan:
     def maps(self) -> tuple[str, ...]:
         """The roles of what is made beside the healed scan."""
         own: tuple[str, ...] = getattr(self.options[0], "maps", ())
+        own = (*own, "expected") if self.expected else own
         return (*own, "spread") if len(self.options) * self.samples > 1 else own
 
     @property
     def scored_with(self) -> tuple[str, ...]:
         """The roles among these that the score needs where no metric is named."""
-        return tuple(role for role in self.maps if role == "probability")
+        return tuple(role for role in self.maps if role in ("probability", "expected"))
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -100,7 +106,7 @@ def plan(
     if walked is not None and (bad := [o.t for o in chosen if not 1 <= walked <= o.t + 1]):
         raise UadError(f"--steps {walked}: from -t {bad[0]} there are 1 to {bad[0] + 1}")
     _check_bound(config, given)
-    return Plan(name, chosen, count, combine)
+    return Plan(name, chosen, count, combine, config.reference is not None and name == config.defaults.method)
 
 
 def _noisy(options: type[Any]) -> bool:

@@ -15,11 +15,11 @@ from uadtools.volume.io import Image
 from uadtools.volume.slices import filled
 from uadtools.volume.stream import Study, record
 
-Metric = Literal["l1", "l2", "product", "probability", "ssim", "gradient", "mahalanobis"]
+Metric = Literal["l1", "l2", "product", "relative", "probability", "ssim", "gradient", "mahalanobis"]
 Signed = Literal["both", "bright", "dark"]
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-NEEDED = {"mahalanobis": "spread", "product": "probability", "probability": "probability"}
+NEEDED = {"mahalanobis": "spread", "product": "probability", "probability": "probability", "relative": "expected"}
 """The map that a metric needs beside scan and healed."""
 LEAST = 1e-6
 """Smallest score inside the brain, so that 0 means outside."""
@@ -40,9 +40,10 @@ def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both"
     """Score a study's scan against its healed scan; adds `score`, float32, 0 outside the brain and above 0 inside.
 
     metric: l1 |scan - healed| or l2, its square; probability, that of the method's map `probability`, and product, l1
-    times its root; ssim, see `unlikeness`; gradient, see `slope`; mahalanobis |scan - healed| / sqrt(spread^2 +
-    LEAST_SPREAD^2), where the study has a `spread` over several draws. Default: product where there is a probability,
-    else l1. signed: bright
+    times its root; relative, product (or l1, where there is no probability) over what healthy scans have there, which
+    the model's map `expected` says; ssim, see `unlikeness`; gradient, see `slope`; mahalanobis
+    |scan - healed| / sqrt(spread^2 + LEAST_SPREAD^2), where the study has a `spread` over several draws. Default:
+    relative, product or l1, the first that there are maps for. signed: bright
     keeps what is brighter than its healed self, dark what is darker, with every metric. Where the study has a `region`
     (latent diffusion), the score is multiplied with it, smoothed. What lies outside the brain has no influence. Raises
     UadError when images are missing or lie on different grids, or an option is unknown.
@@ -65,7 +66,7 @@ def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both"
 
 def default_metric(study: Study) -> Metric:
     """Return the metric that a study is scored by where none is named."""
-    return "product" if "probability" in study.images else "l1"
+    return "relative" if "expected" in study.images else "product" if "probability" in study.images else "l1"
 
 
 def scored(like: Image, values: NDArray[Any], brain: Mask) -> Image:
@@ -127,7 +128,7 @@ def _check(study: Study, metric: Metric) -> None:
             f"{study.name}: no image of role '{min(missing)}' ({has}; name SCAN HEALED, or pipe uad-heal's stream)"
         )
     if (role := needed[-1]) not in study.images:
-        made = {"spread": "uad-heal --samples 8", "probability": "uad-heal --method restore"}[role]
+        made = {"spread": "uad-heal --samples 8"}.get(role, "uad-heal --method restore")
         raise UadError(
             f"{study.name}: no image of role '{role}', which {metric} needs (pipe `{made}`, or name "
             f"its NAME_{role}.nii.gz with --{role})"
@@ -143,19 +144,24 @@ def _check(study: Study, metric: Metric) -> None:
 
 def _values(study: Study, metric: Metric, residual: Floats, brain: Mask) -> NDArray[Any]:
     match metric:
-        case "l1":
-            return np.abs(residual)
-        case "probability" | "product":
-            probability = np.clip(_inside(study.need("probability"), brain), 0, 1)
-            return probability if metric == "probability" else np.abs(residual) * np.sqrt(probability)
-        case "l2":
-            return residual**2
+        case "l1" | "l2":
+            return np.abs(residual) if metric == "l1" else residual**2
+        case "probability":
+            return _probability(study, brain)
+        case "product" | "relative":
+            sure = np.sqrt(_probability(study, brain)) if "probability" in study.images else np.float32(1)
+            expected = np.where(brain, study.need("expected").data, 1) if metric == "relative" else np.float32(1)
+            return np.abs(residual) * sure / expected
         case "ssim":
             return unlikeness(_inside(study.need("scan"), brain), _inside(study.need("healed"), brain))
         case "gradient":
             return slope(residual, brain)
         case "mahalanobis":
             return np.abs(residual) / np.hypot(_inside(study.need("spread"), brain), LEAST_SPREAD)
+
+
+def _probability(study: Study, brain: Mask) -> Floats:
+    return np.clip(_inside(study.need("probability"), brain), 0, 1)
 
 
 def _inside(image: Image, brain: Mask) -> Floats:

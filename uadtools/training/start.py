@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from uadtools.errors import UadError
-from uadtools.models.checkpoint import file_hash, read_config, read_tensors
+from uadtools.models.checkpoint import REFERENCE, file_hash, read_config, read_tensors
 from uadtools.nets.latent import LatentDiffusion
 from uadtools.nets.resnet import Conditioned
 from uadtools.settings import Config
@@ -49,7 +49,7 @@ def _weights(state: State, recipe: Recipe, path: Path) -> str:
     config = read_config(path)
     if config.kind != recipe.kind or config.network != recipe.network:
         raise UadError(f"{path}: not of the recipe's kind and sizes (start needs a model of the same recipe)")
-    weights = {name: tensor.float() for name, tensor in read_tensors(path).items()}
+    weights = {name: tensor.float() for name, tensor in read_tensors(path).items() if name != REFERENCE}
     for net in (state.net, state.average):
         net.load_state_dict(weights)
     return f"{config.name}:{file_hash(path)}"

@@ -1,0 +1,84 @@
+"""How far healthy scans are from their healed selves, at each place of a grid: what a residual is measured by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from uadtools.errors import UadError
+from uadtools.files import check_free
+from uadtools.models.defaults import ReferenceConfig
+from uadtools.volume.listing import files_of
+from uadtools.volume.stream import Study, read_path
+
+if TYPE_CHECKING:
+    from uadtools.models.model import Model
+
+Floats = NDArray[np.float32]
+SMOOTH = 1.5
+"""Deviation in voxels of the Gaussian over which places share their residuals: tens of scans say little of one."""
+LEAST_SCANS = 8
+PRIOR = 0.5
+"""Scans with the residuals of all places together, by which a place that few brains cover is filled up."""
+
+
+def learn_reference(studies: Iterable[Study]) -> tuple[Floats, ReferenceConfig]:
+    """Return what is to be expected of a healthy residual, on every second voxel, and what it was learnt from.
+
+    studies: healthy scans and their healed selves, on one grid. Expected is the root of the mean square of the
+    residuals at a place, smoothed, plus the median of that over the brain, so that no place is taken for free of
+    errors. Raises UadError for fewer than LEAST_SCANS scans.
+    """
+    squares, brains, count = np.zeros(()), np.zeros(()), 0
+    for study in studies:
+        brain = study.need("scan").data > 0
+        residual = np.where(brain, study.need("scan").data - study.need("healed").data, 0)
+        squares, brains, count = squares + residual.astype(np.float64) ** 2, brains + brain, count + 1
+    if count < LEAST_SCANS:
+        raise UadError(f"{count} healthy scans: a reference needs at least {LEAST_SCANS}")
+    whole = squares.sum() / brains.sum()
+    if not whole > 0:
+        raise UadError("the healed scans are the scans themselves, so nothing can be measured by them")
+    shared, covered = (ndimage.gaussian_filter(part, SMOOTH, mode="constant") for part in (squares, brains))
+    rms = np.sqrt((shared + PRIOR * whole) / (covered + PRIOR))
+    expected = rms + np.median(rms[brains > count / 2])
+    return expected[::2, ::2, ::2].astype(np.float32), ReferenceConfig(scans=count, smooth=SMOOTH)
+
+
+def healed_of(
+    sources: Sequence[str], model: Model, *, watch: Callable[[int, int], None] = lambda done, total: None
+) -> Iterator[Study]:
+    """Heal healthy scans in the model's default way: files, folders and lists of scans that were prepared for it."""
+    from uadtools.pipeline.heal import heal
+
+    files = [file for source in sources for file in files_of(source)]
+    for number, file in enumerate(files, start=1):
+        yield heal(next(read_path(Path(file))), model)
+        watch(number, len(files))
+
+
+def on_grid(expected: Floats, shape: tuple[int, ...]) -> Floats:
+    """Return a reference at every voxel of the model's grid, linearly."""
+    places = np.meshgrid(*[np.arange(n) / 2 for n in shape], indexing="ij", sparse=False)
+    made = ndimage.map_coordinates(expected, np.stack(places), order=1, mode="nearest", output=np.float32)
+    return np.asarray(made)
+
+
+def keep_reference(model: Path, expected: Floats, about: ReferenceConfig, out: Path, *, force: bool = False) -> Path:
+    """Write a model file with a reference in place of the one it has; the weights stay as they are, bit for bit."""
+    import torch
+
+    from uadtools.models.checkpoint import REFERENCE, read_config, read_tensors, save_model
+
+    check_free(out, force=force)
+    if out.suffix != ".safetensors":
+        raise UadError(f"{out}: a model file ends in .safetensors (change -o)")
+    config = read_config(model).model_copy(update={"reference": about})
+    tensors: dict[str, Any] = read_tensors(model) | {REFERENCE: torch.from_numpy(expected).half()}
+    save_model(out, config, tensors, half=False)
+    return out
