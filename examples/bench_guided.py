@@ -27,9 +27,9 @@ from uadtools.volume.stream import Study
 
 PAPER = {"sss": ["ddpm-baseline", "network.embedding=scale_shift"], "pddpm": ["pddpm-code"], "cddpm": ["cddpm"]}
 SMALL = {
-    "sss": ["t1-small", "network.base=32"],
-    "pddpm": ["t1-small", "network.base=32", "kind=pddpm", "defaults.method=pddpm", "patches.sizes=[48]"],
-    "cddpm": ["t1-small", "network.base=32", "kind=cddpm", "defaults.method=cddpm", "encoder.base=16",
+    "sss": ["t1-ddpm", "network.base=32"],
+    "pddpm": ["t1-ddpm", "network.base=32", "kind=pddpm", "defaults.method=pddpm", "patches.sizes=[48]"],
+    "cddpm": ["t1-ddpm", "network.base=32", "kind=cddpm", "defaults.method=cddpm", "encoder.base=16",
               "encoder.blocks=[1,1,1,1]"],
 }  # fmt: skip
 

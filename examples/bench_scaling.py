@@ -77,8 +77,8 @@ def cohort(folder: Path, count: int) -> dict[str, float]:
 
 
 def training(folder: Path) -> dict[str, float]:
-    """Return the slices a second of t1-small's training: one process on one core and on all, and two processes."""
-    words = f"uad-train {folder}/prepared --recipe t1-small --steps {STEPS} --set training.log_every=5 --quiet"
+    """Return the slices a second of t1-ddpm's training: one process on one core and on all, and two processes."""
+    words = f"uad-train {folder}/prepared --recipe t1-ddpm --steps {STEPS} --set training.log_every=5 --quiet"
     ways = {
         "one process, one core": (words, CORES),
         "one process": (words, 1),

@@ -6,4 +6,4 @@ healthy=$1 held_out=$2 out=$3
 
 uad-preprocess "$healthy" -o "$out/train/" --shape 96,96,96 --spacing 2
 uad-preprocess "$held_out" -o "$out/val/" --shape 96,96,96 --spacing 2
-uad-train "$out/train" --val "$out/val" --recipe t1-small -o "$out/model.safetensors" --time 8h
+uad-train "$out/train" --val "$out/val" --recipe t1-ddpm -o "$out/model.safetensors" --time 8h

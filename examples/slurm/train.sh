@@ -1,6 +1,6 @@
 #!/bin/sh
 # One model on several nodes with SLURM and torchrun, a process for each GPU; killed or out of time, submit it again.
-#     sbatch --nodes=2 --gres=gpu:4 examples/slurm/train.sh train/ val/ t1-small mine.safetensors
+#     sbatch --nodes=2 --gres=gpu:4 examples/slurm/train.sh train/ val/ t1-ddpm mine.safetensors
 # The batch of the recipe (or --batch) is shared out, so it is a multiple of the number of processes.
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=16

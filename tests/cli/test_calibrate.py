@@ -101,18 +101,18 @@ def test_scores_made_otherwise_are_refused_by_postproc_unless_the_threshold_is_a
 def test_the_bundled_models_thresholds_have_names(rule, uad, files):
     """They are for its own scores alone."""
     uad("postproc", files[0], "--threshold", rule).fails(
-        "postproc", 1, f"t1-small.{rule}.json", "tiny:1, not t1-small:"
+        "postproc", 1, f"t1-ddpm.{rule}.json", "tiny:1, not t1-ddpm:"
     )
 
 
 @pytest.mark.parametrize("rule", ["scanwise", "voxelwise"])
 def test_the_bundled_thresholds_are_for_the_bundled_model_and_its_defaults(rule):
-    """Else: the last part of examples/train_t1_small.sh."""
+    """Else: the last part of examples/train_t1_ddpm.sh."""
     path = default_path()
     found, defaults = read_steps(path.with_suffix(f".{rule}.json")), read_config(path).defaults
     assert found.rule == rule
     assert found.chain == Steps().chain
-    assert found.way["uad-heal model"] == f"t1-small:{file_hash(path)}"
+    assert found.way["uad-heal model"] == f"t1-ddpm:{file_hash(path)}"
     used = [found.way[f"uad-heal {name}"] for name in ("method", "t", "samples")]
     assert used == [defaults.method, list(defaults.t), defaults.samples]
 

@@ -72,7 +72,7 @@ def test_volumes_and_slices_do_not_mix(uad, prepared):
         "train", 1, "autoencoder.axes 3: other than network.axes"
     )
     words = settings("network.axes=3", "network.patch=1")
-    uad("train", prepared, "--recipe", "t1-small", *words, "-o", "m.safetensors").fails(
+    uad("train", prepared, "--recipe", "t1-ddpm", *words, "-o", "m.safetensors").fails(
         "train", 1, "network.axes 3: models of kind 'diffusion' see slices"
     )
     words = settings("grid.shape=[16, 16, 6]")

@@ -53,7 +53,7 @@ class TestList:
         found = uad("models", "list", "--json")
         assert (found.status, found.err) == (0, "")
         first, *others = found.json
-        assert (first["name"], first["what"], first["method"]) == ("t1-small", "model", "sss")
+        assert (first["name"], first["what"], first["method"]) == ("t1-ddpm", "model", "sss")
         assert first["bytes"] > 1e6
         assert "CC BY-SA" in first["licence"]
         assert [(row["name"], row["what"]) for row in others] == [(name, "recipe") for name in names()]
@@ -62,7 +62,7 @@ class TestList:
         found = uad("models", "list")
         head, *lines = found.out.decode().splitlines()
         assert head.split() == ["name", "kind", "method", "size", "licence"]
-        assert lines[0].split()[:6] == ["t1-small", "model", "diffusion", "sss", "15.2", "MB"]
+        assert lines[0].split()[:6] == ["t1-ddpm", "model", "diffusion", "sss", "15.2", "MB"]
         assert len(lines) == 1 + len(names())
 
 
@@ -72,8 +72,8 @@ class TestInfo:
         assert (found.status, found.err) == (0, "")
         said = found.out.decode()
         for words in (
-            "t1-small", "heals with: ddim, ddpm, sss", "96x96x96 voxels of 2 x 2 x 2 mm", "percentile:1,99",
-            "7,598,596", "multipliers 1,2,3", "steps 1000", "sss 300 0.132", "recipe t1-small", "CC BY-SA",
+            "t1-ddpm", "heals with: ddim, ddpm, sss", "96x96x96 voxels of 2 x 2 x 2 mm", "percentile:1,99",
+            "7,598,596", "multipliers 1,2,3", "steps 1000", "sss 300 0.132", "recipe t1-ddpm", "CC BY-SA",
         ):  # fmt: skip
             assert words in said
         assert max(map(len, said.splitlines())) <= 110

@@ -12,8 +12,8 @@ from uadtools.cli import _common as c
 
 EXAMPLES = """
   uad-preprocess healthy/*.nii.gz -o prepared/ --shape 96,96,96 --spacing 2
-  uad-train prepared/ -o mine.safetensors --recipe t1-small --val held-out/ --time 8h
-  uad-train prepared/ -o mine.safetensors --recipe t1-small --val held-out/ --resume
+  uad-train prepared/ -o mine.safetensors --recipe any-small --val held-out/ --time 8h
+  uad-train prepared/ -o mine.safetensors --recipe any-small --val held-out/ --resume
 """
 
 
@@ -45,7 +45,7 @@ def train(
             help="A set-up that ships with uadtools, of those that `uad-models list` shows, such as sss, pddpm, cddpm, "
             "dae; or a .toml file.",
         ),
-    ] = "t1-small",
+    ] = "any-small",
     changes: Annotated[
         list[str] | None,
         typer.Option(

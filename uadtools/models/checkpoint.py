@@ -20,7 +20,7 @@ KEY = "uadtools"
 REFERENCE = "reference.expected"
 """The tensor of how far healthy scans are from their healed selves, on every second voxel of the model's grid."""
 FORMAT = 1
-DEFAULT = "t1-small"
+DEFAULT = "any-small"
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 

@@ -37,7 +37,7 @@ def test_every_shipped_recipe_explains_itself(name):
 
 def test_names_are_the_files():
     assert names() == sorted(path.stem for path in FOLDER.iterdir())
-    assert "t1-small" in names()
+    assert "t1-ddpm" in names()
 
 
 def test_a_recipe_from_a_file(tmp_path):
@@ -48,7 +48,7 @@ def test_a_recipe_from_a_file(tmp_path):
 
 
 def test_an_unknown_recipe_is_refused():
-    with pytest.raises(UadError, match=r"no recipe 'nope' \(there are: .*t1-small.*; or name a \.toml file\)"):
+    with pytest.raises(UadError, match=r"no recipe 'nope' \(there are: .*t1-ddpm.*; or name a \.toml file\)"):
         load_recipe("nope")
 
 
@@ -88,13 +88,13 @@ def test_an_unknown_key_is_refused(tmp_path, line):
     ],
 )
 def test_one_line_is_changed(change, read):
-    recipe = load_recipe("t1-small", [change])
+    recipe = load_recipe("t1-ddpm", [change])
     assert read(recipe)
-    assert not read(load_recipe("t1-small"))
+    assert not read(load_recipe("t1-ddpm"))
 
 
 def test_of_two_changes_the_last_counts():
-    assert load_recipe("t1-small", ["training.steps=100", "training.steps=50"]).training.steps == 50
+    assert load_recipe("t1-ddpm", ["training.steps=100", "training.steps=50"]).training.steps == 50
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_of_two_changes_the_last_counts():
 )
 def test_a_change_that_cannot_be_is_refused_in_one_line(change, reason):
     with pytest.raises(UadError, match=reason) as fault:
-        load_recipe("t1-small", [change])
+        load_recipe("t1-ddpm", [change])
     assert "\n" not in str(fault.value)
 
 
@@ -135,10 +135,10 @@ def test_a_change_that_cannot_be_is_refused_in_one_line(change, reason):
         ("ae", "training.t_range=[0, 500]", "training.t_range: without a meaning for models of kind 'ae'"),
         ("vae", "coarse.std=0.1", "coarse: without a meaning"),
         ("dae", "gan.share=0.1", "gan: without a meaning"),
-        ("t1-small", "beta=0.1", "beta: without a meaning for models of kind 'diffusion'"),
-        ("t1-small", "network.latent=3", "network.latent: unknown key"),
+        ("t1-ddpm", "beta=0.1", "beta: without a meaning for models of kind 'diffusion'"),
+        ("t1-ddpm", "network.latent=3", "network.latent: unknown key"),
         (
-            "t1-small",
+            "t1-ddpm",
             "training.positions=random",
             "training.positions: without a meaning for models of kind 'diffusion'",
         ),

@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Give a candidate for the bundled model what it needs to ship: reference, likeness of healthy inputs, thresholds.
+
+    python examples/release_model.py CANDIDATE SCANS OUT [--table TABLE.json]
+
+SCANS is what examples/ixi_brains.py made. Only people that the model learnt from are taken, never those it is judged
+on: every eighth tells what healthy residuals are, and ten others tell the thresholds, as they are and as other scanners
+would show them (CHANGES), so that a blurred or biased scan does not light up. The default threshold is the lowest at
+which in half of these scans less than 1 mL is detected, and in nine of ten less than 5 mL. Beside the model,
+OUT.scanwise.json and OUT.voxelwise.json hold the conformal thresholds, and which lesions they leave to be found in
+simulated blobs. The ten people are seven scans each, so the guarantee is for fewer scans than it counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import track
+
+import uadtools
+from uadtools.files import write_json
+from uadtools.models.checkpoint import file_hash
+from uadtools.models.model import Model
+from uadtools.pipeline.calibrate import Rule, calibrate, peak
+from uadtools.pipeline.likeness import keep, read_likeness
+from uadtools.pipeline.models import settle
+from uadtools.pipeline.postproc import Steps, own_steps, prepare
+from uadtools.pipeline.reference import healed_of, keep_reference, learn_reference
+from uadtools.pipeline.simulate import Plan
+from uadtools.volume.stream import Study, read_path
+
+CHANGES = (
+    Plan("blur", level=1), Plan("thick", level=3), Plan("shift", level=0.5), Plan("bias", strength=0.3),
+    Plan("contrast", level=0.7), Plan("contrast", level=1.4),
+)  # fmt: skip
+LESIONS = (Plan("blobs", tone="dark"), Plan("blobs", tone="bright"))
+ALLOWED = ((1.0, 0.5), (5.0, 0.9))
+"""mL that may be detected, and the share of the scans in which no more is."""
+RULES: tuple[Rule, ...] = ("scanwise", "voxelwise")
+SIGNS = ("both", "dark", "bright")
+CHAIN = "{median = 3, erode = 0, min_size = 4}"
+
+
+def healthy(files: list[Path]) -> Iterator[Study]:
+    """Each scan as it is, and after each change."""
+    for file in files:
+        study = next(read_path(file))
+        for number, change in enumerate((None, *CHANGES)):
+            made = study if change is None else uadtools.simulate(study, change)
+            yield Study(f"{study.name}-{number}", {"scan": made.need("scan")})
+
+
+def lesioned(files: list[Path]) -> Iterator[Study]:
+    for file in files:
+        study = next(read_path(file))
+        for number, lesion in enumerate(LESIONS):
+            made = uadtools.simulate(study, lesion)
+            yield Study(f"{study.name}-lesion-{number}", {role: made.need(role) for role in ("scan", "truth")})
+
+
+def scores(model: Model, studies: Iterator[Study], count: int) -> list[dict[str, Study]]:
+    """Heal studies, and score them by each sign; nothing but scores and truth is kept."""
+    made = []
+    for study in track(studies, "healing", total=count, console=Console(stderr=True), transient=True):
+        healed = uadtools.heal(study, model)
+        scored = {sign: uadtools.score(healed, signed=sign) for sign in SIGNS}
+        kept = ("score", "truth")
+        made.append(
+            {s: Study(one.name, {r: one.images[r] for r in kept if r in one.images}) for s, one in scored.items()}
+        )
+    return made
+
+
+def lowest(studies: list[Study]) -> float:
+    """Return the lowest threshold that keeps what ALLOWED says."""
+    levels = []
+    for allowed, share in ALLOWED:
+        peaks = sorted(peak(prepare(study, own_steps(study)), own_steps(study), allowed) for study in studies)
+        levels.append(peaks[int(np.ceil(share * len(peaks))) - 1])
+    return round(float(max(levels)), 4)
+
+
+def main(
+    candidate: Annotated[Path, typer.Argument(help="A model of kind restoration.")],
+    scans: Annotated[Path, typer.Argument(help="Folder that holds train/.")],
+    out: Annotated[Path, typer.Argument(help="The model file to write.")],
+    table: Annotated[Path | None, typer.Option(help="What healthy inputs look like, of examples/likeness.py.")] = None,
+) -> None:
+    """Make a candidate ready to ship."""
+    files = sorted((scans / "train").glob("*.nii.gz"))
+    ready = [f"name={out.stem}", 'defaults.metric="relative"', f"defaults.chain={CHAIN}"]
+    settle(candidate, ready, out, force=True)
+    model = uadtools.load_model(out)
+    expected, about = learn_reference(healed_of([str(file) for file in files[::8]], model))
+    keep_reference(out, expected, about, out, force=True)
+    if table:
+        keep(out, read_likeness(table), out, force=True)
+
+    model, chosen = uadtools.load_model(out), files[4::8][:10]
+    whole = scores(model, healthy(chosen), (1 + len(CHANGES)) * len(chosen))
+    way = "restore " + ",".join(map(str, model.config.defaults.t or (999,)))
+    levels = {sign: lowest([one[sign] for one in whole]) for sign in SIGNS}
+    named = {way if sign == "both" else f"{way} {sign}": level for sign, level in levels.items()}
+    table_of = ", ".join(f"{json.dumps(name)} = {level}" for name, level in named.items())
+    settle(out, [f"defaults.thresholds={{{table_of}}}"], out, force=True)
+
+    marked = scores(model, lesioned(chosen), len(LESIONS) * len(chosen))
+    for rule in ("scanwise", "voxelwise"):
+        report = calibrate(
+            (one["both"] for one in (*whole, *marked)), rule, Steps(**model.config.defaults.chain.model_dump())
+        )
+        report["way"]["uad-heal model"] = f"{out.stem}:{file_hash(out)}"
+        write_json(out.with_suffix(f".{rule}.json"), report, force=True)
+    print(json.dumps({"thresholds": named, "reference": about.scans, "healthy": len(whole)}, indent=1))
+
+
+if __name__ == "__main__":
+    typer.run(main)
