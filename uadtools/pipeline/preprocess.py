@@ -172,7 +172,7 @@ def _brained(work: _Work, way: Way) -> _Work:
     if not mask.any():
         raise UadError("no brain was found in it (pass a mask with --brain FILE)")
     said = () if way.grid.flat or way.brain == "none" else brains.concerns(mask, work.grid)
-    if not (way.grid.flat or way.brain == "none"):
+    if not way.grid.flat and way.brain != "none" and isinstance(way.brain, str):
         brains.require_brain(mask, work.grid, math.prod(way.grid.shape) * math.prod(way.grid.spacing) / 1000)
     return replace(work, mask=mask, concerns=(*work.concerns, *said))
 
