@@ -99,6 +99,17 @@ def test_patches_and_codes_in_batches_are_those_one_by_one(tiny_guided, phantom,
         np.testing.assert_allclose(parts, whole, **ROUNDING)
 
 
+@pytest.mark.parametrize("how", [{"method": "restore", "t": (300, 999), "flips": True}, {"method": "disyre"}])
+def test_restoring_in_batches_is_doing_so_one_by_one(tiny_guided, phantom, how):
+    """Slabs reach over the ends of their batches."""
+    model = load_model(tiny_guided["restoration"], device="cpu", precision="fp32")
+    whole = healed(phantom, model, **how, batch=32)
+    for batch in (1, 3):
+        parts = healed(phantom, model, **how, batch=batch)
+        for role in ("healed", "probability"):
+            np.testing.assert_allclose(parts[role].data, whole[role].data, **ROUNDING)
+
+
 @pytest.mark.parametrize("kind", RECONSTRUCTING)
 def test_reconstructing_in_batches_is_doing_so_one_by_one_whatever_the_seed(tiny_models, phantom, kind):
     """The windows of a sequence reach over the ends of its batches."""

@@ -216,13 +216,45 @@ def test_a_missing_image_is_told(missing):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"metric": "l3"}, "--metric l3: there are l1, l2, product, probability, ssim, gradient, mahalanobis"),
+        (
+            {"metric": "l3"},
+            "--metric l3: there are l1, l2, product, relative, probability, ssim, gradient, mahalanobis",
+        ),
         ({"signed": "up"}, "--signed up: there are both, bright, dark"),
     ],
 )
 def test_unknown_options_are_told_with_those_there_are(options, said):
     with pytest.raises(UadError, match=f"^{said}$"):
         score(study(*WHOLE), **options)
+
+
+def mapped(probability=0.25, expected=0.5):
+    """The study, with maps of one value each."""
+    maps = {"probability": probability, "expected": expected}
+    return study(*WHOLE).adding(*(Image(np.full(SHAPE, v, np.float32), GRID, role) for role, v in maps.items()))
+
+
+def test_product_and_relative_weigh_the_residual():
+    apart = np.maximum(abs(drawn(0) - drawn(1)), LEAST)[BRAIN]
+    for metric, expected in (("product", apart / 2), ("relative", apart), ("probability", 0.25)):
+        made = score(mapped(), metric=metric).need("score").data[BRAIN]
+        np.testing.assert_allclose(made, expected, rtol=1e-5, atol=2e-6)
+
+
+def test_the_metric_that_there_are_maps_for_is_the_default():
+    def chosen(made):
+        return score(made).need("score").provenance["history"][-1]["arguments"]["metric"]
+
+    images = mapped().images
+    assert chosen(mapped()) == "relative"
+    assert chosen(study(*WHOLE).adding(images["probability"])) == "product"
+    assert chosen(study(*WHOLE)) == "l1"
+
+
+def test_a_metric_whose_map_is_missing_is_told():
+    for metric, role in (("product", "probability"), ("relative", "expected")):
+        with pytest.raises(UadError, match=f"no image of role '{role}', which {metric} needs .*--method restore"):
+            score(study(*WHOLE), metric=metric)
 
 
 def test_the_case_score_is_the_mean_inside_the_brain():
