@@ -54,12 +54,12 @@ class Healer:
 
 
 def metrics(healed: Study, chosen: tuple[str, ...] = ()) -> list[Metric]:
-    """Name the metrics to score by: those chosen, else l1, and product where there is a map of how probable it is.
+    """Name the metrics to score by: those chosen, else l1, product and relative, as far as there are maps for them.
 
     Raises UadError for one that there is not.
     """
     known: tuple[Metric, ...] = get_args(Metric)
     if unknown := set(chosen) - set(known):
         raise UadError(f"--metric {min(unknown)}: there are {', '.join(known)}")
-    wanted = chosen or ("l1", "product")
-    return [m for m in known if m in wanted and NEEDED.get(m, "scan") in healed.images]
+    wanted = chosen or ("l1", "product", "relative")
+    return [m for m in known if m in wanted and NEEDED.get(m, "healed") in healed.images]

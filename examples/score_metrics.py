@@ -31,7 +31,7 @@ from uadtools.metrics.ranking import average_precision
 from uadtools.models.checkpoint import default_path
 from uadtools.pipeline.normal import learn, normalise
 from uadtools.pipeline.plan import plan
-from uadtools.pipeline.score import Metric, brain_of
+from uadtools.pipeline.score import NEEDED, Metric, brain_of
 from uadtools.volume.clean import median
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, read_image, read_path
@@ -48,8 +48,9 @@ def healer(path: Path, samples: int) -> Heal:
 
 
 def metrics(samples: int) -> list[Metric]:
-    """Name the metrics that so many draws allow; l2 ranks voxels as l1 does."""
-    return [m for m in get_args(Metric) if m != "l2" and (samples > 1 or m != "mahalanobis")]
+    """Name the metrics that so many draws allow; l2 ranks voxels as l1 does, and some need maps of restoration."""
+    plain = [m for m in get_args(Metric) if NEEDED.get(m, "spread") == "spread"]
+    return [m for m in plain if m != "l2" and (samples > 1 or m != "mahalanobis")]
 
 
 def learnt(healthy: list[Path], heal: Heal, samples: int) -> dict[str, Study]:

@@ -1,10 +1,11 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from uadtools.errors import UadError
-from uadtools.models.checkpoint import default_path, read_config
+from uadtools.models.checkpoint import default_path, located, read_config
 from uadtools.models.config import (
     DIFFUSIONS,
     DefaultsConfig,
@@ -143,8 +144,17 @@ def test_the_network_follows_from_the_kind_of_model(kind, network):
     assert parse(ModelConfig, told, "there") == made
 
 
-def test_the_bundled_model_is_one_of_diffusion():
+def test_the_bundled_models_are_one_of_restoration_and_one_of_diffusion():
     config = read_config(default_path())
+    assert (config.kind, config.network.kind, config.reach, config.defaults.method) == (
+        "restoration",
+        "unet",
+        3,
+        "restore",
+    )
+    assert config.reference is not None
+    assert config.likeness is not None
+    config = read_config(located(Path("t1-ddpm")))
     assert (config.kind, config.network.kind, config.defaults.t) == ("diffusion", "unet", (300,))
 
 
