@@ -123,7 +123,7 @@ def test_nothing_is_overwritten_without_force(uad, prepared, tiny_model, here):
 
 def test_the_bundled_model_is_the_default(uad, prepared):
     """It wants another grid than this scan's."""
-    uad("heal", prepared, "--prepared").fails("heal", 1, "p: not prepared for model t1-ddpm", "96x96x96")
+    uad("heal", prepared, "--prepared").fails("heal", 1, "p: not prepared for model any-small", "96x96x96")
 
 
 def test_what_is_not_said_is_the_models_default(heal):
