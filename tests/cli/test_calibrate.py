@@ -100,9 +100,7 @@ def test_scores_made_otherwise_are_refused_by_postproc_unless_the_threshold_is_a
 @pytest.mark.parametrize("rule", ["scanwise", "voxelwise"])
 def test_the_bundled_models_thresholds_have_names(rule, uad, files):
     """They are for its own scores alone."""
-    uad("postproc", files[0], "--threshold", rule).fails(
-        "postproc", 1, f"t1-ddpm.{rule}.json", "tiny:1, not t1-ddpm:"
-    )
+    uad("postproc", files[0], "--threshold", rule).fails("postproc", 1, f"t1-ddpm.{rule}.json", "tiny:1, not t1-ddpm:")
 
 
 @pytest.mark.parametrize("rule", ["scanwise", "voxelwise"])
