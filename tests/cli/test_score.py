@@ -198,7 +198,7 @@ def test_normal_must_be_of_the_same_way_of_scoring(uad, prepared, healed, normal
 @pytest.mark.parametrize(
     ("option", "choices"),
     [
-        ("--metric", "'l1', 'l2', 'ssim', 'gradient', 'mahalanobis'"),
+        ("--metric", "'l1', 'l2', 'product', 'relative', 'probability', 'ssim', 'gradient', 'mahalanobis'"),
         ("--signed", "'both', 'bright', 'dark'"),
     ],
 )
@@ -227,6 +227,8 @@ def test_json_tells_the_case_score(uad, prepared, healed, here):
         "detected_ml": None,
         "bound": None,
         "chain": None,
+        "concerns": [],
+        "unlike": None,
     }  # nothing of this brain survives erosion
 
 
