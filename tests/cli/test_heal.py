@@ -8,9 +8,6 @@ from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, save, to_bytes
 from uadtools.volume.stream import read_image, read_path
 
-NOTHING_SAID = {"concerns": [], "unlike": None}
-"""Against the result."""
-
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
@@ -126,6 +123,14 @@ def test_the_bundled_model_is_the_default(uad, prepared):
     uad("heal", prepared, "--prepared").fails("heal", 1, "p: not prepared for model any-small", "96x96x96")
 
 
+def test_the_bundled_model_that_can_do_the_method_is_taken(uad, prepared):
+    """Where the default cannot."""
+    said = uad("heal", prepared, "--prepared", "--method", "sss")
+    said.fails("heal", 1, "p: not prepared for model t1-ddpm", "--model t1-ddpm")
+    both = uad("heal", prepared, "--prepared", "--method", "sss", "--model", "any-small")
+    both.fails("heal", 1, "--method sss does not work with models of kind 'restoration'", "disyre, restore")
+
+
 def test_what_is_not_said_is_the_models_default(heal):
     np.testing.assert_array_equal(heal(), heal("--method", "sss", "-t", 200, "--samples", 1, "--seed", 0))
 
@@ -141,7 +146,8 @@ def test_a_model_heals_in_the_way_it_was_trained_for(kind, uad, prepared, tiny_m
     result = uad(
         "heal", prepared, "--model", tiny_models[kind], "--json", "-v", "--device", "cpu", "--precision", "fp32"
     )
-    assert result.json == [{"name": "p", "output": "p_healed.nii.gz", "method": kind} | NOTHING_SAID]
+    known = {"name": "p", "output": "p_healed.nii.gz", "method": kind, "concerns": [], "unlike": None}
+    assert result.json == [known]
     assert result.err == f"uad-heal: p: {kind}, cpu, torch.float32\n"
     scan, made = read_image(prepared).data, read_image(here / "p_healed.nii.gz").data
     np.testing.assert_array_equal(made > 0, scan > 0)
@@ -376,8 +382,9 @@ def test_volume_chooses_of_a_4d_image(uad, phantom, tiny_model, here):
 
 def test_json_tells_what_was_done(uad, prepared, tiny_model):
     (told,) = uad("heal", prepared, "--model", tiny_model, "-t", 7, "--json").json
-    assert told == NOTHING_SAID | {
-        "name": "p", "output": "p_healed.nii.gz", "method": "sss", "t": [7], "samples": 1, "combine": "mean"
+    assert told == {
+        "name": "p", "output": "p_healed.nii.gz", "method": "sss", "t": [7], "samples": 1, "combine": "mean",
+        "concerns": [], "unlike": None,
     }  # fmt: skip
 
 

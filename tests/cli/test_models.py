@@ -49,21 +49,22 @@ def changed(state, **shapes):
 
 
 class TestList:
-    def test_lists_the_bundled_model_and_the_recipes(self, uad):
+    def test_lists_the_bundled_models_with_the_default_first_and_the_recipes(self, uad):
         found = uad("models", "list", "--json")
         assert (found.status, found.err) == (0, "")
-        first, *others = found.json
-        assert (first["name"], first["what"], first["method"]) == ("t1-ddpm", "model", "sss")
-        assert first["bytes"] > 1e6
-        assert "CC BY-SA" in first["licence"]
+        models, others = found.json[:2], found.json[2:]
+        said = [(row["name"], row["kind"], row["method"]) for row in models]
+        assert said == [("any-small", "restoration", "restore"), ("t1-ddpm", "diffusion", "sss")]
+        assert all(row["bytes"] > 1e6 and "CC BY-SA" in row["licence"] for row in models)
         assert [(row["name"], row["what"]) for row in others] == [(name, "recipe") for name in names()]
 
     def test_shows_a_line_for_each(self, uad):
         found = uad("models", "list")
         head, *lines = found.out.decode().splitlines()
         assert head.split() == ["name", "kind", "method", "size", "licence"]
-        assert lines[0].split()[:6] == ["t1-ddpm", "model", "diffusion", "sss", "15.2", "MB"]
-        assert len(lines) == 1 + len(names())
+        assert lines[0].split()[:4] == ["any-small", "model", "restoration", "restore"]
+        assert lines[1].split()[:6] == ["t1-ddpm", "model", "diffusion", "sss", "15.2", "MB"]
+        assert len(lines) == 2 + len(names())
 
 
 class TestInfo:
@@ -72,11 +73,25 @@ class TestInfo:
         assert (found.status, found.err) == (0, "")
         said = found.out.decode()
         for words in (
-            "t1-ddpm", "heals with: ddim, ddpm, sss", "96x96x96 voxels of 2 x 2 x 2 mm", "percentile:1,99",
-            "7,598,596", "multipliers 1,2,3", "steps 1000", "sss 300 0.132", "recipe t1-ddpm", "CC BY-SA",
+            "any-small", "restoration; heals with: disyre, restore", "96x96x96 voxels of 2 x 2 x 2 mm",
+            "percentile:1,99", "multipliers 1,2,3,4", "reach 3", "recipe any-small", "CC BY-SA",
         ):  # fmt: skip
             assert words in said
-        assert max(map(len, said.splitlines())) <= 110
+        assert found.out == uad("models", "info", DEFAULT).out
+
+    def test_shows_the_card_of_a_bundled_model_by_its_name(self, uad):
+        said = uad("models", "info", "t1-ddpm").out.decode()
+        for words in (
+            "t1-ddpm", "heals with: ddim, ddpm, sss", "96x96x96 voxels of 2 x 2 x 2 mm", "percentile:1,99",
+            "7,598,596", "multipliers 1,2,3", "steps 1000", "sss 300 0.132", "CC BY-SA",
+        ):  # fmt: skip
+            assert words in said
+
+    @pytest.mark.parametrize("name", ["any-small", "t1-ddpm"])
+    def test_the_card_is_laid_out_in_two_columns(self, uad, name):
+        lines = uad("models", "info", name).out.decode().splitlines()
+        assert max(map(len, lines)) <= 110
+        assert all(line[12] == " " and line[13] != " " for line in lines)
 
     def test_says_the_same_as_json(self, uad, tiny_guided):
         path = tiny_guided["cddpm"]
@@ -90,7 +105,8 @@ class TestInfo:
         for kind, path in (tiny_models | tiny_guided).items():
             found = uad("models", "info", path)
             assert found.status == 0, found.err
-            assert f"{kind}; heals with: {'nothing by itself' if kind == 'spark' else kind}" in found.out.decode()
+            ways = {"spark": "nothing by itself", "restoration": "disyre, restore"}.get(kind, kind)
+            assert f"{kind}; heals with: {ways}\n" in found.out.decode()
 
     @pytest.mark.parametrize("words", [["list"], ["info"], ["info", "--json"]])
     def test_does_not_load_torch(self, words):

@@ -198,7 +198,7 @@ def test_normal_must_be_of_the_same_way_of_scoring(uad, prepared, healed, normal
 @pytest.mark.parametrize(
     ("option", "choices"),
     [
-        ("--metric", "'l1', 'l2', 'ssim', 'gradient', 'mahalanobis'"),
+        ("--metric", "'l1', 'l2', 'product', 'relative', 'probability', 'ssim', 'gradient', 'mahalanobis'"),
         ("--signed", "'both', 'bright', 'dark'"),
     ],
 )

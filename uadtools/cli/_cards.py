@@ -40,7 +40,8 @@ def card(about: Row) -> str:
         "defaults": defaults,
         "thresholds": thresholds or "none",
         "training": about["training"] or "nothing is known",
-        "healthy inputs": _healthy(about["likeness"]),
+        "healthy": _healthy(about["likeness"]),
+        "reference": _reference(about["reference"]),
         "licence": about["licence"],
     }
     return "\n".join(_line(name, _said(value)) for name, value in lines.items())
@@ -48,10 +49,16 @@ def card(about: Row) -> str:
 
 def _healthy(table: Row | None) -> str:
     if table is None:
-        return "not described, so no scan is called unlike them (uad-models describe)"
+        return "inputs not described, so no scan is called unlike them (uad-models describe)"
     return (
         f"{', '.join(table['contrasts'])}, from {table['scans']} scans and versions of them; limit {table['limit']:g}"
     )
+
+
+def _reference(about: Row | None) -> str:
+    if about is None:
+        return "none, so residuals are not measured by those of healthy scans (uad-models reference)"
+    return f"residuals of {about['scans']} healthy scans"
 
 
 def _line(name: str, text: str) -> str:

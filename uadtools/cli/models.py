@@ -217,9 +217,11 @@ def reference(
 ) -> None:
     """Tell a model how far healthy scans are from what it heals them to, so that scores are measured by it."""
     from uadtools.cli._studies import print_json
+    from uadtools.files import check_free
     from uadtools.models.model import load_model
     from uadtools.pipeline.reference import healed_of, keep_reference, learn_reference
 
+    check_free(output or path, force=force)  # before the work
     with c.progress("healing scans", quiet) as watch:
         model = load_model(path, device=device, precision=precision)
         expected, about = learn_reference(healed_of(healthy, model, watch=watch))

@@ -12,7 +12,7 @@ from uadtools import methods
 from uadtools.errors import UadError
 from uadtools.files import check_free
 from uadtools.models.checkpoint import bundled, file_hash, located, read_config, read_shapes, save_model
-from uadtools.models.config import ModelConfig, Settings, parse
+from uadtools.models.config import DEFAULT_METHODS, ModelConfig, Settings, parse
 from uadtools.training.recipe import apply_change, load_recipe, names
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _finite_answer(model: Model) -> bool:
     x = torch.full((1, 2 * config.reach + 1, *seen), -1.0)
     if isinstance(model.net, MaskedAutoencoder):
         return bool(model.net.encoder(x).isfinite().all())
-    method = "sss" if config.kind == "diffusion" else config.kind  # of those that can heal with it, the quickest
+    method = DEFAULT_METHODS.get(config.kind, config.kind)  # of those that can heal with it, the quickest
     how = plan(config, method=method)
     noise = torch.zeros(1, *model.noise_shape(seen))
     healed = methods.get(method).heal(model, x, how.options[0], lambda: noise).healed

@@ -94,8 +94,9 @@ def plan(
     if idle:
         named = ", ".join(sorted(f"--{key}" if len(key) > 1 else f"-{key}" for key in idle))
         raise UadError(f"{named} has no effect with --method {name} (leave it out)")
+    expected = config is not None and config.reference is not None and name == config.defaults.method
     if config is None or "t" not in known:
-        return Plan(name, (module.Options(**given),))
+        return Plan(name, (module.Options(**given),), expected=expected)
     steps = _steps(config, name, t)
     count = samples if samples is not None else _own(config, name, t).samples
     if count < 1:
@@ -106,7 +107,7 @@ def plan(
     if walked is not None and (bad := [o.t for o in chosen if not 1 <= walked <= o.t + 1]):
         raise UadError(f"--steps {walked}: from -t {bad[0]} there are 1 to {bad[0] + 1}")
     _check_bound(config, given)
-    return Plan(name, chosen, count, combine, config.reference is not None and name == config.defaults.method)
+    return Plan(name, chosen, count, combine, expected)
 
 
 def _noisy(options: type[Any]) -> bool:

@@ -32,12 +32,15 @@ def learn_reference(studies: Iterable[Study]) -> tuple[Floats, ReferenceConfig]:
 
     studies: healthy scans and their healed selves, on one grid. Expected is the root of the mean square of the
     residuals at a place, smoothed, plus the median of that over the brain, so that no place is taken for free of
-    errors. Raises UadError for fewer than LEAST_SCANS scans.
+    errors. Raises UadError for fewer than LEAST_SCANS scans, for other grids, and where nothing was healed.
     """
     squares, brains, count = np.zeros(()), np.zeros(()), 0
     for study in studies:
-        brain = study.need("scan").data > 0
-        residual = np.where(brain, study.need("scan").data - study.need("healed").data, 0)
+        scan = study.need("scan").data
+        if count and scan.shape != squares.shape:
+            raise UadError(f"{study.name}: lies on another grid than the scans before it")
+        brain = scan > 0
+        residual = np.where(brain, scan - study.need("healed").data, 0)
         squares, brains, count = squares + residual.astype(np.float64) ** 2, brains + brain, count + 1
     if count < LEAST_SCANS:
         raise UadError(f"{count} healthy scans: a reference needs at least {LEAST_SCANS}")
@@ -53,9 +56,14 @@ def learn_reference(studies: Iterable[Study]) -> tuple[Floats, ReferenceConfig]:
 def healed_of(
     sources: Sequence[str], model: Model, *, watch: Callable[[int, int], None] = lambda done, total: None
 ) -> Iterator[Study]:
-    """Heal healthy scans in the model's default way: files, folders and lists of scans that were prepared for it."""
+    """Heal healthy scans in the model's default way: files, folders and lists of scans that were prepared for it.
+
+    Raises UadError for a model of single slices, whose scans have no places in common.
+    """
     from uadtools.pipeline.heal import heal
 
+    if model.config.grid.flat:
+        raise UadError(f"{model.config.name}: a model of single slices knows no places, so it has no reference")
     files = [file for source in sources for file in files_of(source)]
     for number, file in enumerate(files, start=1):
         yield heal(next(read_path(Path(file))), model)

@@ -21,6 +21,11 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 NEEDED = {"mahalanobis": "spread", "product": "probability", "probability": "probability", "relative": "expected"}
 """The map that a metric needs beside scan and healed."""
+MADE_BY = {
+    "spread": "pipe `uad-heal --samples 8`, or name its NAME_spread.nii.gz with --spread",
+    "probability": "pipe `uad-heal --method restore`, or name its NAME_probability.nii.gz with --probability",
+    "expected": "uad-heal makes it with a model that has a reference: uad-models reference",
+}
 LEAST = 1e-6
 """Smallest score inside the brain, so that 0 means outside."""
 WIDTHS = (0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5, 1.7)
@@ -121,25 +126,26 @@ def case_score(study: Study) -> float:
 
 def _check(study: Study, metric: Metric) -> None:
     """Raise UadError unless the images that the metric needs are there, on one grid."""
-    needed = ("scan", "healed", *(role for role in (NEEDED.get(metric),) if role))
     if missing := {"scan", "healed"} - study.images.keys():
         has = f"it has: {', '.join(study.images)}"
         raise UadError(
             f"{study.name}: no image of role '{min(missing)}' ({has}; name SCAN HEALED, or pipe uad-heal's stream)"
         )
-    if (role := needed[-1]) not in study.images:
-        made = {"spread": "uad-heal --samples 8"}.get(role, "uad-heal --method restore")
-        raise UadError(
-            f"{study.name}: no image of role '{role}', which {metric} needs (pipe `{made}`, or name "
-            f"its NAME_{role}.nii.gz with --{role})"
-        )
+    if (role := NEEDED.get(metric, "scan")) not in study.images:
+        raise UadError(f"{study.name}: no image of role '{role}', which {metric} needs ({MADE_BY[role]})")
     scan = study.need("scan")
-    for other in (study.images[role] for role in (*needed[1:], "brain", "region") if role in study.images):
+    for other in (study.images[role] for role in ("healed", *_maps(metric), "brain", "region") if role in study.images):
         if not scan.grid.same(other.grid):
             raise UadError(
                 f"{study.name}: scan and {other.role} lie on different grids: {scan.grid.unlike(other.grid)} "
                 "(score a scan against what uad-heal made of it)"
             )
+
+
+def _maps(metric: Metric) -> tuple[str, ...]:
+    """Return the roles of the maps that a metric looks at, where they are there."""
+    own = (NEEDED[metric],) if metric in NEEDED else ()
+    return ("probability", *own) if metric == "relative" else own
 
 
 def _values(study: Study, metric: Metric, residual: Floats, brain: Mask) -> NDArray[Any]:
