@@ -168,7 +168,8 @@ def heal(
         typer.Option(
             "--accumulate",
             metavar="walk|mean",
-            help="Where the walk arrived, or the mean of what its steps restored (disyre). Default: walk.",
+            help="Where the walk arrived, or the mean of what the scan is restored to at each severity (disyre). "
+            "Default: walk.",
             show_default=False,
         ),
     ] = None,

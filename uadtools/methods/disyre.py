@@ -21,7 +21,7 @@ from uadtools.methods.restore import Restorer, as_healing, restored
 @dataclass(frozen=True)
 class Options:
     """t: the highest severity to begin with, of 1000; steps: evaluations down from there, evenly spaced; accumulate:
-    walk, where it arrived, or mean, of what every step restored (the score of v2).
+    walk, where it arrived, or mean, of what the scan is restored to at each of them (the score of v2).
     """
 
     NOISY: ClassVar[bool] = False
@@ -51,8 +51,10 @@ def heal(model: Restorer, x: Tensor, options: Options, noise: Noise) -> Healing:
         found.append(probability)
         return x0
 
-    walked = list(cold(predict, x[:, [middle]], spaced(options.t, options.steps)))
-    probability = torch.stack(found).amax(dim=0)
+    start, severities = x[:, [middle]], spaced(options.t, options.steps)
     if options.accumulate == "walk":
-        return as_healing(walked[-1].x_t, probability)
-    return as_healing(torch.stack([step.x0_pred for step in walked]).mean(dim=0), probability)
+        *_, last = cold(predict, start, severities)
+        x0 = last.x_t
+    else:  # of the scan itself: the mean of what a walk sees on its way is where it arrives
+        x0 = torch.stack([predict(start, severity) for severity in severities]).mean(dim=0)
+    return as_healing(x0, torch.stack(found).amax(dim=0))
