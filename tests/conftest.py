@@ -91,6 +91,17 @@ def tiny_guided(guided_recipes, tmp_path_factory):
     return {k: random_model(r.model({}), folder / f"{k}.safetensors") for k, r in guided_recipes.items()}
 
 
+@pytest.fixture
+def measured_model(tiny_guided, tmp_path):
+    """The tiny model of restoration with a reference, of made-up numbers."""
+    from uadtools.models.defaults import ReferenceConfig
+    from uadtools.pipeline.reference import keep_reference
+
+    expected = np.linspace(0.05, 0.2, np.prod(SHAPE) // 8, dtype=np.float32).reshape([n // 2 for n in SHAPE])
+    about = ReferenceConfig(scans=8, smooth=1.5)
+    return keep_reference(tiny_guided["restoration"], expected, about, tmp_path / "measured.safetensors")
+
+
 @pytest.fixture(scope="session")
 def tiny_models(tiny_recipes, tmp_path_factory):
     """The same for every kind of model without diffusion, by kind."""

@@ -1,9 +1,12 @@
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from uadtools.models.checkpoint import default_path, file_hash, read_config
+from uadtools.models.checkpoint import bundled, file_hash, located, read_config
+from uadtools.pipeline.plan import plan
 from uadtools.pipeline.postproc import Steps, read_steps
 from uadtools.volume.io import Image, save, to_bytes
 from uadtools.volume.stream import Study
@@ -98,21 +101,42 @@ def test_scores_made_otherwise_are_refused_by_postproc_unless_the_threshold_is_a
 
 
 @pytest.mark.parametrize("rule", ["scanwise", "voxelwise"])
-def test_the_bundled_models_thresholds_have_names(rule, uad, files):
-    """They are for its own scores alone."""
-    uad("postproc", files[0], "--threshold", rule).fails("postproc", 1, f"t1-ddpm.{rule}.json", "tiny:1, not t1-ddpm:")
+def test_the_bundled_models_thresholds_have_names(rule, uad, files, scored, here):
+    """They are for its own scores alone; of scans that no bundled model healed, the default's are asked for."""
+    uad("postproc", files[0], "--threshold", rule).fails("postproc", 1, rule, "any-small")
+    product = scored("x", 0.3).product
+    heal, score = product.provenance["history"]
+    history = [{**heal, "model": "t1-ddpm:0"}, score]
+    save(replace(product, provenance={"history": history}), here / "x_score.nii.gz")
+    said = uad("postproc", "x_score.nii.gz", "--threshold", rule)
+    said.fails("postproc", 1, f"t1-ddpm.{rule}.json", "t1-ddpm:0, not t1-ddpm:")
 
 
-@pytest.mark.parametrize("rule", ["scanwise", "voxelwise"])
-def test_the_bundled_thresholds_are_for_the_bundled_model_and_its_defaults(rule):
-    """Else: the last part of examples/train_t1_ddpm.sh."""
-    path = default_path()
-    found, defaults = read_steps(path.with_suffix(f".{rule}.json")), read_config(path).defaults
+def test_a_bundled_model_without_such_a_threshold_is_told(uad, files, here, monkeypatch):
+    monkeypatch.setattr("uadtools.pipeline.postproc.default_path", lambda: here / "new.safetensors")
+    told = ("--threshold scanwise: none ships for new", "uad-calibrate")
+    uad("postproc", files[0], "--threshold", "scanwise").fails("postproc", 1, *told)
+
+
+SHIPPED = [path for model in bundled() for path in sorted(model.parent.glob(f"{model.stem}.*wise.json"))]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_the_bundled_thresholds_are_for_a_bundled_model_and_its_defaults(path):
+    """Else: the last parts of examples/train_t1_ddpm.sh and examples/release_model.py."""
+    name, rule, _ = path.name.split(".")
+    model = located(Path(name))
+    found, config = read_steps(path), read_config(model)
     assert found.rule == rule
-    assert found.chain == Steps().chain
-    assert found.way["uad-heal model"] == f"t1-ddpm:{file_hash(path)}"
-    used = [found.way[f"uad-heal {name}"] for name in ("method", "t", "samples")]
-    assert used == [defaults.method, list(defaults.t), defaults.samples]
+    assert found.chain == Steps(**config.defaults.chain.model_dump()).chain
+    assert found.way["uad-heal model"] == f"{name}:{file_hash(model)}"
+    assert found.way["uad-score metric"] == config.defaults.metric
+    for argument, value in plan(config).arguments.items():
+        assert found.way[f"uad-heal {argument}"] == value
+
+
+def test_the_diffusion_model_ships_with_both_thresholds():
+    assert {path.name for path in SHIPPED} >= {"t1-ddpm.scanwise.json", "t1-ddpm.voxelwise.json"}
 
 
 def test_calibrated_files_are_thresholds_for_uad_eval_too(uad, files, lesioned):

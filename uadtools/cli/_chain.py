@@ -67,12 +67,11 @@ def steps_of(threshold: str, **options: Any) -> Callable[[Study], Steps]:
 
     threshold: a word, a number, or a file, which may say the other steps, too.
     """
-    from uadtools.models.checkpoint import default_path
-    from uadtools.pipeline.postproc import own_steps, read_steps
+    from uadtools.pipeline.postproc import bundled_steps, own_steps, read_steps
 
     chosen = given(**options)
     if threshold in ("scanwise", "voxelwise"):
-        threshold = str(default_path().with_suffix(f".{threshold}.json"))
+        return partial(bundled_steps, rule=threshold, **chosen)
     if threshold.endswith(".json"):
         found = read_steps(Path(threshold), **chosen)
         return lambda study: found

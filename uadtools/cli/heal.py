@@ -168,7 +168,7 @@ def heal(
         typer.Option(
             "--accumulate",
             metavar="walk|mean",
-            help="Where the walk arrived, or the mean of what the scan is restored to at its severities (disyre). "
+            help="Where the walk arrived, or the mean of what the scan is restored to at each severity (disyre). "
             "Default: walk.",
             show_default=False,
         ),

@@ -27,8 +27,9 @@ def postproc(
             "--threshold",
             metavar="model|otsu|scanwise|voxelwise|X|FILE.json",
             help="Detect what scores above this. model: what the model recommends for the way of healing, if it knows "
-            "it and the metric is l1, else otsu; scanwise, voxelwise: what uad-calibrate found for the bundled model "
-            "and its default healing; FILE.json: written by uad-calibrate, with the steps it holds for.",
+            "it and the metric is its own, else otsu; scanwise, voxelwise: what uad-calibrate found for the bundled "
+            "model that healed the scan and its default healing; FILE.json: written by uad-calibrate, with the steps "
+            "it holds for.",
         ),
     ] = "model",
     min_size: chain.MinSize = None,

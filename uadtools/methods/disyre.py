@@ -1,6 +1,6 @@
 """The walk of DISYRE: changes are taken back step by step, from the most severe to none.
 
-Source: Naval Marimont et al. 2023 (DISYRE), algorithm 2, and 2024 (v2), whose score is the mean over single steps; the
+Source: Naval Marimont et al. 2023 (DISYRE), algorithm 2, and 2024 (v2), whose score is the mean of single steps; the
 sampler is that of cold diffusion (Bansal et al. 2022). Theirs sees patches of one slice; ours sees a slab, of which the
 middle slice walks and its neighbours stay as they are.
 """
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from uadtools.diffusion.samplers import Noise, cold, spaced
-from uadtools.methods.healing import Healing, end
+from uadtools.methods.healing import Healing
 from uadtools.methods.restore import Restorer, as_healing, restored
 
 
 @dataclass(frozen=True)
 class Options:
     """t: the highest severity to begin with, of 1000; steps: evaluations down from there, evenly spaced; accumulate:
-    walk, where it arrived, or mean, of what the scan itself is restored to at each of these severities (v2).
+    walk, where it arrived, or mean, of what the scan is restored to at each of them (the score of v2).
     """
 
     NOISY: ClassVar[bool] = False
@@ -51,9 +51,10 @@ def heal(model: Restorer, x: Tensor, options: Options, noise: Noise) -> Healing:
         found.append(probability)
         return x0
 
-    severities, start = spaced(options.t, options.steps), x[:, [middle]]
+    start, severities = x[:, [middle]], spaced(options.t, options.steps)
     if options.accumulate == "walk":
-        healed = end(cold(predict, start, severities))
-    else:
-        healed = torch.stack([predict(start, t) for t in severities]).mean(dim=0)
-    return as_healing(healed, torch.stack(found).amax(dim=0))
+        *_, last = cold(predict, start, severities)
+        x0 = last.x_t
+    else:  # of the scan itself: the mean of what a walk sees on its way is where it arrives
+        x0 = torch.stack([predict(start, severity) for severity in severities]).mean(dim=0)
+    return as_healing(x0, torch.stack(found).amax(dim=0))

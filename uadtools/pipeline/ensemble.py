@@ -107,11 +107,13 @@ def _together(study: Study, members: Sequence[Member], made: Sequence[Study], se
     scan = study.need("scan")
     arguments = {"models": [member.how.arguments for member in members]}
     names = ", ".join(member.model.name or member.model.config.name for member in members if member.model)
-    provenance = record(scan, "uad-heal", arguments, seed=seed, model=names, threshold=None)
+    maps = members[0].how.maps
+    told = {"maps": list(maps)} if maps else {}
+    provenance = record(scan, "uad-heal", arguments, seed=seed, model=names, threshold=None, **told)
     start = replace(scan, provenance=provenance | worst_of([one.need("healed") for one in made]))
     healed = mean_residual(scan.data, np.stack([one.need("healed").data for one in made]))
     images = [start.derive(healed, "healed")]
-    for role in sorted(members[0].how.maps):
+    for role in sorted(maps):
         mean = np.asarray(np.mean([one.need(role).data for one in made], axis=0), dtype=np.float32)
         images.append(start.derive(mean, role))
     return study.adding(*images)

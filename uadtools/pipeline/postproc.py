@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from uadtools.errors import UadError
+from uadtools.models.checkpoint import bundled, default_path
 from uadtools.pipeline.likeness import too_unlike
 from uadtools.pipeline.score import brain_image
 from uadtools.volume import clean
@@ -175,6 +176,19 @@ def read_steps(path: Path, **given: Any) -> Steps:
             option = "--" + name.replace("_", "-")
             raise UadError(f"{option} {value}: the threshold of {path.name} was found with {fits} (leave {option} out)")
     return found
+
+
+def bundled_steps(study: Study, rule: str, **given: Any) -> Steps:
+    """Read the chain that ships, by its rule, for the bundled model that healed a study; for the default's if none did.
+
+    given: as in `read_steps`. Raises UadError as that does, and where that model ships without one.
+    """
+    name = str(_healed_by(_score(study)).get("model")).partition(":")[0]
+    model = next((path for path in bundled() if path.stem == name), default_path())
+    path = model.with_suffix(f".{rule}.json")
+    if not path.exists():
+        raise UadError(f"--threshold {rule}: none ships for {model.stem} (uad-calibrate finds one on healthy scans)")
+    return read_steps(path, **given)
 
 
 def read_threshold(path: Path) -> float:

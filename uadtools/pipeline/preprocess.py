@@ -168,11 +168,12 @@ def _oriented(scan: Image, way: Way) -> _Work:
 
 
 def _brained(work: _Work, way: Way) -> _Work:
-    mask = work.mask if isinstance(way.brain, Image) else _find_brain(work.data, work.grid, way)
+    given = isinstance(way.brain, Image)
+    mask = work.mask if given else _find_brain(work.data, work.grid, way)
     if not mask.any():
         raise UadError("no brain was found in it (pass a mask with --brain FILE)")
     said = () if way.grid.flat or way.brain == "none" else brains.concerns(mask, work.grid)
-    if not way.grid.flat and way.brain != "none" and isinstance(way.brain, str):
+    if not (given or way.grid.flat or way.brain == "none"):
         brains.require_brain(mask, work.grid, math.prod(way.grid.shape) * math.prod(way.grid.spacing) / 1000)
     return replace(work, mask=mask, concerns=(*work.concerns, *said))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
-from uadtools.pipeline.score import EDGE, LEAST, LEAST_SPREAD, WIDTHS, brain_of, case_score, score
+from uadtools.pipeline.score import EDGE, LEAST, LEAST_SPREAD, WIDTHS, brain_of, case_score, default_metric, score
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
@@ -25,6 +25,8 @@ def study(*roles, grid=GRID, scan=None, healed=None):
         "healed": drawn(1) if healed is None else healed,
         "brain": BRAIN.astype(np.uint8),
         "spread": drawn(2) / 10,
+        "probability": drawn(3),
+        "expected": drawn(4) / 5,
     }
     return Study(
         "a", {r: Image(data[r], grid if r == "healed" else GRID, r, healing if r == "healed" else {}) for r in roles}
@@ -32,7 +34,8 @@ def study(*roles, grid=GRID, scan=None, healed=None):
 
 
 WHOLE = ("healed", "scan", "brain", "spread")
-METRICS = ("l1", "l2", "ssim", "gradient", "mahalanobis")
+RESTORED = (*WHOLE, "probability", "expected")
+METRICS = ("l1", "l2", "product", "relative", "probability", "ssim", "gradient", "mahalanobis")
 
 
 def filled(shape, **data):
@@ -56,10 +59,16 @@ def scores(*args, metric, signed="both"):
         ({"metric": "l2", "signed": "bright"}, lambda d: np.maximum(d, 0) ** 2),
         ({"metric": "l2", "signed": "dark"}, lambda d: np.minimum(d, 0) ** 2),
         ({"metric": "mahalanobis"}, lambda d: abs(d) / np.sqrt((drawn(2) / 10) ** 2 + LEAST_SPREAD**2)),
+        ({"metric": "probability"}, lambda d: drawn(3)),
+        ({"metric": "probability", "signed": "dark"}, lambda d: drawn(3) * (d < 0)),
+        ({"metric": "product"}, lambda d: abs(d) * np.sqrt(drawn(3))),
+        ({"metric": "product", "signed": "bright"}, lambda d: np.maximum(d, 0) * np.sqrt(drawn(3))),
+        ({"metric": "relative"}, lambda d: abs(d) * np.sqrt(drawn(3)) / np.where(BRAIN, drawn(4) / 5, 1)),
     ],
 )
 def test_the_score_is_the_formula_inside_the_brain(options, formula):
-    found = score(study(*WHOLE), **options).need("score")
+    roles = WHOLE if options.get("metric") not in ("probability", "product", "relative") else RESTORED
+    found = score(study(*roles), **options).need("score")
     expected = np.maximum(formula(drawn(0).astype(float) - drawn(1)), LEAST)
     np.testing.assert_allclose(found.data[BRAIN], expected[BRAIN], rtol=1e-5)
     assert (found.data[~BRAIN] == 0).all()
@@ -69,15 +78,16 @@ def test_the_score_is_the_formula_inside_the_brain(options, formula):
 @pytest.mark.parametrize("signed", ["both", "bright", "dark"])
 @pytest.mark.parametrize("metric", METRICS)
 def test_it_is_above_0_exactly_inside_the_brain(metric, signed):
-    same = study(*WHOLE, healed=drawn(0))
+    same = study(*RESTORED, healed=drawn(0))
     found = score(same, metric=metric, signed=signed).product
     np.testing.assert_array_equal(found.data > 0, BRAIN)
-    assert found.data.max() == np.float32(LEAST)
+    if (metric, signed) != ("probability", "both"):  # which is of itself, whatever the residual
+        assert found.data.max() == np.float32(LEAST)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_sign_keeps_the_score_where_the_residual_has_it(metric):
-    both, bright, dark = (scores(study(*WHOLE), metric=metric, signed=s) for s in ("both", "bright", "dark"))
+    both, bright, dark = (scores(study(*RESTORED), metric=metric, signed=s) for s in ("both", "bright", "dark"))
     brighter = BRAIN & (drawn(0) > drawn(1))
     np.testing.assert_array_equal(bright, np.where(brighter, both, np.float32(LEAST) * BRAIN))
     np.testing.assert_array_equal(dark, np.where(BRAIN & ~brighter, both, np.float32(LEAST) * BRAIN))
@@ -88,24 +98,28 @@ def test_a_sign_keeps_the_score_where_the_residual_has_it(metric):
 def test_what_lies_outside_the_brain_has_no_influence(metric):
     noise = np.random.default_rng(3).uniform(-9, 9, (2, *SHAPE))
     scan, healed = (np.where(BRAIN, drawn(i), noise[i]).astype(np.float32) for i in range(2))
-    other = study(*WHOLE, scan=scan, healed=healed)
-    np.testing.assert_array_equal(scores(other, metric=metric), scores(study(*WHOLE), metric=metric))
+    other = study(*RESTORED, scan=scan, healed=healed)
+    maps = [other.need(role) for role in ("probability", "expected")]
+    other = other.adding(*other.images.values(), *(m.derive(np.where(BRAIN, m.data, -7), m.role) for m in maps))
+    np.testing.assert_array_equal(scores(other, metric=metric), scores(study(*RESTORED), metric=metric))
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_slices_are_scored_by_themselves(metric):
-    whole = scores(study(*WHOLE), metric=metric)
+    whole = scores(study(*RESTORED), metric=metric)
     for z in range(SHAPE[2]):
         kept = np.arange(SHAPE[2]) == z
-        alone = study("healed", "scan", "spread", scan=drawn(0) * kept, healed=drawn(1) * kept)
+        roles = (role for role in RESTORED if role != "brain")
+        alone = study(*roles, scan=drawn(0) * kept, healed=drawn(1) * kept)
         np.testing.assert_allclose(scores(alone, metric=metric)[..., z], whole[..., z], rtol=1e-5)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("shape", [(9, 8, 1), (1, 1, 1), (1, 7, 2)])
 def test_thin_volumes_are_scored(metric, shape):
-    healed, scan, spread = np.random.default_rng(0).uniform(0.1, 1, (3, *shape))
-    made = scores(filled(shape, healed=healed, scan=scan, spread=spread), metric=metric)
+    roles = ("healed", "scan", "spread", "probability", "expected")
+    drawn_maps = np.random.default_rng(0).uniform(0.1, 1, (len(roles), *shape))
+    made = scores(filled(shape, **dict(zip(roles, drawn_maps, strict=True))), metric=metric)
     assert made.shape == shape
     assert (made > 0).all()
 
@@ -207,6 +221,60 @@ def test_mahalanobis_needs_the_spread_of_several_draws():
     assert score(elsewhere).need("score").data.max() > LEAST
 
 
+@pytest.mark.parametrize(
+    ("metric", "role", "said"),
+    [
+        ("product", "probability", "`uad-heal --method restore`.*--probability"),
+        ("probability", "probability", "`uad-heal --method restore`.*--probability"),
+        ("relative", "expected", r"uad-heal makes it with a model that has a reference: uad-models reference\)$"),
+    ],
+)
+def test_a_missing_map_is_told_with_what_makes_it(metric, role, said):
+    with pytest.raises(UadError, match=rf"^a: no image of role '{role}', which {metric} needs \(.*{said}"):
+        score(study(*(r for r in RESTORED if r != role)), metric=metric)
+
+
+@pytest.mark.parametrize(
+    ("metric", "role"),
+    [("product", "probability"), ("probability", "probability"), ("relative", "expected"), ("relative", "probability")],
+)
+def test_a_map_on_another_grid_is_told_where_the_metric_looks_at_it(metric, role):
+    elsewhere = study(*RESTORED).adding(Image(np.ones((2, 2, 2)), Grid((2, 2, 2), GRID.affine), role))
+    with pytest.raises(UadError, match=f"scan and {role} lie on different grids"):
+        score(elsewhere, metric=metric)
+    assert score(elsewhere, metric="l1").need("score").data.max() > LEAST
+
+
+@pytest.mark.parametrize(
+    ("maps", "metric"),
+    [
+        ((), "l1"),
+        (("probability",), "product"),
+        (("expected",), "relative"),
+        (("probability", "expected"), "relative"),
+    ],
+)
+def test_the_default_metric_is_the_first_that_there_are_maps_for(maps, metric):
+    whole = study(*WHOLE, *maps)
+    assert default_metric(whole) == metric
+    made = score(whole).need("score")
+    assert made.provenance["history"][-1]["arguments"] == {"metric": metric, "signed": "both"}
+    np.testing.assert_array_equal(made.data, scores(whole, metric=metric))
+
+
+def test_relative_is_in_units_of_what_is_expected_also_without_a_probability():
+    certain = filled((4, 4, 2), scan=0.8, healed=0.5, expected=0.1)
+    np.testing.assert_allclose(scores(certain, metric="relative"), 3, rtol=1e-5)
+    unsure = filled((4, 4, 2), scan=0.8, healed=0.5, expected=0.1, probability=0.25)
+    np.testing.assert_allclose(scores(unsure, metric="relative"), 1.5, rtol=1e-5)
+
+
+def test_a_probability_is_between_0_and_1():
+    odd = filled((4, 4, 2), scan=0.8, healed=0.5, probability=7)
+    np.testing.assert_allclose(scores(odd, metric="product"), 0.3, rtol=1e-5)
+    np.testing.assert_allclose(scores(odd, metric="probability"), 1)
+
+
 @pytest.mark.parametrize("missing", ["scan", "healed"])
 def test_a_missing_image_is_told(missing):
     with pytest.raises(UadError, match=f"^a: no image of role '{missing}'"):
@@ -216,45 +284,13 @@ def test_a_missing_image_is_told(missing):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (
-            {"metric": "l3"},
-            "--metric l3: there are l1, l2, product, relative, probability, ssim, gradient, mahalanobis",
-        ),
+        ({"metric": "l3"}, f"--metric l3: there are {', '.join(METRICS)}"),
         ({"signed": "up"}, "--signed up: there are both, bright, dark"),
     ],
 )
 def test_unknown_options_are_told_with_those_there_are(options, said):
     with pytest.raises(UadError, match=f"^{said}$"):
         score(study(*WHOLE), **options)
-
-
-def mapped(probability=0.25, expected=0.5):
-    """The study, with maps of one value each."""
-    maps = {"probability": probability, "expected": expected}
-    return study(*WHOLE).adding(*(Image(np.full(SHAPE, v, np.float32), GRID, role) for role, v in maps.items()))
-
-
-def test_product_and_relative_weigh_the_residual():
-    apart = np.maximum(abs(drawn(0) - drawn(1)), LEAST)[BRAIN]
-    for metric, expected in (("product", apart / 2), ("relative", apart), ("probability", 0.25)):
-        made = score(mapped(), metric=metric).need("score").data[BRAIN]
-        np.testing.assert_allclose(made, expected, rtol=1e-5, atol=2e-6)
-
-
-def test_the_metric_that_there_are_maps_for_is_the_default():
-    def chosen(made):
-        return score(made).need("score").provenance["history"][-1]["arguments"]["metric"]
-
-    images = mapped().images
-    assert chosen(mapped()) == "relative"
-    assert chosen(study(*WHOLE).adding(images["probability"])) == "product"
-    assert chosen(study(*WHOLE)) == "l1"
-
-
-def test_a_metric_whose_map_is_missing_is_told():
-    for metric, role in (("product", "probability"), ("relative", "expected")):
-        with pytest.raises(UadError, match=f"no image of role '{role}', which {metric} needs .*--method restore"):
-            score(study(*WHOLE), metric=metric)
 
 
 def test_the_case_score_is_the_mean_inside_the_brain():

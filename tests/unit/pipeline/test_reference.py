@@ -1,52 +1,169 @@
-"""What healthy residuals are at each place."""
+"""How far healthy scans are from their healed selves, and what a score in such units is."""
 
 import numpy as np
 import pytest
 
 from uadtools.errors import UadError
-from uadtools.pipeline.reference import learn_reference, on_grid
+from uadtools.models.checkpoint import read_config, read_tensors
+from uadtools.models.defaults import ReferenceConfig
+from uadtools.models.model import load_model
+from uadtools.pipeline.heal import heal
+from uadtools.pipeline.plan import plan
+from uadtools.pipeline.reference import LEAST_SCANS, healed_of, keep_reference, learn_reference, on_grid
+from uadtools.pipeline.score import score
 from uadtools.volume.grid import Grid
-from uadtools.volume.io import Image
+from uadtools.volume.io import Image, save
 from uadtools.volume.stream import Study
 
-SHAPE = (24, 20, 16)
-GRID = Grid(SHAPE, np.diag([2.0, 2, 2, 1]))
+SHAPE = (26, 24, 20)
+RADII = [np.linspace(-1, 1, n) for n in SHAPE]
+BRAIN = sum(axis**2 for axis in np.meshgrid(*RADII, indexing="ij")) < 0.8
+ABOUT = ReferenceConfig(scans=9, smooth=1.5)
 
 
-def studies(count, spread, seed=0):
-    """Healthy scans, and healed ones that are off by normal noise of a deviation, a number or a volume."""
-    rng = np.random.default_rng(seed)
-    brain = np.zeros(SHAPE, bool)
-    brain[3:-3, 3:-3, 2:-2] = True
-    for k in range(count):
-        scan = np.where(brain, 0.5, 0).astype(np.float32)
-        healed = np.where(brain, scan + spread * rng.standard_normal(SHAPE), 0).astype(np.float32)
-        yield Study(f"s{k}", {"scan": Image(scan, GRID, "scan"), "healed": Image(healed, GRID, "healed")})
+def healthy(deviation, count=12, shape=SHAPE, brain=BRAIN):
+    """Scans and what they might be healed to, with residuals of this deviation: one for all places, or one for each."""
+    grid = Grid(shape, np.diag([2.0, 2.0, 2.0, 1.0]))
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        scan = np.where(brain, rng.uniform(0.3, 0.7, shape), 0)
+        healed = np.where(brain, scan + deviation * rng.standard_normal(shape), 0)
+        images = {"healed": healed, "scan": scan}
+        yield Study(f"s{seed}", {r: Image(d.astype(np.float32), grid, r) for r, d in images.items()})
 
 
-def test_the_reference_of_noise_is_flat():
-    expected, about = learn_reference(studies(30, 0.05))
-    assert expected.shape == (12, 10, 8)
-    assert about.scans == 30
-    np.testing.assert_allclose(expected, 0.1, rtol=0, atol=0.015)  # deviation, and its median
+def test_residuals_of_one_deviation_have_a_flat_reference():
+    """Twice that deviation, in the brain, at its border and outside."""
+    expected, about = learn_reference(healthy(0.05))
+    assert expected.shape == (13, 12, 10)
+    assert expected.dtype == np.float32
+    np.testing.assert_allclose(expected, 2 * 0.05, rtol=0.1)
+    assert about == ReferenceConfig(scans=12, smooth=1.5)
 
 
-def test_more_is_expected_where_healthy_residuals_are_larger():
-    spread = np.full(SHAPE, 0.02)
-    spread[12:] = 0.08
-    expected, _ = learn_reference(studies(20, spread))
-    assert expected[2:5, 3:7, 3:5].mean() < 0.65 * expected[7:10, 3:7, 3:5].mean()
+def test_where_residuals_are_larger_more_is_expected():
+    right = np.arange(SHAPE[0])[:, None, None] >= 13
+    expected, _ = learn_reference(healthy(np.where(right, 0.09, 0.03)))
+    left, right = expected[3, 6, 5], expected[9, 6, 5]
+    assert right - left == pytest.approx(0.06, rel=0.1)
+    assert 2 * 0.03 < left < 0.03 + 0.09
+    with_a_hole, _ = learn_reference(healthy(np.where(right, 0.05, 0.0)))
+    assert (with_a_hole > 0.02).all()  # no place is taken for free of errors
 
 
-def test_every_second_voxel_has_what_was_learnt_and_those_between_their_mean():
-    values = np.random.default_rng(0).random((12, 10, 8)).astype(np.float32)
-    made = on_grid(values, SHAPE)
-    np.testing.assert_allclose(made[::2, ::2, ::2], values, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(made[1, 2, 2], (values[0, 1, 1] + values[1, 1, 1]) / 2, rtol=1e-5, atol=0)
+def test_a_place_that_few_brains_cover_is_filled_up_with_what_the_others_have():
+    def moved():
+        """One of the brains reaches further, and has large residuals there."""
+        yield from healthy(0.05, brain=BRAIN & (np.arange(SHAPE[2]) < 14))
+        yield from healthy(np.where(np.arange(SHAPE[2]) < 14, 0.05, 0.5), count=1)
+
+    expected, _ = learn_reference(moved())
+    assert 0.1 < expected[6, 6, 8] < 0.5 + 0.05
+    assert expected[6, 6, 3] == pytest.approx(0.1, rel=0.1)
 
 
-def test_too_few_scans_and_perfect_ones_are_refused():
-    with pytest.raises(UadError, match="7 healthy scans: a reference needs at least 8"):
-        learn_reference(studies(7, 0.05))
+def test_what_teaches_nothing_is_refused():
+    with pytest.raises(UadError, match=f"^{LEAST_SCANS - 1} healthy scans: a reference needs at least {LEAST_SCANS}$"):
+        learn_reference(healthy(0.05, count=LEAST_SCANS - 1))
+    learn_reference(healthy(0.05, count=LEAST_SCANS))
+    with pytest.raises(UadError, match="0 healthy scans"):
+        learn_reference(())
     with pytest.raises(UadError, match="the healed scans are the scans themselves"):
-        learn_reference(studies(8, 0.0))
+        learn_reference(healthy(0.0))
+    others = healthy(0.05, shape=(26, 24, 21), brain=np.ones((26, 24, 21), bool))
+    with pytest.raises(UadError, match=r"^s0: lies on another grid than the scans before it$"):
+        learn_reference((*healthy(0.05), *others))
+
+
+@pytest.mark.parametrize("shape", [(16, 12, 8), (15, 13, 9), (2, 1, 3)])
+def test_on_the_models_grid_even_voxels_have_their_values_and_others_the_mean_of_their_neighbours(shape):
+    known = np.random.default_rng(0).uniform(0.1, 1, [-(-n // 2) for n in shape]).astype(np.float32)
+    made = on_grid(known, shape)
+    assert made.shape == shape
+    assert made.dtype == np.float32
+    np.testing.assert_allclose(made[::2, ::2, ::2], known, rtol=1e-6)
+    between = (known[:-1] + known[1:]) / 2
+    np.testing.assert_allclose(made[1:-1:2, ::2, ::2][: len(between)], between[: made[1:-1:2].shape[0]], rtol=1e-6)
+    assert known.min() <= made.min()
+    assert made.max() <= known.max()
+
+
+def test_a_model_file_keeps_its_weights_bit_for_bit(tiny_guided, tmp_path):
+    path, expected = tiny_guided["restoration"], np.full((8, 8, 4), 0.25, np.float32)
+    made = keep_reference(path, expected, ABOUT, tmp_path / "m.safetensors")
+    before, after = read_tensors(path), read_tensors(made)
+    kept = after.pop("reference.expected")
+    assert before.keys() == after.keys()
+    assert all(before[name].dtype == after[name].dtype and (before[name] == after[name]).all() for name in before)
+    assert (kept == 0.25).all()
+    assert read_config(made) == read_config(path).model_copy(update={"reference": ABOUT})
+    again = keep_reference(made, 2 * expected, ABOUT.model_copy(update={"scans": 10}), made, force=True)
+    assert (read_tensors(again)["reference.expected"] == 0.5).all()
+    assert read_config(again).reference.scans == 10
+
+
+def test_a_model_file_is_neither_replaced_unasked_nor_named_otherwise(tiny_guided, tmp_path):
+    path, expected = tiny_guided["restoration"], np.ones((8, 8, 4), np.float32)
+    (tmp_path / "m.safetensors").write_text("precious")
+    with pytest.raises(UadError, match=r"m\.safetensors: exists"):
+        keep_reference(path, expected, ABOUT, tmp_path / "m.safetensors")
+    with pytest.raises(UadError, match=r"m\.pt: a model file ends in \.safetensors"):
+        keep_reference(path, expected, ABOUT, tmp_path / "m.pt")
+    assert [file.name for file in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_healing_adds_what_is_expected_and_the_score_is_relative_to_it(measured_model, tiny_guided, phantom):
+    model, plain = (load_model(p, device="cpu", precision="fp32") for p in (measured_model, tiny_guided["restoration"]))
+    made, other = heal(phantom, model), heal(phantom, plain)
+    brain = phantom.need("brain").data > 0
+    np.testing.assert_array_equal(made.need("healed").data, other.need("healed").data)
+    np.testing.assert_array_equal(made.need("probability").data, other.need("probability").data)
+    assert "expected" not in other.images
+    known = on_grid(model.expected, brain.shape)
+    np.testing.assert_array_equal(made.need("expected").data, np.where(brain, known, 0))
+    told = made.need("healed").provenance["history"][-1]["maps"]
+    assert sorted(told) == ["expected", "probability"]
+    relative, product = score(made), score(other)
+    how = [one.need("score").provenance["history"][-1]["arguments"]["metric"] for one in (relative, product)]
+    assert how == ["relative", "product"]
+    np.testing.assert_allclose(
+        relative.need("score").data[brain], (product.need("score").data / known)[brain], rtol=1e-4, atol=2e-5
+    )
+
+
+def test_what_is_expected_belongs_to_the_models_own_method(measured_model, phantom):
+    model = load_model(measured_model, device="cpu", precision="fp32")
+    assert "expected" in plan(model.config).maps
+    made = heal(phantom, model, plan(model.config, method="disyre", steps=2))
+    assert list(made.images) == ["healed", "probability", "scan", "brain"]
+
+
+def test_a_model_without_noise_has_one_too(tiny_models, phantom, tmp_path):
+    path = keep_reference(tiny_models["ae"], np.full((8, 8, 4), 0.5, np.float32), ABOUT, tmp_path / "a.safetensors")
+    made = heal(phantom, load_model(path, device="cpu", precision="fp32"))
+    assert list(made.images) == ["healed", "expected", "scan", "brain"]
+    assert made.need("expected").data[phantom.need("brain").data > 0].mean() == 0.5
+    assert score(made).need("score").provenance["history"][-1]["arguments"]["metric"] == "relative"
+
+
+def test_scans_are_healed_in_the_models_own_way(tiny_guided, phantom, tmp_path):
+    model, told = load_model(tiny_guided["restoration"], device="cpu", precision="fp32"), []
+    scan = phantom.need("scan")
+    for name, power in (("a", 1.0), ("b", 0.8)):
+        save(scan.derive(scan.data**power, "scan"), tmp_path / f"{name}.nii.gz")
+    made = list(healed_of([str(tmp_path)], model, watch=lambda *now: told.append(now)))
+    assert told == [(1, 2), (2, 2)]
+    np.testing.assert_array_equal(
+        made[0].need("healed").data, heal(Study("a", {"scan": scan}), model).need("healed").data
+    )
+    assert np.abs(made[0].need("healed").data - made[1].need("healed").data).max() > 0.01
+
+
+def test_a_model_of_single_slices_has_no_places(tiny_guided):
+    from dataclasses import replace
+
+    model = load_model(tiny_guided["restoration"], device="cpu")
+    grid = model.config.grid.model_copy(update={"shape": (16, 16, 1)})
+    flat = replace(model, config=model.config.model_copy(update={"grid": grid}))
+    with pytest.raises(UadError, match="a model of single slices knows no places"):
+        list(healed_of([], flat))

@@ -1,0 +1,183 @@
+"""A model of restoration from tool to tool: its maps lie beside the healed scan, and scores find them there."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from uadtools.models.checkpoint import read_config
+from uadtools.volume.io import to_bytes
+from uadtools.volume.stream import read_image, read_path
+
+
+def names(folder, *endings):
+    return sorted(path.name for path in folder.iterdir() if path.name.endswith(endings or (".nii.gz", ".nii")))
+
+
+@pytest.fixture(params=["plain", "measured"])
+def model(request, tiny_guided, measured_model):
+    """A model without a reference, and one with it."""
+    return tiny_guided["restoration"] if request.param == "plain" else measured_model
+
+
+@pytest.fixture
+def metric(model):
+    return "product" if read_config(model).reference is None else "relative"
+
+
+@pytest.fixture
+def healed(uad, prepared, model, here):
+    """The prepared scan p.nii.gz, healed as p_healed.nii.gz, with its maps beside it."""
+    result = uad("heal", prepared, "--model", model)
+    assert (result.status, result.out, result.err) == (0, b"", "")
+    return here / "p_healed.nii.gz"
+
+
+def test_the_maps_of_the_score_lie_beside_the_healed_scan(healed, metric, here):
+    made = {"p_healed.nii.gz", "p.nii.gz", "p_probability.nii.gz"}
+    made |= {"p_expected.nii.gz"} if metric == "relative" else set()
+    assert set(names(here, ".nii.gz")) == made
+    brain = read_image(here / "p.nii.gz").data > 0
+    probability = read_image(here / "p_probability.nii.gz")
+    assert probability.role == "probability"
+    assert (probability.data[~brain] == 0).all()
+    assert ((probability.data[brain] > 0) & (probability.data[brain] < 1)).all()
+    if metric == "relative":
+        expected = read_image(here / "p_expected.nii.gz").data
+        np.testing.assert_array_equal(expected > 0, brain)
+        assert 0.05 <= expected[brain].min() < expected.max() <= 0.2
+
+
+@pytest.mark.parametrize("options", [(), ("--signed", "dark"), ("--metric", "product"), ("--metric", "probability")])
+def test_files_and_a_pipe_give_the_same_score_voxels(uad, prepared, model, healed, metric, options):
+    (told,) = uad("score", prepared, healed, "--json", "-o", "files.nii.gz", *options).json
+    assert told["metric"] == (options[1] if options[:1] == ("--metric",) else metric)
+    stream = uad("heal", prepared, "--model", model, "-o", "-").out
+    assert uad("score", "-o", "pipe.nii.gz", *options, stdin=stream).status == 0
+    files, pipe = (read_image(Path(f"{name}.nii.gz")) for name in ("files", "pipe"))
+    np.testing.assert_array_equal(files.data, pipe.data)
+    assert files.provenance == pipe.provenance
+    assert files.data.max() > 1e-3
+
+
+def test_a_stream_holds_the_maps(uad, phantom, model, metric, here):
+    stream = uad("heal", "--model", model, stdin=b"".join(map(to_bytes, phantom.images.values()))).out
+    (here / "s.nii").write_bytes(stream)
+    (study,) = read_path(here / "s.nii")
+    extra = {"expected"} if metric == "relative" else set()
+    assert study.images.keys() == {"healed", "scan", "brain", "probability"} | extra
+
+
+@pytest.mark.parametrize("role", ["probability", "expected"])
+def test_a_map_that_was_lost_is_told_where_the_metric_needs_it(uad, prepared, healed, metric, here, role):
+    beside = here / f"p_{role}.nii.gz"
+    if not beside.exists():
+        assert (role, metric) == ("expected", "product")
+        told = ("no image of role 'expected', which relative needs", "uad-models reference")
+        uad("score", prepared, healed, "--metric", "relative").fails("score", 1, *told)
+        return
+    moved = beside.rename(here / "elsewhere.nii.gz")
+    uad("score", prepared, healed).fails(
+        "score", 1, f"p_{role}.nii.gz: not there, and part of the score", "--metric l1"
+    )
+    assert uad("score", prepared, healed, "--metric", "l1", "-o", "l1.nii.gz").status == 0
+    if role == "probability":
+        moved_too = ("score", prepared, healed, "--probability", moved, "-o", "there.nii.gz")
+        assert uad(*moved_too).status == 0
+        moved.rename(beside)
+        assert uad("score", prepared, healed).status == 0
+        np.testing.assert_array_equal(*(read_image(here / f"{n}.nii.gz").data for n in ("there", "p_score")))
+    else:
+        assert uad("score", prepared, healed, "--metric", "product", "-o", "product.nii.gz").status == 0
+
+
+def test_a_probability_without_effect_is_refused(uad, prepared, healed, here):
+    words = ("score", prepared, healed, "--metric", "l2", "--probability", here / "p_probability.nii.gz")
+    uad(*words).fails("score", 2, "--probability", "no effect with --metric l2")
+
+
+def test_nothing_beside_the_healed_scan_is_overwritten_without_force(uad, prepared, model, here):
+    (here / "p_probability.nii.gz").write_text("mine")
+    uad("heal", prepared, "--model", model).fails("heal", 1, "p_probability.nii.gz", "exists (--force replaces it)")
+    assert (here / "p_probability.nii.gz").read_text() == "mine"
+    assert not (here / "p_healed.nii.gz").exists()
+    assert uad("heal", prepared, "--model", model, "--force").status == 0
+
+
+def test_several_models_have_the_mean_of_their_maps_and_files_are_scored_as_a_pipe_is(uad, prepared, tiny_guided, here):
+    path = tiny_guided["restoration"]
+    (here / "b.safetensors").write_bytes(path.read_bytes())
+    models = ("--model", path, "--model", "b.safetensors")
+    assert uad("heal", prepared, *models).status == 0
+    assert "p_probability.nii.gz" in names(here)
+    (told,) = uad("score", prepared, "p_healed.nii.gz", "--json").json
+    assert told["metric"] == "product"
+    stream = uad("heal", prepared, *models, "-o", "-").out
+    assert uad("score", "-o", "pipe.nii.gz", stdin=stream).status == 0
+    np.testing.assert_array_equal(*(read_image(here / f"{n}.nii.gz").data for n in ("p_score", "pipe")))
+
+
+@pytest.fixture
+def heal(uad, prepared, tiny_guided, here):
+    def run(*options):
+        result = uad("heal", prepared, "--model", tiny_guided["restoration"], "-o", "out.nii", "--force", *options)
+        assert (result.status, result.out, result.err) == (0, b"", "")
+        return read_image(here / "out.nii").data
+
+    return run
+
+
+def test_options_of_restore_and_disyre_have_an_effect(heal, here):
+    assert np.abs(heal() - heal("--flips")).max() > 1e-4
+    assert np.abs(heal() - heal("-t", 100)).max() > 1e-4
+    walk, mean = heal("--method", "disyre"), heal("--method", "disyre", "--accumulate", "mean")
+    assert np.abs(walk - mean).max() > 1e-4
+    line = json.loads((here / "out.json").read_text())["history"][-1]
+    told = {"method": "disyre", "t": [999], "steps": 5, "accumulate": "mean", "combine": "mean"}
+    assert line["arguments"] == told
+    np.testing.assert_array_equal(walk, heal("--method", "disyre", "--accumulate", "walk", "--steps", 5))
+    np.testing.assert_array_equal(heal("--seed", 1), heal("--seed", 2))  # nothing is drawn
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--accumulate", "mean"), "--accumulate has no effect with --method restore"),
+        (("--method", "disyre", "--flips"), "--flips has no effect with --method disyre"),
+        (("--samples", 2), "--samples has no effect with --method restore"),
+        (("--steps", 2), "--steps has no effect with --method restore"),
+        (("--method", "sss"), "--method sss does not work with models of kind 'restoration'"),
+    ],
+)
+def test_what_has_no_effect_is_refused(uad, prepared, tiny_guided, options, said):
+    uad("heal", prepared, "--model", tiny_guided["restoration"], *options).fails("heal", 1, said)
+
+
+def test_options_of_restoration_are_refused_elsewhere(uad, prepared, tiny_model):
+    uad("heal", prepared, "--model", tiny_model, "--flips").fails("heal", 1, "--flips has no effect with --method sss")
+    words = ("heal", prepared, "--model", tiny_model, "--accumulate", "walk")
+    uad(*words).fails("heal", 1, "--accumulate has no effect with --method sss")
+    words = ("heal", prepared, "--model", tiny_model, "--method", "restore")
+    uad(*words).fails("heal", 1, "--method restore does not work with models of kind 'diffusion'")
+
+
+def test_what_a_model_recommends_reaches_the_detection(uad, prepared, tiny_guided, here):
+    settled = (
+        "--set", "defaults.metric=product", "--set", "defaults.chain={median=1, erode=0, min_size=1}",
+        "--set", "defaults.thresholds={'restore 999'=0.03, 'restore 999 dark'=0.02}",
+    )  # fmt: skip
+    made = uad("models", "settle", tiny_guided["restoration"], *settled, "-o", "m.safetensors")
+    assert made.status == 0, made.err
+    assert uad("heal", prepared, "--model", "m.safetensors").status == 0
+    for signed, level in (("both", 0.03), ("dark", 0.02), ("bright", 0.03)):
+        assert uad("score", prepared, "p_healed.nii.gz", "--signed", signed, "-o", "s.nii.gz", "--force").status == 0
+        (told,) = uad("postproc", "s.nii.gz", "-o", "d.nii.gz", "--json", "--force").json
+        assert (told["threshold"], told["threshold_from"]) == (level, "model")
+        score = read_image(here / "s.nii.gz").data
+        np.testing.assert_array_equal(read_image(here / "d.nii.gz").data, score > np.float32(level))
+    used = json.loads((here / "d.json").read_text())["history"][-1]["arguments"]
+    assert (used["median"], used["erode"], used["min_size"]) == (1, 0, 1)
+    (told,) = uad("postproc", "s.nii.gz", "-o", "d.nii.gz", "--json", "--force", "--erode", 2).json
+    used = json.loads((here / "d.json").read_text())["history"][-1]["arguments"]
+    assert (used["median"], used["erode"], used["min_size"]) == (1, 2, 1)
