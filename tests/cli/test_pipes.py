@@ -16,7 +16,7 @@ from uadtools.models.checkpoint import read_config
 from uadtools.volume.io import to_bytes
 from uadtools.volume.stream import read_image
 
-LARGE = ("--shape", "200", "--spacing", "2")
+LARGE = ("--shape", "200", "--spacing", "2", "--brain", "none")
 """A grid that takes a while to write."""
 ENDLESS = ("--method", "ddpm", "-t", 999, "--samples", 1000)
 
@@ -118,7 +118,7 @@ def test_every_command_of_a_broken_pipe_says_what_it_knows(shell):
 
 
 @pytest.mark.parametrize(
-    "command", ["preprocess raw.nii.gz --shape 64 --spacing 2 -o -", "preprocess --help", "heal --version"]
+    "command", ["preprocess raw.nii.gz --brain none --shape 64 --spacing 2 -o -", "preprocess --help", "heal --version"]
 )
 def test_a_closed_pipe_is_141_and_silent(command, shell, scan):
     result = shell(f"exec 3>&1; {{ uad-{command}; echo $? >&3; }} | true")
@@ -127,7 +127,8 @@ def test_a_closed_pipe_is_141_and_silent(command, shell, scan):
 
 def test_a_pipe_that_closes_early_is_141_and_silent(shell, scan):
     result = shell(
-        "uad-preprocess raw.nii.gz --shape 128 --spacing 2 -o - | head -c 1000 | wc -c; echo ${PIPESTATUS[0]}"
+        "uad-preprocess raw.nii.gz --brain none --shape 128 --spacing 2 -o - | head -c 1000 | wc -c; "
+        "echo ${PIPESTATUS[0]}"
     )
     assert (result.out, result.err) == (b"1000\n141\n", "")
 
@@ -135,7 +136,7 @@ def test_a_pipe_that_closes_early_is_141_and_silent(shell, scan):
 @pytest.mark.parametrize(
     "command",
     [
-        "uad-preprocess raw.nii.gz --shape 64 --spacing 2 -o -",
+        "uad-preprocess raw.nii.gz --brain none --shape 64 --spacing 2 -o -",
         "uad-preprocess raw.nii.gz --shape 16 --spacing 2 -o -",
         "uad-preprocess -q - --shape 16 --spacing 2 --json",
         "uad-eval raw.nii.gz --truth raw.nii.gz",
@@ -269,7 +270,7 @@ def test_four_commands_do_without_torch(environment, scan, phantom, here):
     code = """
 import sys
 from uadtools.cli import eval, postproc, preprocess, score
-preprocess.COMMAND.call(["raw.nii.gz", "-q"])
+preprocess.COMMAND.call(["raw.nii.gz", "-q", "--brain", "none"])
 score.COMMAND.call(["h.nii"])
 postproc.COMMAND.call(["h_score.nii.gz", "--threshold", "0"])
 eval.COMMAND.call(["h_detection.nii.gz", "--truth", "h_detection.nii.gz"])

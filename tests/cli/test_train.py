@@ -85,7 +85,9 @@ def test_dry_run_prints_the_resolved_recipe_and_writes_nothing(uad, here):
 def test_recipe_has_an_effect_and_any_small_is_the_default(uad):
     made = {uad("train", "--dry-run", *options).json["name"] for options in ((), ("--recipe", "sss"))}
     assert made == {"any-small", "sss"}
-    uad("train", "--dry-run", "--recipe", "magic").fails("train", 1, "no recipe 'magic'", "ae, anoddpm, any-small, cddpm, ")
+    uad("train", "--dry-run", "--recipe", "magic").fails(
+        "train", 1, "no recipe 'magic'", "ae, anoddpm, any-small, cddpm, "
+    )
 
 
 @pytest.mark.parametrize(
