@@ -16,7 +16,7 @@ from uadtools.models.checkpoint import read_config
 from uadtools.volume.io import to_bytes
 from uadtools.volume.stream import read_image
 
-LARGE = ("--brain", "none", "--shape", "200", "--spacing", "2")
+LARGE = ("--shape", "200", "--spacing", "2", "--brain", "none")
 """A grid that takes a while to write."""
 ENDLESS = ("--method", "ddpm", "-t", 999, "--samples", 1000)
 
@@ -127,8 +127,8 @@ def test_a_closed_pipe_is_141_and_silent(command, shell, scan):
 
 def test_a_pipe_that_closes_early_is_141_and_silent(shell, scan):
     result = shell(
-        "uad-preprocess raw.nii.gz --brain none --shape 128 --spacing 2 -o - | "
-        "head -c 1000 | wc -c; echo ${PIPESTATUS[0]}"
+        "uad-preprocess raw.nii.gz --brain none --shape 128 --spacing 2 -o - | head -c 1000 | wc -c; "
+        "echo ${PIPESTATUS[0]}"
     )
     assert (result.out, result.err) == (b"1000\n141\n", "")
 

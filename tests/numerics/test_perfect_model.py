@@ -7,7 +7,7 @@ import torch
 from oracles import Knows
 
 from uadtools.diffusion.process import add_noise
-from uadtools.diffusion.samplers import ddim, ddim_encode, ddpm, dpm_solver, heun, single, spaced
+from uadtools.diffusion.samplers import cold, ddim, ddim_encode, ddpm, dpm_solver, heun, single, spaced
 from uadtools.diffusion.schedule import Schedule
 
 SHAPE = (3, 1, 6, 5)
@@ -96,6 +96,30 @@ def test_large_variance_adds_more_noise():
         assert small == pytest.approx(math.sqrt(schedule.posterior(t).variance), rel=1e-12)
         assert large == pytest.approx(math.sqrt(schedule.betas[t]), rel=1e-12)
         assert small < large
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10, 100])
+def test_the_walk_of_cold_diffusion_arrives_at_the_truth_along_the_blends(steps):
+    """Of the clean image and what was given, in the share of severities that are left."""
+    clean, given = drawn(0), drawn(1)
+    way, asked = spaced(99, steps), []
+
+    def knows(x_t, s):
+        blend = (s + 1) / 100
+        torch.testing.assert_close(x_t, clean + blend * (given - clean), rtol=0, atol=1e-10)
+        asked.append(s)
+        return clean
+
+    walk = list(cold(knows, given, way))
+    assert asked == [step.t for step in walk] == way
+    torch.testing.assert_close(walk[-1].x_t, clean, rtol=0, atol=1e-10)
+
+
+def test_the_walk_of_cold_diffusion_weighs_what_it_is_told_by_its_steps():
+    """A guess that changes on the way moves x by its own share of the severities alone."""
+    given, guesses = drawn(0), {99: drawn(1), 49: drawn(2), 9: drawn(3)}
+    *_, last = cold(lambda x_t, s: guesses[s], given, list(guesses))
+    torch.testing.assert_close(last.x_t, 0.5 * guesses[99] + 0.4 * guesses[49] + 0.1 * guesses[9], rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(("t", "steps"), [(0, 1), (9, 10), (250, 25), (999, 50), (999, 1000), (300, 7)])

@@ -9,12 +9,14 @@ from uadtools.nets.unet import UNet
 SMALL = {"base": 8, "multipliers": (1, 2), "res_blocks": 1, "groups": 4, "attention": ()}
 
 
+@pytest.mark.parametrize("skips", ["all", "blocks"])
 @pytest.mark.parametrize("axes", [2, 3])
 @pytest.mark.parametrize("resample", ["residual", "conv", "pool"])
 @pytest.mark.parametrize("embedding", ["add", "scale_shift"])
-def test_a_folded_unet_predicts_the_same(axes: int, resample: str, embedding: str) -> None:
+def test_a_folded_unet_predicts_the_same(axes: int, resample: str, embedding: str, skips: str) -> None:
     torch.manual_seed(0)
-    net = UNet(**SMALL, axes=axes, resample=resample, embedding=embedding, middle_attention=axes == 2).eval()
+    how = {"resample": resample, "embedding": embedding, "skips": skips, "middle_attention": axes == 2}
+    net = UNet(**SMALL, axes=axes, **how).eval()
     for weight in net.parameters():
         torch.nn.init.normal_(weight, std=0.2)
     x, t = torch.randn(2, 1, *[8, 12, 4][:axes]), torch.tensor([3, 700])
