@@ -1,5 +1,6 @@
 """What a scan that is unlike a model's healthy inputs leads to, from tool to tool."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -113,6 +114,13 @@ def test_a_brain_of_a_few_ml_is_an_error_where_the_model_is_for_adults(uad, scan
     result = uad("preprocess", scan, "-o", "p.nii.gz")
     result.fails("preprocess", 1, "has 7 mL, which is no brain", "--brain FILE")
     assert not (here / "p.nii.gz").exists()
+
+
+def test_a_mask_of_a_few_ml_is_the_users_word(uad, scan, raw, here):
+    nib.save(nib.Nifti1Image((raw.get_fdata() > 300).astype(np.uint8), raw.affine), "mask.nii.gz")
+    result = uad("preprocess", scan, "-o", "p.nii.gz", "--brain", "mask.nii.gz")
+    assert result.status == 0, result.err
+    assert 0 < (read_image(here / "p.nii.gz").data > 0).sum() * 8e-3 < 7
 
 
 def test_preprocessing_tells_the_contrast_where_there_is_enough_to_see(uad, scan, here):

@@ -62,6 +62,17 @@ def low(here, raw):
 
 
 @pytest.fixture
+def large(here, raw):
+    """That head with values up to 0.9 in voxels of 7 mm, so that its brain has 150 mL: large.nii."""
+    nib.save(nib.Nifti1Image((raw.get_fdata() / 1000).astype(np.float32), grown(raw)), here / "large.nii")
+    return here / "large.nii"
+
+
+def grown(raw):
+    return np.diag([2.8, 2.8, 2.8, 1.0]) @ raw.affine
+
+
+@pytest.fixture
 def ct(here, raw):
     """That head in Hounsfield units, 0 to 80 in air of -1000, and where it is: ct.nii and head.nii."""
     data = raw.get_fdata()
@@ -101,11 +112,11 @@ def model_with(here, tiny_config, tiny_model):
 
 
 @pytest.mark.parametrize("paper", LIKE)
-def test_a_papers_way_is_in_the_provenance(paper, made, low, raw, hd_bet):
-    head = nib.Nifti1Image(raw.get_fdata().astype(np.int16) + 1, raw.affine)  # a template with something around it
+def test_a_papers_way_is_in_the_provenance(paper, made, large, raw, hd_bet):
+    head = nib.Nifti1Image(raw.get_fdata().astype(np.int16) + 1, grown(raw))  # a template with something around it
     nib.save(head, "sri24.nii")
     template = ("--register", "sri24.nii") if LIKE[paper] is PDDPM else ()
-    image = made(low, "--like", paper, *template)
+    image = made(large, "--like", paper, *template)
     told = arguments("made.nii")
     assert LIKE[paper].items() <= told.items()
     assert told["intensity"]["kind"] == KINDS[paper]
@@ -117,9 +128,9 @@ def test_a_papers_way_is_in_the_provenance(paper, made, low, raw, hd_bet):
     np.testing.assert_allclose(image.grid.spacing[:2], LIKE[paper]["grid"]["spacing"][:2])
 
 
-def test_on_a_template_without_skull_the_brain_comes_first(made, low, raw, hd_bet):
-    nib.save(raw, "bare.nii")
-    made(low, "--like", "pddpm", "--register", "bare.nii")
+def test_on_a_template_without_skull_the_brain_comes_first(made, large, raw, hd_bet):
+    nib.save(nib.Nifti1Image(raw.get_fdata().astype(np.int16), grown(raw)), "bare.nii")
+    made(large, "--like", "pddpm", "--register", "bare.nii")
     assert arguments("made.nii")["order"] == ["brain", "register", "bias"]
 
 

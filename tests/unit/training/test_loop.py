@@ -87,6 +87,21 @@ def test_every_kind_of_model_learns(tiny_recipes, guided_recipes, slices, kind, 
     assert reports[-1].validation < least * before
 
 
+def test_restoration_learns_to_take_out_what_was_put_in(guided_recipes, slices):
+    """Single bright spots, for a start."""
+    left_out = dict.fromkeys(("factor", "foreign", "waves", "blur", "texture", "push", "dark"), 0)
+    spots = {"looks": left_out, "shapes": dict.fromkeys(("many", "cloud", "ring"), 0), "most": 1, "radius": (3, 5)}
+    recipe = changed(
+        guided_recipes["restoration"],
+        corruption={"anomalies": spots | {"fade": 10**6}, "domains": {"contrast": 0, "warp": 0}},
+        training={"steps": 160, "batch": 8, "log_every": 40, "validate_every": 40},
+        optimiser={"learning_rate": 3e-3},
+    )
+    before = validate(trainer(recipe, slices, slices), fresh(recipe, 0, CPU).average)
+    _, reports = trained(recipe, slices, slices)
+    assert reports[-1].validation < 0.75 * before
+
+
 def test_statistics_of_the_average_are_those_of_the_network(guided_recipes, slices, tmp_path):
     """Batch normalisation counts by itself; that is kept for resumption, too."""
     state, _ = trained(guided_recipes["cddpm"], slices)
