@@ -62,4 +62,4 @@ def metrics(healed: Study, chosen: tuple[str, ...] = ()) -> list[Metric]:
     if unknown := set(chosen) - set(known):
         raise UadError(f"--metric {min(unknown)}: there are {', '.join(known)}")
     wanted = chosen or ("l1", "product")
-    return [m for m in known if m in wanted and NEEDED.get(m, "scan") in healed.images]
+    return [m for m in known if m in wanted and NEEDED.get(m, "healed") in healed.images]
