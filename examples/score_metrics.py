@@ -43,26 +43,25 @@ Heal = Callable[[Path], Study]
 def healer(path: Path, samples: int) -> Heal:
     """Return a function that reads and heals a scan."""
     model = uadtools.load_model(path)
-    how = plan(model.config, samples=samples)
+    how = plan(model.config, samples=samples if samples > 1 else None)
     return lambda file: uadtools.heal(next(read_path(file)), model, how)
 
 
-def metrics(samples: int) -> list[Metric]:
-    """Name the metrics that so many draws allow; l2 ranks voxels as l1 does, and some need maps of restoration."""
-    plain = [m for m in get_args(Metric) if NEEDED.get(m, "spread") == "spread"]
-    return [m for m in plain if m != "l2" and (samples > 1 or m != "mahalanobis")]
+def metrics(healed: Study) -> list[Metric]:
+    """Name the metrics that a healed scan has the maps for; l2 ranks voxels as l1 does."""
+    return [m for m in get_args(Metric) if m != "l2" and NEEDED.get(m, "healed") in healed.images]
 
 
-def learnt(healthy: list[Path], heal: Heal, samples: int) -> dict[str, Study]:
+def learnt(healthy: list[Path], heal: Heal) -> dict[str, Study]:
     """Learn each metric's normal from healthy scans, healed once for all metrics; and l1's per slice."""
     healed = [heal(path) for path in track(healthy, "healthy", console=Console(stderr=True), transient=True)]
-    made = {f"{m}, voxel": learn(uadtools.score(s, metric=m) for s in healed) for m in metrics(samples)}
-    return made | {"l1, slice": learn((uadtools.score(s) for s in healed), per="slice")}
+    made = {f"{m}, voxel": learn(uadtools.score(s, metric=m) for s in healed) for m in metrics(healed[0])}
+    return made | {"l1, slice": learn((uadtools.score(s, metric="l1") for s in healed), per="slice")}
 
 
-def judged(study: Study, truth: Image, normals: dict[str, Study], samples: int) -> dict[str, float]:
+def judged(study: Study, truth: Image, normals: dict[str, Study]) -> dict[str, float]:
     """Return the AUPRC of every way of scoring a healed scan."""
-    scored = {m: uadtools.score(study, metric=m) for m in metrics(samples)}
+    scored = {m: uadtools.score(study, metric=m) for m in metrics(study)}
     for name, normal in normals.items():
         scored[name] = normalise(scored[name.split(",")[0]], normal)
     brain = brain_of(study)
@@ -85,12 +84,12 @@ def main(
         check_free(json_file, force=force)
     heal = healer(model or default_path(), samples)
     others = sorted(healthy.glob("*.nii.gz"))[:count] if healthy else []
-    normals = learnt(others, heal, samples) if healthy else {}
+    normals = learnt(others, heal) if healthy else {}
     found: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
     scans = sorted((lesions / "scans").glob("*-*.nii.gz"))
     for path in track(scans, "judging", console=Console(stderr=True), transient=True):
         name, kind = path.name.removesuffix(".nii.gz").rsplit("-", 1)
-        found[kind][name] = judged(heal(path), read_image(lesions / "truth" / path.name), normals, samples)
+        found[kind][name] = judged(heal(path), read_image(lesions / "truth" / path.name), normals)
     if not found:
         raise UadError(f"{lesions}: no lesioned scans in it (simulated_lesions.py --save writes them)")
     Console(width=100).print(table(found))

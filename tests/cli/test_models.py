@@ -13,6 +13,7 @@ from uadtools.models.checkpoint import DEFAULT, file_hash, read_config, read_ten
 from uadtools.models.config import ModelConfig
 from uadtools.models.model import build
 from uadtools.training.recipe import names
+from uadtools.volume.io import save
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data"
 GRID = ["--set", "grid.shape=[32,32,4]"]
@@ -380,7 +381,7 @@ def test_wrong_use(uad):
 
 
 def test_help_of_each_part(uad):
-    for part in ("list", "info", "check", "import"):
+    for part in ("list", "info", "check", "import", "describe", "reference", "settle"):
         assert uad("models", part, "-h").out.decode().startswith(f"Usage: uad-models {part} [OPTIONS]")
     assert uad("models", "--version").out.startswith(b"uadtools ")
 
@@ -394,11 +395,109 @@ def test_the_imported_model_says_so(uad, saved):
 
 
 def test_defaults_are_settled_and_weights_stay(uad, tiny_model, here):
-    uad("models", "settle", tiny_model, "--set", "defaults.t=[7]", "--set", "name=mine", "-o", "m.safetensors")
+    words = ("settle", tiny_model, "--set", "defaults.t=[7]", "--set", "name=mine", "-o", "m.safetensors")
+    made = uad("models", *words)
+    assert (made.status, made.out) == (0, b"")
+    assert made.err == "uad-models: m.safetensors: defaults.t=[7], name=mine\n"
     config = read_config(here / "m.safetensors")
     assert (config.defaults.t, config.name) == ((7,), "mine")
     before, after = read_tensors(tiny_model), read_tensors(here / "m.safetensors")
-    assert all((before[name] == after[name]).all() for name in before | after)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) and before[name].dtype == after[name].dtype for name in before)
+    uad("models", *words).fails("models", 1, "m.safetensors: exists (--force replaces it)")
+    (told,) = [uad("models", *words, "--force", "--json").json]
+    assert told == config.model_dump(mode="json", include={"name", "licence", "defaults"})
+
+
+def test_a_model_is_settled_in_place_with_force_alone(uad, tiny_model, here):
+    (here / "m.safetensors").write_bytes(tiny_model.read_bytes())
+    uad("models", "settle", "m.safetensors", "--set", "licence=CC0").fails("models", 1, "m.safetensors: exists")
+    assert (here / "m.safetensors").read_bytes() == tiny_model.read_bytes()
+    assert uad("models", "settle", "m.safetensors", "--set", "licence=CC0", "--force", "-q").err == ""
+    assert read_config(here / "m.safetensors").licence == "CC0"
+    words = ("settle", tiny_model, "--set", "licence=CC0", "-o", "m.pt")
+    uad("models", *words).fails("models", 1, "m.pt: a model file ends in .safetensors")
+
+
+def test_what_is_settled_holds_when_it_heals(uad, tiny_guided, prepared, here):
+    change = "defaults.chain={median = 1, erode = 2, min_size = 4}"
+    uad("models", "settle", tiny_guided["restoration"], "--set", change, "-o", "m.safetensors")
+    assert uad("heal", prepared, "--model", "m.safetensors").status == 0
+    line = json.loads((here / "p_healed.json").read_text())["history"][-1]
+    assert line["chain"] == {"median": 1, "erode": 2, "min_size": 4}
+    assert line["model"] == f"tiny-restoration:{file_hash(here / 'm.safetensors')}"
+
+
+class TestReference:
+    @pytest.fixture
+    def healthy(self, here, phantom):
+        """Eight scans, each a little different: the folder healthy."""
+        (here / "healthy").mkdir()
+        scan = phantom.need("scan")
+        for number in range(8):
+            data = np.where(scan.data > 0, np.clip(scan.data, 0, 1) ** (0.7 + 0.1 * number), 0).astype(np.float32)
+            save(scan.derive(data, "scan"), here / "healthy" / f"{number}.nii.gz")
+        return here / "healthy"
+
+    def test_a_model_learns_what_is_to_be_expected_of_healthy_scans(self, uad, tiny_guided, healthy, prepared, here):
+        path = tiny_guided["restoration"]
+        words = ("reference", path, "--healthy", healthy, "-o", "m.safetensors")
+        made = uad("models", *words, "--json")
+        assert (made.status, made.err) == (0, "")
+        assert made.json == {"written": "m.safetensors", "scans": 8, "smooth": 1.5}
+        kept = read_tensors(here / "m.safetensors").pop("reference.expected")
+        assert kept.shape == (8, 8, 4)
+        assert read_config(here / "m.safetensors").reference.scans == 8
+        assert "reference    residuals of 8 healthy scans" in uad("models", "info", "m.safetensors").out.decode()
+        assert "reference    none" in uad("models", "info", path).out.decode()
+        assert uad("models", "check", "m.safetensors").status == 0
+        assert uad("heal", prepared, "--model", "m.safetensors").status == 0
+        (told,) = uad("score", prepared, "p_healed.nii.gz", "--json").json
+        assert told["metric"] == "relative"
+        assert 0.05 < told["case_score"] < 1  # a healthy scan is within what is expected, which is twice its residual
+
+    def test_it_says_what_it_learnt_from(self, uad, tiny_guided, healthy):
+        made = uad("models", "reference", tiny_guided["restoration"], "--healthy", healthy, "-o", "m.safetensors")
+        assert (made.status, made.out, made.err) == (
+            0, b"", "uad-models: m.safetensors: residuals of 8 healthy scans\n"
+        )  # fmt: skip
+
+    def test_several_sources_are_read(self, uad, tiny_guided, healthy, here):
+        files = sorted(healthy.glob("*.nii.gz"))
+        (here / "list.txt").write_text("".join(f"{file}\n" for file in files[:6]))
+        words = ("reference", tiny_guided["restoration"], "--healthy", "list.txt", *files[6:], "-o", "m.safetensors")
+        made = uad("models", *words, "--json")
+        assert made.status == 0, made.err
+        assert made.json["scans"] == 8
+
+    def test_a_model_is_changed_in_place_with_force_alone_and_this_is_told_before_the_work(
+        self, uad, tiny_guided, healthy, here
+    ):
+        (here / "m.safetensors").write_bytes(tiny_guided["restoration"].read_bytes())
+        uad("models", "reference", "m.safetensors", "--healthy", "nowhere").fails("models", 1, "m.safetensors: exists")
+        before = (here / "m.safetensors").read_bytes()
+        assert before == tiny_guided["restoration"].read_bytes()
+        assert uad("models", "reference", "m.safetensors", "--healthy", healthy, "--force", "-q").err == ""
+        assert read_config(here / "m.safetensors").reference.scans == 8
+
+    def test_too_few_scans_are_refused(self, uad, tiny_guided, healthy, here):
+        (healthy / "0.nii.gz").unlink()
+        words = ("reference", tiny_guided["restoration"], "--healthy", healthy, "-o", "m.safetensors")
+        uad("models", *words).fails("models", 1, "7 healthy scans: a reference needs at least 8")
+        assert not (here / "m.safetensors").exists()
+
+    def test_scans_that_were_not_prepared_are_refused(self, uad, tiny_guided, scan, here):
+        words = ("reference", tiny_guided["restoration"], "--healthy", scan, "-o", "m.safetensors")
+        uad("models", *words).fails("models", 1, "raw: not prepared for model tiny-restoration")
+
+    def test_device_and_precision_are_those_asked_for(self, uad, tiny_guided, healthy):
+        words = ("reference", tiny_guided["restoration"], "--healthy", healthy, "-o", "m.safetensors")
+        uad("models", *words, "--device", "cuda:99").fails("models", 1, "--device cuda:99: not available")
+        made = []
+        for precision in ("fp32", "bf16"):
+            assert uad("models", *words, "--force", "--device", "cpu", "--precision", precision).status == 0
+            made.append(read_tensors(Path("m.safetensors"))["reference.expected"].float())
+        assert 0 < (made[0] - made[1]).abs().max() < 0.01
 
 
 @pytest.mark.parametrize(

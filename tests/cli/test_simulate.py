@@ -161,8 +161,7 @@ def test_json_tells_what_was_drawn(uad, prepared, masks):
     assert 7 <= count <= 64
     assert told == {
         "name": "p", "output": "p_simulated.nii.gz", "truth": "p_truth.nii.gz", "kind": "masks",
-        "lesion_voxels": count, "lesion_ml": pytest.approx(count * 0.008),
-        "concerns": [], "unlike": None,
+        "lesion_voxels": count, "lesion_ml": pytest.approx(count * 0.008), "concerns": [], "unlike": None,
     }  # fmt: skip
     assert drawn["mask"] == "m.nii.gz"
     assert len(drawn["levels"]) == 1

@@ -32,8 +32,8 @@ def heal(
         typer.Option(
             "--model",
             metavar="M",
-            help="A model file, or the name of a bundled model. Default: the bundled model (T1, adults), or the one "
-            "that can do the method. Repeat it for the mean of several models' scores.",
+            help="A model file, or the name of a bundled model. Default: the bundled model (any contrast, adults), or "
+            "the one that can do the method. Repeat it for the mean of several models' scores.",
             show_default=False,
         ),
     ] = None,

@@ -53,6 +53,13 @@ def test_what_one_draw_does_not_allow_is_left_out(example, lesions, tiny_model, 
     assert list(json.loads(report.read_text())["auprc"]["dark"]["p-1"]) == ROWS[:-1]
 
 
+def test_the_maps_of_a_model_of_restoration_are_metrics_too(example, lesions, measured_model, tmp_path):
+    report = tmp_path / "m.json"
+    example.main(lesions, model=measured_model, json_file=report)
+    rows = ["l1", "product", "relative", "probability", "ssim", "gradient"]
+    assert list(json.loads(report.read_text())["auprc"]["dark"]["p-1"]) == rows
+
+
 def test_an_empty_folder_is_told(example, tiny_model, tmp_path):
     with pytest.raises(UadError, match="no lesioned scans in it"):
         example.main(tmp_path, model=tiny_model)
