@@ -1,30 +1,31 @@
 #!/bin/sh
-# Find the lesions of patient 19, file by file, and draw them. Usage: sh examples/demo.sh [FOLDER]
+# Find the lesions of patient 19 on FLAIR and on T1, judge both, and draw them. Usage: sh examples/demo.sh [FOLDER]
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-demo}
 mkdir -p "$out"
-# on T1, multiple sclerosis is darker than healthy tissue, hence --signed dark
-scan="$here/data/patient19_T1w.nii.gz"
 truth="$here/data/patient19_lesion.nii.gz"
 
-uad-preprocess "$scan" -o "$out/preprocessed.nii.gz" --force --verbose
-uad-heal "$out/preprocessed.nii.gz" -o "$out/healed.nii.gz" --force --verbose
-uad-score "$out/preprocessed.nii.gz" "$out/healed.nii.gz" --signed dark -o "$out/score.nii.gz" --force --verbose
-uad-postproc "$out/score.nii.gz" --native -o "$out/lesions.nii.gz" --force --verbose
+# lesions of multiple sclerosis are brighter than healthy tissue on FLAIR, and darker on T1
+for contrast in FLAIR:bright T1w:dark; do
+    name="patient19_${contrast%:*}" sign="${contrast#*:}"
+    echo "$name, $sign lesions"
+    uad-preprocess "$here/data/$name.nii.gz" -o "$out/${name}_preprocessed.nii.gz" --force --verbose
+    uad-heal "$out/${name}_preprocessed.nii.gz" -o "$out/${name}_healed.nii.gz" --force --verbose
+    uad-score "$out/${name}_preprocessed.nii.gz" "$out/${name}_healed.nii.gz" --signed "$sign" \
+        -o "$out/${name}_score.nii.gz" --force --verbose
+    uad-postproc "$out/${name}_score.nii.gz" --native -o "$out/${name}_lesions.nii.gz" --force --verbose
 
-echo
-echo "The detection, on the grid of the scan, against the experts' consensus:"
-uad-eval "$out/lesions.nii.gz" --truth "$truth"
-echo
-echo "The score map, before any threshold:"
-uad-eval "$out/score.nii.gz" --truth "$truth" --best
-echo
-echo "The same question put to the intensities alone (dark is suspicious), as a baseline:"
-python "$here/threshold_baseline.py" "$out/preprocessed.nii.gz" "$out/threshold.nii.gz"
-uad-eval "$out/threshold.nii.gz" --truth "$truth" --best
+    echo "The detection, on the grid of the scan, against the experts' consensus:"
+    uad-eval "$out/${name}_lesions.nii.gz" --truth "$truth"
+    echo "The score map, before any threshold:"
+    uad-eval "$out/${name}_score.nii.gz" --truth "$truth" --best
+    echo "The same question put to the intensities alone, as a baseline:"
+    python "$here/threshold_baseline.py" "$out/${name}_preprocessed.nii.gz" "$out/${name}_threshold.nii.gz" "$sign"
+    uad-eval "$out/${name}_threshold.nii.gz" --truth "$truth" --best
+    echo
 
-uad-preprocess "$scan" -o - | uad-heal | uad-score --signed dark | uad-postproc |
-    uad-eval - --truth "$truth" --picture "$out/patient19.png" --force --quiet
-echo
-echo "Picture: $out/patient19.png"
+    uad-heal "$here/data/$name.nii.gz" --quiet -o - | uad-score --signed "$sign" | uad-postproc |
+        uad-eval - --truth "$truth" --picture "$out/$name.png" --force --quiet
+done
+echo "Pictures: $out/patient19_FLAIR.png, $out/patient19_T1w.png"

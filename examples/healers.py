@@ -8,7 +8,7 @@ from typing import get_args
 
 import uadtools
 from uadtools.errors import UadError
-from uadtools.models.checkpoint import default_path, file_hash
+from uadtools.models.checkpoint import file_hash, located
 from uadtools.models.model import Model
 from uadtools.pipeline.plan import Plan, plan
 from uadtools.pipeline.preprocess import Way
@@ -34,7 +34,7 @@ class Healer:
         if text in BASELINES:
             return cls(text, None, plan(method=text))
         file, _, method = text.partition(":")
-        path = default_path() if file == "bundled" else Path(file)
+        path = located(None if file == "bundled" else Path(file))
         model = uadtools.load_model(path)
         how = plan(model.config, method=method or None)
         return cls(f"{model.config.name}, {how.way}", model, how, file_hash(path))
@@ -54,12 +54,12 @@ class Healer:
 
 
 def metrics(healed: Study, chosen: tuple[str, ...] = ()) -> list[Metric]:
-    """Name the metrics to score by: those chosen, else l1, and product where there is a map of how probable it is.
+    """Name the metrics to score by: those chosen, else l1, product and relative, as far as there are maps for them.
 
     Raises UadError for one that there is not.
     """
     known: tuple[Metric, ...] = get_args(Metric)
     if unknown := set(chosen) - set(known):
         raise UadError(f"--metric {min(unknown)}: there are {', '.join(known)}")
-    wanted = chosen or ("l1", "product")
+    wanted = chosen or ("l1", "product", "relative")
     return [m for m in known if m in wanted and NEEDED.get(m, "healed") in healed.images]

@@ -7,7 +7,7 @@ themselves. Training people make the tables; held-out people, and other scans by
         --others prepared/
 
 The limits were chosen by hand, between the other scans that should pass and those that should not (docs/likeness.md).
-Of a run's contrast.json the package has a copy, which the last figures are of: copy it, and run again.
+The package has a copy of a run's contrast.json, which the last figures are of: copy it, and run again.
 
 --tight: the same scans with another brain mask, taken for four in ten. Features are kept in the output folder, person
 by person, so a run that was stopped goes on.

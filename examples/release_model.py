@@ -9,6 +9,7 @@ would show them (CHANGES), so that a blurred or biased scan does not light up. T
 which in half of these scans less than 1 mL is detected, and in nine of ten less than 5 mL. Beside the model,
 OUT.scanwise.json and OUT.voxelwise.json hold the conformal thresholds, and which lesions they leave to be found in
 simulated blobs. The ten people are seven scans each, so the guarantee is for fewer scans than it counts.
+What scores above a threshold counts as detected there, also in components that are too small to stay.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import uadtools
 from uadtools.files import write_json
 from uadtools.models.checkpoint import file_hash
 from uadtools.models.model import Model
-from uadtools.pipeline.calibrate import Rule, calibrate, peak
+from uadtools.pipeline.calibrate import Rule, calibrate
 from uadtools.pipeline.likeness import keep, read_likeness
 from uadtools.pipeline.models import settle
 from uadtools.pipeline.postproc import Steps, own_steps, prepare
@@ -79,10 +80,15 @@ def scores(model: Model, studies: Iterator[Study], count: int) -> list[dict[str,
 
 def lowest(studies: list[Study]) -> float:
     """Return the lowest threshold that keeps what ALLOWED says."""
-    levels = []
-    for allowed, share in ALLOWED:
-        peaks = sorted(peak(prepare(study, own_steps(study)), own_steps(study), allowed) for study in studies)
-        levels.append(peaks[int(np.ceil(share * len(peaks))) - 1])
+    highest = []
+    for study in studies:
+        ready = prepare(study, own_steps(study))
+        voxels = [int(allowed / ready.score.grid.voxel_volume) for allowed, _ in ALLOWED]
+        highest.append(np.sort(ready.smooth[ready.eroded])[::-1][voxels])
+    levels = [
+        np.sort(each)[int(np.ceil(share * len(each))) - 1]
+        for each, (_, share) in zip(np.array(highest).T, ALLOWED, strict=True)
+    ]
     return round(float(max(levels)), 4)
 
 
@@ -110,6 +116,7 @@ def main(
     table_of = ", ".join(f"{json.dumps(name)} = {level}" for name, level in named.items())
     settle(out, [f"defaults.thresholds={{{table_of}}}"], out, force=True)
 
+    print(json.dumps({"thresholds": named, "reference": about.scans, "healthy": len(whole)}, indent=1), flush=True)
     marked = scores(model, lesioned(chosen), len(LESIONS) * len(chosen))
     for rule in ("scanwise", "voxelwise"):
         report = calibrate(
@@ -117,7 +124,6 @@ def main(
         )
         report["way"]["uad-heal model"] = f"{out.stem}:{file_hash(out)}"
         write_json(out.with_suffix(f".{rule}.json"), report, force=True)
-    print(json.dumps({"thresholds": named, "reference": about.scans, "healthy": len(whole)}, indent=1))
 
 
 if __name__ == "__main__":

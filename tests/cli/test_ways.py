@@ -84,7 +84,8 @@ def ct(here, raw):
 
 @pytest.fixture
 def hd_bet(here, monkeypatch):
-    """A program that finds no skull to take away."""
+    """A program that finds no skull to take away; heads of a few mL will do."""
+    monkeypatch.setattr("uadtools.volume.brain.LEAST_BRAIN", 0)
     (here / "bin").mkdir()
     (here / "bin" / "hd-bet").write_text('#!/bin/sh\ncp "$2" "$4"\n')
     (here / "bin" / "hd-bet").chmod(0o755)

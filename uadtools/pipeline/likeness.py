@@ -95,9 +95,9 @@ def fit_likeness(
 ) -> LikenessConfig:
     """Make the table of what healthy scans look like.
 
-    described: by contrast, for each person the features of the versions of a scan. limit: at least. The quantiles and
-    the limit are from people that the means and covariances were not made from (FOLDS of them in turn). Raises UadError
-    for fewer than LEAST_SCANS people of a contrast.
+    described: by contrast, for each person the features of the versions of a scan. limit: at least. The
+    quantiles and the limit are from people that the means and covariances were not made from (FOLDS of them in turn).
+    Raises UadError for fewer than LEAST_SCANS people of a contrast.
     """
     for contrast, people in described.items():
         if len(people) < LEAST_SCANS:

@@ -23,12 +23,15 @@ VISIBLE = 0.04
 
 
 class Shapes(Config):
-    """Weights of shapes: rough ellipsoids, many small ones, clouds, cores with a ring around, masks of a library."""
+    """Weights of shapes: rough ellipsoids, many small ones, clouds, cores with a ring around, bands along the
+    ventricles (rim), masks of a library.
+    """
 
     blob: Amount = 0.4
     many: Amount = 0.3
     cloud: Amount = 0.15
     ring: Amount = 0.15
+    rim: Amount = 0.1
     mask: Amount = 0.0
 
 

@@ -24,7 +24,7 @@ class DomainConfig(Config):
     """Shares of items, 0 to 1, and amounts of what is changed in input and target alike.
 
     flip, turn (degrees), scale, aspect, shift (pixels): deviations; warp: pixels at most, in a share of .7; widen: by
-    how many pixels fluid spreads, at most, in a share of .3 (a third of that is how far it may shrink). contrast: the
+    how many pixels fluid spreads, at most, in a share of .4 (a quarter of that is how far it may shrink). contrast: the
     share of items whose tissue levels are drawn anew, of which flair and t2 are such, and the rest anything; gamma: of
     the exponent's logarithm; curve: the share with an uneven brightness; headroom: the share whose brightest tissue is
     made darker than the brightest value, as large bright lesions do. blur (pixels, a share of .5), thick (the share of
@@ -37,7 +37,7 @@ class DomainConfig(Config):
     aspect: Amount = 0.05
     shift: Amount = 2.0
     warp: Amount = 1.8
-    widen: Amount = 2.0
+    widen: Amount = 4.0
     contrast: Fraction = 0.0
     flair: Fraction = 0.35
     t2: Fraction = 0.25
@@ -58,7 +58,7 @@ def _seed(rng: np.random.Generator) -> int:
 
 def draw_person(config: DomainConfig, rng: np.random.Generator) -> Numbers:
     """Draw the person: place and shape of the brain, width of its fluid."""
-    widen = rng.uniform(-config.widen / 3, config.widen) if rng.random() < 0.3 else 0.0
+    widen = rng.uniform(-config.widen / 4, config.widen) if rng.random() < 0.4 else 0.0
     return {
         "flip": bool(rng.random() < config.flip),
         "turn": float(np.deg2rad(rng.normal(0, config.turn))),

@@ -37,10 +37,11 @@ def _linear(size: int, count: int) -> Floats:
 
 def smooth(field: NDArray[Any], widths: Sequence[float]) -> Floats:
     """Smooth with a Gaussian of these deviations in voxels, cut off at three; borders are repeated."""
+    made = np.asarray(field, dtype=np.float32)  # masks, too: SciPy would answer in their own type
     for axis, width in enumerate(widths):
         if width > 0.05:
-            field = ndimage.gaussian_filter1d(field, width, axis=axis, mode="nearest", truncate=3.0)
-    return np.asarray(field, dtype=np.float32)
+            made = ndimage.gaussian_filter1d(made, width, axis=axis, mode="nearest", truncate=3.0)
+    return made
 
 
 def sample(slab: Floats, rows: Floats, columns: Floats) -> Floats:

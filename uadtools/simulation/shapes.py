@@ -35,6 +35,8 @@ def shape_of(group: Numbers, t1: Floats, brain: Mask, masks: Sequence[Floats]) -
     places, sums = _places(t1, brain, group["near"])
     if not len(places):
         return alpha, core
+    if group["shape"] == "rim":
+        return _rim(group, t1, brain), core
     for part in group["parts"]:
         centre = places[min(int(np.searchsorted(sums, part["place"], side="right")), len(places) - 1)]
         if group["shape"] == "mask" and masks:
@@ -55,6 +57,15 @@ def shape_of(group: Numbers, t1: Floats, brain: Mask, masks: Sequence[Floats]) -
             core[box] = np.clip((group["core"] - distance) * part["radius"] + 0.5, 0, 1)
         alpha[box] = np.maximum(alpha[box], here)
     return alpha * brain, core
+
+
+def _rim(group: Numbers, t1: Floats, brain: Mask) -> Floats:
+    """Return a band in white matter along deep fluid, here wide and there narrow or none, on both sides of the head."""
+    deep = smooth(brain, (0, 6, 6)) > 0.97
+    near = smooth((t1 < 0.35) * deep, (0.5, *group["cells"]))
+    band = np.clip((near - 0.3 * group["cloud"][0]) * 6 * group["cloud"][1], 0, 1) * np.clip((t1 - 0.4) * 6, 0, 1)
+    broken = np.clip(2 * wavy(group["seed"], t1.shape, (4, 10, 10)) + 0.5 + 2 * group["core"], 0, 1)
+    return np.asarray(band * broken * brain, np.float32)
 
 
 def _box(shape: Sequence[int], centre: NDArray[np.intp], reach: float) -> tuple[slice, slice, slice]:

@@ -77,13 +77,14 @@ def test_a_figure_is_that_of_the_score_inside_the_brain_on_the_truth_s_own_grid(
     assert patients._figures(score, truth, 3)["auprc"] != pytest.approx(expected)
 
 
-def test_product_is_a_metric_only_where_a_map_says_how_probable_lesions_are(layered):
+def test_metrics_are_those_that_there_are_maps_for(layered):
     healed = Study("a", {"healed": layered.derive(layered.data, "healed")})
     assert healers.metrics(healed) == ["l1"]
     probable = healed.adding(layered.derive(layered.data, "probability"))
     assert healers.metrics(probable) == ["l1", "product"]
+    assert healers.metrics(probable.adding(layered.derive(layered.data, "expected"))) == ["l1", "product", "relative"]
     assert healers.metrics(probable, ("l2",)) == ["l2"]
-    with pytest.raises(UadError, match="--metric best: there are l1, l2, product, relative, "):
+    with pytest.raises(UadError, match="--metric best: there are l1, l2, product"):
         healers.metrics(healed, ("best",))
 
 

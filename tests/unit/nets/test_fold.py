@@ -27,6 +27,24 @@ def test_a_folded_unet_predicts_the_same(axes: int, resample: str, embedding: st
     assert (after - before).abs().max() < 1e-5 * before.abs().max()
 
 
+@pytest.mark.parametrize("resample", ["residual", "conv", "pool"])
+def test_a_unet_whose_way_up_sees_the_blocks_alone(resample: str) -> None:
+    """It has one block a level on the way up, not two, and folds like the others."""
+    torch.manual_seed(0)
+    lean, full = (
+        UNet(**SMALL, in_channels=5, out_channels=2, resample=resample, skips=s).eval() for s in ("blocks", "all")
+    )
+    assert len(lean.up) == 2 < len(full.up)
+    for weight in lean.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    x, t = torch.randn(2, 5, 8, 12), torch.tensor([3, 700])
+    before = lean(x, t)
+    assert before.shape == (2, 2, 8, 12)
+    lean.fold()
+    with torch.inference_mode():
+        assert (lean(x, t) - before).abs().max() < 1e-5 * before.abs().max()
+
+
 def test_folding_replaces_the_convolutions_that_follow_a_doubling_and_no_others() -> None:
     net = UNet(**SMALL)
     net.fold()

@@ -7,7 +7,18 @@ import pytest
 
 from uadtools.simulation.anomalies import AnomalyConfig, Looks, Shapes, draw_groups, put_in
 from uadtools.simulation.corruption import STEPS, CorruptionConfig, draw_item, make_item
-from uadtools.simulation.domains import FLOOR, KNOTS, DomainConfig, as_contrast, as_person, draw_contrast, draw_person
+from uadtools.simulation.domains import (
+    FLOOR,
+    KNOTS,
+    DomainConfig,
+    as_contrast,
+    as_person,
+    as_stripped,
+    draw_contrast,
+    draw_person,
+    draw_scanner,
+)
+from uadtools.simulation.fields import smooth
 from uadtools.simulation.looks import LOOKS
 
 HARD = 10**6
@@ -116,7 +127,7 @@ def test_severity_grows_with_strength_and_size_and_the_ceiling_lies_above(slab):
 @pytest.mark.parametrize("look", [name for name in Looks.model_fields if name not in ("dark", "bright")])
 def test_every_look_can_be_left_out_and_changes_something(slab, look):
     alone = Looks(**{name: float(name == look) for name in LOOKS})
-    config = AnomalyConfig(shapes=Shapes(blob=1, many=0, cloud=0, ring=0), looks=alone, none=0, radius=(5, 8))
+    config = AnomalyConfig(shapes=Shapes(blob=1, many=0, cloud=0, ring=0, rim=0), looks=alone, none=0, radius=(5, 8))
     changed = 0
     for seed in range(10):
         groups = draw_groups(config, rng(seed), HARD)
@@ -129,7 +140,7 @@ def test_every_look_can_be_left_out_and_changes_something(slab, look):
     assert kinds == set(LOOKS) - {look}
 
 
-@pytest.mark.parametrize("shape", ["blob", "many", "cloud", "ring", "mask"])
+@pytest.mark.parametrize("shape", ["blob", "many", "cloud", "ring", "rim", "mask"])
 def test_every_shape_alone(slab, shape):
     config = AnomalyConfig(shapes=Shapes(**{name: float(name == shape) for name in Shapes.model_fields}), none=0)
     masks = [np.ones((7, 6, 6), np.float32)]
@@ -140,7 +151,7 @@ def test_every_shape_alone(slab, shape):
         _, where = put_in(slab, slab, slab > 0, groups, lambda n: slab, masks)
         assert not where[slab == 0].any()
         found += where[3].sum()
-    assert found > 50
+    assert found > (5 if shape == "rim" else 50)
 
 
 @pytest.mark.parametrize(("looks", "sign"), [({"bright": 0}, -1), ({"dark": 0}, 1)])
@@ -207,3 +218,20 @@ def test_a_person_without_changes_is_the_slab(slab):
 def test_shapes_of_masks_need_masks():
     with pytest.raises(ValueError, match="shapes of masks are wanted"):
         CorruptionConfig(anomalies=AnomalyConfig(shapes=Shapes(mask=0.1)))
+
+
+def test_masks_are_smoothed_as_numbers():
+    mask = np.zeros((3, 20, 20), bool)
+    mask[:, 10:] = True
+    made = smooth(mask, (0, 2, 2))
+    assert made.dtype == np.float32
+    assert 0.3 < made[1, 10, 10] < 0.7
+
+
+def test_a_skull_cut_away_too_much_takes_a_border_of_a_few_pixels(slab):
+    brain = slab > 0.02
+    drawn = draw_scanner(DomainConfig(), rng(1)) | {"strip": 3.0, "strip_cell": 12.0}
+    left = as_stripped(brain, drawn)
+    lost = brain & ~left
+    assert 0.02 < lost.sum() / brain.sum() < 0.4
+    assert not lost[:, 20:28, 16:24].any()

@@ -74,6 +74,7 @@ def test_the_loss_falls(tiny_recipe, slices, target, loss):
     [
         *((kind, 120, 0.4) for kind in ("ae", "dae", "vae", "svae")),
         *((kind, 160, 0.75) for kind in ("pddpm", "cddpm", "spark", "vqvae")),
+        ("restoration", 160, 0.93),
     ],
 )
 def test_every_kind_of_model_learns(tiny_recipes, guided_recipes, slices, kind, steps, least):
