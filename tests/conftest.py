@@ -92,6 +92,16 @@ def tiny_guided(guided_recipes, tmp_path_factory):
 
 
 @pytest.fixture
+def fine_model(tiny_guided, tmp_path):
+    """The tiny model of restoration with weights that 16 bits do not hold."""
+    from uadtools.models.checkpoint import read_config, read_tensors, save_model
+
+    weights = {name: value.float() * (1 + 1e-5) for name, value in read_tensors(tiny_guided["restoration"]).items()}
+    save_model(tmp_path / "fine.safetensors", read_config(tiny_guided["restoration"]), weights, half=False)
+    return tmp_path / "fine.safetensors"
+
+
+@pytest.fixture
 def measured_model(tiny_guided, tmp_path):
     """The tiny model of restoration with a reference, of made-up numbers."""
     from uadtools.models.defaults import ReferenceConfig

@@ -409,6 +409,13 @@ def test_defaults_are_settled_and_weights_stay(uad, tiny_model, here):
     assert told == config.model_dump(mode="json", include={"name", "licence", "defaults"})
 
 
+def test_weights_that_16_bits_do_not_hold_stay_as_they_are_when_a_model_is_settled(uad, fine_model, here):
+    assert uad("models", "settle", fine_model, "--set", "name=mine", "-o", "m.safetensors").status == 0
+    before, after = read_tensors(fine_model), read_tensors(here / "m.safetensors")
+    assert {value.dtype for value in after.values()} == {torch.float32}
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
 def test_a_model_is_settled_in_place_with_force_alone(uad, tiny_model, here):
     (here / "m.safetensors").write_bytes(tiny_model.read_bytes())
     uad("models", "settle", "m.safetensors", "--set", "licence=CC0").fails("models", 1, "m.safetensors: exists")
