@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -37,22 +37,39 @@ def _linear(size: int, count: int) -> Floats:
 
 def smooth(field: NDArray[Any], widths: Sequence[float]) -> Floats:
     """Smooth with a Gaussian of these deviations in voxels, cut off at three; borders are repeated."""
-    made = np.asarray(field, dtype=np.float32)  # masks, too: SciPy would answer in their own type
+    made = np.asarray(field, dtype=np.float32)
     for axis, width in enumerate(widths):
         if width > 0.05:
-            made = ndimage.gaussian_filter1d(made, width, axis=axis, mode="nearest", truncate=3.0)
+            lines = made.reshape(-1, made.shape[axis], math.prod(made.shape[axis + 1 :]))
+            made = (_gaussian(made.shape[axis], float(width)) @ lines).reshape(made.shape)
     return made
+
+
+@lru_cache(maxsize=256)
+def _gaussian(size: int, width: float) -> Floats:
+    """Return the weights, (size, size), that smooth a line: three times as quick here as to convolve."""
+    reach = int(3 * width + 0.5)
+    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
+    rows = np.zeros((size, size + 2 * reach + 1))
+    rows[:, : len(taps)] = taps / taps.sum()
+    long = rows.ravel()[: size * (size + 2 * reach)].reshape(size, -1)  # each row begins one place after the one above
+    made = long[:, reach : reach + size].copy()
+    made[:, 0] += long[:, :reach].sum(axis=1)
+    made[:, -1] += long[:, reach + size :].sum(axis=1)
+    return made.astype(np.float32)
 
 
 def sample(slab: Floats, rows: Floats, columns: Floats) -> Floats:
     """Take every slice at places (H, W) between its pixels, bilinearly; beyond the border it is 0."""
-    _, height, width = slab.shape
-    top, left = np.floor(rows).astype(np.intp), np.floor(columns).astype(np.intp)
+    depth, height, width = slab.shape
+    padded = np.pad(slab, ((0, 0), (1, 2), (1, 2)))
+    rows, columns = np.clip(rows, -1, height) + 1, np.clip(columns, -1, width) + 1
+    top, left = rows.astype(np.intp), columns.astype(np.intp)
     down, right = rows - top, columns - left
-    made = np.zeros((len(slab), *rows.shape), np.float32)
-    for y, wy in ((top, 1 - down), (top + 1, down)):
-        for x, wx in ((left, 1 - right), (left + 1, right)):
-            within = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-            weight = np.where(within, wy * wx, 0).astype(np.float32)
-            made += slab[:, np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)] * weight
-    return made
+    corner = (top * padded.shape[2] + left).ravel()
+    made = np.zeros((depth, corner.size), np.float32)
+    for y, wy in ((0, 1 - down), (1, down)):
+        for x, wx in ((0, 1 - right), (1, right)):
+            part = padded.reshape(depth, -1).take(corner + (y * padded.shape[2] + x), axis=1, mode="clip")
+            made += part * (wy * wx).ravel().astype(np.float32)
+    return made.reshape(depth, *rows.shape)
