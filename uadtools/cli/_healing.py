@@ -101,7 +101,7 @@ class Models:
 
     def __str__(self) -> str:
         first, how = self.members[0].model, self.hows[0]
-        steps_back = [f"t {', '.join(map(str, how.arguments['t']))}"] if how.noisy else []
+        steps_back = [f"t {', '.join(map(str, how.arguments['t']))}"] if "t" in how.arguments else []
         where = [f"{first.device}, {first.precision}"] if first else []
         where += [f"{len(self.members)} models"] if len(self.members) > 1 else []
         return ", ".join([how.method, *steps_back, *where])

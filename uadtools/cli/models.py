@@ -26,6 +26,12 @@ File = Annotated[
         metavar="FILE", help="A model file, or a bundled model's name. Default: the bundled one.", show_default=False
     ),
 ]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="The model file, .safetensors.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="OUT", help="Default: MODEL itself, with --force.", show_default=False),
+]
+HEALTHY = "Healthy scans prepared for the model, at least eight: files, folders, lists of them."
 
 
 def models(version: c.Version = False) -> None:
@@ -141,12 +147,7 @@ def describe(
     ],
     healthy: Annotated[
         list[str] | None,
-        typer.Option(
-            "--healthy",
-            metavar="SCANS...",
-            help="Healthy scans prepared for the model, at least eight: files, folders, lists of them.",
-            show_default=False,
-        ),
+        typer.Option("--healthy", metavar="SCANS...", help=HEALTHY, show_default=False),
     ] = None,
     contrast: Annotated[
         str | None,
@@ -179,15 +180,16 @@ def describe(
     """Tell a model what its healthy inputs look like, so that uad-heal knows a scan that is unlike them."""
     from uadtools.cli._studies import print_json
     from uadtools.models.checkpoint import read_config
+    from uadtools.pipeline.likeness import check_keeping, keep, read_likeness
     from uadtools.pipeline.likeness import describe as work
-    from uadtools.pipeline.likeness import keep, read_likeness
 
     if (table is None) == (not healthy):
         raise c.usage("name healthy scans, or a table (one of both)", "--healthy and --table")
-    config = read_config(path)
+    config, out = read_config(path), output or path
+    check_keeping(out, force=force)  # before the work
     with c.progress("looking at scans", quiet) as watch:
         made = read_likeness(table) if table else work(healthy or [], config, contrast, seed=seed, watch=watch)
-    written = keep(path, made, output or path, force=force)
+    written = keep(path, made, out, force=force)
     told = {"written": str(written), "contrasts": list(made.contrasts), "scans": made.scans, "limit": made.limit}
     if as_json:
         print_json(told)
@@ -196,19 +198,9 @@ def describe(
 
 
 def reference(
-    path: Annotated[Path, typer.Argument(metavar="MODEL", help="The model file, .safetensors.")],
-    healthy: Annotated[
-        list[str],
-        typer.Option(
-            "--healthy",
-            metavar="SCANS...",
-            help="Healthy scans prepared for the model, at least eight: files, folders, lists of them.",
-        ),
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="OUT", help="Default: MODEL itself, with --force.", show_default=False),
-    ] = None,
+    path: Model,
+    healthy: Annotated[list[str], typer.Option("--healthy", metavar="SCANS...", help=HEALTHY)],
+    output: Output = None,
     device: c.Device = "auto",
     precision: c.Precision = "auto",
     force: c.Force = False,
@@ -217,11 +209,11 @@ def reference(
 ) -> None:
     """Tell a model how far healthy scans are from what it heals them to, so that scores are measured by it."""
     from uadtools.cli._studies import print_json
-    from uadtools.files import check_free
+    from uadtools.models.checkpoint import check_place
     from uadtools.models.model import load_model
     from uadtools.pipeline.reference import healed_of, keep_reference, learn_reference
 
-    check_free(output or path, force=force)  # before the work
+    check_place(output or path, force=force)  # before the work
     with c.progress("healing scans", quiet) as watch:
         model = load_model(path, device=device, precision=precision)
         expected, about = learn_reference(healed_of(healthy, model, watch=watch))
@@ -233,15 +225,12 @@ def reference(
 
 
 def settle(
-    path: Annotated[Path, typer.Argument(metavar="MODEL", help="The model file, .safetensors.")],
+    path: Model,
     changes: Annotated[
         list[str],
         typer.Option("--set", metavar="KEY=VALUE", help="Such as defaults.t=[400,999], name=mine, or licence=..."),
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="OUT", help="Default: MODEL itself, with --force.", show_default=False),
-    ] = None,
+    output: Output = None,
     force: c.Force = False,
     as_json: c.Json = False,
     quiet: c.Quiet = False,

@@ -23,9 +23,6 @@ EXAMPLES = """
   uad-heal a.nii.gz --samples 8 -o - | uad-score --metric mahalanobis -o a_score.nii.gz
 """
 
-MAPPED = {"product": ("probability",), "probability": ("probability",), "relative": ("probability", "expected")}
-"""Metrics that need maps which uad-heal writes beside the healed scan; no metric needs all that there are."""
-
 
 def score(
     inputs: Annotated[
@@ -119,22 +116,21 @@ def score(
     from uadtools.cli._studies import Sink, print_json, read_mask, studies
     from uadtools.pipeline.case_scores import case_scores
     from uadtools.pipeline.normal import normalise, read_normal
-    from uadtools.pipeline.score import case_score
+    from uadtools.pipeline.score import case_score, maps_of
     from uadtools.pipeline.score import score as work
     from uadtools.volume.chain import to_native
 
     if inputs and (len(inputs) > 2 or (len(inputs) == 2 and "-" in inputs)):
         raise c.usage(f"{' '.join(inputs)}: two files, or one stream", "SCAN HEALED")
-    for option, path, able in (("spread", spread, ("mahalanobis",)), ("probability", probability, (None, *MAPPED))):
-        if path and metric not in able:
+    for option, path in (("spread", spread), ("probability", probability)):
+        if path and option not in maps_of(metric):
             raise c.usage(f"has no effect with --metric {metric or 'l1'} (leave it out)", f"--{option}")
     sink = Sink.of("score", inputs and inputs[:1], output, force=force, provenance=provenance, as_json=as_json)
     healthy = normal and read_normal(normal)
     maps = {"spread": spread, "probability": probability, "region": region}
     given = [image for image in (read_mask(brain), *(_map(path, role) for role, path in maps.items())) if image]
     results: list[dict[str, Any]] = []
-    wanted = MAPPED.get(metric, ()) if metric else MAPPED["relative"]
-    wanted = tuple(role for role in wanted if role != "probability" or probability is None)
+    wanted = [role for role in maps_of(metric) if maps.get(role) is None]
     for study in _pair(inputs, volume, wanted) if inputs and len(inputs) == 2 else studies(inputs, volume):
         path = sink.claim(study)
         made = work(study.adding(*study.images.values(), *given), metric=metric, signed=signed)

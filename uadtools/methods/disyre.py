@@ -8,33 +8,24 @@ middle slice walks and its neighbours stay as they are.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from uadtools.diffusion.samplers import Noise, cold, spaced
 from uadtools.methods.healing import Healing
-from uadtools.methods.restore import Restorer, as_healing, restored
+from uadtools.methods.restore import Restorer, Restoring, as_healing, mended
 
 
 @dataclass(frozen=True)
-class Options:
-    """t: the highest severity to begin with, of 1000; steps: evaluations down from there, evenly spaced; accumulate:
+class Options(Restoring):
+    """t: the highest severity to begin with; steps: evaluations down from there, evenly spaced; accumulate:
     walk, where it arrived, or mean, of what the scan is restored to at each of them (the score of v2).
     """
 
-    NOISY: ClassVar[bool] = False
-    MAPS: ClassVar[tuple[str, ...]] = ("probability",)
-
-    t: int = 999
     steps: int = 5
     accumulate: Literal["walk", "mean"] = "walk"
-
-    @property
-    def maps(self) -> tuple[str, ...]:
-        """Roles of what is made beside the healed scan."""
-        return self.MAPS
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         """Return how often the network is asked about a slice (H, W)."""
@@ -47,7 +38,7 @@ def heal(model: Restorer, x: Tensor, options: Options, noise: Noise) -> Healing:
 
     def predict(x_t: Tensor, t: int) -> Tensor:
         slab = torch.cat([x[:, :middle], x_t, x[:, middle + 1 :]], dim=1)
-        x0, probability = restored(model, slab, t, flips=False)
+        x0, probability = mended(model, slab, t, flips=False)
         found.append(probability)
         return x0
 

@@ -24,21 +24,27 @@ class Restorer(Protocol):
 
 
 @dataclass(frozen=True)
-class Options:
-    """t: the highest severity to be expected, of 1000: less leaves strong and large changes as they are; flips: whether
-    the mean with the mirrored slab's restoration is taken.
-    """
+class Restoring:
+    """What the options of all methods that restore have. t: the highest severity to be expected, of 1000."""
 
     NOISY: ClassVar[bool] = False
     MAPS: ClassVar[tuple[str, ...]] = ("probability",)
 
     t: int = 999
-    flips: bool = False
 
     @property
     def maps(self) -> tuple[str, ...]:
         """Roles of what is made beside the healed scan."""
         return self.MAPS
+
+
+@dataclass(frozen=True)
+class Options(Restoring):
+    """t: less than all leaves strong and large changes as they are; flips: whether the mean with the mirrored slab's
+    restoration is taken.
+    """
+
+    flips: bool = False
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         """Return how often the network is asked about a slice (H, W)."""
@@ -47,10 +53,10 @@ class Options:
 
 def heal(model: Restorer, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Restore the middle slice of each slab; the map `probability` says where it was changed. x: (B, C, H, W)."""
-    return as_healing(*restored(model, x, options.t, flips=options.flips))
+    return as_healing(*mended(model, x, options.t, flips=options.flips))
 
 
-def restored(model: Restorer, x: Tensor, t: int, *, flips: bool) -> tuple[Tensor, Tensor]:
+def mended(model: Restorer, x: Tensor, t: int, *, flips: bool) -> tuple[Tensor, Tensor]:
     """Return the healthy middle slices and the probabilities of a change, (B, 1, H, W)."""
     made = [model.restore(x, t)]
     if flips:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uadtools.errors import UadError
-from uadtools.files import written
+from uadtools.files import check_free, written
 from uadtools.models.config import ModelConfig, parse
 
 if TYPE_CHECKING:
@@ -128,6 +128,26 @@ def save_model(path: Path, config: ModelConfig, weights: dict[str, Tensor], *, h
     """Write a model file. half: store the weights in 16 bits (they are read back as 32)."""
     text = json.dumps({"format": FORMAT, **config.model_dump(mode="json")}, indent=1)
     write_tensors(path, {k: v.half() if half and v.is_floating_point() else v for k, v in weights.items()}, {KEY: text})
+
+
+def check_place(path: Path, *, force: bool) -> None:
+    """Raise UadError when a model file cannot be written there: another suffix, or what `check_free` refuses."""
+    if path.suffix != ".safetensors":
+        raise UadError(f"{path}: a model file ends in .safetensors (change -o)")
+    check_free(path, force=force)
+
+
+def amend(
+    path: Path, out: Path, config: ModelConfig, extra: dict[str, Tensor] | None = None, *, force: bool = False
+) -> Path:
+    """Write a model file with other settings, and tensors, in place of those it has; returns `out`.
+
+    The weights stay as they are, bit for bit; the file's hash, which is the model's name in provenance, changes. Raises
+    UadError where `check_place` does.
+    """
+    check_place(out, force=force)
+    save_model(out, config, read_tensors(path) | (extra or {}), half=False)
+    return out
 
 
 def file_hash(path: Path, digits: int = 16) -> str:

@@ -20,7 +20,7 @@ from uadtools.pipeline.reference import on_grid
 from uadtools.volume.intensity import inside
 from uadtools.volume.io import Image
 from uadtools.volume.slices import filled, to_slices, to_solid, to_volume
-from uadtools.volume.stream import Study, record
+from uadtools.volume.stream import Study, last_by, record
 
 if TYPE_CHECKING:
     from uadtools.models.model import Model
@@ -207,9 +207,9 @@ def _check_contents(scan: Image, brain: NDArray[np.bool_], name: str) -> None:
 
 def _window(scan: Image) -> IntensityConfig | None:
     """Return how uad-preprocess made the intensities; None for a scan that somebody else prepared."""
-    lines = [line for line in scan.provenance.get("history", []) if line.get("tool") == "uad-preprocess"]
+    prepared = last_by(scan, "uad-preprocess")
     try:
-        return parse(IntensityConfig, lines[-1]["arguments"]["intensity"], "") if lines else None
+        return parse(IntensityConfig, prepared["arguments"]["intensity"], "") if prepared else None
     except (UadError, KeyError, TypeError):
         return None
 

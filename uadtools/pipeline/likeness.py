@@ -11,7 +11,7 @@ import numpy as np
 
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
-from uadtools.models.checkpoint import read_config, read_tensors, save_model
+from uadtools.models.checkpoint import amend, read_config
 from uadtools.models.config import ModelConfig, parse
 from uadtools.models.likeness import GroupConfig, LikenessConfig, Unlike, distances, together, unlike
 from uadtools.simulation.mild import CHANGES, changed
@@ -122,20 +122,20 @@ def read_likeness(path: Path) -> LikenessConfig:
     return parse(LikenessConfig, data, str(path))
 
 
-def keep(model: Path, table: LikenessConfig, out: Path, *, force: bool = False) -> Path:
-    """Write a model file with a table in place of the one it has, or the table alone where `out` ends in .json.
-
-    The weights stay as they are, bit for bit; the file's hash, which is the model's name in provenance, changes.
-    """
-    check_free(out, force=force)
-    if out.suffix == ".json":
-        with written(out, force=force) as part:
-            part.write_text(table.model_dump_json() + "\n")
-    elif out.suffix == ".safetensors":
-        config = read_config(model).model_copy(update={"likeness": table})
-        save_model(out, config, read_tensors(model), half=False)
-    else:
+def check_keeping(out: Path, *, force: bool = False) -> None:
+    """Raise UadError when neither a model file nor a table can be written there."""
+    if out.suffix not in (".json", ".safetensors"):
         raise UadError(f"{out}: a model file ends in .safetensors, a table in .json (change -o)")
+    check_free(out, force=force)
+
+
+def keep(model: Path, table: LikenessConfig, out: Path, *, force: bool = False) -> Path:
+    """Write a model file with a table in place of the one it has, or the table alone where `out` ends in .json."""
+    check_keeping(out, force=force)
+    if out.suffix != ".json":
+        return amend(model, out, read_config(model).model_copy(update={"likeness": table}), force=force)
+    with written(out, force=force) as part:
+        part.write_text(table.model_dump_json() + "\n")
     return out
 
 

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from uadtools import methods
 from uadtools.errors import UadError
-from uadtools.files import check_free
-from uadtools.models.checkpoint import bundled, file_hash, located, read_config, read_shapes, save_model
+from uadtools.models.checkpoint import (
+    amend,
+    bundled,
+    check_place,
+    file_hash,
+    located,
+    read_config,
+    read_shapes,
+    save_model,
+)
 from uadtools.models.config import DEFAULT_METHODS, ModelConfig, Settings, parse
 from uadtools.training.recipe import apply_change, load_recipe, names
 
@@ -114,14 +122,8 @@ FREE = ("name", "licence", "defaults")
 def settle(path: Path, changes: Sequence[str], out: Path, *, force: bool = False) -> ModelConfig:
     """Write a model file with other defaults, name or licence, such as "defaults.t=[400, 999]"; returns its settings.
 
-    The weights stay as they are, bit for bit; the file's hash, which is the model's name in provenance, changes. Raises
-    UadError for another key, a value that does not fit, or defaults that could not heal.
+    Raises UadError for another key, a value that does not fit, or defaults that could not heal; see `amend`.
     """
-    from uadtools.models.checkpoint import read_tensors
-
-    check_free(out, force=force)
-    if out.suffix != ".safetensors":
-        raise UadError(f"{out}: a model file ends in .safetensors (change -o)")
     data = read_config(path).model_dump(mode="json")
     for text in changes:
         if text.partition("=")[0].split(".")[0].strip() not in FREE:
@@ -129,7 +131,7 @@ def settle(path: Path, changes: Sequence[str], out: Path, *, force: bool = False
         apply_change(data, text)
     config = parse(ModelConfig, data, str(path))
     methods.check_default(config.defaults.method, config.kind)
-    save_model(out, config, read_tensors(path), half=False)
+    amend(path, out, config, force=force)
     return config
 
 
@@ -171,9 +173,7 @@ def import_model(
 
     from uadtools.models.foreign import check_fit, read_foreign
 
-    if out.suffix != ".safetensors":
-        raise UadError(f"{out}: model files end in .safetensors")
-    check_free(out, force=force)
+    check_place(out, force=force)
     foreign = read_foreign(checkpoint, program)
     _agree(given, foreign.found, str(checkpoint))
     settings = merged(merged(_defaults(program, foreign.found, dict(leaves(given))), foreign.found), given)

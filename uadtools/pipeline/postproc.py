@@ -19,7 +19,7 @@ from uadtools.volume import clean
 from uadtools.volume.chain import to_native
 from uadtools.volume.clean import Mask, Score
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, record
+from uadtools.volume.stream import Study, last_by, lines_by, record
 
 NO_CHAIN = {"median": (1,), "erode": (0,), "min_size": (0, 1), "dilate": (0,), "largest": (False,)}
 """Steps that leave scores and what is above a threshold as they are."""
@@ -110,7 +110,7 @@ def postproc(
 
 def own_steps(study: Study, **changes: Any) -> Steps:
     """Return the chain that the model recommends for its scores, the papers' where it has none, with some changes."""
-    noted = _healed_by(_score(study)).get("chain")
+    noted = last_by(_score(study), "uad-heal").get("chain")
     known = {name: noted[name] for name in ("median", "erode", "min_size") if isinstance(noted, dict) and name in noted}
     return Steps(**known | changes)
 
@@ -183,7 +183,7 @@ def bundled_steps(study: Study, rule: str, **given: Any) -> Steps:
 
     given: as in `read_steps`. Raises UadError as that does, and where that model ships without one.
     """
-    name = str(_healed_by(_score(study)).get("model")).partition(":")[0]
+    name = str(last_by(_score(study), "uad-heal").get("model")).partition(":")[0]
     model = next((path for path in bundled() if path.stem == name), default_path())
     path = model.with_suffix(f".{rule}.json")
     if not path.exists():
@@ -275,18 +275,11 @@ def model_threshold(score: Image) -> float | None:
 
     A score of one sign is never above that of both, so that one's threshold holds for it where it has none of its own.
     """
-    history = score.provenance.get("history", [])
-    scored = [line.get("arguments") for line in history if line.get("tool") == "uad-score"]
-    noted = _healed_by(score)
+    scored = [line.get("arguments") for line in lines_by(score, "uad-score")]
+    noted = last_by(score, "uad-heal")
     if len(scored) != 1 or not isinstance(scored[0], dict) or scored[0].get("metric") != noted.get("metric", "l1"):
         return None
     own = noted.get("thresholds")
     level = own.get(scored[0].get("signed")) if isinstance(own, dict) else None
     level = noted.get("threshold") if level is None else level
     return level if isinstance(level, float) else None
-
-
-def _healed_by(score: Image) -> dict[str, Any]:
-    """Return the line of a score's history that uad-heal wrote; an empty one where there is none."""
-    lines = [line for line in score.provenance.get("history", []) if line.get("tool") == "uad-heal"]
-    return dict(lines[-1]) if lines else {}

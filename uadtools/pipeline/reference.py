@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadtools.errors import UadError
-from uadtools.files import check_free
+from uadtools.models.checkpoint import REFERENCE, amend, read_config
 from uadtools.models.defaults import ReferenceConfig
 from uadtools.volume.listing import files_of
 from uadtools.volume.stream import Study, read_path
@@ -78,15 +78,8 @@ def on_grid(expected: Floats, shape: tuple[int, ...]) -> Floats:
 
 
 def keep_reference(model: Path, expected: Floats, about: ReferenceConfig, out: Path, *, force: bool = False) -> Path:
-    """Write a model file with a reference in place of the one it has; the weights stay as they are, bit for bit."""
+    """Write a model file with a reference in place of the one it has."""
     import torch
 
-    from uadtools.models.checkpoint import REFERENCE, read_config, read_tensors, save_model
-
-    check_free(out, force=force)
-    if out.suffix != ".safetensors":
-        raise UadError(f"{out}: a model file ends in .safetensors (change -o)")
     config = read_config(model).model_copy(update={"reference": about})
-    tensors: dict[str, Any] = read_tensors(model) | {REFERENCE: torch.from_numpy(expected).half()}
-    save_model(out, config, tensors, half=False)
-    return out
+    return amend(model, out, config, {REFERENCE: torch.from_numpy(expected).half()}, force=force)

@@ -134,7 +134,9 @@ def _check(study: Study, metric: Metric) -> None:
     if (role := NEEDED.get(metric, "scan")) not in study.images:
         raise UadError(f"{study.name}: no image of role '{role}', which {metric} needs ({MADE_BY[role]})")
     scan = study.need("scan")
-    for other in (study.images[role] for role in ("healed", *_maps(metric), "brain", "region") if role in study.images):
+    for other in (
+        study.images[role] for role in ("healed", *maps_of(metric), "brain", "region") if role in study.images
+    ):
         if not scan.grid.same(other.grid):
             raise UadError(
                 f"{study.name}: scan and {other.role} lie on different grids: {scan.grid.unlike(other.grid)} "
@@ -142,10 +144,10 @@ def _check(study: Study, metric: Metric) -> None:
             )
 
 
-def _maps(metric: Metric) -> tuple[str, ...]:
-    """Return the roles of the maps that a metric looks at, where they are there."""
+def maps_of(metric: Metric | None) -> tuple[str, ...]:
+    """Return the roles of the maps that a metric looks at, where they are there; None: that the default may look at."""
     own = (NEEDED[metric],) if metric in NEEDED else ()
-    return ("probability", *own) if metric == "relative" else own
+    return ("probability", "expected") if metric in (None, "relative") else own
 
 
 def _values(study: Study, metric: Metric, residual: Floats, brain: Mask) -> NDArray[Any]:

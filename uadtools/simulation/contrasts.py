@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadtools.errors import UadError
+from uadtools.simulation.lesions import smooth
 from uadtools.volume.intensity import percentile
 
 Floats = NDArray[np.floating[Any]]
@@ -61,10 +62,10 @@ def synthesize(t1: Floats, labels: NDArray[np.integer[Any]], kind: Kind, rng: np
     shares, means = _shares(np.asarray(t1, dtype=np.float32), labels, brain)
     levels = np.array([rng.uniform(low, high) for low, high in LEVELS[kind]], dtype=np.float32)
     factor = rng.uniform(0.7, 1.1) if kind == "T1" else rng.uniform(*TEXTURE)
-    smooth = np.tensordot(levels, shares, axes=1)
+    coarse = np.tensordot(levels, shares, axes=1)
     detail = t1 - np.tensordot(means, shares, axes=1)
-    made = np.maximum(smooth + factor * detail, 0.02) * _drift(t1.shape, rng)
-    made = _blurred(made, brain, rng.uniform(0, 0.6))
+    made = np.maximum(coarse + factor * detail, 0.02) * _drift(t1.shape, rng)
+    made = smooth(made, brain, rng.uniform(0, 0.6))
     noise = rng.uniform(0, 0.03) * rng.standard_normal((2, *t1.shape))
     return percentile(np.hypot(made + noise[0], noise[1]), brain, 1, 99)
 
@@ -89,9 +90,3 @@ def _drift(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
     """Return brightness that changes smoothly, by up to 15% either way."""
     coarse = ndimage.zoom(rng.uniform(-1, 1, (3, 3, 3)), np.array(shape) / 3, order=1, mode="nearest", grid_mode=True)
     return np.asarray(1 + rng.uniform(0, 0.15) * coarse)
-
-
-def _blurred(values: Floats, brain: NDArray[np.bool_], sigma: float) -> Floats:
-    weight = ndimage.gaussian_filter(brain.astype(np.float32), sigma)
-    smooth = ndimage.gaussian_filter(np.where(brain, values, 0), sigma)
-    return np.asarray(np.where(brain, smooth / np.maximum(weight, 1e-6), 0))

@@ -145,7 +145,7 @@ def tissue_levels(values: Floats) -> Levels:
     return Levels(*(float(c) for c in centres))
 
 
-def smooth(image: Floats, brain: Mask, sigma: float) -> NDArray[np.float32]:
+def smooth(image: Floats, brain: Mask, sigma: float | tuple[float, ...]) -> NDArray[np.float32]:
     """Smooth inside the brain by normalised convolution, so that nothing outside bleeds in. sigma in voxels."""
     weight = ndimage.gaussian_filter(brain.astype(np.float32), sigma)
     mixed = ndimage.gaussian_filter(np.where(brain, image, 0).astype(np.float32), sigma)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from uadtools.simulation.lesions import blobs, paint
+from uadtools.simulation.lesions import blobs, paint, smooth
 from uadtools.volume.intensity import percentile
 
 Floats = NDArray[np.floating[Any]]
@@ -27,7 +27,7 @@ def changed(data: Floats, change: str, rng: np.random.Generator, spacing: tuple[
     values: Floats = np.asarray(data, dtype=np.float32)
     match change:
         case "blurred":
-            values = _within(values, brain, rng.uniform(0.5, 0.9))
+            values = smooth(values, brain, rng.uniform(0.5, 0.9))
         case "biased":
             coarse = rng.uniform(-0.25, 0.25, (3, 3, 3))
             values = values * (
@@ -49,23 +49,17 @@ def changed(data: Floats, change: str, rng: np.random.Generator, spacing: tuple[
     return percentile(values, brain, 1, 99)
 
 
-def _within(values: Floats, brain: Mask, sigma: float | tuple[float, ...]) -> Floats:
-    weight = ndimage.gaussian_filter(brain.astype(np.float32), sigma)
-    smooth = ndimage.gaussian_filter(np.where(brain, values, 0), sigma)
-    return np.asarray(np.where(brain, smooth / np.maximum(weight, 1e-6), 0))
-
-
 def _thick(values: Floats, brain: Mask, axis: int, thickness: float, spacing: tuple[float, float, float]) -> Floats:
     """Average slices of a thickness in mm along an axis, and interpolate between their middles."""
     step = max(1.0, thickness / spacing[axis])
     widths = [0.0, 0.0, 0.0]
     widths[axis] = 0.5 * np.sqrt(step**2 - 1)
-    smooth = np.moveaxis(_within(values, brain, tuple(widths)), axis, 0)
-    middles = np.arange(0, len(smooth) - 1, step)
+    whole = np.moveaxis(smooth(values, brain, tuple(widths)), axis, 0)
+    middles = np.arange(0, len(whole) - 1, step)
     sampled = ndimage.map_coordinates(
-        smooth, np.meshgrid(middles, *map(np.arange, smooth.shape[1:]), indexing="ij"), order=1
+        whole, np.meshgrid(middles, *map(np.arange, whole.shape[1:]), indexing="ij"), order=1
     )
-    places = np.clip(np.arange(len(smooth)) / step, 0, len(middles) - 1)
+    places = np.clip(np.arange(len(whole)) / step, 0, len(middles) - 1)
     low = np.minimum(places.astype(int), len(middles) - 2)
     share = (places - low)[:, None, None]
     return np.moveaxis((1 - share) * sampled[low] + share * sampled[low + 1], 0, axis)

@@ -39,7 +39,7 @@ def shape_of(group: Numbers, t1: Floats, brain: Mask, masks: Sequence[Floats]) -
         return _rim(group, t1, brain), core
     for part in group["parts"]:
         centre = places[min(int(np.searchsorted(sums, part["place"], side="right")), len(places) - 1)]
-        if group["shape"] == "mask" and masks:
+        if group["shape"] == "mask":
             _stamp(alpha, centre, masks[int(group["mask"][0] * len(masks))], group["mask"])
             continue
         box = _box((height, width), centre, 1.5 * part["radius"] + 2)

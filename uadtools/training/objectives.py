@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -29,10 +28,9 @@ from uadtools.nets.restored import restored
 from uadtools.nets.vqvae import VQVAE
 from uadtools.noise.coarse import coarse_fields
 from uadtools.noise.source import fields_on
-from uadtools.training.corrupted import Corrupted
+from uadtools.training.corrupted import Corrupted, Seeds
 from uadtools.training.recipe import Recipe
 
-Seeds = NDArray[np.int64]
 _schedule = lru_cache(Schedule.of)
 
 

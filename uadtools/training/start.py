@@ -26,9 +26,9 @@ SAMPLE = 512
 def start_from(state: State, recipe: Recipe, slices: Slices) -> str:
     """Give a fresh run the parts that its recipe names; returns the other model's name and hash, "" for none.
 
-    cddpm may start from the encoder of a model of kind spark, and keeps its own last layer, which makes the code. ldm
-    needs the autoencoder of a model of kind vqvae, and measures the deviation of its latents on the slices. Raises
-    UadError when it is no such model, or of other sizes.
+    restoration may start from a model of its own kind and sizes. cddpm may start from the encoder of a model of kind
+    spark, and keeps its own last layer, which makes the code. ldm needs the autoencoder of a model of kind vqvae, and
+    measures the deviation of its latents on the slices. Raises UadError when it is no such model, or of other sizes.
     """
     if recipe.kind == "ldm":
         return _autoencoder(state, recipe, slices)

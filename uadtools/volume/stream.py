@@ -56,10 +56,19 @@ def record(image: Image, tool: str, arguments: dict[str, Any], **more: Any) -> d
     return {**image.provenance, "history": [*image.provenance.get("history", []), line]}
 
 
+def lines_by(image: Image, tool: str) -> list[dict[str, Any]]:
+    """Return the lines of an image's history that a tool wrote, the earliest first."""
+    return [dict(line) for line in image.provenance.get("history", []) if line.get("tool") == tool]
+
+
+def last_by(image: Image, tool: str) -> dict[str, Any]:
+    """Return the last line of an image's history that a tool wrote; an empty one where it wrote none."""
+    return next(reversed(lines_by(image, tool)), {})
+
+
 def made_maps(healed: Image) -> list[str]:
     """Return the roles of the maps that a method made beside a healed scan, as its history says."""
-    lines = [line for line in healed.provenance.get("history", []) if line.get("tool") == "uad-heal"]
-    return list(lines[-1].get("maps", [])) if lines else []
+    return list(last_by(healed, "uad-heal").get("maps", []))
 
 
 def drawn_lesions(image: Image) -> bool:
@@ -76,8 +85,7 @@ def contrast_level(image: Image) -> float | None:
 
 def _simulated(image: Image) -> list[dict[str, Any]]:
     """Return the arguments of every uad-simulate in an image's history."""
-    lines = [line for line in image.provenance.get("history", []) if line.get("tool") == "uad-simulate"]
-    return [dict(line.get("arguments", {})) for line in lines]
+    return [dict(line.get("arguments", {})) for line in lines_by(image, "uad-simulate")]
 
 
 def read_studies(file: BinaryIO, name: str, volume: int | None = None) -> Iterator[Study]:
