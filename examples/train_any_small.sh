@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # How the bundled model is trained, for as long as you let it; the same command goes on where it was stopped or killed.
-# Usage: bash examples/train_any_small.sh [--finish] SCANS MASKS OUT
-# SCANS: what examples/ixi_brains.py made; MASKS: a folder of lesion masks, of which shapes are learnt (hold out those of your tests).
+# Usage: bash examples/train_any_small.sh [--finish] SCANS MASKS LABELS OUT
+# SCANS: what examples/ixi_brains.py made; MASKS: a folder of lesion masks, of which shapes are learnt (hold out those of your tests);
+# LABELS: a folder of label maps, ID_dseg.nii.gz, such as the one that SCANS were made from.
 # --finish: let the rate of the weights reached so far fall, and write OUT/any-small-finished.safetensors, a candidate.
 # It runs at low priority, from a copy of the code and an environment of its own in OUT.
 set -euo pipefail
 finish=
 if [ "$1" = --finish ]; then finish=1; shift; fi
 house=$(cd "$(dirname "$0")/.." && pwd)
-mkdir -p "$3"
-scans=$(realpath "$1") masks=$(realpath "$2") out=$(realpath "$3")
+mkdir -p "$4"
+scans=$(realpath "$1") masks=$(realpath "$2") labels=$(realpath "$3") out=$(realpath "$4")
 
 if [ ! -e "$out/venv/ready" ]; then
     git clone --quiet "$house" "$out/code"
@@ -18,7 +19,7 @@ if [ ! -e "$out/venv/ready" ]; then
     touch "$out/venv/ready"
 fi
 given=("$scans/train" "$scans/train-tight" --val "$scans/val" --recipe any-small --workers 1 --quiet
-    --set corruption.anomalies.shapes.mask=0.15 --set "corruption.masks=[\"$masks\"]"
+    --set corruption.anomalies.shapes.mask=0.15 --set "corruption.masks=[\"$masks\"]" --set "corruption.labels=[\"$labels\"]"
     --set 'licence="CC BY-SA 3.0 (as the IXI data it learnt from)"')
 export OMP_NUM_THREADS=1
 if [ "$finish" ]; then

@@ -208,7 +208,9 @@ class TestImport:
         assert uad("models", *IMPORT, "--force").status == 0
 
     def test_writes_safetensors_only(self, uad, saved):
-        uad("models", "import", "--from", "anoddpm", "a.pt", "-o", "ours.pt").fails("models", 1, "a model file ends in .safetensors")
+        uad("models", "import", "--from", "anoddpm", "a.pt", "-o", "ours.pt").fails(
+            "models", 1, "a model file ends in .safetensors"
+        )
 
 
 class TestSettingsOfTheUser:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,15 @@ def train(  # noqa: PLR0913  one parameter per option
     """
     methods.check_default(recipe.defaults.method, recipe.kind)
     outputs = Outputs(model, log)
-    wanted = recipe.grid, recipe.data.min_brain
+    read = partial(
+        load_slices, grid=recipe.grid, min_brain=recipe.data.min_brain, solid=recipe.solid,
+        labels=recipe.corruption.labels,
+    )  # fmt: skip
     with joined(device) as (team, own):
         if team.leads:
             _check_outputs(outputs, resume=resume, force=force)
-        slices = load_slices(sources, *wanted, solid=recipe.solid)
-        held_out = load_slices(validation, *wanted, solid=recipe.solid) if validation else None
+        slices = read(sources)
+        held_out = read(validation) if validation else None
         where = pick_device(own)
         state, about = _begin(recipe, slices, seed, where, outputs.state if resume else None)
         trainer = Trainer(

@@ -16,14 +16,14 @@ from uadtools.simulation.domains import (
     Numbers,
     as_contrast,
     as_noisy,
-    as_person,
     as_scanned,
     as_stripped,
     draw_contrast,
     draw_person,
     draw_scanner,
+    places_of,
 )
-from uadtools.simulation.fields import Floats
+from uadtools.simulation.fields import Floats, Labels, nearest, sample
 from uadtools.simulation.looks import Foreign
 
 STEPS = 1000
@@ -35,12 +35,14 @@ STRONGEST = 1000.0
 class CorruptionConfig(Config):
     """What an item is made of: anomalies, which are to be mended, and domains, which are not.
 
-    masks: files and folders of lesion masks, whose slices are the shapes of anomalies.shapes.mask.
+    masks: files and folders of lesion masks, whose slices are the shapes of anomalies.shapes.mask; labels: those of
+    label maps of the training scans' anatomy, NAME_dseg of the scan NAME, by which domains.regions are told.
     """
 
     anomalies: AnomalyConfig = AnomalyConfig()
     domains: DomainConfig = DomainConfig()
     masks: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _with_masks(self) -> Self:
@@ -77,15 +79,24 @@ def draw_item(config: CorruptionConfig, rng: np.random.Generator, step: int) -> 
     }
 
 
-def make_item(slab: Floats, drawn: Numbers, foreign: Foreign, masks: Sequence[Floats] = ()) -> Item:
+def make_item(
+    slab: Floats,
+    drawn: Numbers,
+    foreign: Foreign,
+    masks: Sequence[Floats] = (),
+    structures: Labels | None = None,
+) -> Item:
     """Make an item of a healthy slab, (D, H, W) in [0, 1], as drawn.
 
-    foreign: slabs of other healthy scans, which get the same contrast; masks: see simulation.anomalies.put_in. Where
-    nothing was drawn, seen differs from healthy by noise alone.
+    foreign: slabs of other healthy scans, which get the same contrast; masks: see simulation.anomalies.put_in;
+    structures: (D, H, W), numbers of the slab's anatomy. Where nothing was drawn, seen differs from healthy by noise
+    alone.
     """
-    t1 = as_person(slab, drawn["person"])
+    places = places_of(slab, drawn["person"])
+    t1 = sample(slab, *places)
     brain = t1 > 0.02
-    plain = as_contrast(t1, brain, drawn["contrast"])
+    moved = None if structures is None else nearest(structures, *places)
+    plain = as_contrast(t1, brain, drawn["contrast"], moved)
 
     def other(number: float) -> Floats:
         found = foreign(number)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from uadtools.settings import Amount, Config, Fraction
-from uadtools.simulation.fields import Floats, Mask, sample, smooth, wavy, white
+from uadtools.simulation.fields import Floats, Labels, Mask, sample, smooth, wavy, white
 
 FLOOR = 1e-3
 """Least value inside the brain, as uad-preprocess makes it."""
@@ -25,9 +25,10 @@ class DomainConfig(Config):
 
     flip, turn (degrees), scale, aspect, shift (pixels): deviations; warp: pixels at most, in a share of .7; widen: by
     how many pixels fluid spreads, at most, in a share of .4 (a quarter of that is how far it may shrink). contrast: the
-    share of items whose tissue levels are drawn anew, of which flair and t2 are such, and the rest anything; gamma: of
-    the exponent's logarithm; curve: the share with an uneven brightness; headroom: the share whose brightest tissue is
-    made darker than the brightest value, as large bright lesions do. blur (pixels, a share of .5), thick (the share of
+    share of items whose tissue levels are drawn anew, of which flair and t2 are such, and the rest anything; regions:
+    in these, the greatest deviation of structures from their tissue's level, where label maps tell them; gamma: of the
+    exponent's logarithm; curve: the share with an uneven brightness; headroom: the share whose brightest tissue is made
+    darker than the brightest value, as large bright lesions do. blur (pixels, a share of .5), thick (the share of
     smeared slices), bias (a share of .6), ghosts, strip (pixels at most, a share of .4), noise: of the input alone.
     """
 
@@ -41,6 +42,7 @@ class DomainConfig(Config):
     contrast: Fraction = 0.0
     flair: Fraction = 0.35
     t2: Fraction = 0.25
+    regions: Amount = 0.08
     gamma: Amount = 0.2
     curve: Fraction = 0.3
     headroom: Fraction = 0.4
@@ -72,7 +74,15 @@ def draw_person(config: DomainConfig, rng: np.random.Generator) -> Numbers:
 
 
 def as_person(slab: Floats, drawn: Numbers) -> Floats:
-    """Move a T1 slab as drawn. Fluid spreads, or shrinks, along the slope of how much fluid there is around."""
+    """Move a T1 slab as drawn."""
+    return sample(slab, *places_of(slab, drawn))
+
+
+def places_of(slab: Floats, drawn: Numbers) -> tuple[Floats, Floats]:
+    """Return the rows and columns, (H, W) each, that a T1 slab's pixels come from when it is moved as drawn.
+
+    Fluid spreads, or shrinks, along the slope of how much fluid there is around.
+    """
     _, height, width = slab.shape
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     y, x = rows - (height - 1) / 2, columns - (width - 1) / 2
@@ -92,7 +102,7 @@ def as_person(slab: Floats, drawn: Numbers) -> Floats:
         slope *= drawn["widen"] * np.minimum(1, length / 0.08) / np.maximum(length, 1e-3)
         moved = sample(slope, down, along)
         down, along = down + moved[0], along + moved[1]
-    return sample(slab, down, along)
+    return down, along
 
 
 def draw_contrast(config: DomainConfig, rng: np.random.Generator, hard: float = 1.0) -> Numbers:
@@ -116,6 +126,7 @@ def draw_contrast(config: DomainConfig, rng: np.random.Generator, hard: float = 
         drawn["levels"] = [float(v) for v in (fluid, fluid, grey, white, brightest)]
         drawn["knots"] = [KNOTS[0], *(float(v) for v in middle), KNOTS[4]]
         drawn |= {"soft": float(rng.uniform(0.3, 0.7)), "texture": float(rng.uniform(-0.3, 0.3))}
+        drawn["regions"] = [float(rng.uniform(0, config.regions)), _seed(rng)]
     elif rng.random() < config.curve:
         knots = np.sort(np.concatenate([[0, 1], rng.uniform(0, 1, 2)]))
         values = np.sort(np.clip(knots + rng.normal(0, 0.06, 4), 0, 1.05))
@@ -125,16 +136,21 @@ def draw_contrast(config: DomainConfig, rng: np.random.Generator, hard: float = 
     return drawn
 
 
-def as_contrast(slab: Floats, brain: Mask, drawn: Numbers) -> Floats:
+def as_contrast(slab: Floats, brain: Mask, drawn: Numbers, structures: Labels | None = None) -> Floats:
     """Give a T1 slab its contrast: a smooth curve over its values, fine texture kept in part; then 0 to 1 again.
 
-    What is ordered alike in T1 and in the levels drawn stays so, as the curve is linear between its knots.
+    What is ordered alike in T1 and in the levels drawn stays so, as the curve is linear between its knots. structures:
+    (D, H, W), numbers of the anatomy; each is somewhat darker or brighter than the curve would have it.
     """
     made = slab ** np.float32(drawn["gamma"])
     if drawn["levels"]:
         curve = np.interp(made, drawn["knots"], drawn["levels"]).astype(np.float32)
         fine = made - smooth(made, (0.6, 1, 1))
         made = smooth(curve, (0.4, drawn["soft"], drawn["soft"])) + np.float32(drawn["texture"]) * fine
+        if structures is not None:
+            deviation, seed = drawn["regions"]
+            levels = np.float32(deviation) * white(seed, (256,))
+            made += smooth(levels[structures], (0.4, 0.8, 0.8))
     elif drawn["curve"]:
         made = np.interp(made, *drawn["curve"]).astype(np.float32)
     inside = made[brain]

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Labels = NDArray[np.uint8]
+"""Numbers of structures."""
 
 
 def white(seed: int, shape: Sequence[int]) -> Floats:
@@ -57,6 +59,16 @@ def _gaussian(size: int, width: float) -> Floats:
     made[:, 0] += long[:, :reach].sum(axis=1)
     made[:, -1] += long[:, reach + size :].sum(axis=1)
     return made.astype(np.float32)
+
+
+def nearest(labels: Labels, rows: Floats, columns: Floats) -> Labels:
+    """Take every slice of labels at the pixels nearest to places (H, W); beyond the border it is 0."""
+    padded = np.pad(labels, ((0, 0), (1, 1), (1, 1)))
+    down, along = (
+        np.clip(np.rint(places), -1, size).astype(np.intp) + 1
+        for places, size in ((rows, labels.shape[1]), (columns, labels.shape[2]))
+    )
+    return padded[:, down, along]
 
 
 def sample(slab: Floats, rows: Floats, columns: Floats) -> Floats:

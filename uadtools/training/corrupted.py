@@ -84,7 +84,9 @@ class Corruptor:
         def foreign(number: float) -> Floats:
             return _slab(slices, int(number * len(slices)), self.reach)
 
-        return make_item(_slab(slices, place, self.reach), drawn, foreign, self.masks)
+        known = slices.structures
+        structures = None if known is None else known[slices.neighbours(np.array([place]), self.reach)[0]]
+        return make_item(_slab(slices, place, self.reach), drawn, foreign, self.masks, structures)
 
 
 def _slab(slices: Slices, place: int, reach: int) -> Floats:

@@ -14,7 +14,10 @@ from torch import Tensor
 
 from uadtools.errors import UadError
 from uadtools.models.config import GridConfig
+from uadtools.simulation.fields import Labels
+from uadtools.training.structures import label_maps, structures_of
 from uadtools.volume.flat import is_flat, read_flat
+from uadtools.volume.io import Image
 from uadtools.volume.listing import files_of
 from uadtools.volume.slices import to_slices
 from uadtools.volume.stream import read_image
@@ -25,13 +28,15 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Slices:
-    """Healthy slices. pixels: (N, H, W) in [0, 1]; scans: (N,) the number of the scan each is from, not falling.
+    """Healthy slices. pixels: (N, H, W) in [0, 1]; scans: (N,) the number of the scan each is from, not falling;
+    structures: (N, H, W), numbers of what is there, where label maps were given.
 
     For networks that see whole volumes pixels are (N, D, H, W): what is said of a slice is meant of a volume.
     """
 
     pixels: Halves
     scans: NDArray[np.intp]
+    structures: Labels | None = None
     _held: dict[torch.device, Tensor] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
@@ -43,12 +48,14 @@ class Slices:
         chosen: (B,) their places. Where a scan ends, its last slice is repeated. A GPU that has room for all slices
         holds them.
         """
-        places = chosen
-        if not self.solid:
-            first, last = (np.searchsorted(self.scans, self.scans[chosen], side) for side in ("left", "right"))
-            places = np.clip(chosen[:, None] + np.arange(-reach, reach + 1), first[:, None], last[:, None] - 1)
+        places = chosen if self.solid else self.neighbours(chosen, reach)
         pixels = self._on(device)
         return pixels[torch.from_numpy(places).to(pixels.device)].to(device).float()
+
+    def neighbours(self, chosen: NDArray[Any], reach: int) -> NDArray[np.intp]:
+        """Return the places of slices and their neighbours, (B, 2 reach + 1)."""
+        first, last = (np.searchsorted(self.scans, self.scans[chosen], side) for side in ("left", "right"))
+        return np.clip(chosen[:, None] + np.arange(-reach, reach + 1), first[:, None], last[:, None] - 1)
 
     def _on(self, device: torch.device) -> Tensor:
         if device not in self._held:
@@ -66,34 +73,44 @@ class Slices:
         return 2 * x[:, None] - 1 if self.solid else 2 * x - 1
 
 
-def load_slices(sources: Sequence[str], grid: GridConfig, min_brain: float, *, solid: bool = False) -> Slices:
+def load_slices(
+    sources: Sequence[str], grid: GridConfig, min_brain: float, *, solid: bool = False, labels: Sequence[str] = ()
+) -> Slices:
     """Read all slices that hold enough brain, in the order of the sources; solid: all volumes, whole.
 
     sources: NIfTI scans prepared by uad-preprocess, pictures, .npz files of 2-D images (N, H, W), uint8 or in [0, 1],
     FILE.npz:KEY for one array of several, and folders and lists of them (see volume.listing). Pictures and stacks are
     taken as they are: rows are H, columns W; the images of a stack are no neighbours.
-    min_brain: least share of pixels above 0. Raises UadError when a source does not fit the grid or nothing is left.
+    min_brain: least share of pixels above 0; labels: label maps of all these scans, see training.structures. Raises
+    UadError when a source does not fit the grid or nothing is left.
     """
-    pixels, starts = [], []
+    pixels, starts, structures = [], [], []
+    maps = label_maps(labels)
     for file in (file for source in sources for file in files_of(source)):
-        piece = _slices(file, grid)
+        image = _prepared(file, grid)
+        piece = to_slices(image.data)[:, 0].astype(np.float16)
         if solid:
             pixels.append(piece[None])
             starts.append(np.ones(1, bool))
             continue
-        pixels.append(piece[_brain_share(piece) >= min_brain])
+        kept = _brain_share(piece) >= min_brain
+        pixels.append(piece[kept])
+        if maps:
+            found = structures_of(Path(file), maps, image.grid)
+            structures.append(to_slices(found)[kept, 0].astype(np.uint8))
         count = len(pixels[-1])
         starts.append(np.ones(count, bool) if is_flat(Path(file)) else np.arange(count) == 0)
     if not sum(map(len, pixels)):
         raise UadError(f"{', '.join(sources)}: no slice of which {min_brain:.0%} is brain (nothing to learn from)")
-    return Slices(np.concatenate(pixels), np.cumsum(np.concatenate(starts)))
+    known = np.concatenate(structures) if structures else None
+    return Slices(np.concatenate(pixels), np.cumsum(np.concatenate(starts)), known)
 
 
 def _brain_share(slices: Halves) -> NDArray[np.float64]:
     return np.asarray((slices > 0).mean(axis=(1, 2)))
 
 
-def _slices(source: str, grid: GridConfig) -> Halves:
+def _prepared(source: str, grid: GridConfig) -> Image:
     path = Path(source)
     image = read_flat(path) if is_flat(path) else read_image(path)
     if is_flat(path):
@@ -101,7 +118,7 @@ def _slices(source: str, grid: GridConfig) -> Halves:
             columns, rows, count = image.grid.shape
             wanted = f"(N, {grid.shape[1]}, {grid.shape[0]})"
             raise UadError(f"{path}: images of shape {(count, rows, columns)}, the recipe's grid wants {wanted}")
-        return to_slices(image.data)[:, 0].astype(np.float16)
+        return image
     low, high = float(image.data.min()), float(image.data.max())
     if grid.misfit(image.grid) or low < 0 or not 0 < high <= 1:
         shape, spacing = ",".join(map(str, grid.shape)), ",".join(f"{s:g}" for s in grid.spacing)
@@ -109,7 +126,7 @@ def _slices(source: str, grid: GridConfig) -> Halves:
             f"{path}: not prepared for this recipe: {image.grid}, values {low:g} to {high:g} "
             f"(uad-preprocess {path} --shape {shape} --spacing {spacing})"
         )
-    return to_slices(image.data)[:, 0].astype(np.float16)
+    return image
 
 
 def quantiles(slices: Slices) -> tuple[float, ...]:
@@ -120,4 +137,5 @@ def quantiles(slices: Slices) -> tuple[float, ...]:
 
 def fingerprint(slices: Slices) -> dict[str, Any]:
     """Describe data well enough to notice that they changed between two runs."""
-    return {"slices": len(slices), "sum": float(slices.pixels.sum(dtype=np.float64))}
+    known = {} if slices.structures is None else {"structures": int(slices.structures.sum(dtype=np.int64))}
+    return {"slices": len(slices), "sum": float(slices.pixels.sum(dtype=np.float64)), **known}

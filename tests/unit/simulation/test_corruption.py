@@ -235,3 +235,35 @@ def test_a_skull_cut_away_too_much_takes_a_border_of_a_few_pixels(slab):
     lost = brain & ~left
     assert 0.02 < lost.sum() / brain.sum() < 0.4
     assert not lost[:, 20:28, 16:24].any()
+
+
+def test_structures_differ_from_their_tissue_by_their_own_level_in_other_contrasts_only(slab):
+    """Half of the brain is another structure: each half moves by a level of its own, and what is T1 stays as it is."""
+    config = DomainConfig(**{**NOTHING.model_dump(), "contrast": 1.0, "regions": 0.2})
+    drawn = draw_contrast(config, rng(4))
+    drawn |= {"levels": [0.1, 0.1, 0.5, 0.4, 0.4], "texture": 0.0, "low": 0.0, "top": 1.0}
+    drawn["regions"][0] = 0.1
+    structures = np.where(np.arange(slab.shape[2]) < 20, 1, 2).astype(np.uint8) * (slab > 0)
+    plain, made = (as_contrast(slab, slab > 0.02, drawn, known) for known in (None, structures))
+    change = (made - plain)[:, 20:28, :]
+    inner = slab[:, 20:28, :] > 0.6
+    left, right = change[..., :17][inner[..., :17]], change[..., 23:][inner[..., 23:]]
+    assert abs(left.mean() - right.mean()) > 0.03
+    assert max(left.std(), right.std()) < 0.3 * abs(left.mean() - right.mean())
+    t1 = draw_contrast(NOTHING, rng(4))
+    np.testing.assert_array_equal(as_contrast(slab, slab > 0, t1, structures), as_contrast(slab, slab > 0, t1))
+
+
+def test_structures_move_with_the_brain(slab):
+    """Where the levels of tissues are those of structures alone, their borders are where the tissues' are."""
+    structures = np.digitize(slab, [0.01, 0.3, 0.65]).astype(np.uint8)
+    quiet = AnomalyConfig(none=1.0)
+    domains = DomainConfig(**{**NOTHING.model_dump(), "turn": 20.0, "shift": 4.0, "contrast": 1.0})
+    drawn = draw_item(CorruptionConfig(anomalies=quiet, domains=domains), rng(2), HARD)
+    drawn["contrast"] |= {"levels": [0.5] * 5, "texture": 0.0, "low": 0.0, "top": 1.0, "regions": [0.3, 8]}
+    flat = make_item(slab, drawn, lambda n: slab).healthy
+    made = make_item(slab, drawn, lambda n: slab, (), structures).healthy
+    moved = as_person(slab, drawn["person"])[3]
+    inside = flat > 0
+    fluid, white = inside & (moved > 0.02) & (moved < 0.22), inside & (moved > 0.75)
+    assert made[white].std() + made[fluid].std() < 0.6 * abs(made[white].mean() - made[fluid].mean())

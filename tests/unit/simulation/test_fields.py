@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from uadtools.simulation.fields import sample, smooth
+from uadtools.simulation.fields import nearest, sample, smooth
 
 SLAB = np.random.default_rng(0).random((7, 20, 24), dtype=np.float32)
 ROWS, COLUMNS = np.mgrid[:20, :24].astype(np.float32)
@@ -44,3 +44,11 @@ def test_beyond_the_border_it_is_0_and_fades_to_it():
     rows = np.array([[-3, -1, -0.5, 0, 3, 3.5, 4, 900]], np.float32)
     made = sample(ones, rows, np.zeros_like(rows))[0, 0]
     np.testing.assert_array_equal(made, [0, 0, 0.5, 1, 1, 0.5, 0, 0])
+
+
+def test_labels_are_taken_from_the_nearest_pixel():
+    labels = np.arange(1, 7, dtype=np.uint8).reshape(1, 2, 3)
+    rows, columns = np.array([[-0.4, 0.4, 1.4, 1.6]], np.float32), np.array([[0, 1.6, 0.4, 0]], np.float32)
+    made = nearest(labels, rows, columns)
+    assert made.dtype == np.uint8
+    np.testing.assert_array_equal(made, [[[1, 3, 4, 0]]])

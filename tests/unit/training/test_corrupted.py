@@ -52,6 +52,20 @@ def test_what_was_told_makes_the_item_again(slices, corruptor):
         assert item.ceiling == batch.ceiling[i]
 
 
+def test_structures_are_those_of_the_slice_and_its_neighbours(slices, corruptor):
+    """What was told makes the item again with them, too, and they change it; a batch has each item's own."""
+    known = np.broadcast_to(np.arange(16, dtype=np.uint8)[:, None, None] // 2 + 1, slices.pixels.shape).copy()
+    labelled = Slices(slices.pixels, slices.scans, known)
+    batch, told = corruptor(labelled, CHOSEN, SEEDS, step=10**6, device=CPU)
+    plain, _ = corruptor(slices, CHOSEN, SEEDS, step=10**6, device=CPU)
+    changed = [not torch.equal(a, b) for a, b in zip(batch.healthy, plain.healthy, strict=True)]
+    assert changed == [bool(item["contrast"]["levels"]) for item in told.items]
+    assert any(changed)
+    for i, line in enumerate(json.loads(json.dumps(told.told()))):
+        item = corruptor.remade(labelled, line.pop("slice"), line)
+        np.testing.assert_array_equal(2 * torch.from_numpy(item.seen) - 1, batch.seen[i])
+
+
 class Answers(torch.nn.Module):
     """A network with one answer."""
 
