@@ -18,13 +18,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from healers import Healer, metrics
+from healers import Healer, Metrics, metrics, report, table
 from rich.console import Console
 from rich.progress import track
 
 import uadtools
 from uadtools.errors import UadError
-from uadtools.files import check_free, write_json, written
+from uadtools.files import check_free
 from uadtools.pipeline.simulate import Plan
 from uadtools.volume.listing import files_of
 from uadtools.volume.register import template
@@ -79,18 +79,18 @@ def summed_up(rows: Sequence[Row]) -> list[Row]:
 
 def markdown(found: Sequence[Row]) -> str:
     """Write the figures as one table."""
-    lines: list[Sequence[str]] = [HEAD, ["---"] * len(HEAD)]
+    lines = []
     for row in found:
         volumes = ["" if row[k] is None else f"{row[k]:.1f}" for k in ("median", "decile", "template")]
         lines.append([row["change"], row["model"], row["metric"], row["threshold_from"], *volumes])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return table(HEAD, lines)
 
 
 def main(  # noqa: PLR0913  one parameter per option
     healthy: Annotated[Path, typer.Argument(help="Prepared healthy scans: a folder, a list or a file.")],
     models: Annotated[list[str], typer.Argument(metavar="MODEL[:METHOD]...", help='Model files, or "bundled".')],
     *,
-    metric: Annotated[list[str] | None, typer.Option(help="Repeatable; default: l1, and product if there is.")] = None,
+    metric: Metrics = None,
     first: Annotated[int | None, typer.Option(min=1, help="Take only the first N scans.")] = None,
     no_template: Annotated[bool, typer.Option("--no-template", help="Leave the MNI152 template out.")] = False,
     seed: Annotated[int, typer.Option(help="Of what is drawn, and of noise.")] = 0,
@@ -110,13 +110,8 @@ def main(  # noqa: PLR0913  one parameter per option
     for healer in healers if brain else ():
         rows += alarms(healer, uadtools.preprocess(brain, healer.way, name=TEMPLATE), tuple(metric or ()), seed)
     found = summed_up(rows)
-    print(markdown(found), end="")
-    if json_file:
-        about = {"seed": seed, "heads": len(scans), "models": [healer.about for healer in healers]}
-        write_json(json_file, about | {"figures": found, "scans": rows}, force=force)
-    if markdown_file:
-        with written(markdown_file, force=force) as part:
-            part.write_text(markdown(found))
+    about = {"seed": seed, "heads": len(scans), "models": [healer.about for healer in healers]}
+    report(markdown(found), about | {"figures": found, "scans": rows}, json_file, markdown_file, force=force)
 
 
 if __name__ == "__main__":

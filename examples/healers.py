@@ -1,13 +1,17 @@
-"""Models and methods as they are named on the command line. Used by real_patients.py and false_alarms.py."""
+"""What real_patients.py and false_alarms.py share: models and methods as they are named, and figures in a table."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Annotated, Any, get_args
+
+import typer
 
 import uadtools
 from uadtools.errors import UadError
+from uadtools.files import write_json, written
 from uadtools.models.checkpoint import file_hash, located
 from uadtools.models.model import Model
 from uadtools.pipeline.plan import Plan, plan
@@ -17,6 +21,12 @@ from uadtools.volume.stream import Study
 
 BASELINES = ("threshold", "blur")
 """Methods that are named without a model."""
+USUAL: tuple[Metric, ...] = ("l1", "product", "relative")
+"""Metrics to score by where none is named."""
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(help=f"Repeatable; default: {', '.join(USUAL)}. One that there are no maps for is left out."),
+]
 
 
 @dataclass(frozen=True)
@@ -54,12 +64,28 @@ class Healer:
 
 
 def metrics(healed: Study, chosen: tuple[str, ...] = ()) -> list[Metric]:
-    """Name the metrics to score by: those chosen, else l1, product and relative, as far as there are maps for them.
+    """Name the metrics to score by: those chosen, else the usual ones, as far as there are maps for them.
 
-    Raises UadError for one that there is not.
+    Raises UadError for a name that is no metric's.
     """
     known: tuple[Metric, ...] = get_args(Metric)
     if unknown := set(chosen) - set(known):
         raise UadError(f"--metric {min(unknown)}: there are {', '.join(known)}")
-    wanted = chosen or ("l1", "product", "relative")
-    return [m for m in known if m in wanted and NEEDED.get(m, "healed") in healed.images]
+    return [m for m in known if m in (chosen or USUAL) and NEEDED.get(m, "healed") in healed.images]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a table in Markdown."""
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, ["---"] * len(head), *rows))
+
+
+def report(
+    text: str, figures: dict[str, Any], json_file: Path | None, markdown_file: Path | None, *, force: bool
+) -> None:
+    """Print a table, and write the figures and the table to the files that are named."""
+    print(text, end="")
+    if json_file:
+        write_json(json_file, figures, force=force)
+    if markdown_file:
+        with written(markdown_file, force=force) as part:
+            part.write_text(text)

@@ -19,13 +19,13 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
-from healers import Healer, metrics
+from healers import Healer, Metrics, metrics, report, table
 from rich.console import Console
 from rich.progress import track
 
 import uadtools
 from uadtools.errors import UadError
-from uadtools.files import check_free, write_json, written
+from uadtools.files import check_free
 from uadtools.pipeline.eval import case
 from uadtools.pipeline.score import Signed, brain_of, scored
 from uadtools.volume.clean import median
@@ -95,20 +95,20 @@ def _figures(study: Study, truth: Image, window: int) -> dict[str, float]:
 
 def markdown(found: Sequence[dict[str, Any]]) -> str:
     """Write the figures as one table, a line for each scan and way of scoring."""
-    lines = [HEAD, ["---"] * len(HEAD)]
+    lines = []
     for scan in found:
         head = f"{scan['scan']} ({scan['lesion_ml']:.1f} mL, {scan['told']})"
         for row in scan["rows"]:
             figures = [row[sign][figure] for figure in ("auprc", "best_dice") for sign in ("both", "told")]
             lines.append([head, row["method"], row["metric"], *(f"{value:.3f}" for value in figures)])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return table(HEAD, lines)
 
 
 def main(
     folder: Annotated[Path, typer.Argument(help="Folder that holds ms_mni/ and m2307/.")],
     models: Annotated[list[str], typer.Argument(metavar="MODEL[:METHOD]...", help='Model files, or "bundled".')],
     *,
-    metric: Annotated[list[str] | None, typer.Option(help="Repeatable; default: l1, and product if there is.")] = None,
+    metric: Metrics = None,
     window: Annotated[int, typer.Option("--median", help="Window of a median filter on the scores; 1: none.")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     markdown_file: Annotated[Path | None, typer.Option("--markdown", help="Write the table to this file.")] = None,
@@ -120,12 +120,8 @@ def main(
     healers = [Healer.of(text) for text in models]
     shown = track(SCANS, "judging", console=Console(stderr=True), transient=True)
     found = [judged(scan, folder, healers, tuple(metric or ()), window) for scan in shown]
-    print(markdown(found), end="")
-    if json_file:
-        write_json(json_file, {"median": window, "models": [h.about for h in healers], "scans": found}, force=force)
-    if markdown_file:
-        with written(markdown_file, force=force) as part:
-            part.write_text(markdown(found))
+    about = {"median": window, "models": [healer.about for healer in healers]}
+    report(markdown(found), about | {"scans": found}, json_file, markdown_file, force=force)
 
 
 if __name__ == "__main__":

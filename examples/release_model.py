@@ -28,10 +28,11 @@ import uadtools
 from uadtools.files import write_json
 from uadtools.models.checkpoint import file_hash
 from uadtools.models.model import Model
-from uadtools.pipeline.calibrate import Rule, calibrate
+from uadtools.pipeline.calibrate import CONFORMAL, calibrate
 from uadtools.pipeline.likeness import keep, read_likeness
 from uadtools.pipeline.models import settle
-from uadtools.pipeline.postproc import Steps, own_steps, prepare
+from uadtools.pipeline.plan import plan
+from uadtools.pipeline.postproc import own_steps, prepare
 from uadtools.pipeline.reference import healed_of, keep_reference, learn_reference
 from uadtools.pipeline.simulate import Plan
 from uadtools.volume.stream import Study, read_path
@@ -43,7 +44,6 @@ CHANGES = (
 LESIONS = (Plan("blobs", tone="dark"), Plan("blobs", tone="bright"))
 ALLOWED = ((1.0, 0.5), (5.0, 0.9))
 """mL that may be detected, and the share of the scans in which no more is."""
-RULES: tuple[Rule, ...] = ("scanwise", "voxelwise")
 SIGNS = ("both", "dark", "bright")
 CHAIN = "{median = 3, erode = 0, min_size = 4}"
 
@@ -110,7 +110,7 @@ def main(
 
     model, chosen = uadtools.load_model(out), files[4::8][:10]
     whole = scores(model, healthy(chosen), (1 + len(CHANGES)) * len(chosen))
-    way = "restore " + ",".join(map(str, model.config.defaults.t or (999,)))
+    way = plan(model.config).way
     levels = {sign: lowest([one[sign] for one in whole]) for sign in SIGNS}
     named = {way if sign == "both" else f"{way} {sign}": level for sign, level in levels.items()}
     table_of = ", ".join(f"{json.dumps(name)} = {level}" for name, level in named.items())
@@ -118,10 +118,8 @@ def main(
 
     print(json.dumps({"thresholds": named, "reference": about.scans, "healthy": len(whole)}, indent=1), flush=True)
     marked = scores(model, lesioned(chosen), len(LESIONS) * len(chosen))
-    for rule in ("scanwise", "voxelwise"):
-        report = calibrate(
-            (one["both"] for one in (*whole, *marked)), rule, Steps(**model.config.defaults.chain.model_dump())
-        )
+    for rule in CONFORMAL:
+        report = calibrate((one["both"] for one in (*whole, *marked)), rule)
         report["way"]["uad-heal model"] = f"{out.stem}:{file_hash(out)}"
         write_json(out.with_suffix(f".{rule}.json"), report, force=True)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from uadtools.models.checkpoint import read_config
-from uadtools.volume.io import to_bytes
+from uadtools.models.checkpoint import read_config, read_tensors
+from uadtools.volume.io import save, to_bytes
 from uadtools.volume.stream import read_image, read_path
 
 
@@ -92,6 +92,15 @@ def test_a_map_that_was_lost_is_told_where_the_metric_needs_it(uad, prepared, he
         assert uad("score", prepared, healed, "--metric", "product", "-o", "product.nii.gz").status == 0
 
 
+def test_a_probability_takes_from_the_score(uad, prepared, tiny_guided, here):
+    assert uad("heal", prepared, "--model", tiny_guided["restoration"]).status == 0
+    for name, options in (("own.nii", ()), ("l1.nii", ("--metric", "l1"))):
+        assert uad("score", prepared, "p_healed.nii.gz", "-o", name, *options).status == 0
+    own, plain = (read_image(here / name).data for name in ("own.nii", "l1.nii"))
+    assert (own <= plain + 1e-6).all()
+    assert own.sum() < plain.sum()
+
+
 def test_a_probability_without_effect_is_refused(uad, prepared, healed, here):
     words = ("score", prepared, healed, "--metric", "l2", "--probability", here / "p_probability.nii.gz")
     uad(*words).fails("score", 2, "--probability", "no effect with --metric l2")
@@ -119,10 +128,56 @@ def test_several_models_have_the_mean_of_their_maps_and_files_are_scored_as_a_pi
 
 
 @pytest.fixture
+def healthy(phantom, here):
+    """A folder of eight scans like the phantom."""
+    (here / "healthy").mkdir()
+    scan, rng = phantom.need("scan"), np.random.default_rng(0)
+    for k in range(8):
+        noise = 0.02 * rng.standard_normal(scan.data.shape)
+        data = np.where(scan.data > 0, np.clip(scan.data + noise, 0.01, 1), 0).astype(np.float32)
+        save(scan.derive(data, "scan"), here / "healthy" / f"h{k}.nii.gz")
+    return here / "healthy"
+
+
+@pytest.fixture
+def referenced(uad, tiny_guided, healthy, here):
+    """The model, told of those scans."""
+    result = uad("models", "reference", tiny_guided["restoration"], "--healthy", healthy, "-o", "r.safetensors", "-q")
+    assert (result.status, result.out, result.err) == (0, b"", "")
+    return here / "r.safetensors"
+
+
+def test_a_reference_leaves_the_weights_and_is_told(uad, tiny_guided, referenced):
+    before, after = read_tensors(tiny_guided["restoration"]), read_tensors(referenced)
+    assert set(after) - set(before) == {"reference.expected"}
+    assert all((before[name] == after[name]).all() for name in before)
+    assert read_config(referenced).reference.scans == 8
+    assert uad("models", "check", referenced).status == 0
+
+
+def test_files_and_a_pipe_give_the_same_score_by_a_reference_that_was_learnt(uad, prepared, referenced, here):
+    assert uad("heal", prepared, "--model", referenced).status == 0
+    assert {"p_probability.nii.gz", "p_expected.nii.gz"} <= set(names(here))
+    (told,) = uad("score", prepared, "p_healed.nii.gz", "-o", "files.nii", "--json").json
+    assert told["metric"] == "relative"
+    stream = uad("heal", prepared, "--model", referenced, "-o", "-").out
+    (here / "stream.nii").write_bytes(uad("score", "-", stdin=stream).out)
+    np.testing.assert_array_equal(*(read_image(here / f"{n}.nii").data for n in ("stream", "files")))
+
+
+def test_too_few_healthy_scans_make_no_reference(uad, tiny_guided, healthy):
+    few = sorted(healthy.glob("*.nii.gz"))[:3]
+    result = uad("models", "reference", tiny_guided["restoration"], "--healthy", *few, "-o", "r.safetensors")
+    result.fails("models", 1, "3 healthy scans: a reference needs at least 8")
+
+
+@pytest.fixture
 def heal(uad, prepared, tiny_guided, here):
     def run(*options):
         result = uad("heal", prepared, "--model", tiny_guided["restoration"], "-o", "out.nii", "--force", *options)
         assert (result.status, result.out, result.err) == (0, b"", "")
+        maps = ["probability", "spread"] if options.count("-t") > 1 else ["probability"]
+        assert json.loads((here / "out.json").read_text())["history"][-1]["maps"] == maps
         return read_image(here / "out.nii").data
 
     return run
@@ -137,7 +192,14 @@ def test_options_of_restore_and_disyre_have_an_effect(heal, here):
     told = {"method": "disyre", "t": [999], "steps": 5, "accumulate": "mean", "combine": "mean"}
     assert line["arguments"] == told
     np.testing.assert_array_equal(walk, heal("--method", "disyre", "--accumulate", "walk", "--steps", 5))
+    assert np.abs(heal("--method", "disyre", "--steps", 3) - heal("--method", "disyre", "--steps", 2)).max() > 1e-5
     np.testing.assert_array_equal(heal("--seed", 1), heal("--seed", 2))  # nothing is drawn
+
+
+def test_several_severities_are_averaged(heal):
+    both, low, high = (heal(*options) for options in (("-t", 200, "-t", 900), ("-t", 200), ("-t", 900)))
+    inside = both > 0
+    np.testing.assert_allclose(both[inside], ((low + high) / 2)[inside], rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -181,3 +243,21 @@ def test_what_a_model_recommends_reaches_the_detection(uad, prepared, tiny_guide
     (told,) = uad("postproc", "s.nii.gz", "-o", "d.nii.gz", "--json", "--force", "--erode", 2).json
     used = json.loads((here / "d.json").read_text())["history"][-1]["arguments"]
     assert (used["median"], used["erode"], used["min_size"]) == (1, 2, 1)
+
+
+def test_what_a_model_recommends_passes_through_pipes_by_sign_and_for_its_own_metric(uad, prepared, tiny_guided, here):
+    chain = "defaults.chain={median = 3, erode = 1, min_size = 2}"
+    levels = 'defaults.thresholds={"restore 999" = 0.02, "restore 999 dark" = 0.01}'
+    words = ("--set", "defaults.metric=product", "--set", chain, "--set", levels, "-o", "m.safetensors")
+    assert uad("models", "settle", tiny_guided["restoration"], *words).status == 0
+    stream = uad("heal", prepared, "--model", "m.safetensors", "-o", "-").out
+    for sign, level in (("both", 0.02), ("dark", 0.01), ("bright", 0.02)):
+        scored = uad("score", "-", "--signed", sign, stdin=stream).out
+        (told,) = uad("postproc", "-", "-o", f"{sign}.nii", "--json", stdin=scored).json
+        assert (told["threshold"], told["threshold_from"]) == (level, "model")
+        steps = json.loads((here / f"{sign}.json").read_text())["history"][-1]["arguments"]
+        assert (steps["median"], steps["erode"], steps["min_size"]) == (3, 1, 2)
+    scored = uad("score", "-", "--metric", "l1", stdin=stream).out
+    (told,) = uad("postproc", "-", "-o", "l1.nii", "--median", 1, "--json", stdin=scored).json
+    assert told["threshold_from"] == "otsu"
+    assert json.loads((here / "l1.json").read_text())["history"][-1]["arguments"]["median"] == 1

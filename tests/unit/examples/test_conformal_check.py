@@ -1,23 +1,19 @@
-import importlib.util
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from loading import load
 
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, save
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "conformal_check.py"
 GRID = Grid((16, 16, 16), np.diag([2.0, 2.0, 2.0, 1.0]))
 
 
 @pytest.fixture
 def check(monkeypatch, capsys):
     """Run the example with these words; returns the rows of its table, and its exit status."""
-    spec = importlib.util.spec_from_file_location("conformal_check", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load("conformal_check")
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["conformal_check.py", *map(str, words)])

@@ -1,25 +1,12 @@
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from loading import load
 
 import uadtools
 from uadtools.errors import UadError
 from uadtools.pipeline.simulate import Plan
-
-EXAMPLES = Path(__file__).parents[3] / "examples"
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
 
 _, alarms = load("healers"), load("false_alarms")
 

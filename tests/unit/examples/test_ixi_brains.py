@@ -1,15 +1,11 @@
-import importlib.util
 from pathlib import Path
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "ixi_brains.py"
+from loading import load
 
 
 def test_nobody_is_judged_who_was_learnt_from_or_tuned_on(tmp_path):
-    spec = importlib.util.spec_from_file_location("ixi_brains", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     people = [(f"t{i:02}", "train") for i in range(12)] + [(f"v{i:02}", "val") for i in range(10)]
-    module.write_lists(tmp_path, people[::-1])
+    load("ixi_brains").write_lists(tmp_path, people[::-1])
     found = {path.stem: path.read_text().splitlines() for path in tmp_path.iterdir()}
     assert {name: len(files) for name, files in found.items()} == {"val": 8, "test": 2, "tune": 8, "learn": 8}
     assert {f.split("/")[0] for f in found["learn"]} == {"train", "train-tight"}

@@ -1,10 +1,8 @@
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from loading import load
 
 import uadtools
 from uadtools.errors import UadError
@@ -13,17 +11,6 @@ from uadtools.models.config import GridConfig
 from uadtools.pipeline.plan import plan
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
-
-EXAMPLES = Path(__file__).parents[3] / "examples"
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
 
 healers, patients = (load(name) for name in ("healers", "real_patients"))
 

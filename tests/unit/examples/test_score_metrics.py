@@ -1,25 +1,18 @@
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from loading import load
 
 from uadtools.errors import UadError
 from uadtools.volume.io import save
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "score_metrics.py"
 ROWS = ["l1", "ssim", "gradient", "mahalanobis"]
 
 
 @pytest.fixture(scope="module")
 def example():
-    spec = importlib.util.spec_from_file_location("score_metrics", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["score_metrics"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("score_metrics")
 
 
 @pytest.fixture

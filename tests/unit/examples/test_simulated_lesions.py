@@ -1,27 +1,14 @@
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from loading import load
 
 import uadtools
 from uadtools.errors import UadError
 from uadtools.simulation.lesions import MASKS_BOX, smooth
 from uadtools.volume.clean import median
 from uadtools.volume.stream import Study, read_image
-
-EXAMPLES = Path(__file__).parents[3] / "examples"
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
 
 lesion_figures, simulated = (load(n) for n in ("lesion_figures", "simulated_lesions"))
 BESIDE = MASKS_BOX.mean(axis=0) + np.array([25, 0, 0])
