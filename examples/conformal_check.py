@@ -61,7 +61,7 @@ def healthy(folder: Path) -> list[Healthy]:
     scans = []
     for path in sorted(p for p in folder.iterdir() if is_image(p)):
         ready = prepare(next(read_path(path)), Steps())
-        scans.append(Healthy(ready.smooth[ready.eroded], peak(ready, Steps())))
+        scans.append(Healthy(ready.smooth[ready.eroded], peak(ready, Steps()), ready.floor))
     return scans
 
 

@@ -28,7 +28,7 @@ import uadtools
 from uadtools.files import write_json
 from uadtools.models.checkpoint import file_hash
 from uadtools.models.model import Model
-from uadtools.pipeline.calibrate import CONFORMAL, calibrate
+from uadtools.pipeline.calibrate import CONFORMAL, calibrate, usual_floor
 from uadtools.pipeline.likeness import keep, read_likeness
 from uadtools.pipeline.models import settle
 from uadtools.pipeline.plan import plan
@@ -92,6 +92,16 @@ def lowest(studies: list[Study]) -> float:
     return round(float(max(levels)), 4)
 
 
+def floor(studies: list[Study]) -> float:
+    """Return the noise floor that 19 in 20 of the scans stay under."""
+    return round(usual_floor([prepare(study, own_steps(study)).floor for study in studies]), 6)
+
+
+def inline(table: dict[str, float]) -> str:
+    """Write a table as TOML in one line."""
+    return "{" + ", ".join(f"{json.dumps(name)} = {value}" for name, value in table.items()) + "}"
+
+
 def main(
     candidate: Annotated[Path, typer.Argument(help="A model of kind restoration.")],
     scans: Annotated[Path, typer.Argument(help="Folder that holds train/.")],
@@ -111,12 +121,14 @@ def main(
     model, chosen = uadtools.load_model(out), files[4::8][:10]
     whole = scores(model, healthy(chosen), (1 + len(CHANGES)) * len(chosen))
     way = plan(model.config).way
-    levels = {sign: lowest([one[sign] for one in whole]) for sign in SIGNS}
-    named = {way if sign == "both" else f"{way} {sign}": level for sign, level in levels.items()}
-    table_of = ", ".join(f"{json.dumps(name)} = {level}" for name, level in named.items())
-    settle(out, [f"defaults.thresholds={{{table_of}}}"], out, force=True)
+    names = {sign: way if sign == "both" else f"{way} {sign}" for sign in SIGNS}
+    found = {
+        "thresholds": {name: lowest([one[sign] for one in whole]) for sign, name in names.items()},
+        "floors": {name: floor([one[sign] for one in whole]) for sign, name in names.items()},
+    }
+    settle(out, [f"defaults.{name}={inline(table)}" for name, table in found.items()], out, force=True)
 
-    print(json.dumps({"thresholds": named, "reference": about.scans, "healthy": len(whole)}, indent=1), flush=True)
+    print(json.dumps({**found, "reference": about.scans, "healthy": len(whole)}, indent=1), flush=True)
     marked = scores(model, lesioned(chosen), len(LESIONS) * len(chosen))
     for rule in CONFORMAL:
         report = calibrate((one["both"] for one in (*whole, *marked)), rule)

@@ -120,6 +120,17 @@ def test_threshold_model_is_the_default_and_noted_by_uad_heal(uad, stream, here)
     assert (told["threshold"], told["threshold_from"], told["detected_voxels"]) == (0.7, "model", 28)
 
 
+def test_adapt_needs_a_noise_floor_and_raises_the_threshold_by_it(uad, path, here):
+    uad("postproc", path, *RAW, "--threshold", 0.3, "--adapt").fails("postproc", 1, "--adapt: no noise floor")
+    chain = {"median": 1, "erode": 0, "min_size": 0, "dilate": 0, "largest": False}
+    known = {"threshold": 0.1, "rule": "scanwise", "way": {"voxels": [2.0, 2.0, 2.0]}, "chain": chain, "floor": 1e-5}
+    (here / "t.json").write_text(json.dumps(known))
+    words = ("postproc", path, "--threshold", "t.json", "--json", "--force")
+    plain, told = (uad(*words, *more).json[0] for more in ((), ("--adapt",)))
+    assert told["raised"] > plain["raised"] == 1
+    assert told["threshold"] == pytest.approx(0.1 * told["raised"])
+
+
 def test_threshold_model_that_is_not_known_is_told(uad, path):
     result = uad("postproc", path, *RAW, "--json")
     assert result.json[0]["threshold_from"] == "otsu"
@@ -237,7 +248,7 @@ def test_json_tells_what_was_detected(uad, path):
     assert told == {
         "name": "p", "output": "p_detection.nii.gz", "threshold": 0.1, "threshold_from": "user",
         "detected_voxels": 36, "detected_ml": pytest.approx(36 * 0.008),
-        "withheld": False, "concerns": [], "unlike": None,
+        "withheld": False, "concerns": [], "unlike": None, "raised": 1.0,
     }  # fmt: skip
 
 

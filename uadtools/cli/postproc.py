@@ -12,6 +12,7 @@ from uadtools.cli import _common as c
 
 EXAMPLES = """
   uad-postproc scan_score.nii.gz --native                     writes scan_detection.nii.gz, on the grid of the raw scan
+  uad-heal raw.nii.gz -o - | uad-score | uad-postproc --adapt -o lesions.nii.gz    a scan of another scanner
   uad-score a_preprocessed.nii.gz a_healed.nii.gz -o - | uad-postproc --threshold 0.1 --min-size 20 -o lesions.nii.gz
 """
 
@@ -47,6 +48,14 @@ def postproc(
     native: Annotated[
         bool, typer.Option("--native", help="Put the detection on the grid of the original scan.")
     ] = False,
+    adapt: Annotated[
+        bool,
+        typer.Option(
+            "--adapt",
+            help="Raise the threshold for a scan whose scores are higher everywhere, by as much as their median is "
+            "above that of healthy scans: fewer false alarms on other scanners and contrasts.",
+        ),
+    ] = False,
     force_detection: Annotated[
         bool,
         typer.Option(
@@ -73,7 +82,9 @@ def postproc(
     results: list[dict[str, Any]] = []
     for study in studies(inputs, volume):
         path = sink.claim(study)
-        made = work(study, steps(study), brain=mask, native=native, force_detection=force_detection, tell=tell)
+        made = work(
+            study, steps(study), brain=mask, native=native, adapt=adapt, force_detection=force_detection, tell=tell
+        )
         done = made.product.provenance["history"][-1]["arguments"]
         count = int(made.product.data.sum())
         results.append(
@@ -82,6 +93,7 @@ def postproc(
                 "output": sink.write(made, path),
                 "threshold": done["threshold"],
                 "threshold_from": done["threshold_from"],
+                "raised": done.get("raised", 1.0),
                 "detected_voxels": count,
                 "detected_ml": count * made.product.grid.voxel_volume,
                 "withheld": "withheld" in done,

@@ -23,7 +23,7 @@ class DefaultsConfig(Config):
     metric: of the score; chain: of the detection; thresholds: of detection on that score after that chain, by the way
     of healing they were found for: "sss 300"; "sss 300,400" for the mean of two; "sss 300 x4" for the mean of four
     draws; "ae" for a method without noise; with " dark" or " bright" behind for scores of one sign, which else have the
-    same.
+    same. floors: by the same names, the noise floor that 19 in 20 healthy scans' scores stay under.
     """
 
     method: str = "sss"
@@ -32,6 +32,7 @@ class DefaultsConfig(Config):
     metric: Literal["l1", "product", "relative"] = "l1"
     chain: ChainConfig = ChainConfig()
     thresholds: dict[str, PositiveFloat] = Field(default_factory=dict)
+    floors: dict[str, PositiveFloat] = Field(default_factory=dict)
 
 
 class ReferenceConfig(Config):

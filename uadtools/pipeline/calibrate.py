@@ -17,7 +17,8 @@ from uadtools.metrics import conformal
 from uadtools.metrics.lesions import Lesionwise, lesionwise, recall_by_size
 from uadtools.metrics.ranking import rank
 from uadtools.pipeline.cases import label_of
-from uadtools.pipeline.postproc import Prepared, Steps, detect, own_steps, prepare, unlike, way_of
+from uadtools.pipeline.postproc import Prepared, Steps, detect, own_steps, prepare
+from uadtools.pipeline.way import unlike, way_of
 from uadtools.volume.clean import Mask, Score
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
@@ -31,12 +32,13 @@ SIZES = (0.0, 0.5, 4.0, math.inf)
 
 @dataclass(frozen=True)
 class Healthy:
-    """A healthy scan: the (N,) smooth scores of the eroded brain, and the threshold from which on no more is found than
-    is allowed, which is nothing unless it is said.
+    """A healthy scan: the (N,) smooth scores of the eroded brain, the threshold from which on no more is found than is
+    allowed, which is nothing unless it is said, and the noise floor.
     """
 
     scores: Score
     peak: float
+    floor: float
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def calibrate(
         "allowed_ml": allowed_ml if rule == "scanwise" else None,
         "best_dice": dice,
         "healthy": _silence(rule, healthy, threshold, level),
+        "floor": usual_floor([scan.floor for scan in healthy]) if healthy else None,
         "power": _power(lesioned, steps, threshold) if lesioned else None,
         "chain": steps.chain,
         "way": way,
@@ -123,6 +126,11 @@ def peak(ready: Prepared, steps: Steps, allowed_ml: float = 0.0) -> float:
 
     values = np.unique(ready.smooth[ready.eroded])
     return float(values[bisect_left(values, True, key=is_silent)])
+
+
+def usual_floor(floors: Sequence[float]) -> float:
+    """Return the noise floor that 19 in 20 healthy scans stay under."""
+    return float(np.quantile(floors, 0.95))
 
 
 def _check(rule: Rule, dilate: int, level: float, percentile: float) -> None:
@@ -156,7 +164,7 @@ def _sorted(
             truth = label_of(study.images["truth"], ready.score, f"{study.name}: truth")
             lesioned.append(Lesioned(scores, ready.eroded, truth, ready.score.grid))
         else:
-            healthy.append(Healthy(scores, peak(ready, steps, allowed_ml)))
+            healthy.append(Healthy(scores, peak(ready, steps, allowed_ml), ready.floor))
     return healthy, lesioned, way
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadtools.pipeline.postproc import Prepared, Steps, detect, model_threshold, own_steps, prepare
+from uadtools.pipeline.postproc import Prepared, Steps, detect, own_steps, prepare
 from uadtools.pipeline.score import brain_of, case_score
+from uadtools.pipeline.way import model_threshold
 from uadtools.volume.stream import Study
 
 BOUNDS = ("bound", "chain")

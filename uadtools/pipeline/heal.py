@@ -137,21 +137,26 @@ def _by_itself(study: Study, how: Plan) -> Image:
 
 
 def _detection(how: Plan, config: ModelConfig) -> dict[str, Any]:
-    """What the model recommends for detection after this way of healing: the chain, the metric and its thresholds."""
-    found = {sign: _threshold(how, config, sign) for sign in ("both", "dark", "bright")}
-    known = {sign: level for sign, level in found.items() if level is not None}
+    """What the model recommends for detection after this way of healing: the chain, the metric, its thresholds and the
+    noise floors of healthy scores.
+    """
     own = config.defaults
-    return {"threshold": known.get("both"), "thresholds": known, "metric": own.metric, "chain": own.chain.model_dump()}
+    known, floors = (_by_sign(how, config, table) for table in (own.thresholds, own.floors))
+    chain = own.chain.model_dump()
+    return {
+        "threshold": known.get("both"), "thresholds": known, "floors": floors, "metric": own.metric, "chain": chain
+    }  # fmt: skip
 
 
-def _threshold(how: Plan, config: ModelConfig, sign: str) -> float | None:
-    """The model's detection threshold for this way of healing and scores of a sign, if it has one."""
+def _by_sign(how: Plan, config: ModelConfig, table: dict[str, float]) -> dict[str, float]:
+    """What one of the model's tables has for this way of healing, by the sign of scores."""
     own = {"stride": config.patches.stride}
     kept = [f.name for f in fields(how.options[0]) if f.name in ("t", "patch", "stride")]
     plain = tuple(type(o)(**{name: own.get(name, getattr(o, name)) for name in kept}) for o in how.options)
-    way = how.way if sign == "both" else f"{how.way} {sign}"
-    plain_plan = Plan(how.method, plain, how.samples, expected=how.expected)
-    return config.defaults.thresholds.get(way) if how == plain_plan else None
+    if how != Plan(how.method, plain, how.samples, expected=how.expected):
+        return {}
+    ways = {"both": how.way, "dark": f"{how.way} dark", "bright": f"{how.way} bright"}
+    return {sign: table[way] for sign, way in ways.items() if way in table}
 
 
 def _condition(condition: Study, scan: Image, how: Plan) -> NDArray[Any]:

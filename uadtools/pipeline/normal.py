@@ -15,8 +15,8 @@ from scipy import ndimage
 
 from uadtools.errors import UadError
 from uadtools.files import written
-from uadtools.pipeline.postproc import unlike, way_of
 from uadtools.pipeline.score import scored
+from uadtools.pipeline.way import unlike, way_of
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, check_target
 from uadtools.volume.stream import Study, read_path, record, write_study

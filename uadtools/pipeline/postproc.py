@@ -7,19 +7,20 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
 from uadtools.errors import UadError
 from uadtools.models.checkpoint import bundled, default_path
 from uadtools.pipeline.likeness import too_unlike
-from uadtools.pipeline.score import brain_image
+from uadtools.pipeline.score import LEAST, brain_image
+from uadtools.pipeline.way import model_floor, model_threshold, unlike, way_of
 from uadtools.volume import clean
 from uadtools.volume.chain import to_native
 from uadtools.volume.clean import Mask, Score
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, last_by, lines_by, record
+from uadtools.volume.stream import Study, last_by, record
 
 NO_CHAIN = {"median": (1,), "erode": (0,), "min_size": (0, 1), "dilate": (0,), "largest": (False,)}
 """Steps that leave scores and what is above a threshold as they are."""
@@ -52,11 +53,14 @@ class Steps:
 
 @dataclass(frozen=True)
 class Calibrated(Steps):
-    """A chain whose threshold uad-calibrate found. rule: how; way: of making scores (see `way_of`); source: a file."""
+    """A chain whose threshold uad-calibrate found. rule: how; way: of making scores (see `way_of`); source: a file;
+    floor: that 19 in 20 of the healthy scans stayed under.
+    """
 
     rule: str = ""
     way: dict[str, Any] = field(default_factory=dict)
     source: str = ""
+    floor: float | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,16 @@ class Prepared:
     inside: Mask
     eroded: Mask
 
+    @property
+    def floor(self) -> float:
+        """The noise floor: the median score of the eroded brain, of one sign where the other's voxels have none.
+
+        Lesions would have to be half of the brain to raise it; another scanner or contrast does.
+        """
+        values = self.smooth[self.eroded]
+        values = values[values > LEAST]
+        return float(np.median(values)) if values.size else LEAST
+
 
 def postproc(
     study: Study,
@@ -75,22 +89,28 @@ def postproc(
     *,
     brain: Image | None = None,
     native: bool = False,
+    adapt: bool = False,
     force_detection: bool = False,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Study:
     """Turn a study's score into `detection`, uint8. An image of another program, without role, is taken for a score.
 
     brain: a mask on the score's grid, instead of the study's own. native: put the detection on the grid of the original
-    scan, where no component is lost. force_detection: detect also where uad-heal found the scan unlike what the model
-    learnt from; else the detection is empty, and its provenance says `withheld`. tell: gets one line for that, when the
-    model recommends no threshold and Otsu's is taken, and when the model's detects an implausible share of the brain.
-    Raises UadError for an option out of range, for native when the provenance does not say where the scan was, and for
-    a calibrated threshold when the score was made in another way than those it was found on.
+    scan, where no component is lost. adapt: raise the threshold by as much as the scan's noise floor (see `Prepared`)
+    lies above that of 19 in 20 healthy scans. force_detection: detect also where uad-heal found the scan unlike what
+    the model learnt from; else the detection is empty, and its provenance says `withheld`. tell: gets one line for
+    that, when the model recommends no threshold and Otsu's is taken, and when the model's detects an implausible share
+    of the brain.
+    Raises UadError for an option out of range, for native when the provenance does not say where the scan was, for
+    adapt where no noise floor is known, and for a calibrated threshold when the score was made in another way than
+    those it was found on.
     """
     steps = steps or own_steps(study)
     ready = prepare(study, steps, brain)
     score, inside = ready.score, ready.inside
     level, origin = _level(steps, ready, study.name, tell)
+    raised = _raised(steps, ready, study.name, origin) if adapt else 1.0
+    level *= raised
     withheld = "" if force_detection else too_unlike(score)
     if withheld:
         why = f"unlike what the model learnt from ({withheld})"
@@ -101,7 +121,7 @@ def postproc(
         whose = "model's" if origin == "model" else "calibrated"
         tell(f"{study.name}: {share}: the {whose} threshold does not fit this scan (choose one with --threshold)")
     arguments = {**steps.chain, "threshold": level, "threshold_from": origin, "native": native}
-    arguments |= {"withheld": withheld} if withheld else {}
+    arguments |= ({"raised": raised} if adapt else {}) | ({"withheld": withheld} if withheld else {})
     made = replace(score, provenance=record(score, "uad-postproc", arguments)).derive(
         found.astype(np.uint8), "detection"
     )
@@ -130,33 +150,6 @@ def detect(smooth: Score, eroded: Mask, steps: Steps, level: float) -> Mask:
     return clean.keep_largest(found) if steps.largest else found
 
 
-def way_of(score: Image) -> dict[str, Any]:
-    """Tell how a score was made, as far as its history does: arguments of heal and score, the model, voxels in mm."""
-    way: dict[str, Any] = {"voxels": list(score.grid.spacing)}
-    for line in score.provenance.get("history", []):
-        if (tool := line.get("tool")) in ("uad-heal", "uad-score"):
-            known = {**line.get("arguments", {}), "model": line.get("model")}
-            way |= {f"{tool} {key}": value for key, value in known.items() if value is not None}
-    return dict(json.loads(json.dumps(way)))
-
-
-def unlike(way: dict[str, Any], other: dict[str, Any]) -> str:
-    """Name the model or the first other thing in which a way of making scores is not as another; nothing if none is."""
-    for key in sorted(way.keys() | other.keys(), key=lambda key: (not key.endswith(" model"), key)):
-        here, there = way.get(key), other.get(key)
-        if here != there and not (_floats(here) and _floats(there) and np.allclose(here, there, atol=0.01)):
-            return f"{key} {_told(here)}, not {_told(there)}"
-    return ""
-
-
-def _floats(value: Any) -> TypeGuard[list[float]]:
-    return isinstance(value, list) and len(value) == 3 and all(isinstance(v, float) for v in value)
-
-
-def _told(value: Any) -> str:
-    return "unknown" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
 def read_steps(path: Path, **given: Any) -> Steps:
     """Read a threshold file of any kind (see `read_threshold`) as a chain; uad-calibrate's says all of its steps.
 
@@ -170,7 +163,8 @@ def read_steps(path: Path, **given: Any) -> Steps:
     known = {"rule": "", "way": {}, **Steps().chain}
     if {name: type(value) for name, value in said.items()} != {name: type(value) for name, value in known.items()}:
         raise UadError(f"{path}: damaged, or of another version (make it again with uad-calibrate)")
-    found = Calibrated(**said, threshold=level, source=path.name)
+    floor = data.get("floor")
+    found = Calibrated(**said, threshold=level, source=path.name, floor=floor if isinstance(floor, float) else None)
     for name, value in given.items():
         if value != (fits := found.chain[name]):
             option = "--" + name.replace("_", "-")
@@ -270,16 +264,13 @@ def _level(steps: Steps, ready: Prepared, name: str, tell: Callable[[str], None]
         raise UadError(f"{name}: {error}") from None
 
 
-def model_threshold(score: Image) -> float | None:
-    """The model's threshold, which is for its own metric.
-
-    A score of one sign is never above that of both, so that one's threshold holds for it where it has none of its own.
-    """
-    scored = [line.get("arguments") for line in lines_by(score, "uad-score")]
-    noted = last_by(score, "uad-heal")
-    if len(scored) != 1 or not isinstance(scored[0], dict) or scored[0].get("metric") != noted.get("metric", "l1"):
-        return None
-    own = noted.get("thresholds")
-    level = own.get(scored[0].get("signed")) if isinstance(own, dict) else None
-    level = noted.get("threshold") if level is None else level
-    return level if isinstance(level, float) else None
+def _raised(steps: Steps, ready: Prepared, name: str, origin: str) -> float:
+    """Return by how much the scan's noise floor lies above that of healthy scans; 1 where it does not."""
+    noted = model_floor(ready.score) if origin == "model" else None
+    known = steps.floor if isinstance(steps, Calibrated) else noted
+    if known is None:
+        raise UadError(
+            f"{name}: --adapt: no noise floor of healthy scans is known for this threshold (take the model's, for its "
+            "default way and metric, or a file of uad-calibrate)"
+        )
+    return max(1.0, ready.floor / known)

@@ -269,7 +269,9 @@ def file(healthy, tmp_path):
 def test_the_file_holds_the_whole_chain(file, healthy):
     path, report = file
     steps = read_steps(path, median=3)
-    assert steps == Calibrated(3, 1, report["threshold"], 2, 0, False, "scanwise", report["way"], "t.json")
+    assert steps == Calibrated(
+        3, 1, report["threshold"], 2, 0, False, "scanwise", report["way"], "t.json", report["floor"]
+    )
     made = postproc(healthy[0], steps).product
     assert (
         made.provenance["history"][-1]["arguments"] | {"median": 3, "threshold_from": "scanwise"}

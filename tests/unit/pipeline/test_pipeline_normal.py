@@ -5,8 +5,8 @@ import pytest
 
 from uadtools.errors import UadError
 from uadtools.pipeline.normal import LEAST_SPREAD, SMOOTH, learn, normalise, read_normal, save_normal
-from uadtools.pipeline.postproc import model_threshold
 from uadtools.pipeline.score import LEAST
+from uadtools.pipeline.way import model_threshold
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, save
 from uadtools.volume.stream import Study

@@ -1,16 +1,20 @@
 """What a model recommends for detection: its chain, and thresholds for its own metric, by sign."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from uadtools.errors import UadError
 from uadtools.models.defaults import ChainConfig
 from uadtools.models.model import load_model
+from uadtools.pipeline.calibrate import calibrate
 from uadtools.pipeline.heal import heal
 from uadtools.pipeline.plan import plan
-from uadtools.pipeline.postproc import Steps, model_threshold, own_steps, postproc
-from uadtools.pipeline.score import score
+from uadtools.pipeline.postproc import Prepared, Steps, own_steps, postproc, read_steps
+from uadtools.pipeline.score import LEAST, score
+from uadtools.pipeline.way import model_floor, model_threshold
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
@@ -93,7 +97,8 @@ def model(tiny_guided):
     """A model of restoration that recommends all that it can."""
     made = load_model(tiny_guided["restoration"], device="cpu", precision="fp32")
     thresholds = {"restore 999": 0.5, "restore 999 dark": 0.25, "restore 300 bright": 0.125}
-    own = {"metric": "product", "chain": ChainConfig(**CHAIN), "thresholds": thresholds}
+    floors = {"restore 999": 0.02, "restore 999 bright": 0.01}
+    own = {"metric": "product", "chain": ChainConfig(**CHAIN), "thresholds": thresholds, "floors": floors}
     defaults = made.config.defaults.model_copy(update=own)
     return replace(made, config=made.config.model_copy(update={"defaults": defaults}))
 
@@ -112,6 +117,7 @@ def test_healing_notes_what_the_model_recommends_for_that_way(model, phantom, ho
     line = heal(phantom, model, plan(model.config, **how)).product.provenance["history"][-1]
     assert (line["metric"], line["chain"]) == ("product", CHAIN)
     assert (line["thresholds"], line["threshold"]) == (noted, noted.get("both"))
+    assert line["floors"] == ({"both": 0.02, "bright": 0.01} if not how else {})
 
 
 def test_from_model_to_detection(model, phantom):
@@ -125,3 +131,64 @@ def test_from_model_to_detection(model, phantom):
     made = postproc(score(healed, metric="l1"), tell=told.append).product.provenance["history"][-1]["arguments"]
     assert made["threshold_from"] == "otsu"
     assert told[0].startswith("phantom: no threshold is known for this way of scoring")
+
+
+FLOORS = {"both": 0.01, "dark": 0.002}
+
+
+def test_the_noise_floor_is_the_median_score_whatever_lesions_there_are():
+    """A tenth of the brain may be lesion: the median hardly moves. Of one sign, voxels of the other do not count."""
+    values = np.linspace(0.01, 0.03, 1000, dtype=np.float32).reshape(10, 10, 10)
+    inside = np.ones(values.shape, bool)
+    image = scored().need("score")
+    plain = Prepared(image, values, inside, inside).floor
+    assert plain == pytest.approx(0.02, rel=1e-3)
+    lesion = values.copy()
+    lesion[:, 0] = 5
+    assert Prepared(image, lesion, inside, inside).floor == pytest.approx(plain, rel=0.1)
+    half = np.where(np.indices(values.shape).sum(axis=0) % 2, values, LEAST)
+    assert Prepared(image, half, inside, inside).floor == pytest.approx(plain, rel=0.01)
+    assert Prepared(image, np.full_like(values, LEAST), inside, inside).floor == LEAST
+
+
+@pytest.mark.parametrize(("floor", "raised"), [(0.01, 1.0), (0.02, 1.0), (0.004, 2.5)])
+def test_the_threshold_rises_with_the_noise_floor_and_never_falls(floor, raised):
+    """The background scores .01: 2.5 times .3 is above the box of .5."""
+    study = scored(chain=CHAIN, threshold=0.3, thresholds={"both": 0.3}, floors={"both": floor})
+    made = postproc(study, adapt=True).product
+    done = made.provenance["history"][-1]["arguments"]
+    assert done["raised"] == pytest.approx(raised)
+    assert done["threshold"] == pytest.approx(0.3 * raised)
+    assert made.data.sum() == (8 if raised == 1 else 0)
+    assert "raised" not in postproc(study).product.provenance["history"][-1]["arguments"]
+
+
+def test_floors_are_of_the_models_own_metric_and_by_sign():
+    assert model_floor(scored(signed="dark", floors=FLOORS).need("score")) == 0.002
+    assert model_floor(scored(signed="bright", floors=FLOORS).need("score")) == 0.01
+    assert model_floor(scored("l2", floors=FLOORS).need("score")) is None
+    assert model_floor(scored().need("score")) is None
+
+
+@pytest.mark.parametrize("steps", [None, Steps(1, 0, 0.3, 2), Steps(1, 0, "otsu", 2)])
+def test_where_no_noise_floor_is_known_a_threshold_cannot_adapt(steps):
+    study = scored(threshold=0.3, **({} if steps is None else {"floors": FLOORS}))
+    with pytest.raises(UadError, match="--adapt: no noise floor of healthy scans is known"):
+        postproc(study, steps, adapt=True)
+
+
+def test_a_calibrated_threshold_knows_the_noise_floor_of_its_scans(tmp_path):
+    """19 in 20 of them lie under it, so a new one like them keeps the threshold that was promised."""
+    healthy = [scored() for _ in range(20)]
+    for number, study in enumerate(healthy):
+        study.need("score").data[...] += 0.0001 * number
+    report = calibrate(healthy, "percentile", Steps(1, 0, min_size=0))
+    assert report["floor"] == pytest.approx(0.01 + 0.0001 * 18.05, rel=1e-3)
+    (tmp_path / "t.json").write_text(json.dumps(report))
+    steps = read_steps(tmp_path / "t.json")
+    assert postproc(healthy[3], steps, adapt=True).product.provenance["history"][-1]["arguments"]["raised"] == 1
+    noisy = scored()
+    noisy.need("score").data[...] *= 3
+    done = postproc(noisy, steps, adapt=True).product.provenance["history"][-1]["arguments"]
+    assert done["raised"] == pytest.approx(0.03 / report["floor"], rel=1e-3)
+    assert done["threshold"] == pytest.approx(report["threshold"] * done["raised"])

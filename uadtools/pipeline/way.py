@@ -1,0 +1,62 @@
+"""What a score's history says: how it was made, and what its model recommends for it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from uadtools.volume.io import Image
+from uadtools.volume.stream import last_by, lines_by
+
+
+def way_of(score: Image) -> dict[str, Any]:
+    """Tell how a score was made, as far as its history does: arguments of heal and score, the model, voxels in mm."""
+    way: dict[str, Any] = {"voxels": list(score.grid.spacing)}
+    for line in score.provenance.get("history", []):
+        if (tool := line.get("tool")) in ("uad-heal", "uad-score"):
+            known = {**line.get("arguments", {}), "model": line.get("model")}
+            way |= {f"{tool} {key}": value for key, value in known.items() if value is not None}
+    return dict(json.loads(json.dumps(way)))
+
+
+def unlike(way: dict[str, Any], other: dict[str, Any]) -> str:
+    """Name the model or the first other thing in which a way of making scores is not as another; nothing if none is."""
+    for key in sorted(way.keys() | other.keys(), key=lambda key: (not key.endswith(" model"), key)):
+        here, there = way.get(key), other.get(key)
+        if here != there and not (_floats(here) and _floats(there) and np.allclose(here, there, atol=0.01)):
+            return f"{key} {_told(here)}, not {_told(there)}"
+    return ""
+
+
+def _floats(value: Any) -> TypeGuard[list[float]]:
+    return isinstance(value, list) and len(value) == 3 and all(isinstance(v, float) for v in value)
+
+
+def _told(value: Any) -> str:
+    return "unknown" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def model_threshold(score: Image) -> float | None:
+    """The model's threshold for a score of its own metric.
+
+    A score of one sign is never above that of both, so that one's threshold holds for it where it has none of its own.
+    """
+    noted = last_by(score, "uad-heal")
+    return _of_own_metric(score, noted.get("thresholds", {"both": noted.get("threshold")}))
+
+
+def model_floor(score: Image) -> float | None:
+    """The noise floor of healthy scans' scores of the model's own metric."""
+    return _of_own_metric(score, last_by(score, "uad-heal").get("floors"))
+
+
+def _of_own_metric(score: Image, table: Any) -> float | None:
+    """What a table has for the sign of a score that is of its model's own metric."""
+    scored = [line.get("arguments") for line in lines_by(score, "uad-score")]
+    metric = last_by(score, "uad-heal").get("metric", "l1")
+    if len(scored) != 1 or not isinstance(scored[0], dict) or scored[0].get("metric") != metric:
+        return None
+    level = table.get(scored[0].get("signed"), table.get("both")) if isinstance(table, dict) else None
+    return level if isinstance(level, float) else None
