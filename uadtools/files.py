@@ -24,10 +24,10 @@ def written(path: Path, *, force: bool) -> Iterator[Path]:
     check_free(path, force=force)
     part = path.with_name(f".uad-{secrets.token_hex(6)}{''.join(path.suffixes[-2:])}")
     try:
-        handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        mode = os.fstat(handle).st_mode
-        os.close(handle)
         try:
+            handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            mode = os.fstat(handle).st_mode
+            os.close(handle)
             yield part
             part.chmod(mode)  # safetensors puts a file of its own there, which only its owner can read
             with part.open("rb") as file:
