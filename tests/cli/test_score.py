@@ -278,3 +278,10 @@ def test_json_and_a_stream_do_not_share_standard_output(uad, prepared, healed):
 
 def test_version(uad):
     assert uad("score", "--version").out.startswith(b"uadtools ")
+
+
+def test_a_prepared_scan_in_the_place_of_the_healed_one_is_told(uad, phantom, here):
+    """It has a history, which says that nothing was healed; what another program made has none, and is believed."""
+    scan = phantom.need("scan")
+    save(replace(scan, provenance={"history": [{"tool": "uad-preprocess"}]}), here / "p.nii.gz")
+    uad("score", "p.nii.gz", "p.nii.gz").fails("score", 2, "p.nii.gz is a scan and no healed scan")

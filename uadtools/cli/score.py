@@ -159,6 +159,8 @@ def _pair(inputs: Sequence[str], volume: int | None, wanted: Sequence[str]) -> I
     scan, healed = (read_image(Path(path), volume) for path in inputs)
     if scan.role == "healed":
         raise c.usage(f"{inputs[0]} is a healed scan (name the scan first)", "SCAN HEALED")
+    if healed.role != "healed" and healed.provenance.get("history"):
+        raise c.usage(f"{inputs[1]} is a {healed.role} and no healed scan (uad-heal makes one)", "SCAN HEALED")
     images = {"healed": healed.derive(healed.data, "healed"), "scan": scan.derive(scan.data, "scan")}
     for role in (role for role in made_maps(healed) if role in wanted):
         beside = Path(inputs[1]).with_name(f"{base_name(Path(inputs[1]))}_{role}.nii.gz")

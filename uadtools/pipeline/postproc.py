@@ -99,8 +99,8 @@ def postproc(
     scan, where no component is lost. adapt: raise the threshold by as much as the scan's noise floor (see `Prepared`)
     lies above that of 19 in 20 healthy scans. force_detection: detect also where uad-heal found the scan unlike what
     the model learnt from; else the detection is empty, and its provenance says `withheld`. tell: gets one line for
-    that, when the model recommends no threshold and Otsu's is taken, and when the model's detects an implausible share
-    of the brain.
+    that, when erosion leaves no brain, when the model recommends no threshold and Otsu's is taken, and when a threshold
+    that the user did not choose detects an implausible share of the brain.
     Raises UadError for an option out of range, for native when the provenance does not say where the scan was, for
     adapt where no noise floor is known, and for a calibrated threshold when the score was made in another way than
     those it was found on.
@@ -116,16 +116,19 @@ def postproc(
         why = f"unlike what the model learnt from ({withheld})"
         tell(f"{study.name}: no detection: {why} (--force-detection to detect anyway)")
     found = np.zeros_like(inside) if withheld else detect(ready.smooth, ready.eroded, steps, level)
-    if origin not in ("user", "otsu") and found.sum() > IMPLAUSIBLE * inside.sum():
+    if origin != "user" and steps.threshold != "otsu" and found.sum() > IMPLAUSIBLE * inside.sum():
         share = f"{found.sum() / inside.sum():.0%} of the brain is detected"
-        whose = "model's" if origin == "model" else "calibrated"
-        tell(f"{study.name}: {share}: the {whose} threshold does not fit this scan (choose one with --threshold)")
+        whose = {"model": "the model's", "otsu": "Otsu's"}.get(origin, "the calibrated")
+        tell(f"{study.name}: {share}: {whose} threshold does not fit this scan (choose one with --threshold)")
     arguments = {**steps.chain, "threshold": level, "threshold_from": origin, "native": native}
     arguments |= ({"raised": raised} if adapt else {}) | ({"withheld": withheld} if withheld else {})
     made = replace(score, provenance=record(score, "uad-postproc", arguments)).derive(
         found.astype(np.uint8), "detection"
     )
-    return study.adding(to_native(made, study.name) if native else made)
+    made = to_native(made, study.name) if native else made
+    if not ready.eroded.any():
+        tell(f"{study.name}: no brain is left after {steps.erode} erosions, so nothing is found (--erode takes fewer)")
+    return study.adding(made)
 
 
 def own_steps(study: Study, **changes: Any) -> Steps:

@@ -192,3 +192,18 @@ def test_a_calibrated_threshold_knows_the_noise_floor_of_its_scans(tmp_path):
     done = postproc(noisy, steps, adapt=True).product.provenance["history"][-1]["arguments"]
     assert done["raised"] == pytest.approx(0.03 / report["floor"], rel=1e-3)
     assert done["threshold"] == pytest.approx(report["threshold"] * done["raised"])
+
+
+def test_what_the_user_did_not_choose_and_cannot_be_right_is_said():
+    """A scan without a history is taken for another program's score: Otsu's threshold finds a third of it."""
+    data = np.full(SHAPE, 0.1, np.float32)
+    data[:4] = 0.9
+    other = Study("x", {"scan": Image(data, Grid(SHAPE, np.eye(4)))})
+    told = []
+    postproc(other, Steps(1, 0, "model", 0), tell=told.append)
+    assert told[1].startswith("x: 33% of the brain is detected: Otsu's threshold does not fit")
+    told.clear()
+    postproc(other, Steps(1, 0, "otsu", 0), tell=told.append)
+    assert told == []
+    postproc(other, Steps(1, 9, 0.5, 0), tell=told.append)
+    assert told == ["x: no brain is left after 9 erosions, so nothing is found (--erode takes fewer)"]
