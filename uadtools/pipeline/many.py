@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from threading import Semaphore, Thread
 from typing import Any, TypeVar
@@ -17,6 +19,8 @@ from uadtools.errors import UadError
 
 T = TypeVar("T")
 R = TypeVar("R")
+PATIENCE = 1.0
+"""Seconds after which a process that was asked to end is asked again."""
 _work: Callable[[Any], Any]
 _busy = False
 
@@ -50,8 +54,8 @@ def each(work: Callable[[T], R], items: Sequence[T], processes: int = 1) -> Iter
     finally:
         processes_left = list((pool._processes or {}).values())  # which the pool forgets when it is shut down
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes_left:
-            process.terminate()
+        _ask_to_end(processes_left)
+        Thread(target=_see_ended, args=(processes_left,), daemon=True).start()
 
 
 def ahead(items: Iterable[T]) -> Iterator[T]:
@@ -106,6 +110,18 @@ def gathered(items: Iterable[T], size: Callable[[T], int], enough: Callable[[], 
         raise fault
 
 
+def _ask_to_end(processes: Sequence[BaseProcess]) -> None:
+    for process in processes:
+        process.terminate()
+
+
+def _see_ended(processes: Sequence[BaseProcess]) -> None:
+    """Ask again until all have ended: one that was just going to wait for work sleeps through the first request."""
+    while left := [process for process in processes if process.is_alive()]:
+        time.sleep(PATIENCE)
+        _ask_to_end(left)
+
+
 def _tried(work: Callable[[T], R], item: T) -> R | UadError:
     try:
         return work(item)
@@ -135,6 +151,7 @@ def _begin(work: Callable[[Any], Any], threads: int) -> None:
 
 
 def _end(number: int, frame: Any) -> None:
+    signal.signal(number, signal.SIG_IGN)  # asked again, it is not to be disturbed as it cleans up
     if _busy:
         raise KeyboardInterrupt
     os._exit(128 + number)

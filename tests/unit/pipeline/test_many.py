@@ -75,6 +75,13 @@ def writing(folder, item):
     return item
 
 
+def deaf(folder, item):
+    """Miss the first request to end, as one does that comes just before a wait in C."""
+    end = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, end))
+    return writing(folder, item)
+
+
 @pytest.fixture
 def over(tmp_path):
     """Lets processes that nothing else ended go when the test is over."""
@@ -159,6 +166,15 @@ def test_items_that_are_equal_are_items_each_and_when_all_are_done_the_processes
 
 def test_an_interrupt_ends_the_processes_and_lets_them_clean_up(over):
     found = each(partial(writing, over), range(6), 2)
+    assert next(found) == (0, 0)
+    with pytest.raises(KeyboardInterrupt):
+        found.throw(KeyboardInterrupt)
+    assert until(lambda: not multiprocessing.active_children())
+    assert not list(over.iterdir())
+
+
+def test_a_process_that_misses_the_request_to_end_is_asked_again(over):
+    found = each(partial(deaf, over), range(4), 2)
     assert next(found) == (0, 0)
     with pytest.raises(KeyboardInterrupt):
         found.throw(KeyboardInterrupt)
