@@ -81,11 +81,12 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def healing(prepared: Path) -> dict[str, float]:
-    """Time one healing in process: sss, the network's part of reading, healing and writing, sss's noise alone, and a
-    part of ddpm, which is then scaled to all its steps.
+    """Time one healing in process, by the default and by t1-ddpm: sss, the network's part of reading, healing and
+    writing, sss's noise alone, and a part of ddpm, which is then scaled to all its steps.
     """
     import uadtools
     from uadtools.cli._common import keep_memory
+    from uadtools.models.checkpoint import located
     from uadtools.models.model import Model
     from uadtools.noise.source import SliceNoise
     from uadtools.pipeline.heal import heal
@@ -94,13 +95,16 @@ def healing(prepared: Path) -> dict[str, float]:
     from uadtools.volume.stream import Study
 
     keep_memory()
-    model, scan = uadtools.load_model(), uadtools.read(prepared)
+    model, scan = uadtools.load_model(located(Path("t1-ddpm"))), uadtools.read(prepared)
     study = Study("scan", {"scan": scan})
+    default = uadtools.load_model()
+    heal(study, default)
     keys = [(0, int(z), 300, 0) for z in filled(scan.data > 0)]
     shape = (scan.data.shape[1], scan.data.shape[0])
     one = plan(model.config, method="sss", t=[300], samples=1)
     heal(study, model, one)
-    sss = statistics.median(seconds(lambda: heal(study, model, one)) for _ in range(3))
+    turns = [(seconds(lambda: heal(study, default)), seconds(lambda: heal(study, model, one))) for _ in range(5)]
+    restore, sss = (statistics.median(times) for times in zip(*turns, strict=True))
     draw = SliceNoise(model.config.noise, (1, *shape), keys, model.device)
     noise = statistics.median(seconds(draw) for _ in range(3))
     asked, predict = [], Model.predict
@@ -125,7 +129,9 @@ def healing(prepared: Path) -> dict[str, float]:
     ddpm = seconds(lambda: heal(study, model, plan(model.config, method="ddpm", t=[few])))
     return {
         "slices": len(keys),
+        "restore_seconds": restore,
         "sss_seconds": sss,
+        "restore_over_sss": statistics.median(first / second for first, second in turns),
         "read_heal_write_seconds": statistics.median(whole for whole, _ in shares),
         "network_share": statistics.median(network / whole for whole, network in shares),
         "noise_seconds": noise,
@@ -147,6 +153,7 @@ def main() -> None:
         for words in (
             ["uad-preprocess", raw, "-o", prepared, "--force"],
             ["uad-heal", prepared, "--method", "sss", "-t", "300", "-o", healed, "--force"],
+            ["uad-heal", prepared, "-o", healed, "--force"],
             ["uad-score", prepared, healed, "-o", score, "--force"],
             ["uad-postproc", score, "--native", "-o", found, "--force", "--quiet"],
             ["uad-eval", found, "--truth", truth, "--json"],
@@ -154,11 +161,13 @@ def main() -> None:
             rows[" ".join(w for w in words[:1] + words[2:-2] if not w.startswith(folder) and w != "-o")] = median(
                 words, settings.runs
             )
+        pipe = f"uad-preprocess {raw} -o - | uad-heal | uad-score | uad-postproc --native -o {found} --force --quiet"
+        rows["from the stripped scan to its detection, in a pipe"] = median(["/bin/sh", "-c", pipe], settings.runs)
         inside = healing(Path(prepared))
     for name, row in rows.items():
-        print(f"{name:<44}{row['seconds']:8.2f} s   (slowest {row['slowest']:.2f}){row['megabytes']:8.0f} MB")
+        print(f"{name:<52}{row['seconds']:8.2f} s   (slowest {row['slowest']:.2f}){row['megabytes']:8.0f} MB")
     for name, value in inside.items():
-        print(f"{name:<44}{value:8.3f}")
+        print(f"{name:<52}{value:8.3f}")
     machine = (
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}"
     )
