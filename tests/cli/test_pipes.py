@@ -272,7 +272,7 @@ import sys
 from uadtools.cli import eval, postproc, preprocess, score
 preprocess.COMMAND.call(["raw.nii.gz", "-q", "--brain", "none"])
 score.COMMAND.call(["h.nii"])
-postproc.COMMAND.call(["h_score.nii.gz", "--threshold", "0"])
+postproc.COMMAND.call(["h_score.nii.gz", "--threshold", "0", "--erode", "0"])
 eval.COMMAND.call(["h_detection.nii.gz", "--truth", "h_detection.nii.gz"])
 sys.exit("torch" in sys.modules)
 """

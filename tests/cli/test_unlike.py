@@ -105,7 +105,9 @@ def test_a_model_is_told_what_its_healthy_inputs_look_like(uad, tiny_model, wary
 
 def test_describing_wants_force_to_change_a_model_and_one_source(uad, tiny_model, prepared, here):
     (here / "m.safetensors").write_bytes(tiny_model.read_bytes())
-    uad("models", "describe", "m.safetensors", "--healthy", prepared).fails("models", 1, "p.nii.gz", "too little")
+    words = ("models", "describe", "m.safetensors", "--healthy", prepared)
+    uad(*words).fails("models", 1, "m.safetensors: exists (--force replaces it)")
+    uad(*words, "--force").fails("models", 1, "p.nii.gz", "too little")
     uad("models", "describe", "m.safetensors").fails("models", 2, "--healthy and --table")
     assert (here / "m.safetensors").read_bytes() == tiny_model.read_bytes()
 

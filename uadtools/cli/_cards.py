@@ -27,7 +27,7 @@ def card(about: Row) -> str:
     """Lay out what info() says of a model: a line for each thing."""
     settings = {name: about[name] for name in ("encoder", "patches", "schedule", "target", "noise") if name in about}
     defaults = dict(about["defaults"])
-    thresholds = defaults.pop("thresholds")
+    thresholds, floors = defaults.pop("thresholds"), defaults.pop("floors")
     lines = {
         "name": about["name"],
         "file": f"{about['file']}, {_megabytes(about['bytes'])}, hash {about['hash']}",
@@ -39,6 +39,7 @@ def card(about: Row) -> str:
         **settings,
         "defaults": defaults,
         "thresholds": thresholds or "none",
+        "floors": floors or "none, so no threshold adapts to a scan's noise",
         "training": about["training"] or "nothing is known",
         "healthy": _healthy(about["likeness"]),
         "reference": _reference(about["reference"]),
