@@ -164,17 +164,10 @@ def test_items_that_are_equal_are_items_each_and_when_all_are_done_the_processes
     assert until(lambda: not multiprocessing.active_children())
 
 
-def test_an_interrupt_ends_the_processes_and_lets_them_clean_up(over):
-    found = each(partial(writing, over), range(6), 2)
-    assert next(found) == (0, 0)
-    with pytest.raises(KeyboardInterrupt):
-        found.throw(KeyboardInterrupt)
-    assert until(lambda: not multiprocessing.active_children())
-    assert not list(over.iterdir())
-
-
-def test_a_process_that_misses_the_request_to_end_is_asked_again(over):
-    found = each(partial(deaf, over), range(4), 2)
+@pytest.mark.parametrize("work", [writing, deaf])
+def test_an_interrupt_ends_the_processes_and_lets_them_clean_up(work, over):
+    """Also one that misses the first request to end: it is asked again."""
+    found = each(partial(work, over), range(6), 2)
     assert next(found) == (0, 0)
     with pytest.raises(KeyboardInterrupt):
         found.throw(KeyboardInterrupt)
