@@ -26,6 +26,7 @@ from uadtools.pipeline.likeness import fit_likeness
 from uadtools.simulation.contrasts import KINDS, synthesize, tissues
 from uadtools.simulation.mild import CHANGES, changed
 from uadtools.volume.contrast import learn, recognise
+from uadtools.volume.grid import nearest
 from uadtools.volume.likeness import features
 from uadtools.volume.stream import base_name, read_image
 
@@ -36,9 +37,7 @@ COUNTS = {"T1": 2, "T2": 1, "FLAIR": 1, "PD": 1}
 def labels_on(path, grid):
     """Tissues at the voxels of a grid, the nearest label each."""
     found = read_image(path)
-    mapping = np.round(np.linalg.inv(found.grid.affine) @ grid.affine, 9)
-    moved = ndimage.affine_transform(found.data, mapping[:3, :3], mapping[:3, 3], output_shape=grid.shape, order=0)
-    return tissues(moved)
+    return tissues(nearest(found.data, found.grid, grid))
 
 
 def person(path, labels, number, tight=None, *, varied):

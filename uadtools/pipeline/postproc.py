@@ -271,7 +271,7 @@ def _raised(steps: Steps, ready: Prepared, name: str, origin: str) -> float:
     """Return by how much the scan's noise floor lies above that of healthy scans; 1 where it does not."""
     noted = model_floor(ready.score) if origin == "model" else None
     known = steps.floor if isinstance(steps, Calibrated) else noted
-    if known is None:
+    if known is None or known <= 0:
         raise UadError(
             f"{name}: --adapt: no noise floor of healthy scans is known for this threshold (take the model's, for its "
             "default way and metric, or a file of uad-calibrate)"

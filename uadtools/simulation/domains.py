@@ -73,11 +73,6 @@ def draw_person(config: DomainConfig, rng: np.random.Generator) -> Numbers:
     }
 
 
-def as_person(slab: Floats, drawn: Numbers) -> Floats:
-    """Move a T1 slab as drawn."""
-    return sample(slab, *places_of(slab, drawn))
-
-
 def places_of(slab: Floats, drawn: Numbers) -> tuple[Floats, Floats]:
     """Return the rows and columns, (H, W) each, that a T1 slab's pixels come from when it is moved as drawn.
 

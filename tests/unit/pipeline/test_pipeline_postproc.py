@@ -177,6 +177,13 @@ def test_where_no_noise_floor_is_known_a_threshold_cannot_adapt(steps):
         postproc(study, steps, adapt=True)
 
 
+@pytest.mark.parametrize("floor", [0.0, -1.0])
+def test_a_noise_floor_that_is_none_is_not_divided_by(floor):
+    study = scored(threshold=0.3, thresholds={"both": 0.3}, floors={"both": floor})
+    with pytest.raises(UadError, match="--adapt: no noise floor of healthy scans is known"):
+        postproc(study, adapt=True)
+
+
 def test_a_calibrated_threshold_knows_the_noise_floor_of_its_scans(tmp_path):
     """19 in 20 of them lie under it, so a new one like them keeps the threshold that was promised."""
     healthy = [scored() for _ in range(20)]

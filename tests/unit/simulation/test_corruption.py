@@ -12,13 +12,13 @@ from uadtools.simulation.domains import (
     KNOTS,
     DomainConfig,
     as_contrast,
-    as_person,
     as_stripped,
     draw_contrast,
     draw_person,
     draw_scanner,
+    places_of,
 )
-from uadtools.simulation.fields import smooth
+from uadtools.simulation.fields import sample, smooth
 from uadtools.simulation.looks import LOOKS
 
 HARD = 10**6
@@ -41,6 +41,10 @@ def slab():
 
 def rng(seed=0):
     return np.random.default_rng(seed)
+
+
+def as_moved(slab, person):
+    return sample(slab, *places_of(slab, person))
 
 
 def item(slab, seed=0, config=None, step=HARD, **tables):
@@ -204,7 +208,7 @@ def test_flair_and_t2_are_as_their_names_say():
 def test_fluid_spreads_when_it_is_to_and_shrinks_when_it_is_to(slab):
     def share(widen):
         drawn = draw_person(NOTHING, rng()) | {"widen": widen}
-        made = as_person(slab, drawn)[3]
+        made = as_moved(slab, drawn)[3]
         inside = made[16:32, 10:30]
         return (inside < 0.35).mean()
 
@@ -212,7 +216,7 @@ def test_fluid_spreads_when_it_is_to_and_shrinks_when_it_is_to(slab):
 
 
 def test_a_person_without_changes_is_the_slab(slab):
-    np.testing.assert_allclose(as_person(slab, draw_person(NOTHING, rng())), slab, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(as_moved(slab, draw_person(NOTHING, rng())), slab, rtol=0, atol=1e-5)
 
 
 def test_shapes_of_masks_need_masks():
@@ -263,7 +267,7 @@ def test_structures_move_with_the_brain(slab):
     drawn["contrast"] |= {"levels": [0.5] * 5, "texture": 0.0, "low": 0.0, "top": 1.0, "regions": [0.3, 8]}
     flat = make_item(slab, drawn, lambda n: slab).healthy
     made = make_item(slab, drawn, lambda n: slab, (), structures).healthy
-    moved = as_person(slab, drawn["person"])[3]
+    moved = as_moved(slab, drawn["person"])[3]
     inside = flat > 0
     fluid, white = inside & (moved > 0.02) & (moved < 0.22), inside & (moved > 0.75)
     assert made[white].std() + made[fluid].std() < 0.6 * abs(made[white].mean() - made[fluid].mean())
