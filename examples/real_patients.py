@@ -4,7 +4,8 @@
     python examples/real_patients.py FOLDER MODEL... [--json FIGURES.json] [--markdown FIGURES.md]
 
 FOLDER holds ms_mni/ (two patients with multiple sclerosis, Lesjak et al. 2018) and m2307/ (a stroke on T2). MODEL is a
-model file or "bundled"; MODEL:METHOD heals by another method than its own. Figures are AUPRC and best Dice of the score
+model file or "bundled"; MODEL:METHOD heals by another method than its own. Of several, the mean of their scores is
+judged, too, each over its own threshold. Figures are AUPRC and best Dice of the score
 on the model's grid, inside the brain, without post-processing unless --median says so; the truth is carried onto that
 grid as uad-eval does. Best Dice is a ceiling, as the truth chose its threshold. Five scans of three people prove
 nothing statistically: read them by name.
@@ -28,6 +29,7 @@ from uadtools.errors import UadError
 from uadtools.files import check_free
 from uadtools.pipeline.eval import case
 from uadtools.pipeline.score import Signed, brain_of, scored
+from uadtools.pipeline.way import model_threshold
 from uadtools.volume.clean import median
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, read_image
@@ -50,6 +52,7 @@ SCANS = (
     Scan("M2307, T2", "m2307/M2307_T2w.nii.gz", "m2307/M2307_lesion.nii.gz", "bright"),
 )
 THRESHOLD = "intensity threshold"
+TOGETHER = "mean of all models, calibrated"
 HEAD = ("scan", "method", "metric", "AUPRC, both signs", "AUPRC, sign told", "best Dice, both signs", "sign told")
 
 
@@ -60,13 +63,17 @@ def judged(scan: Scan, folder: Path, healers: Sequence[Healer], chosen: tuple[st
     """
     raw, truth = read_image(folder / scan.file), read_image(folder / scan.truth)
     study = uadtools.preprocess(raw, healers[0].way, name=scan.name)
-    rows = [_row(THRESHOLD, "", thresholds(study, scan.told), truth, window)]
+    rows, kept = [_row(THRESHOLD, "", thresholds(study, scan.told), truth, window)], []
     for healer in (Healer.of("blur"), *healers):
         fits = healer.model is None or healer.way == healers[0].way
         healed = healer.heal(study if fits else uadtools.preprocess(raw, healer.way, name=scan.name))
         for metric in metrics(healed, chosen):
             made = [uadtools.score(healed, metric=metric, signed=signed) for signed in ("both", scan.told)]
             rows.append(_row(healer.name, metric, made, truth, window))
+        if healer in healers:
+            kept.append(healed)
+    if together := list(filter(None, (mean_of(kept, signed) for signed in ("both", scan.told)))):
+        rows.append(_row(TOGETHER, "", together, truth, window))
     volume = float((truth.data > 0).sum() * truth.grid.voxel_volume)
     return {"scan": scan.name, "told": scan.told, "lesion_ml": volume, "rows": rows}
 
@@ -77,6 +84,19 @@ def thresholds(study: Study, told: Signed) -> Iterator[Study]:
     away = np.abs(scan.data - np.median(scan.data[brain]))
     for values in (away, scan.data if told == "bright" else 1 - scan.data):
         yield study.adding(scored(scan, values, brain))
+
+
+def mean_of(healed: Sequence[Study], signed: Signed) -> Study | None:
+    """Return the mean of several models' scores, each over its own threshold, so that they are of one unit.
+
+    None for fewer than two models, and where one has no threshold.
+    """
+    scores = [uadtools.score(study, signed=signed) for study in healed]
+    levels = [model_threshold(one.need("score")) for one in scores]
+    if len(healed) < 2 or None in levels:
+        return None
+    calibrated = [one.need("score").data / level for one, level in zip(scores, levels, strict=True)]
+    return healed[0].adding(scored(healed[0].need("scan"), np.mean(calibrated, axis=0), brain_of(healed[0])))
 
 
 def _row(method: str, metric: str, made: Iterable[Study], truth: Image, window: int) -> dict[str, Any]:

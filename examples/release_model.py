@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Give a candidate for the bundled model what it needs to ship: reference, likeness of healthy inputs, thresholds.
 
-    python examples/release_model.py CANDIDATE SCANS OUT [--table TABLE.json]
+    python examples/release_model.py CANDIDATE SCANS OUT [--table TABLE.json] [--labels FOLDER]
 
 SCANS is what examples/ixi_brains.py made. Only people that the model learnt from are taken, never those it is judged
 on: every eighth tells what healthy residuals are, and ten others tell the thresholds, as they are and as other scanners
-would show them (CHANGES), so that a blurred or biased scan does not light up. The default threshold is the lowest at
-which in half of these scans less than 1 mL is detected, and in nine of ten less than 5 mL. Beside the model,
-OUT.scanwise.json and OUT.voxelwise.json hold the conformal thresholds, and which lesions they leave to be found in
-simulated blobs. The ten people are seven scans each, so the guarantee is for fewer scans than it counts.
+would show them (CHANGES), so that a blurred or biased scan does not light up. --labels, for a model of any contrast:
+label maps, ID_dseg.nii.gz, by which their T1 scans become CONTRASTS, each with a reference and a share in the
+thresholds. The default threshold is the lowest at which in half of all these scans less than 1 mL is detected, and in
+nine of ten less than 5 mL. Beside the model, OUT.scanwise.json and OUT.voxelwise.json hold the conformal thresholds,
+and which lesions they leave to be found in simulated blobs. Ten people are all these scans, so the guarantee is for
+fewer scans than it counts.
 What scores above a threshold counts as detected there, also in components that are too small to stay.
 """
 
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -35,12 +38,15 @@ from uadtools.pipeline.plan import plan
 from uadtools.pipeline.postproc import own_steps, prepare
 from uadtools.pipeline.reference import healed_of, keep_reference, learn_reference
 from uadtools.pipeline.simulate import Plan
-from uadtools.volume.stream import Study, read_path
+from uadtools.simulation.contrasts import Kind, synthesize, tissues
+from uadtools.volume.grid import nearest
+from uadtools.volume.stream import Study, read_image, read_path
 
 CHANGES = (
     Plan("blur", level=1), Plan("thick", level=3), Plan("shift", level=0.5), Plan("bias", strength=0.3),
     Plan("contrast", level=0.7), Plan("contrast", level=1.4),
 )  # fmt: skip
+CONTRASTS: tuple[Kind, ...] = ("T2", "FLAIR", "PD")
 LESIONS = (Plan("blobs", tone="dark"), Plan("blobs", tone="bright"))
 ALLOWED = ((1.0, 0.5), (5.0, 0.9))
 """mL that may be detected, and the share of the scans in which no more is."""
@@ -48,13 +54,27 @@ SIGNS = ("both", "dark", "bright")
 CHAIN = "{median = 3, erode = 0, min_size = 4}"
 
 
-def healthy(files: list[Path]) -> Iterator[Study]:
-    """Each scan as it is, and after each change."""
+def healthy(files: list[Path], labels: Path | None) -> Iterator[Study]:
+    """Each scan as it is, after each change, and in other contrasts where there are labels."""
     for file in files:
         study = next(read_path(file))
         for number, change in enumerate((None, *CHANGES)):
             made = study if change is None else uadtools.simulate(study, change)
             yield Study(f"{study.name}-{number}", {"scan": made.need("scan")})
+    if labels:
+        for contrast in CONTRASTS:
+            yield from synthesized(files, labels, contrast)
+
+
+def synthesized(files: list[Path], labels: Path, contrast: Kind) -> Iterator[Study]:
+    """Each scan in another contrast, by the labels of its anatomy."""
+    for number, file in enumerate(files):
+        study = next(read_path(file))
+        scan, anatomy = study.need("scan"), read_image(labels / f"{study.name.partition('_')[0]}_dseg.nii.gz")
+        tissue = tissues(nearest(anatomy.data, anatomy.grid, scan.grid))
+        rng = np.random.default_rng([*contrast.encode(), number])
+        made = replace(scan, data=synthesize(scan.data, tissue, contrast, rng).astype(np.float32), provenance={})
+        yield Study(f"{study.name}-{contrast}", {"scan": made})
 
 
 def lesioned(files: list[Path]) -> Iterator[Study]:
@@ -107,6 +127,7 @@ def main(
     scans: Annotated[Path, typer.Argument(help="Folder that holds train/.")],
     out: Annotated[Path, typer.Argument(help="The model file to write.")],
     table: Annotated[Path | None, typer.Option(help="What healthy inputs look like, of examples/likeness.py.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Folder of label maps, for a model of any contrast.")] = None,
 ) -> None:
     """Make a candidate ready to ship."""
     files = sorted((scans / "train").glob("*.nii.gz"))
@@ -115,11 +136,15 @@ def main(
     model = uadtools.load_model(out)
     expected, about = learn_reference(healed_of([str(file) for file in files[::8]], model))
     keep_reference(out, expected, about, out, force=True)
+    for contrast in CONTRASTS if labels else ():
+        healed = (uadtools.heal(study, model) for study in synthesized(files[::8], labels, contrast))
+        keep_reference(out, *learn_reference(healed), out, contrast=contrast, force=True)
     if table:
         keep(out, read_likeness(table), out, force=True)
 
     model, chosen = uadtools.load_model(out), files[4::8][:10]
-    whole = scores(model, healthy(chosen), (1 + len(CHANGES)) * len(chosen))
+    each = 1 + len(CHANGES) + (len(CONTRASTS) if labels else 0)
+    whole = scores(model, healthy(chosen, labels), each * len(chosen))
     way = plan(model.config).way
     names = {sign: way if sign == "both" else f"{way} {sign}" for sign in SIGNS}
     found = {

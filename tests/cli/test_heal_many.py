@@ -1,8 +1,12 @@
 """uad-heal with several scans: they share batches, are read ahead, and written while the next are healed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from uadtools.models.checkpoint import file_hash
+from uadtools.pipeline.files import save
 from uadtools.volume.stream import read_image
 
 
@@ -31,6 +35,33 @@ def test_small_scans_share_batches_and_come_out_as_alone(uad, scans, tiny_model,
     for folder in ("together", "at-once"):
         assert len(list((here / folder).glob("*.nii.gz"))) == 3
         np.testing.assert_array_equal(read_image(here / folder / "c_healed.nii.gz").data, alone)
+
+
+def test_each_scan_gets_the_bundled_model_for_its_contrast(uad, scans, tiny_model, healthy_table, here, monkeypatch):
+    """Models of the default's kind, of which one learnt T1 alone; the middle one of three scans is surely T1."""
+    from uadtools.models import checkpoint
+    from uadtools.pipeline.likeness import keep
+
+    shipped = here / "shipped"
+    shipped.mkdir()
+    (shipped / "all.safetensors").write_bytes(tiny_model.read_bytes())
+    keep(tiny_model, healthy_table, shipped / "one.safetensors")
+    monkeypatch.setattr(checkpoint, "files", lambda package: shipped)
+    monkeypatch.setattr(checkpoint, "DEFAULT", "all")
+    for name, p in zip("abc", (0.6, 1.0, 0.6), strict=True):
+        image = read_image(here / f"{name}.nii.gz")
+        contrast = {"name": "T1", "p": {"T1": p, "T2": 1 - p}, "away": 0.2}
+        save(replace(image, provenance=image.provenance | {"contrast": contrast}), here / f"{name}.nii.gz", force=True)
+    told = uad("heal", *scans, "-t", 5, "-o", "out", "--json").json
+    assert [(row["name"], row["model"].split(":")[1]) for row in told] == [
+        (name, file_hash(shipped / f"{model}.safetensors"))
+        for name, model in zip("abc", ("all", "one", "all"), strict=True)
+    ]
+    assert (
+        uad("heal", *scans[1:], "-t", 5, "--model", "all", "-o", "named", "--json")
+        .json[0]["model"]
+        .endswith(file_hash(shipped / "all.safetensors"))
+    )
 
 
 def test_what_is_wrong_with_one_scan_is_told_after_those_before_it_were_written(uad, scans, tiny_model, here):

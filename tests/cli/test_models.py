@@ -471,6 +471,18 @@ class TestReference:
             0, b"", "uad-models: m.safetensors: residuals of 8 healthy scans\n"
         )  # fmt: skip
 
+    def test_a_contrast_gets_one_of_its_own(self, uad, tiny_guided, healthy, here):
+        words = ("--healthy", healthy, "--contrast", "FLAIR", "--json")
+        early = uad("models", "reference", tiny_guided["restoration"], *words, "-o", "m.safetensors")
+        early.fails("models", 1, "has no reference for all scans yet")
+        uad("models", "reference", tiny_guided["restoration"], "--healthy", healthy, "-o", "m.safetensors")
+        made = uad("models", "reference", "m.safetensors", *words, "--force")
+        assert made.json == {"written": "m.safetensors", "contrast": "FLAIR", "scans": 8, "smooth": 1.5}
+        assert "reference.expected.FLAIR" in read_tensors(here / "m.safetensors")
+        assert "residuals of 8 healthy scans, 8 of FLAIR" in uad("models", "info", "m.safetensors").out.decode()
+        again = uad("models", "reference", "m.safetensors", "--healthy", healthy, "--contrast", "FLAIR", "--force")
+        assert again.err.endswith("m.safetensors: residuals of 8 healthy scans of FLAIR\n")
+
     def test_several_sources_are_read(self, uad, tiny_guided, healthy, here):
         files = sorted(healthy.glob("*.nii.gz"))
         (here / "list.txt").write_text("".join(f"{file}\n" for file in files[:6]))

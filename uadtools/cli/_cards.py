@@ -59,7 +59,8 @@ def _healthy(table: Row | None) -> str:
 def _reference(about: Row | None) -> str:
     if about is None:
         return "none, so residuals are not measured by those of healthy scans (uad-models reference)"
-    return f"residuals of {about['scans']} healthy scans"
+    own = "".join(f", {count} of {name}" for name, count in about["contrasts"].items())
+    return f"residuals of {about['scans']} healthy scans{own}"
 
 
 def _line(name: str, text: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,24 +20,30 @@ if TYPE_CHECKING:
     from uadtools.volume.stream import Study
 
 
-def files_of(models: Sequence[Path], method: str | None) -> list[Path]:
-    """Return the files of the models to heal with: none where the method has none, else a bundled one by default."""
+def files_of(models: Sequence[Path], method: str | None) -> list[list[Path]]:
+    """Return the files of the models to heal with, together; several lists: those of which a scan gets one.
+
+    None where the method has no model; where none is named, the bundled ones that can do the method.
+    """
     from uadtools.methods import needs_model
     from uadtools.models.checkpoint import located
-    from uadtools.pipeline.bundled import bundled_for
+    from uadtools.pipeline.bundled import alternatives
 
     if method is None or needs_model(method):
-        return [located(model) for model in models] or [bundled_for(method)]
+        return [[located(model) for model in models]] if models else [[path] for path in alternatives(method)]
     if models:
         raise c.usage(f"--method {method} needs no model (leave it out)", "--model")
-    return []
+    return [[]]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A study to heal, the file it goes to, none for the stream, and the roles that get files of their own with it."""
+    """A study to heal, the models to do it with, the file it goes to, none for the stream, and the roles that get files
+    of their own with it.
+    """
 
     study: Study
+    models: Models
     path: Path | None
     more: tuple[str, ...] = ()
 
@@ -45,12 +52,12 @@ class Job:
 class Jobs:
     """Makes a job of each study, and prepares its scan where that was not done.
 
-    config: of the model that scans are prepared for, none where the method has none. brain: a mask instead of the
-    study's own. refuse: leave raw scans as they are, which no model takes. volume: which one of a 4-D image was read.
+    models: those to heal with, or several of which each scan gets what suits it. brain: a mask instead of the study's
+    own. refuse: leave raw scans as they are, which no model takes. volume: which one of a 4-D image was read.
     """
 
     sink: Sink
-    config: ModelConfig | None
+    models: Sequence[Models]
     brain: Image | None
     refuse: bool
     volume: int | None
@@ -59,28 +66,45 @@ class Jobs:
     def __call__(self, study: Study) -> Job:
         from uadtools.pipeline.prepared import is_raw, prepared
 
-        given = with_brain(study, self.brain)
-        if self.refuse or not is_raw(given, self.config):
-            return Job(given, self.sink.claim(study))
+        given, config = with_brain(study, self.brain), self.models[0].seeing
+        if self.refuse or not is_raw(given, config):
+            return Job(given, self._suiting(given), self.sink.claim(study))
         path, concerns = self.sink.claim(study, more=("scan",)), list[str]()
         with c.progress(f"preparing {study.name}", self.quiet):
-            made = prepared(given, self.config, volume=self.volume, tell=concerns.append)
+            made = prepared(given, config, volume=self.volume, tell=concerns.append)
         kept = f", into {self.sink.beside(path, 'scan')}" if path else ""
         tell = c.teller("uad-heal", self.quiet)
         tell(f"{study.name}: was not prepared; prepared as uad-preprocess would (--prepared refuses instead){kept}")
         for concern in concerns:
             tell(f"{study.name}: {concern}")
-        return Job(made, path, ("scan",))
+        return Job(made, self._suiting(made), path, ("scan",))
+
+    def _suiting(self, study: Study) -> Models:
+        from uadtools.pipeline.bundled import suited
+
+        several = len(self.models) > 1
+        return self.models[suited(study, [models.configs[0] for models in self.models]) if several else 0]
 
 
-@dataclass
+@dataclass(eq=False)
 class Models:
-    """The models to heal with, or none, and how; they are loaded when the first scan is there."""
+    """The models to heal with, or none, and how; they are loaded when the first scan is there.
+
+    Raises UadError when they see images of different grids or intensities.
+    """
 
     paths: Sequence[Path]
-    hows: Sequence[Plan]
+    plan: Callable[[ModelConfig | None], Plan]
     device: str
     precision: str
+
+    def __post_init__(self) -> None:
+        from uadtools.models.checkpoint import read_config
+        from uadtools.pipeline.ensemble import agreed
+
+        self.configs = [read_config(path) for path in self.paths]
+        self.hows = [self.plan(config) for config in self.configs or (None,)]
+        self.seeing = agreed(self.configs)
 
     @cached_property
     def members(self) -> list[Member]:
@@ -94,14 +118,33 @@ class Models:
         c.keep_memory()
         return [Member(model, how) for model, how in zip(loaded, self.hows, strict=True)]
 
-    @property
-    def arguments(self) -> dict[str, Any]:
-        each = [how.arguments for how in self.hows]
-        return each[0] if len(each) == 1 else {"models": each}
-
     def __str__(self) -> str:
-        first, how = self.members[0].model, self.hows[0]
+        models, how = [member.model for member in self.members if member.model], self.hows[0]
         steps_back = [f"t {', '.join(map(str, how.arguments['t']))}"] if "t" in how.arguments else []
-        where = [f"{first.device}, {first.precision}"] if first else []
-        where += [f"{len(self.members)} models"] if len(self.members) > 1 else []
-        return ", ".join([how.method, *steps_back, *where])
+        where = [f"{models[0].device}, {models[0].precision}"] if models else []
+        return ", ".join([how.method, *steps_back, *where, *(model.name or model.config.name for model in models)])
+
+
+def grouped(jobs: Iterable[Job], batch: int) -> Iterator[tuple[Models, list[Job]]]:
+    """Yield jobs that are healed together, as they have the same models and share batches, with these models."""
+    from uadtools.pipeline.ensemble import slices_at_once, slices_of
+    from uadtools.pipeline.many import gathered
+
+    for models, same in groupby(jobs, lambda job: job.models):
+
+        def size(job: Job, models: Models = models) -> int:
+            return slices_of(job.study, models.members)
+
+        def enough(models: Models = models) -> int:
+            return slices_at_once(models.members, batch)
+
+        for group in gathered(same, size, enough):
+            yield models, group
+
+
+def used(study: Study) -> dict[str, Any]:
+    """Return what a study was healed with, as its history says: the model's name, none for no model, and arguments."""
+    from uadtools.volume.stream import last_by
+
+    line = last_by(study.need("healed"), "uad-heal")
+    return {"model": line.get("model"), **line["arguments"]}

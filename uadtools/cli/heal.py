@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +33,8 @@ def heal(
         typer.Option(
             "--model",
             metavar="M",
-            help="A model file, or the name of a bundled model. Default: the bundled model (any contrast, adults), or "
-            "the one that can do the method. Repeat it for the mean of several models' scores.",
+            help="A model file, or the name of a bundled model. Default: the bundled model for the scan's contrast "
+            "(adults), or the one that can do the method. Repeat it for the mean of several models' scores.",
             show_default=False,
         ),
     ] = None,
@@ -228,22 +229,24 @@ def heal(
 
     A scan that was not prepared is prepared first, as uad-preprocess would by default.
     """
-    from uadtools.cli._healing import Jobs, Models, files_of
+    from uadtools.cli._healing import Jobs, Models, files_of, grouped, used
     from uadtools.cli._studies import Sink, print_json, read_mask, studies
-    from uadtools.models.checkpoint import read_config
-    from uadtools.pipeline.ensemble import agreed, heal_with, slices_at_once, slices_of
-    from uadtools.pipeline.many import ahead, gathered
-    from uadtools.pipeline.plan import plan
+    from uadtools.models.config import ModelConfig
+    from uadtools.pipeline.ensemble import heal_with
+    from uadtools.pipeline.many import ahead
+    from uadtools.pipeline.plan import Plan, plan
     from uadtools.volume.stream import read_path
 
-    paths = files_of(model or (), method)
     own = {"steps": steps, "eta": eta, "solver": solver, "sigma": sigma, "stride": stride}
     own_of_ldm = {"variant": variant, "bounds": bounds, "chain": chain, "repeats": repeats}
     restoring = {"flips": flips or None, "accumulate": accumulate}
     given: dict[str, Any] = own | own_of_ldm | restoring | {"patch": patch or (), "combine": combine or "mean"}
-    configs = [read_config(path) for path in paths]
-    hows = [plan(config, method=method, t=t or (), samples=samples, **given) for config in configs or (None,)]
-    how = hows[0]
+
+    def how_with(config: ModelConfig | None) -> Plan:
+        return plan(config, method=method, t=t or (), samples=samples, **given)
+
+    choice = [Models(paths, how_with, device, precision) for paths in files_of(model or (), method)]
+    how = choice[0].hows[0]
     if combine and len(how.options) == 1:
         raise c.usage("one -t leaves nothing to combine (repeat -t)", "--combine")
     kept = how.maps if maps else how.scored_with
@@ -255,24 +258,22 @@ def heal(
     mask, tell = read_mask(brain), c.teller("uad-heal", quiet)
     shown = replace(next(read_path(condition)), name=condition.name) if condition else None
 
-    models, results = Models(paths, hows, device, precision), list[dict[str, Any]]()
+    results, said = list[dict[str, Any]](), deque[str]()
 
     def done(study: Study, output: str | None, more: Sequence[str]) -> None:
         own = {"preprocessed": str(sink.beside(Path(output), "scan"))} if output and more else {}
-        results.append({"name": study.name, "output": output, **own, **models.arguments, **c.carried(study, tell)})
+        results.append({"name": study.name, "output": output, **own, **used(study), **c.carried(study, tell)})
         if verbose:
-            tell(f"{study.name}: {models}")
+            tell(f"{study.name}: {said.popleft()}")
 
-    jobs = map(Jobs(sink, agreed(configs), mask, prepared, volume, quiet), ahead(studies(inputs, volume)))
-    groups = gathered(
-        jobs, lambda job: slices_of(job.study, models.members), lambda: slices_at_once(models.members, batch)
-    )
+    jobs = map(Jobs(sink, choice, mask, prepared, volume, quiet), ahead(studies(inputs, volume)))
     with sink.behind(done) as write:
-        for group in groups:
+        for models, group in grouped(jobs, batch):
             scans = [job.study for job in group]
             with c.progress(f"healing {scans[0].name if len(scans) == 1 else f'{len(scans)} scans'}", quiet) as watch:
                 made = heal_with(scans, models.members, condition=shown, seed=seed, batch=batch, watch=watch)
             for study, job in zip(made, group, strict=True):
+                said.append(str(models))
                 write(study, job.path, job.more)
     if as_json:
         print_json(results)

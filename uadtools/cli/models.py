@@ -200,6 +200,16 @@ def describe(
 def reference(
     path: Model,
     healthy: Annotated[list[str], typer.Option("--healthy", metavar="SCANS...", help=HEALTHY)],
+    contrast: Annotated[
+        str,
+        typer.Option(
+            "--contrast",
+            metavar="NAME",
+            help="What these scans are, T1, T2, FLAIR or PD: the reference then counts for scans that are recognised "
+            "as that, in place of the one for all. Default: for all.",
+            show_default=False,
+        ),
+    ] = "",
     output: Output = None,
     device: c.Device = "auto",
     precision: c.Precision = "auto",
@@ -209,19 +219,21 @@ def reference(
 ) -> None:
     """Tell a model how far healthy scans are from what it heals them to, so that scores are measured by it."""
     from uadtools.cli._studies import print_json
-    from uadtools.models.checkpoint import check_place
+    from uadtools.models.checkpoint import check_place, read_config
     from uadtools.models.model import load_model
-    from uadtools.pipeline.reference import healed_of, keep_reference, learn_reference
+    from uadtools.pipeline.reference import check_contrast, healed_of, keep_reference, learn_reference
 
     check_place(output or path, force=force)  # before the work
+    check_contrast(read_config(path), contrast, path)
     with c.progress("healing scans", quiet) as watch:
         model = load_model(path, device=device, precision=precision)
         expected, about = learn_reference(healed_of(healthy, model, watch=watch))
-    written = keep_reference(path, expected, about, output or path, force=force)
+    written = keep_reference(path, expected, about, output or path, contrast=contrast, force=force)
+    which, of = ({"contrast": contrast}, f" of {contrast}") if contrast else ({}, "")
     if as_json:
-        print_json({"written": str(written), **about.model_dump()})
+        print_json({"written": str(written), **which, **about.model_dump(exclude_defaults=True)})
     else:
-        c.teller("uad-models", quiet)(f"{written}: residuals of {about.scans} healthy scans")
+        c.teller("uad-models", quiet)(f"{written}: residuals of {about.scans} healthy scans{of}")
 
 
 def settle(

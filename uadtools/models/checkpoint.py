@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 KEY = "uadtools"
 REFERENCE = "reference.expected"
-"""The tensor of how far healthy scans are from their healed selves, on every second voxel of the model's grid."""
+"""The tensor of how far healthy scans are from their healed selves, on every second voxel of the model's grid.
+
+Those of single contrasts are called so with the contrast behind, such as reference.expected.FLAIR.
+"""
 FORMAT = 1
 DEFAULT = "any-small"
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")

@@ -249,7 +249,7 @@ class ModelConfig(Settings):
 
     quantiles: of the intensities inside the brain that it was trained on, at evenly spaced levels from 0 to 1.
     likeness: what healthy inputs look like; none: nothing is said of a scan that looks otherwise. reference: what the
-    tensor REFERENCE beside the weights is from; none: there is none.
+    tensors REFERENCE beside the weights are from; none: there is none.
     """
 
     quantiles: tuple[float, ...] = ()

@@ -38,8 +38,10 @@ class DefaultsConfig(Config):
 class ReferenceConfig(Config):
     """From how many healthy scans a model knows how far healed ones are from them, at each place of its grid.
 
-    smooth: deviation in voxels of the Gaussian over which places share what they have.
+    smooth: deviation in voxels of the Gaussian over which places share what they have. contrasts: those that it knows
+    by scans of their own, with how many these were.
     """
 
     scans: PositiveInt
     smooth: PositiveFloat
+    contrasts: dict[str, PositiveInt] = Field(default_factory=dict)

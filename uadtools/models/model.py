@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,8 @@ class Model:
     """What samplers ask. precision: the type in which the network computes; in and out are float32.
 
     name: what the model is called in provenance, its own name and the hash of its file. expected: how far healthy scans
-    are from their healed selves, on every second voxel of the grid; none where the model does not know.
+    are from their healed selves, on every second voxel of the grid, by contrast, and "" for any other; empty where the
+    model does not know.
     """
 
     config: ModelConfig
@@ -84,7 +85,7 @@ class Model:
     device: torch.device
     precision: torch.dtype = torch.float32
     name: str = ""
-    expected: NDArray[np.float32] | None = None
+    expected: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @torch.inference_mode()
     def predict(self, x_t: Tensor, t: Steps, *, clamp: bool = False, code: Tensor | None = None) -> Prediction:
@@ -165,7 +166,7 @@ def load_model(path: Path | None = None, *, device: str = "auto", precision: str
     with torch.device("meta"):  # fresh weights would take time and memory
         net = build(config)
     tensors = {name: tensor.float() for name, tensor in read_tensors(path).items()}
-    expected = tensors.pop(REFERENCE, None)
+    expected = {name: tensors.pop(name).numpy() for name in list(tensors) if name.startswith(REFERENCE)}
     try:
         net.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
@@ -180,8 +181,8 @@ def load_model(path: Path | None = None, *, device: str = "auto", precision: str
         if dtype != torch.float32:
             unet.halve(dtype)
     net = net.to(memory_format=layout(3 if config.solid else 2))  # type: ignore[call-overload]
-    told = None if expected is None else expected.numpy()
-    return Model(config, net, schedule_of(config), where, dtype, f"{config.name}:{file_hash(path)}", told)
+    by_contrast = {name.removeprefix(REFERENCE).removeprefix("."): known for name, known in expected.items()}
+    return Model(config, net, schedule_of(config), where, dtype, f"{config.name}:{file_hash(path)}", by_contrast)
 
 
 def schedule_of(config: ModelConfig) -> Schedule:

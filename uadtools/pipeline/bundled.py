@@ -1,4 +1,4 @@
-"""Which of the bundled models does what is asked for."""
+"""Which of the bundled models does what is asked for, and which of them suits a scan."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from pathlib import Path
 from uadtools import methods
 from uadtools.errors import UadError
 from uadtools.models.checkpoint import bundled, default_path, read_config
+from uadtools.models.config import ModelConfig
+from uadtools.models.likeness import SURE
+from uadtools.volume.contrast import contrast_of
+from uadtools.volume.stream import Study
 
 
 def bundled_for(method: str | None = None) -> Path:
@@ -24,6 +28,26 @@ def bundled_for(method: str | None = None) -> Path:
         f"--method {method} needs a model of kind {kind}, and none is bundled "
         f"(uad-train DATA --recipe {recipe} -o {recipe}.safetensors, then --model {recipe}.safetensors)"
     )
+
+
+def alternatives(method: str | None = None) -> list[Path]:
+    """List the bundled models of which each scan gets the one that suits it: that of `bundled_for`, and its kind."""
+    first = bundled_for(method)
+    kind = read_config(first).kind
+    return [first, *(path for path in bundled() if path != first and read_config(path).kind == kind)]
+
+
+def suited(study: Study, configs: Sequence[ModelConfig]) -> int:
+    """Return which of several models suits a prepared scan: one that learnt its contrast alone, else the first.
+
+    The scan must surely be of that contrast (SURE), by what uad-preprocess found of it, else by its features.
+    """
+    scan = study.need("scan")
+    brain = study.images["brain"].data > 0 if "brain" in study.images else scan.data > 0
+    contrast = contrast_of(scan, brain)
+    surely = {contrast.name} if contrast and contrast.p.get(contrast.name, 0) >= SURE else set()
+    special = [n for n, config in enumerate(configs) if config.likeness and set(config.likeness.contrasts) == surely]
+    return special[0] if special else 0
 
 
 def _recipe(method: str, kinds: Sequence[str]) -> str:

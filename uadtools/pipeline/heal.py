@@ -16,7 +16,7 @@ from uadtools.models.checkpoint import DEFAULT, bundled
 from uadtools.models.config import IntensityConfig, ModelConfig, parse
 from uadtools.pipeline.likeness import noted
 from uadtools.pipeline.plan import Plan, plan
-from uadtools.pipeline.reference import on_grid
+from uadtools.pipeline.reference import expected_of, on_grid
 from uadtools.volume.intensity import inside
 from uadtools.volume.io import Image
 from uadtools.volume.slices import filled, to_slices, to_solid, to_volume
@@ -110,8 +110,8 @@ def _with_draws(study: Study, stack: Stack, draws: Draws, how: Plan, model: Mode
     combined = _placed(combine(stack.x, per_t, how.combine), stack.positions, scan)
     made = [start.derive(inside(combined, brain), "healed")]
     maps = dict(draws.maps)
-    if model.expected is not None and how.expected:
-        known = on_grid(model.expected, scan.data.shape)
+    if model.expected and how.expected:
+        known = on_grid(expected_of(scan, brain, model.expected), scan.data.shape)
         made.append(start.derive(np.where(brain, known, 0).astype(np.float32), "expected"))
     if draws.healed.shape[0] * draws.healed.shape[1] > 1:
         maps["spread"] = draws.healed.reshape(-1, *stack.x.shape).std(axis=0)

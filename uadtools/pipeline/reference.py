@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,13 @@ from scipy import ndimage
 from uadtools.errors import UadError
 from uadtools.models.checkpoint import REFERENCE, amend, read_config
 from uadtools.models.defaults import ReferenceConfig
+from uadtools.volume.contrast import bundled, contrast_of
+from uadtools.volume.io import Image
 from uadtools.volume.listing import files_of
 from uadtools.volume.stream import Study, read_path
 
 if TYPE_CHECKING:
+    from uadtools.models.config import ModelConfig
     from uadtools.models.model import Model
 
 Floats = NDArray[np.float32]
@@ -70,6 +73,12 @@ def healed_of(
         watch(number, len(files))
 
 
+def expected_of(scan: Image, brain: NDArray[np.bool_], by_contrast: Mapping[str, Floats]) -> Floats:
+    """Return the reference for a prepared scan: that of the contrast it is recognised as, else the one for all."""
+    contrast = contrast_of(scan, brain) if len(by_contrast) > 1 else None
+    return by_contrast.get(contrast.name if contrast else "", by_contrast[""])
+
+
 def on_grid(expected: Floats, shape: tuple[int, ...]) -> Floats:
     """Return a reference at every voxel of the model's grid, linearly."""
     places = np.meshgrid(*[np.arange(n) / 2 for n in shape], indexing="ij", sparse=False)
@@ -77,9 +86,30 @@ def on_grid(expected: Floats, shape: tuple[int, ...]) -> Floats:
     return np.asarray(made)
 
 
-def keep_reference(model: Path, expected: Floats, about: ReferenceConfig, out: Path, *, force: bool = False) -> Path:
-    """Write a model file with a reference in place of the one it has."""
+def keep_reference(
+    model: Path, expected: Floats, about: ReferenceConfig, out: Path, *, contrast: str = "", force: bool = False
+) -> Path:
+    """Write a model file with a reference in place of the one it has: for all scans, or for those of a contrast.
+
+    Raises UadError, beside what `amend` does, where `check_contrast` does.
+    """
     import torch
 
-    config = read_config(model).model_copy(update={"reference": about})
-    return amend(model, out, config, {REFERENCE: torch.from_numpy(expected).half()}, force=force)
+    config = read_config(model)
+    known = check_contrast(config, contrast, model)
+    if known and contrast:
+        about = known.model_copy(update={"contrasts": known.contrasts | {contrast: about.scans}})
+    elif known:
+        about = about.model_copy(update={"contrasts": known.contrasts})
+    name = f"{REFERENCE}.{contrast}" if contrast else REFERENCE
+    tensors = {name: torch.from_numpy(expected).half()}
+    return amend(model, out, config.model_copy(update={"reference": about}), tensors, force=force)
+
+
+def check_contrast(config: ModelConfig, contrast: str, path: Path) -> ReferenceConfig | None:
+    """Return the reference a model has. Raises UadError for a contrast that is not recognised, or comes too early."""
+    if contrast and contrast not in bundled()["means"]:
+        raise UadError(f"--contrast {contrast}: scans are recognised as {', '.join(bundled()['means'])}")
+    if contrast and config.reference is None:
+        raise UadError(f"{path}: has no reference for all scans yet (learn that one first, without --contrast)")
+    return config.reference

@@ -49,7 +49,7 @@ def _weights(state: State, recipe: Recipe, path: Path) -> str:
     config = read_config(path)
     if config.kind != recipe.kind or config.network != recipe.network:
         raise UadError(f"{path}: not of the recipe's kind and sizes (start needs a model of the same recipe)")
-    weights = {name: tensor.float() for name, tensor in read_tensors(path).items() if name != REFERENCE}
+    weights = {name: tensor.float() for name, tensor in read_tensors(path).items() if not name.startswith(REFERENCE)}
     for net in (state.net, state.average):
         net.load_state_dict(weights)
     return f"{config.name}:{file_hash(path)}"

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.errors import UadError
+from uadtools.volume.io import Image
 from uadtools.volume.likeness import GROUPS, distance, features, spread_of, vector
 
 OTHER = "other"
@@ -66,6 +67,15 @@ def seen(data: NDArray[Any], brain: NDArray[np.bool_], spacing: tuple[float, flo
         return recognise(features(data, brain, spacing))
     except UadError:
         return None
+
+
+def contrast_of(scan: Image, brain: NDArray[np.bool_]) -> Contrast | None:
+    """Return the contrast of a prepared scan: what uad-preprocess recognised, as provenance says, else what is seen."""
+    told: Any = scan.provenance.get("contrast")
+    try:
+        return Contrast(str(told["name"]), {str(k): float(v) for k, v in told["p"].items()}, float(told["away"]))
+    except (KeyError, TypeError, ValueError, AttributeError):  # no such provenance, or somebody else's
+        return seen(scan.data, brain, scan.grid.spacing)
 
 
 def learn(rows: Mapping[str, Sequence[dict[str, float]]], margin: float = MARGIN) -> dict[str, Any]:

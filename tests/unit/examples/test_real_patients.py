@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,3 +97,17 @@ def test_the_script_writes_figures_and_the_table_it_prints(folder, tmp_path, cap
     assert [scan["scan"] for scan in found["scans"]] == ["bright", "dark"]
     with pytest.raises(UadError, match="exists"):
         patients.main(folder, ["blur"], **files)
+
+
+def test_scores_of_several_models_are_averaged_in_units_of_their_thresholds(phantom):
+    def healed(residual, threshold):
+        scan = phantom.need("scan")
+        line = {"tool": "uad-heal", "arguments": {}, "metric": "l1", "threshold": threshold}
+        image = scan.derive(np.where(scan.data > 0, scan.data - residual, 0).astype(np.float32), "healed")
+        return phantom.adding(replace(image, provenance={"history": [line]}))
+
+    brain = phantom.need("brain").data > 0
+    mean = patients.mean_of([healed(0.1, 0.2), healed(0.3, 0.1)], "both").need("score").data
+    np.testing.assert_allclose(mean[brain], (0.1 / 0.2 + 0.3 / 0.1) / 2, rtol=1e-4)
+    assert patients.mean_of([healed(0.1, 0.2), healed(0.3, None)], "both") is None
+    assert patients.mean_of([healed(0.1, 0.2)], "both") is None

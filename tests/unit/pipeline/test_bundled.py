@@ -1,5 +1,7 @@
 """Which bundled model does what is asked for."""
 
+from dataclasses import replace
+
 import pytest
 
 from uadtools import methods
@@ -8,8 +10,11 @@ from uadtools.models import checkpoint
 from uadtools.models.checkpoint import bundled, default_path, located, read_config
 from uadtools.pipeline.bench import Bench, Runner
 from uadtools.pipeline.bench_plan import BenchConfig
-from uadtools.pipeline.bundled import bundled_for
+from uadtools.pipeline.bundled import alternatives, bundled_for, suited
 from uadtools.training.recipe import load_recipe
+from uadtools.volume import contrast as contrast_module
+from uadtools.volume.contrast import Contrast
+from uadtools.volume.stream import Study
 
 
 @pytest.fixture
@@ -64,6 +69,42 @@ def test_what_a_plan_of_uad_bench_means(model, method, expected, shipped, tmp_pa
     bench = Bench(BenchConfig.model_validate(plan), base, base / "out")
     found = Runner(bench, bench.config.methods[0])._path
     assert found == (shipped / f"{expected}.safetensors" if expected else base / model)
+
+
+@pytest.mark.usefixtures("shipped")
+@pytest.mark.parametrize(("method", "expected"), [(None, ["m"]), ("vae", ["m"]), ("sss", ["a", "z"]), ("ae", ["ae"])])
+def test_a_scan_gets_one_of_those_of_the_same_kind(method, expected):
+    assert [path.stem for path in alternatives(method)] == expected
+
+
+@pytest.fixture
+def configs(tiny_config, healthy_table):
+    """Of a model that knows several contrasts, of one for T1 alone, and of one that does not say."""
+    several = healthy_table.model_copy(update={"contrasts": dict.fromkeys(["T1", "T2"], healthy_table.contrasts["T1"])})
+    return [tiny_config.model_copy(update={"likeness": table}) for table in (several, healthy_table, None)]
+
+
+@pytest.mark.parametrize(
+    ("contrast", "expected"),
+    [
+        ({"name": "T1", "p": {"T1": 0.995, "T2": 0.005}, "away": 0.3}, 1),
+        ({"name": "T1", "p": {"T1": 0.98, "T2": 0.02}, "away": 0.3}, 0),  # not sure enough
+        ({"name": "T2", "p": {"T1": 0.0, "T2": 1.0}, "away": 0.3}, 0),
+        ({"name": "other", "p": {"T1": 1.0, "T2": 0.0}, "away": 2.0}, 0),  # the nearest, but far from it
+        (None, 0),  # too small a scan to tell
+    ],
+)
+def test_the_model_of_one_contrast_is_for_scans_that_surely_have_it(contrast, expected, configs, phantom):
+    scan = phantom.need("scan")
+    known = replace(scan, provenance={"contrast": contrast} if contrast else {})
+    assert suited(Study("p", {"scan": known}), configs) == expected
+    assert suited(Study("p", {"scan": known}), [configs[0], configs[2]]) == 0
+
+
+@pytest.mark.parametrize(("found", "expected"), [("T1", 1), ("other", 0)])
+def test_a_scan_that_was_prepared_elsewhere_is_looked_at(found, expected, configs, phantom, monkeypatch):
+    monkeypatch.setattr(contrast_module, "seen", lambda *given: Contrast(found, {"T1": 1.0, "T2": 0.0}, 0.2))
+    assert suited(phantom, configs) == expected
 
 
 def test_no_method_of_this_name():

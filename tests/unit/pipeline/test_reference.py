@@ -1,5 +1,7 @@
 """How far healthy scans are from their healed selves, and what a score in such units is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -103,6 +105,25 @@ def test_a_model_file_keeps_its_weights_bit_for_bit(tiny_guided, fine_model, tmp
     assert read_config(again).reference.scans == 10
 
 
+def test_a_contrast_has_a_reference_of_its_own_beside_that_for_all(tiny_guided, tmp_path, phantom):
+    path, out = tiny_guided["restoration"], tmp_path / "m.safetensors"
+    with pytest.raises(UadError, match="has no reference for all scans yet"):
+        keep_reference(path, np.ones((8, 8, 4)), ABOUT, out, contrast="T2")
+    keep_reference(path, np.full((8, 8, 4), 0.25), ABOUT, out)
+    with pytest.raises(UadError, match=r"^--contrast T3: scans are recognised as T1, T2, FLAIR, PD$"):
+        keep_reference(out, np.ones((8, 8, 4)), ABOUT, out, contrast="T3", force=True)
+    keep_reference(out, np.full((8, 8, 4), 0.5), ABOUT.model_copy(update={"scans": 8}), out, contrast="T2", force=True)
+    keep_reference(out, np.full((8, 8, 4), 0.125), ABOUT, out, force=True)  # the other stays
+    assert read_config(out).reference == ABOUT.model_copy(update={"contrasts": {"T2": 8}})
+    model, scan = load_model(out, device="cpu", precision="fp32"), phantom.need("scan")
+    brain = phantom.need("brain").data > 0
+    for contrast, expected in (("T2", 0.5), ("T1", 0.125), ("other", 0.125), (None, 0.125)):
+        told = {"name": contrast, "p": {"T1": 0.4, "T2": 0.6}, "away": 0.3}
+        known = replace(scan, provenance={"contrast": told} if contrast else {})
+        made = heal(phantom.adding(known), model).need("expected").data
+        np.testing.assert_array_equal(made, np.where(brain, np.float32(expected), 0))
+
+
 def test_a_model_file_is_neither_replaced_unasked_nor_named_otherwise(tiny_guided, tmp_path):
     path, expected = tiny_guided["restoration"], np.ones((8, 8, 4), np.float32)
     (tmp_path / "m.safetensors").write_text("precious")
@@ -120,7 +141,7 @@ def test_healing_adds_what_is_expected_and_the_score_is_relative_to_it(measured_
     np.testing.assert_array_equal(made.need("healed").data, other.need("healed").data)
     np.testing.assert_array_equal(made.need("probability").data, other.need("probability").data)
     assert "expected" not in other.images
-    known = on_grid(model.expected, brain.shape)
+    known = on_grid(model.expected[""], brain.shape)
     np.testing.assert_array_equal(made.need("expected").data, np.where(brain, known, 0))
     told = made.need("healed").provenance["history"][-1]["maps"]
     assert sorted(told) == ["expected", "probability"]
