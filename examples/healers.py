@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -14,6 +14,7 @@ from uadtools.errors import UadError
 from uadtools.files import write_json, written
 from uadtools.models.checkpoint import file_hash, located
 from uadtools.models.model import Model
+from uadtools.pipeline.bundled import alternatives, suited
 from uadtools.pipeline.plan import Plan, plan
 from uadtools.pipeline.preprocess import Way
 from uadtools.pipeline.score import NEEDED, Metric
@@ -31,20 +32,30 @@ Metrics = Annotated[
 
 @dataclass(frozen=True)
 class Healer:
-    """A way to heal: a model and how it is used, or a method that needs no model. hash: of the model's file."""
+    """A way to heal: a model and how it is used, or a method that needs no model.
+
+    hash: of the model's file; others: models beside this one, of which each scan gets the one that suits it.
+    """
 
     name: str
     model: Model | None
     how: Plan
     hash: str = ""
+    others: tuple[Healer, ...] = ()
 
     @classmethod
     def of(cls, text: str) -> Healer:
-        """Understand MODEL, MODEL:METHOD (MODEL is a file or "bundled"), threshold or blur. Raises UadError."""
+        """Understand MODEL, MODEL:METHOD, threshold or blur. Raises UadError.
+
+        MODEL is a file, a bundled model's name, or "bundled": for each scan that which uad-heal would take.
+        """
         if text in BASELINES:
             return cls(text, None, plan(method=text))
         file, _, method = text.partition(":")
-        path = located(None if file == "bundled" else Path(file))
+        if file == "bundled":
+            first, *others = (cls.of(f"{path}:{method}") for path in alternatives(method or None))
+            return replace(first, name=f"bundled, {first.how.way}", others=tuple(others))
+        path = located(Path(file))
         model = uadtools.load_model(path)
         how = plan(model.config, method=method or None)
         return cls(f"{model.config.name}, {how.way}", model, how, file_hash(path))
@@ -55,12 +66,17 @@ class Healer:
         return Way(grid=self.model.config.grid, intensity=self.model.config.intensity) if self.model else Way()
 
     def heal(self, study: Study, seed: int = 0) -> Study:
-        return uadtools.heal(study, self.model, self.how, seed=seed)
+        all_of_them = (self, *self.others)
+        fits = (
+            all_of_them[suited(study, [one.model.config for one in all_of_them if one.model])] if self.others else self
+        )
+        return uadtools.heal(study, fits.model, fits.how, seed=seed)
 
     @property
     def about(self) -> dict[str, object]:
         """What is to be reported of it."""
-        return {"name": self.name, "model": self.hash, **self.how.arguments}
+        others = {"others": [other.about for other in self.others]} if self.others else {}
+        return {"name": self.name, "model": self.hash, **self.how.arguments, **others}
 
 
 def metrics(healed: Study, chosen: tuple[str, ...] = ()) -> list[Metric]:

@@ -8,7 +8,9 @@ from loading import load
 import uadtools
 from uadtools.errors import UadError
 from uadtools.metrics.ranking import average_precision
+from uadtools.models import checkpoint
 from uadtools.models.config import GridConfig
+from uadtools.pipeline.likeness import keep
 from uadtools.pipeline.plan import plan
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
@@ -97,6 +99,21 @@ def test_the_script_writes_figures_and_the_table_it_prints(folder, tmp_path, cap
     assert [scan["scan"] for scan in found["scans"]] == ["bright", "dark"]
     with pytest.raises(UadError, match="exists"):
         patients.main(folder, ["blur"], **files)
+
+
+def test_bundled_is_for_each_scan_what_uad_heal_would_take(phantom, tiny_model, healthy_table, tmp_path, monkeypatch):
+    (tmp_path / "all.safetensors").write_bytes(tiny_model.read_bytes())
+    keep(tiny_model, healthy_table, tmp_path / "one.safetensors")
+    monkeypatch.setattr(checkpoint, "files", lambda package: tmp_path)
+    monkeypatch.setattr(checkpoint, "DEFAULT", "all")
+    healer = healers.Healer.of("bundled:sss")
+    assert (healer.name, [other.hash for other in healer.others]) == (
+        "bundled, sss 200", [checkpoint.file_hash(tmp_path / "one.safetensors")],
+    )  # fmt: skip
+    for p, hashed in ((0.5, healer.hash), (1.0, healer.others[0].hash)):
+        contrast = {"name": "T1", "p": {"T1": p, "T2": 1 - p}, "away": 0.2}
+        scan = replace(phantom.need("scan"), provenance={"contrast": contrast})
+        assert healer.heal(phantom.adding(scan)).need("healed").provenance["history"][-1]["model"].endswith(hashed)
 
 
 def test_scores_of_several_models_are_averaged_in_units_of_their_thresholds(phantom):
