@@ -66,10 +66,9 @@ class Healer:
         return Way(grid=self.model.config.grid, intensity=self.model.config.intensity) if self.model else Way()
 
     def heal(self, study: Study, seed: int = 0) -> Study:
-        all_of_them = (self, *self.others)
-        fits = (
-            all_of_them[suited(study, [one.model.config for one in all_of_them if one.model])] if self.others else self
-        )
+        healers = (self, *self.others)
+        configs = [healer.model.config for healer in healers if healer.model]
+        fits = healers[suited(study, configs)] if self.others else self
         return uadtools.heal(study, fits.model, fits.how, seed=seed)
 
     @property
