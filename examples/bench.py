@@ -86,11 +86,11 @@ def healing(prepared: Path) -> dict[str, float]:
     """
     import uadtools
     from uadtools.cli._common import keep_memory
+    from uadtools.healing.heal import heal
+    from uadtools.healing.plan import plan
     from uadtools.models.checkpoint import located
     from uadtools.models.model import Model
     from uadtools.noise.source import SliceNoise
-    from uadtools.pipeline.heal import heal
-    from uadtools.pipeline.plan import plan
     from uadtools.volume.slices import filled
     from uadtools.volume.stream import Study
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from uadtools.healing.heal import heal
 from uadtools.models.model import Model, build, schedule_of
-from uadtools.pipeline.heal import heal
 from uadtools.training.recipe import load_recipe
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from bench import report
 
+from uadtools.healing.heal import heal
+from uadtools.healing.plan import plan
 from uadtools.models.model import Model, build, schedule_of
 from uadtools.nets.latent import LatentDiffusion
-from uadtools.pipeline.heal import heal
-from uadtools.pipeline.plan import plan
 from uadtools.training.recipe import load_recipe
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from uadtools.metrics import conformal
-from uadtools.pipeline.calibrate import Healthy, peak
-from uadtools.pipeline.postproc import Steps, prepare
+from uadtools.scoring.calibrate import Healthy, peak
+from uadtools.scoring.postproc import Steps, prepare
 from uadtools.volume.stream import is_image, read_path
 
 LEVELS = (0.05, 0.1, 0.2)

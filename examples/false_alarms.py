@@ -25,7 +25,7 @@ from rich.progress import track
 import uadtools
 from uadtools.errors import UadError
 from uadtools.files import check_free
-from uadtools.pipeline.simulate import Plan
+from uadtools.simulation.simulate import Plan
 from uadtools.volume.listing import files_of
 from uadtools.volume.register import template
 from uadtools.volume.stream import Study, read_path

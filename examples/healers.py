@@ -12,12 +12,12 @@ import typer
 import uadtools
 from uadtools.errors import UadError
 from uadtools.files import write_json, written
+from uadtools.healing.choice import alternatives, suited
+from uadtools.healing.plan import Plan, plan
 from uadtools.models.checkpoint import file_hash, located
 from uadtools.models.model import Model
-from uadtools.pipeline.bundled import alternatives, suited
-from uadtools.pipeline.plan import Plan, plan
-from uadtools.pipeline.preprocess import Way
-from uadtools.pipeline.score import NEEDED, Metric
+from uadtools.preparing.preprocess import Way
+from uadtools.scoring.score import NEEDED, Metric
 from uadtools.volume.stream import Study
 
 BASELINES = ("threshold", "blur")

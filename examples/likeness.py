@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from uadtools.healing.likeness import fit_likeness
 from uadtools.models.likeness import unlike
-from uadtools.pipeline.likeness import fit_likeness
 from uadtools.simulation.contrasts import KINDS, synthesize, tissues
 from uadtools.simulation.mild import CHANGES, changed
 from uadtools.volume.contrast import learn, recognise

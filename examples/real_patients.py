@@ -26,13 +26,13 @@ from rich.progress import track
 
 import uadtools
 from uadtools.errors import UadError
+from uadtools.evaluation.evaluate import case
 from uadtools.files import check_free
-from uadtools.pipeline.eval import case
-from uadtools.pipeline.score import Signed, brain_of, scored
-from uadtools.pipeline.way import model_threshold
+from uadtools.scoring.history import model_threshold
+from uadtools.scoring.score import Signed, scored
 from uadtools.volume.clean import median
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, read_image
+from uadtools.volume.stream import Study, brain_of, read_image
 
 
 class Scan(NamedTuple):

@@ -29,16 +29,16 @@ from rich.progress import track
 
 import uadtools
 from uadtools.files import write_json
+from uadtools.healing.catalogue import settle
+from uadtools.healing.likeness import keep, read_likeness
+from uadtools.healing.plan import plan
+from uadtools.healing.reference import healed_of, keep_reference, learn_reference
 from uadtools.models.checkpoint import file_hash
 from uadtools.models.model import Model
-from uadtools.pipeline.calibrate import CONFORMAL, calibrate, usual_floor
-from uadtools.pipeline.likeness import keep, read_likeness
-from uadtools.pipeline.models import settle
-from uadtools.pipeline.plan import plan
-from uadtools.pipeline.postproc import own_steps, prepare
-from uadtools.pipeline.reference import healed_of, keep_reference, learn_reference
-from uadtools.pipeline.simulate import Plan
+from uadtools.scoring.calibrate import CONFORMAL, calibrate, usual_floor
+from uadtools.scoring.postproc import own_steps, prepare
 from uadtools.simulation.contrasts import Kind, synthesize, tissues
+from uadtools.simulation.simulate import Plan
 from uadtools.volume.grid import nearest
 from uadtools.volume.stream import Study, read_image, read_path
 

@@ -27,14 +27,14 @@ from rich.table import Table
 import uadtools
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
+from uadtools.healing.plan import plan
 from uadtools.metrics.ranking import average_precision
 from uadtools.models.checkpoint import default_path
-from uadtools.pipeline.normal import learn, normalise
-from uadtools.pipeline.plan import plan
-from uadtools.pipeline.score import NEEDED, Metric, brain_of
+from uadtools.scoring.normal import learn, normalise
+from uadtools.scoring.score import NEEDED, Metric
 from uadtools.volume.clean import median
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, read_image, read_path
+from uadtools.volume.stream import Study, brain_of, read_image, read_path
 
 WINDOW = 5
 Heal = Callable[[Path], Study]

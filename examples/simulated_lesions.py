@@ -158,7 +158,7 @@ def images(folder: Path, what: str) -> list[Path]:
 
 def healer(path: Path, t: Sequence[int], samples: int | None, seed: int) -> tuple[Heal, dict[str, Any]]:
     """Load a model; return its way to heal and what is to be reported of it."""
-    from uadtools.pipeline.plan import plan
+    from uadtools.healing.plan import plan
 
     model = uadtools.load_model(path)
     how = plan(model.config, t=t, samples=samples)

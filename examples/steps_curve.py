@@ -29,8 +29,8 @@ from simulated_lesions import images
 
 import uadtools
 from uadtools.errors import UadError
+from uadtools.healing.plan import Plan, plan
 from uadtools.metrics.ranking import average_precision
-from uadtools.pipeline.plan import Plan, plan
 from uadtools.simulation.lesions import Lesioned, Tone, with_blobs
 from uadtools.simulation.source import generator
 from uadtools.volume.clean import median

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import uadtools
-from uadtools.pipeline.score import LEAST
+from uadtools.scoring.score import LEAST
 
 
 def main(scan: Path, out: Path, sign: str = "dark") -> None:

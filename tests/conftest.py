@@ -63,7 +63,7 @@ def tiny_model(tiny_config, tmp_path_factory):
 @pytest.fixture(scope="session")
 def healthy_table():
     """A table of what healthy T1 scans look like, of made-up numbers."""
-    from uadtools.pipeline.likeness import fit_likeness
+    from uadtools.healing.likeness import fit_likeness
     from uadtools.volume.contrast import bundled
     from uadtools.volume.likeness import FEATURES, TOLERANCE
 
@@ -79,7 +79,7 @@ def healthy_table():
 @pytest.fixture
 def wary_model(tiny_model, healthy_table, tmp_path):
     """The tiny model with that table; all that fits its grid is too small to be like it."""
-    from uadtools.pipeline.likeness import keep
+    from uadtools.healing.likeness import keep
 
     return keep(tiny_model, healthy_table, tmp_path / "wary.safetensors")
 
@@ -104,8 +104,8 @@ def fine_model(tiny_guided, tmp_path):
 @pytest.fixture
 def measured_model(tiny_guided, tmp_path):
     """The tiny model of restoration with a reference, of made-up numbers."""
+    from uadtools.healing.reference import keep_reference
     from uadtools.models.defaults import ReferenceConfig
-    from uadtools.pipeline.reference import keep_reference
 
     expected = np.linspace(0.05, 0.2, np.prod(SHAPE) // 8, dtype=np.float32).reshape([n // 2 for n in SHAPE])
     about = ReferenceConfig(scans=8, smooth=1.5)

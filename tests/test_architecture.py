@@ -15,17 +15,23 @@ PACKAGE = Path(uadtools.__file__).parent
 ROOT = PACKAGE.parent
 FLOORS = [
     {"cli"},
-    {"pipeline"},
-    {"methods", "training"},
-    {"diffusion", "nets", "noise", "models"},
+    {"cohort", "bench"},
+    {"report"},
+    {"evaluation", "scoring"},
+    {"healing", "preparing"},
+    {"training"},
+    {"methods"},
     {"simulation"},
+    {"diffusion", "nets", "noise", "models"},
     {"volume", "metrics"},
     {"files", "settings"},
     {"errors"},
 ]
-"""From top to bottom; a room imports from lower floors only. On the fourth, rooms may use one another, in no circle."""
-SHARED_FLOOR = FLOORS[3]
+"""From top to bottom; a room imports from lower floors only. Those beside models may use one another, in no circle."""
+SHARED_FLOOR = next(floor for floor in FLOORS if "models" in floor)
 WITHOUT_TORCH = ["volume", "metrics", "simulation", "cli"]
+LIGHT = ["preparing.preprocess", "scoring.score", "scoring.postproc", "evaluation.evaluate", "cohort.files"]
+"""Commands without a network are made of these, and of the rooms WITHOUT_TORCH."""
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 300, 50
 MACHINE_PATHS = re.compile(r"(?<![\w.~*<>])/(?:work|home|root|Users|mnt)/[\w.]|(?<!\w)/tmp/\w")
 
@@ -129,7 +135,7 @@ def test_volume_metrics_and_commands_do_not_import_torch_at_once(module):
 def test_torch_is_loaded_late():
     """By what needs it, and not by what the commands without a network are made of, nor by any command's help."""
     light = [module for module in MODULES if room_of(module) in WITHOUT_TORCH]
-    light += [f"uadtools.pipeline.{name}" for name in ("preprocess", "score", "postproc", "eval", "simulate", "files")]
+    light += [f"uadtools.{module}" for module in LIGHT]
     light += ["uadtools", "uadtools.models.config", "uadtools.models.checkpoint", "uadtools.methods"]
     code = f"import sys, {', '.join(light)}; sys.exit(', '.join(sys.modules.keys() & {{'torch', 'matplotlib'}}) or 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)

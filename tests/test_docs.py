@@ -52,8 +52,12 @@ def pages():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_commands_name_leads_to_its_code_its_test_and_its_page(name):
     assert command(name).name == f"uad-{name}"
-    for path in (f"uadtools/cli/{name}.py", f"uadtools/pipeline/{name}.py", f"tests/cli/test_{name}.py"):
-        assert (ROOT / path).is_file(), path
+    (row,) = [
+        line for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines() if line.startswith(f"| `uad-{name}` ")
+    ]
+    work, tests = (cell.strip(" `") for cell in row.split("|")[2:4])
+    for path in (f"uadtools/cli/{name}.py", f"uadtools/{work}", f"tests/cli/test_{name}.py", tests):
+        assert (ROOT / path).exists(), path
     assert (ROOT / "man" / f"uad-{name}.1").is_file()
     assert f'uad-{name} = "uadtools.cli.{name}:main"' in (ROOT / "pyproject.toml").read_text()
 

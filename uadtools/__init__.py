@@ -9,18 +9,18 @@ from typing import Any
 __version__ = "0.1.0"
 
 _WHERE = {
-    "preprocess": "uadtools.pipeline.preprocess",
-    "heal": "uadtools.pipeline.heal",
-    "score": "uadtools.pipeline.score",
-    "postproc": "uadtools.pipeline.postproc",
-    "calibrate": "uadtools.pipeline.calibrate",
-    "evaluate": "uadtools.pipeline.eval",
-    "simulate": "uadtools.pipeline.simulate",
-    "train": "uadtools.pipeline.train",
-    "picture": "uadtools.pipeline.picture",
+    "preprocess": "uadtools.preparing.preprocess",
+    "heal": "uadtools.healing.heal",
+    "score": "uadtools.scoring.score",
+    "postproc": "uadtools.scoring.postproc",
+    "calibrate": "uadtools.scoring.calibrate",
+    "evaluate": "uadtools.evaluation.evaluate",
+    "simulate": "uadtools.simulation.simulate",
+    "train": "uadtools.training.train",
+    "picture": "uadtools.report.picture",
     "load_model": "uadtools.models.model",
-    "read": "uadtools.pipeline.files",
-    "save": "uadtools.pipeline.files",
+    "read": "uadtools.cohort.files",
+    "save": "uadtools.cohort.files",
     "UadError": "uadtools.errors",
 }
 __all__ = [

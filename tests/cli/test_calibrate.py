@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from uadtools.healing.plan import plan
 from uadtools.models.checkpoint import bundled, file_hash, located, read_config
-from uadtools.pipeline.plan import plan
-from uadtools.pipeline.postproc import Steps, read_steps
+from uadtools.scoring.postproc import Steps, read_steps
 from uadtools.volume.io import Image, save, to_bytes
 from uadtools.volume.stream import Study
 
@@ -113,7 +113,7 @@ def test_the_bundled_models_thresholds_have_names(rule, uad, files, scored, here
 
 
 def test_a_bundled_model_without_such_a_threshold_is_told(uad, files, here, monkeypatch):
-    monkeypatch.setattr("uadtools.pipeline.postproc.default_path", lambda: here / "new.safetensors")
+    monkeypatch.setattr("uadtools.scoring.postproc.default_path", lambda: here / "new.safetensors")
     told = ("--threshold scanwise: none ships for new", "uad-calibrate")
     uad("postproc", files[0], "--threshold", "scanwise").fails("postproc", 1, *told)
 

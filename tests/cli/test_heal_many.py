@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from uadtools.cohort.files import save
 from uadtools.models.checkpoint import file_hash
-from uadtools.pipeline.files import save
 from uadtools.volume.stream import read_image
 
 
@@ -39,8 +39,8 @@ def test_small_scans_share_batches_and_come_out_as_alone(uad, scans, tiny_model,
 
 def test_each_scan_gets_the_bundled_model_for_its_contrast(uad, scans, tiny_model, healthy_table, here, monkeypatch):
     """Models of the default's kind, of which one learnt T1 alone; the middle one of three scans is surely T1."""
+    from uadtools.healing.likeness import keep
     from uadtools.models import checkpoint
-    from uadtools.pipeline.likeness import keep
 
     shipped = here / "shipped"
     shipped.mkdir()

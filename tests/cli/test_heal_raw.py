@@ -202,7 +202,7 @@ def test_models_that_disagree_are_refused_before_a_scan_is_prepared(
     grid = tiny_config.grid.model_copy(update={"spacing": (1.0, 1.0, 1.0)})
     other, weights = here / "other.safetensors", checkpoint.read_tensors(tiny_model)
     checkpoint.save_model(other, tiny_config.model_copy(update={"grid": grid}), weights)
-    monkeypatch.setattr("uadtools.pipeline.prepared.preprocess", None)
+    monkeypatch.setattr("uadtools.preparing.raw.preprocess", None)
     uad("heal", scan, "--model", tiny_model, "--model", other).fails("heal", 1, "different grids or intensities")
 
 

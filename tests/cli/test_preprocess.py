@@ -187,7 +187,7 @@ def test_brain_file_is_the_brain(uad, scan, whole_brain):
 
 
 def test_brain_deepbet_asks_deepbet(uad, scan, monkeypatch):
-    from uadtools.pipeline import preprocess as room
+    from uadtools.preparing import preprocess as room
 
     monkeypatch.setattr(room.brains, "deepbet", lambda data, grid: data > 600)
     results = [uad("preprocess", scan, *GRID, "--brain", b, "--json", "--force") for b in ("auto", "deepbet")]

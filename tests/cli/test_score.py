@@ -5,8 +5,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from uadtools.pipeline.normal import learn, save_normal
-from uadtools.pipeline.score import score as scored
+from uadtools.scoring.normal import learn, save_normal
+from uadtools.scoring.score import score as scored
 from uadtools.volume.io import Image, save, to_bytes
 from uadtools.volume.stream import Study, read_image, read_path
 

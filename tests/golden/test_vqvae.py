@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from uadtools.healing.catalogue import import_model
 from uadtools.models.model import load_model
-from uadtools.pipeline.models import import_model
 
 
 @pytest.fixture(scope="module")

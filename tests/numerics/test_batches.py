@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from uadtools.healing.heal import heal
+from uadtools.healing.plan import plan
 from uadtools.models.config import NoiseConfig
 from uadtools.models.model import build, load_model
 from uadtools.nets.unet import UNet
 from uadtools.noise.source import SliceNoise, fields
-from uadtools.pipeline.heal import heal
-from uadtools.pipeline.plan import plan
 
 ROUNDING = {"rtol": 0, "atol": 2e-6}
 """Convolutions add up in another order in another batch, so that healed scans differ in their last bits."""

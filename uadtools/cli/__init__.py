@@ -1,1 +1,1 @@
-"""The commands: options, help, and one call into pipeline/ each. Heavy imports happen inside their bodies."""
+"""The commands: options, help, and one call into the room of their part of the pipe. Heavy imports happen late."""

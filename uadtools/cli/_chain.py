@@ -12,7 +12,7 @@ import typer
 from uadtools.cli._common import usage
 
 if TYPE_CHECKING:
-    from uadtools.pipeline.postproc import Steps
+    from uadtools.scoring.postproc import Steps
     from uadtools.volume.stream import Study
 
 Median = Annotated[
@@ -67,7 +67,7 @@ def steps_of(threshold: str, **options: Any) -> Callable[[Study], Steps]:
 
     threshold: a word, a number, or a file, which may say the other steps, too.
     """
-    from uadtools.pipeline.postproc import bundled_steps, own_steps, read_steps
+    from uadtools.scoring.postproc import bundled_steps, own_steps, read_steps
 
     chosen = given(**options)
     if threshold in ("scanwise", "voxelwise"):

@@ -11,12 +11,12 @@ from typing import Any
 from uadtools import __version__
 from uadtools.cli import _common as c
 from uadtools.cli._studies import Sink, print_json, studies
+from uadtools.cohort.parallel import each
 from uadtools.errors import UadError
 from uadtools.files import check_free
-from uadtools.pipeline.many import each
-from uadtools.pipeline.outline import outlined
-from uadtools.pipeline.picture import check_picture
-from uadtools.pipeline.preprocess import Way, prepare
+from uadtools.preparing.preprocess import Way, prepare
+from uadtools.report.outline import outlined
+from uadtools.report.picture import check_picture
 from uadtools.volume import bids
 from uadtools.volume.io import SUFFIXES, check_target, save, stem
 from uadtools.volume.listing import files_of

@@ -228,7 +228,7 @@ def carried(study: Study, tell: Callable[[str], None] = lambda text: None) -> di
 
     tell: gets one line where that is more than the model's limit.
     """
-    from uadtools.pipeline.likeness import concerns_of, too_unlike, unlike_of
+    from uadtools.healing.likeness import concerns_of, too_unlike, unlike_of
 
     if reason := too_unlike(study.product):
         tell(f"{study.name}: unlike what the model learnt from ({reason}), so what is found in it means little")

@@ -13,9 +13,9 @@ from uadtools.cli import _common as c
 from uadtools.cli._studies import Sink, with_brain
 
 if TYPE_CHECKING:
+    from uadtools.healing.ensemble import Member
+    from uadtools.healing.plan import Plan
     from uadtools.models.config import ModelConfig
-    from uadtools.pipeline.ensemble import Member
-    from uadtools.pipeline.plan import Plan
     from uadtools.volume.io import Image
     from uadtools.volume.stream import Study
 
@@ -25,9 +25,9 @@ def files_of(models: Sequence[Path], method: str | None) -> list[list[Path]]:
 
     None where the method has no model; where none is named, the bundled ones that can do the method.
     """
+    from uadtools.healing.choice import alternatives
     from uadtools.methods import needs_model
     from uadtools.models.checkpoint import located
-    from uadtools.pipeline.bundled import alternatives
 
     if method is None or needs_model(method):
         return [[located(model) for model in models]] if models else [[path] for path in alternatives(method)]
@@ -64,7 +64,7 @@ class Jobs:
     quiet: bool
 
     def __call__(self, study: Study) -> Job:
-        from uadtools.pipeline.prepared import is_raw, prepared
+        from uadtools.preparing.raw import is_raw, prepared
 
         given, config = with_brain(study, self.brain), self.models[0].seeing
         if self.refuse or not is_raw(given, config):
@@ -80,7 +80,7 @@ class Jobs:
         return Job(made, self._suiting(made), path, ("scan",))
 
     def _suiting(self, study: Study) -> Models:
-        from uadtools.pipeline.bundled import suited
+        from uadtools.healing.choice import suited
 
         several = len(self.models) > 1
         return self.models[suited(study, [models.configs[0] for models in self.models]) if several else 0]
@@ -99,8 +99,8 @@ class Models:
     precision: str
 
     def __post_init__(self) -> None:
+        from uadtools.healing.ensemble import agreed
         from uadtools.models.checkpoint import read_config
-        from uadtools.pipeline.ensemble import agreed
 
         self.configs = [read_config(path) for path in self.paths]
         self.hows = [self.plan(config) for config in self.configs or (None,)]
@@ -108,7 +108,7 @@ class Models:
 
     @cached_property
     def members(self) -> list[Member]:
-        from uadtools.pipeline.ensemble import Member
+        from uadtools.healing.ensemble import Member
 
         if not self.paths:
             return [Member(None, self.hows[0])]
@@ -127,8 +127,8 @@ class Models:
 
 def grouped(jobs: Iterable[Job], batch: int) -> Iterator[tuple[Models, list[Job]]]:
     """Yield jobs that are healed together, as they have the same models and share batches, with these models."""
-    from uadtools.pipeline.ensemble import slices_at_once, slices_of
-    from uadtools.pipeline.many import gathered
+    from uadtools.cohort.parallel import gathered
+    from uadtools.healing.ensemble import slices_at_once, slices_of
 
     for models, same in groupby(jobs, lambda job: job.models):
 

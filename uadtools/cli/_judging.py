@@ -10,12 +10,12 @@ from typing import Any
 
 from uadtools.cli import _common as c
 from uadtools.cli._studies import read_mask, studies
-from uadtools.pipeline.compare import compare, read_report
-from uadtools.pipeline.eval import Case, Wanted, case, judge, kind_of, with_scan
-from uadtools.pipeline.image_level import image_level, read_case_scores
-from uadtools.pipeline.picture import check_picture, picture
-from uadtools.pipeline.plots import DRAWN, check_plots, plot
-from uadtools.pipeline.subgroups import read_participants, subgroups
+from uadtools.evaluation.compare import compare, read_report
+from uadtools.evaluation.evaluate import Case, Wanted, case, judge, kind_of, with_scan
+from uadtools.evaluation.image_level import image_level, read_case_scores
+from uadtools.evaluation.subgroups import read_participants, subgroups
+from uadtools.report.picture import check_picture, picture
+from uadtools.report.plots import DRAWN, check_plots, plot
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, read_image
 

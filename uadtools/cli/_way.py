@@ -10,9 +10,9 @@ from uadtools.cli._common import usage
 from uadtools.errors import UadError
 from uadtools.models.checkpoint import located, read_config
 from uadtools.models.config import GridConfig, IntensityConfig, parse
-from uadtools.pipeline.like import NEEDS_TEMPLATE
-from uadtools.pipeline.like import like as like_paper
-from uadtools.pipeline.preprocess import WAYS_TO_A_BRAIN, Way
+from uadtools.preparing.preprocess import WAYS_TO_A_BRAIN, Way
+from uadtools.preparing.presets import NEEDS_TEMPLATE
+from uadtools.preparing.presets import like as like_paper
 from uadtools.volume.intensity import WINDOWS
 from uadtools.volume.stream import read_mask
 

@@ -46,11 +46,11 @@ def bench(
     version: c.Version = False,
 ) -> None:
     """Compare methods on the same scans: same preparation, same post-processing, thresholds from validation only."""
+    from uadtools.bench.plan import load_bench
+    from uadtools.bench.run import Bench, write_table
+    from uadtools.bench.table import markdown
     from uadtools.cli._studies import print_json
     from uadtools.cli._training import line
-    from uadtools.pipeline.bench import Bench, write_table
-    from uadtools.pipeline.bench_plan import load_bench
-    from uadtools.pipeline.bench_table import markdown
 
     config, tell = load_bench(plan), c.teller("uad-bench", quiet)
     runner = Bench(

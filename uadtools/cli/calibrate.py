@@ -131,7 +131,7 @@ def calibrate(
     """Find a detection threshold, say what it promises about healthy scans, and what it leaves of lesions."""
     from uadtools.cli._studies import print_json
     from uadtools.files import check_free, write_json
-    from uadtools.pipeline.calibrate import calibrate as work
+    from uadtools.scoring.calibrate import calibrate as work
 
     steps = chain.given(median=median, erode=erode, min_size=min_size, dilate=dilate, largest=largest)
     aims = _aims(rule, level, percentile, allow)
@@ -183,8 +183,8 @@ def _learn(
 ) -> dict[str, Any]:
     """Write what healthy scores are like, and tell how it was learnt. idle: options of thresholds, without effect."""
     from uadtools.cli._studies import studies
-    from uadtools.pipeline.calibrate import has_lesion
-    from uadtools.pipeline.normal import learn, save_normal
+    from uadtools.scoring.calibrate import has_lesion
+    from uadtools.scoring.normal import learn, save_normal
     from uadtools.volume.io import check_target
 
     if chosen := [name for name, value in idle.items() if value is not None]:

@@ -178,8 +178,8 @@ def evaluate(
     from uadtools.cli import _judging as j
     from uadtools.cli import _report
     from uadtools.cli._studies import print_json
-    from uadtools.pipeline.eval import Wanted
-    from uadtools.pipeline.postproc import read_threshold, scans_of
+    from uadtools.evaluation.evaluate import Wanted
+    from uadtools.scoring.postproc import read_threshold, scans_of
 
     given = j.Given(inputs or (), volume, truth or (), brain or (), scan or ())
     people, alone = bool(healthy or sick), bool(compare and not (inputs or truth or scan))

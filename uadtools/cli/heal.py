@@ -231,10 +231,10 @@ def heal(
     """
     from uadtools.cli._healing import Jobs, Models, files_of, grouped, used
     from uadtools.cli._studies import Sink, print_json, read_mask, studies
+    from uadtools.cohort.parallel import ahead
+    from uadtools.healing.ensemble import heal_with
+    from uadtools.healing.plan import Plan, plan
     from uadtools.models.config import ModelConfig
-    from uadtools.pipeline.ensemble import heal_with
-    from uadtools.pipeline.many import ahead
-    from uadtools.pipeline.plan import Plan, plan
     from uadtools.volume.stream import read_path
 
     own = {"steps": steps, "eta": eta, "solver": solver, "sigma": sigma, "stride": stride}

@@ -42,7 +42,7 @@ def list_(as_json: c.Json = False) -> None:
     """List the models that ship, and the recipes."""
     from uadtools.cli._cards import table
     from uadtools.cli._studies import print_json
-    from uadtools.pipeline.models import list_models
+    from uadtools.healing.catalogue import list_models
 
     rows = list_models()
     if as_json:
@@ -58,7 +58,7 @@ def info(path: File = None, as_json: c.Json = False) -> None:
     """
     from uadtools.cli._cards import card
     from uadtools.cli._studies import print_json
-    from uadtools.pipeline.models import info as work
+    from uadtools.healing.catalogue import info as work
 
     about = work(path)
     if as_json:
@@ -72,7 +72,7 @@ def check(path: File = None, quiet: c.Quiet = False) -> None:
 
     Its weights are read and must fit its settings; they and the answer to an empty slice must be finite.
     """
-    from uadtools.pipeline.models import check as work
+    from uadtools.healing.catalogue import check as work
 
     checked = work(path)
     if not quiet:
@@ -126,7 +126,7 @@ def import_(
     What the checkpoint does not tell takes that program's default, and is said on standard error; --set changes it.
     """
     from uadtools.cli._studies import print_json
-    from uadtools.pipeline.models import import_model, read_given
+    from uadtools.healing.catalogue import import_model, read_given
 
     given = read_given(config, changes or []) | ({"licence": licence} if licence else {})
     made = import_model(checkpoint, program, output, given=given, half=half, force=force)
@@ -179,9 +179,9 @@ def describe(
 ) -> None:
     """Tell a model what its healthy inputs look like, so that uad-heal knows a scan that is unlike them."""
     from uadtools.cli._studies import print_json
+    from uadtools.healing.likeness import check_keeping, keep, read_likeness
+    from uadtools.healing.likeness import describe as work
     from uadtools.models.checkpoint import read_config
-    from uadtools.pipeline.likeness import check_keeping, keep, read_likeness
-    from uadtools.pipeline.likeness import describe as work
 
     if (table is None) == (not healthy):
         raise c.usage("name healthy scans, or a table (one of both)", "--healthy and --table")
@@ -219,9 +219,9 @@ def reference(
 ) -> None:
     """Tell a model how far healthy scans are from what it heals them to, so that scores are measured by it."""
     from uadtools.cli._studies import print_json
+    from uadtools.healing.reference import check_contrast, healed_of, keep_reference, learn_reference
     from uadtools.models.checkpoint import check_place, read_config
     from uadtools.models.model import load_model
-    from uadtools.pipeline.reference import check_contrast, healed_of, keep_reference, learn_reference
 
     check_place(output or path, force=force)  # before the work
     check_contrast(read_config(path), contrast, path)
@@ -249,7 +249,7 @@ def settle(
 ) -> None:
     """Give a model other defaults (method, t, metric, chain, thresholds), another name or licence."""
     from uadtools.cli._studies import print_json
-    from uadtools.pipeline.models import settle as work
+    from uadtools.healing.catalogue import settle as work
 
     made = work(path, changes, output or path, force=force)
     if as_json:

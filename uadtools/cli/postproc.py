@@ -74,7 +74,7 @@ def postproc(
 ) -> None:
     """Turn score maps into detections: median filter, eroded brain, threshold, small components dropped."""
     from uadtools.cli._studies import Sink, print_json, read_mask, studies
-    from uadtools.pipeline.postproc import postproc as work
+    from uadtools.scoring.postproc import postproc as work
 
     steps = chain.steps_of(threshold, median=median, erode=erode, min_size=min_size, dilate=dilate, largest=largest)
     sink = Sink.of("detection", inputs, output, force=force, provenance=provenance, as_json=as_json)

@@ -114,10 +114,10 @@ def score(
 ) -> None:
     """Score how much each voxel of a scan differs from its healed self; --json gives numbers for the whole scan."""
     from uadtools.cli._studies import Sink, print_json, read_mask, studies
-    from uadtools.pipeline.case_scores import case_scores
-    from uadtools.pipeline.normal import normalise, read_normal
-    from uadtools.pipeline.score import case_score, maps_of
-    from uadtools.pipeline.score import score as work
+    from uadtools.scoring.case_scores import case_scores
+    from uadtools.scoring.normal import normalise, read_normal
+    from uadtools.scoring.score import case_score, maps_of
+    from uadtools.scoring.score import score as work
     from uadtools.volume.chain import to_native
 
     if inputs and (len(inputs) > 2 or (len(inputs) == 2 and "-" in inputs)):

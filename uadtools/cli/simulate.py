@@ -155,8 +155,9 @@ def simulate(
 ) -> None:
     """Draw lesions of known truth, or artefacts, into healthy scans; writes NAME_simulated and NAME_truth."""
     from uadtools.cli._studies import Sink, named, print_json, studies
-    from uadtools.pipeline.simulate import MASKED, Plan, draw, measured, read_masks
-    from uadtools.pipeline.simulate import simulate as work
+    from uadtools.report.picture import truth_picture
+    from uadtools.simulation.simulate import MASKED, Plan, measured, read_masks
+    from uadtools.simulation.simulate import simulate as work
     from uadtools.volume.io import SUFFIXES
 
     if kind in MASKED and not masks:
@@ -194,7 +195,7 @@ def simulate(
             written = {"output": sink.write(made, path), "truth": path and str(sink.beside(path, "truth"))}
             results.append({"name": name, **written, **measured(made), **c.carried(made)})
             if drawing:
-                draw(made, drawing, force=force)
+                truth_picture(made, drawing, force=force)
             if verbose:
                 tell(f"{name}: {kind}, {results[-1]['lesion_ml']:.2f} mL of lesions")
     if as_json:
@@ -225,7 +226,7 @@ def _box(text: str | None) -> str | tuple[float, ...] | None:
 
 def _drawing(picture: Path | None, name: str, inputs: Sequence[Path], *, several: bool, force: bool) -> Path | None:
     """Return the file to draw a study into, if there is one. Raises UadError when it cannot be written."""
-    from uadtools.pipeline.picture import check_picture
+    from uadtools.report.picture import check_picture
 
     if picture is None:
         return None

@@ -120,7 +120,7 @@ def train(
     import torch
 
     from uadtools.cli._training import reporting
-    from uadtools.pipeline.train import train as work
+    from uadtools.training.train import train as work
 
     if workers:
         torch.set_num_threads(workers)

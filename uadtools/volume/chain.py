@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from uadtools.errors import UadError
 from uadtools.volume.grid import Grid, carry_mask, resample
 from uadtools.volume.io import Image
+from uadtools.volume.stream import require_labels
 
 Chain = list[dict[str, Any]]
 """Oldest first: {"step": "input" | "reorient" | "register" | "resample" | "crop_pad", "grid": {...}}.
@@ -91,3 +92,23 @@ def continued(chain: object, grid: Grid) -> Chain:
     except (UadError, *_FAULTS):
         pass
     return [link("input", grid)]
+
+
+def label_of(label: Image, prediction: Image, name: str) -> NDArray[np.bool_]:
+    """Return a label image as a mask on the prediction's grid. name: of the label, for errors. Raises UadError."""
+    if label.role in ("scan", "healed", "score") and label.provenance.get("history"):
+        raise UadError(f"{name}: is a {label.role}, not a mask (give the expert's mask)")
+    require_labels(label.data, name)
+    if label.grid.same(prediction.grid):
+        return np.asarray(label.data > 0.5)
+    chain = prediction.provenance.get("chain", [])
+    try:
+        known = label.grid.same(native_grid(chain))
+    except UadError:
+        known = False
+    if not known:
+        raise UadError(
+            f"{name} and prediction lie on different grids: {label.grid.unlike(prediction.grid)} "
+            "(uad-postproc --native puts a detection on the grid of the scan)"
+        )
+    return carry_mask(label.data > 0.5, in_model_space(chain, label.grid), prediction.grid)

@@ -136,6 +136,16 @@ def require_labels(data: NDArray[Any], name: str) -> None:
         raise UadError(f"{name}: holds more than {MOST_LABELS} different values, so it is no mask (is it the scan?)")
 
 
+def brain_image(study: Study) -> Image:
+    """Return the image that says where the brain is: the mask if the study has one, else its scan, healed or score."""
+    return next((study.images[r] for r in ("brain", "scan", "healed", "score") if r in study.images), study.product)
+
+
+def brain_of(study: Study) -> NDArray[np.bool_]:
+    """Return where the brain is, which is where that image is above 0."""
+    return np.asarray(brain_image(study).data > 0)
+
+
 def write_study(study: Study, file: BinaryIO, *, provenance: bool = True) -> None:
     """Write a study's images one after the other, in pieces, so that a closed pipe is noticed."""
     for image in study.images.values():

@@ -6,7 +6,7 @@ from loading import load
 
 import uadtools
 from uadtools.errors import UadError
-from uadtools.pipeline.simulate import Plan
+from uadtools.simulation.simulate import Plan
 
 _, alarms = load("healers"), load("false_alarms")
 

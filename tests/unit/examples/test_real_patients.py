@@ -7,11 +7,11 @@ from loading import load
 
 import uadtools
 from uadtools.errors import UadError
+from uadtools.healing.likeness import keep
+from uadtools.healing.plan import plan
 from uadtools.metrics.ranking import average_precision
 from uadtools.models import checkpoint
 from uadtools.models.config import GridConfig
-from uadtools.pipeline.likeness import keep
-from uadtools.pipeline.plan import plan
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from uadtools.methods.combine import combine
+from uadtools.healing.combine import combine
 
 SHAPE = (6, 1, 5, 4)
 

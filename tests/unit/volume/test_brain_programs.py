@@ -9,7 +9,7 @@ import pytest
 
 from uadtools.errors import UadError
 from uadtools.models.config import GridConfig, IntensityConfig
-from uadtools.pipeline.preprocess import Way, prepare
+from uadtools.preparing.preprocess import Way, prepare
 from uadtools.volume.brain import by_program, concerns, from_air
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from uadtools.errors import UadError
 from uadtools.models.config import GridConfig
-from uadtools.pipeline.preprocess import Way, prepare
+from uadtools.preparing.preprocess import Way, prepare
 from uadtools.volume.chain import native_grid, to_native
 from uadtools.volume.clean import keep_largest
 from uadtools.volume.grid import Grid, carry_mask, oriented, resample

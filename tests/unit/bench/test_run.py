@@ -1,0 +1,387 @@
+"""uad-bench's parts: what a plan may say, what tells that data changed, and what a table shows."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from uadtools.bench.data import Item, Scans, singles, slice_by_slice, stamp
+from uadtools.bench.plan import load_bench
+from uadtools.bench.run import Bench
+from uadtools.bench.summary import compared
+from uadtools.bench.table import as_csv, latex, markdown
+from uadtools.errors import UadError
+from uadtools.training.recipe import load_recipe
+from uadtools.volume.grid import Grid
+from uadtools.volume.io import Image, save
+from uadtools.volume.stream import Study
+
+PLAN = """
+name = "small"
+[postproc]
+median = 1
+erode = 0
+min_size = 1
+[[set]]
+name = "dark & small"
+val = ["a.nii.gz", "b.nii.gz"]
+test = ["c.nii.gz", "d.nii.gz", "e.nii.gz"]
+simulate = { kind = "blobs", tone = "dark", size = [6.0, 12.0] }
+[[method]]
+name = "threshold"
+heal = { method = "threshold" }
+[[method]]
+name = "blur"
+heal = { method = "blur", sigma = 6.0 }
+"""
+NAMES = "abcde"
+SIGNS = ("dark", "bright")
+
+
+def head(seed):
+    """A ball of brain, 48 mm across, with a bright shell around a grey and a dark core."""
+    places = np.stack(np.meshgrid(*[np.arange(32) - 15.5] * 3, indexing="ij"))
+    away = np.linalg.norm(places, axis=0)
+    tissue = np.select([away < 4, away < 9, away < 12], [0.2, 0.5, 0.8], 0).astype(np.float32)
+    noise = np.random.default_rng(seed).normal(0, 0.02, tissue.shape).astype(np.float32)
+    return np.where(tissue > 0, np.clip(tissue + noise, 0.01, 1), 0).astype(np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    for seed, name in enumerate(NAMES):
+        save(Image(head(seed), Grid((32, 32, 32), affine)), tmp_path / f"{name}.nii.gz", force=False)
+    return tmp_path
+
+
+@pytest.fixture
+def planned(folder):
+    def write(text=PLAN):
+        (folder / "plan.toml").write_text(text)
+        return load_bench(folder / "plan.toml")
+
+    return write
+
+
+def test_methods_are_judged_on_the_same_scans(planned, folder):
+    table = Bench(planned(), folder, folder / "out").run()
+    (found,) = table["sets"]
+    assert (found["scans"], found["against"]) == (3, "threshold")
+    assert [row["method"] for row in found["rows"]] == ["threshold", "blur"]
+    for row in found["rows"]:
+        assert 0 <= row["auprc"]["value"] <= 1
+        low, high = row["auprc"]["interval"]
+        assert low <= row["auprc"]["value"] <= high
+        assert row["threshold"] > 0
+        assert row["healthy_l1"] > 0
+        assert row["healthy_kld"] > 0
+    assert set(found["rows"][1]["tests"]) == {"auprc", "dice", "l1_ratio", "healthy_l1", "healthy_kld"}
+    assert found["rows"][0]["tests"] == {}
+
+
+def test_the_threshold_is_from_validation_and_not_from_test(planned, folder):
+    first = Bench(planned(), folder, folder / "out").run()
+    other = Bench(planned(PLAN.replace('"c.nii.gz", ', "")), folder, folder / "out").run()
+    for one, two in zip(first["sets"][0]["rows"], other["sets"][0]["rows"], strict=True):
+        assert one["threshold"] == two["threshold"]
+        assert one["auprc"] != two["auprc"]
+
+
+def test_nothing_is_done_twice(planned, folder, monkeypatch):
+    first = Bench(planned(), folder, folder / "out").run()
+    files = {path: path.stat().st_mtime_ns for path in (folder / "out").rglob("*") if path.is_file()}
+    monkeypatch.setattr("uadtools.bench.run.heal", None)
+    monkeypatch.setattr("uadtools.bench.data.read_path", None)
+    assert Bench(planned(), folder, folder / "out").run() == first
+    assert files == {path: path.stat().st_mtime_ns for path in (folder / "out").rglob("*") if path.is_file()}
+
+
+def test_a_stopped_run_goes_on_with_the_next_scan(planned, folder, monkeypatch):
+    whole = Bench(planned(), folder, folder / "whole").run()
+    real, calls = __import__("uadtools.healing.heal", fromlist=["heal"]).heal, []
+
+    def counted(*args, **options):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr("uadtools.bench.run.heal", counted)
+    with pytest.raises(KeyboardInterrupt):
+        Bench(planned(), folder, folder / "out").run()
+    again = Bench(planned(), folder, folder / "out").run()
+    assert len(calls) == 4 + 2 * (2 + 3 + 3) - 3
+    assert _without_seconds(again) == _without_seconds(whole)
+
+
+def _without_seconds(table):
+    return json.loads(json.dumps(table), object_hook=lambda d: {k: v for k, v in d.items() if k != "seconds_per_scan"})
+
+
+def test_a_scan_that_changed_is_scored_anew(planned, folder):
+    before = Bench(planned(), folder, folder / "out").run()
+    save(Image(head(9), Grid((32, 32, 32), np.diag([2.0, 2.0, 2.0, 1.0]))), folder / "e.nii.gz", force=True)
+    os.utime(folder / "e.nii.gz", (1, 1))
+    after = Bench(planned(), folder, folder / "out").run()
+    assert before["sets"][0]["rows"][0]["auprc"] != after["sets"][0]["rows"][0]["auprc"]
+
+
+def test_truths_may_be_experts(planned, folder):
+    truth = np.zeros((32, 32, 32), np.uint8)
+    truth[10:14, 10:14, 10:14] = 1
+    for name in NAMES:
+        save(Image(truth, Grid((32, 32, 32), np.diag([2.0, 2.0, 2.0, 1.0]))), folder / f"{name}_t.nii.gz", force=False)
+    (folder / "val.csv").write_text("path,truth\na.nii.gz,a_t.nii.gz\nb.nii.gz,b_t.nii.gz\n")
+    (folder / "test.csv").write_text("path,truth\nc.nii.gz,c_t.nii.gz\nd.nii.gz,d_t.nii.gz\n")
+    start, end = PLAN.index("val ="), PLAN.index("[[method]]")
+    text = PLAN[:start] + 'val = ["val.csv"]\ntest = ["test.csv"]\n' + PLAN[end:]
+    (found,) = Bench(planned(text), folder, folder / "out").run()["sets"]
+    assert found["scans"] == 2
+    assert found["rows"][0]["untouched_detected"] is None
+    (folder / "test.csv").write_text("path,truth\nc.nii.gz,gone.nii.gz\n")
+    with pytest.raises(UadError, match=r"test.csv: names .*gone.nii.gz, and there is no such file"):
+        Bench(planned(text), folder, folder / "out").run()
+    (folder / "test.csv").write_text("scan\nc.nii.gz\n")
+    with pytest.raises(UadError, match="columns path and truth"):
+        Bench(planned(text), folder, folder / "out").run()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("[[set]]", "[[sets]]"), "set: Field required"),
+        (('name = "blur"', 'name = "threshold"'), "two of .*are called 'threshold'"),
+        (('name = "small"', 'name = "small"\nreference = "vae"'), "'vae' is none of the methods"),
+        (('name = "blur"', 'name = "blur"\nrecipe = "ae"'), "data.train is needed"),
+        (('name = "blur"', 'name = "blur"\nchanges = ["a=1"]'), "no|none is named"),
+        (('name = "blur"', 'name = "blur"\nmodel = "a"\nrecipe = "ae"'), "not both"),
+        (("median = 1", "medain = 1"), "medain: unknown key"),
+        (("[[method]]", "contrast = 0\n[[method]]"), "contrast"),
+        (("seed", "seed"), None),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(change, told, planned):
+    if told is None:
+        assert planned().seed == 0
+        return
+    with pytest.raises(UadError, match=told):
+        planned(PLAN.replace(*change, 1))
+
+
+def test_what_a_method_cannot_do_is_told_before_any_work(planned, folder):
+    with pytest.raises(UadError, match=r"method 'blur': .*--method blur"):
+        Bench(planned(PLAN.replace("sigma = 6.0", "steps = 3")), folder, folder / "out").run()
+    with pytest.raises(UadError, match="method 'blur': no method 'blurr'"):
+        Bench(planned(PLAN.replace('method = "blur"', 'method = "blurr"')), folder, folder / "out").run()
+    assert not (folder / "out").exists()
+
+
+def test_a_missing_scan_is_told_before_any_work(planned, folder):
+    (folder / "e.nii.gz").unlink()
+    with pytest.raises(UadError, match=r"e.nii.gz: no such file"):
+        Bench(planned(), folder, folder / "out").run()
+    assert not (folder / "out").exists()
+
+
+def test_a_draw_does_not_depend_on_the_others(planned, folder):
+    scans = Scans(planned(), folder)
+    items = scans.items(scans.config.sets[0], "test")
+    alone = scans.study(items[2]).need("scan").data
+    both = [scans.study(item).need("scan").data for item in items]
+    np.testing.assert_array_equal(alone, both[2])
+
+
+def test_slices_of_a_stack_are_studies_of_their_own():
+    data = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    study = Study("s", {"scan": Image(data, Grid((2, 3, 4), np.eye(4)))})
+    parts = singles(study)
+    assert [part.name for part in parts] == ["s_0", "s_1", "s_2", "s_3"]
+    np.testing.assert_array_equal(parts[2].product.data[:, :, 0], data[:, :, 2])
+    np.testing.assert_array_equal(parts[2].product.grid.affine[:3, 3], [0, 0, 2])
+
+    def doubled(single):
+        return single.adding(single.product.derive(2 * single.product.data, "healed"))
+
+    made = slice_by_slice(study, doubled)
+    np.testing.assert_array_equal(made.need("healed").data, 2 * data)
+    assert made.need("healed").grid.same(study.product.grid)
+
+
+def cell(value, low, high):
+    return {"value": value, "interval": [low, high]}
+
+
+TABLE = {
+    "name": "t",
+    "sets": [
+        {
+            "set": "50% dark",
+            "scans": 3,
+            "against": "a_b",
+            "rows": [
+                {"method": "a_b", "auprc": cell(0.1, 0.05, 0.2), "dice": None, "healthy_l1": 0.01, "tests": {}},
+                {
+                    "method": "c",
+                    "auprc": cell(0.3, 0.2, 0.4),
+                    "dice": None,
+                    "healthy_l1": None,
+                    "tests": {"auprc": {"difference": 0.2, "p": 0.01, "p_holm": 0.02}},
+                },
+                {
+                    "method": "d",
+                    "auprc": cell(0.0, 0.0, 0.0),
+                    "dice": None,
+                    "healthy_l1": None,
+                    "tests": {"auprc": {"difference": -0.1, "p": 0.01, "p_holm": 0.02}},
+                },
+            ],
+        }
+    ],
+}
+
+
+def test_markdown_shows_what_any_method_has_and_marks_what_differs():
+    lines = markdown(TABLE).splitlines()
+    assert lines[0] == "### 50% dark (3 scans)"
+    assert lines[2] == "| method | AUPRC | healthy l1 |"
+    assert lines[4] == "| a_b | 0.100 [0.050, 0.200] | 0.0100 |"
+    assert lines[5] == "| c | 0.300 [0.200, 0.400] * | - |"
+    assert lines[6] == "| d | 0.000 [0.000, 0.000] † | - |"
+    assert "differ from *a_b*" in lines[8]
+
+
+def test_latex_escapes_what_latex_would_read():
+    text = latex(TABLE)
+    assert r"a\_b & 0.100 [0.050, 0.200] & 0.0100 \\" in text
+    assert r"0.300 [0.200, 0.400] $^*$" in text
+    assert r"$\dagger$" in text
+
+
+def test_csv_has_a_line_for_each_figure():
+    lines = as_csv(TABLE).splitlines()
+    assert lines[0] == "set,method,figure,value,low,high,p_holm"
+    assert "50% dark,c,auprc,0.3,0.2,0.4,0.02" in lines
+    assert "50% dark,a_b,dice,,,," in lines
+
+
+@pytest.mark.parametrize("plan", sorted(Path("examples/bench").glob("*.toml")), ids=lambda path: path.stem)
+def test_the_examples_can_be_read_and_begin_with_the_threshold(plan):
+    config = load_bench(plan)
+    assert config.methods[0].heal == {"method": "threshold"}
+    for method in config.methods:
+        if method.recipe:
+            load_recipe(method.recipe, method.changes)
+
+
+def test_a_score_that_was_damaged_is_made_anew(planned, folder):
+    first = Bench(planned(), folder, folder / "out").run()
+    damaged = sorted((folder / "out/scores").rglob("*.nii.gz"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    for report in (folder / "out/reports").iterdir():
+        report.unlink()
+    assert _without_seconds(Bench(planned(), folder, folder / "out").run()) == _without_seconds(first)
+
+
+def test_what_is_judged_on_is_not_learnt_from(planned, folder):
+    text = PLAN.replace("[postproc]", '[data]\ntrain = ["c.nii.gz"]\n[postproc]')
+    with pytest.raises(UadError, match=r"dark & small: test and data.train share .*c.nii.gz"):
+        Bench(planned(text), folder, folder / "out").run()
+
+
+SHIFTED = PLAN.replace("[[method]]", "contrast = 2.0\n[[method]]", 1)
+
+
+def test_a_contrast_changes_the_scans_to_be_judged_and_not_those_for_the_threshold(planned, folder):
+    plain, shifted = Scans(planned(), folder), Scans(planned(SHIFTED), folder)
+    part = shifted.config.sets[0]
+    assert shifted.items(part, "val") == plain.items(plain.config.sets[0], "val")
+    for before, after in zip(plain.items(plain.config.sets[0], "test"), shifted.items(part, "test"), strict=True):
+        for one, two in ((before, after), (before.untouched, after.untouched)):
+            whole, made = plain.study(one), shifted.study(two)
+            values = whole.need("scan").data
+            np.testing.assert_allclose(
+                made.need("scan").data, np.where(values > 0, np.maximum(values**2, 1e-3), 0), 1e-6
+            )
+            assert made.name == whole.name
+            assert shifted.stamp(two) == [*plain.stamp(one), 2.0]
+        np.testing.assert_array_equal(shifted.study(after).need("truth").data, plain.study(before).need("truth").data)
+
+
+def test_without_a_contrast_nothing_stored_gets_another_name(planned, folder):
+    scans = Scans(planned(), folder)
+    file = str(folder / "c.nii.gz")
+    assert scans.stamp(Item(file)) == [[stamp(file)], 0, None]
+    drawn = {"kind": "blobs", "tone": "dark", "size": [6.0, 12.0], "count": None, "masks": [], "copies": 1}
+    assert scans.stamp(Item(file, drawn="dark & small")) == [[stamp(file)], 0, [drawn, 0, []]]
+
+
+def test_a_box_for_masks_gives_what_is_drawn_another_name(planned, folder):
+    def stamped(box):
+        simulate = f'simulate = {{ kind = "cavities", masks = ["e.nii.gz"]{box} }}'
+        plan = PLAN.replace('simulate = { kind = "blobs", tone = "dark", size = [6.0, 12.0] }', simulate)
+        scans = Scans(planned(plan), folder)
+        return json.dumps(scans.stamp(Item(str(folder / "c.nii.gz"), drawn="dark & small")))
+
+    assert len({stamped(box) for box in ("", ', masks_box = "ms"', ", masks_box = [0, 0, 0, 9, 9, 9]")}) == 3
+
+
+def test_a_method_may_be_told_the_sign_of_each_set(planned, folder):
+    bright = PLAN.split("[[method]]", maxsplit=1)[0].split("[[set]]")[1].replace("dark", "bright")
+    told = '[[method]]\nname = "told"\nsigned = "told"\nheal = { method = "blur", sigma = 6.0 }\n'
+    both = PLAN.replace("[[method]]", f"[[set]]{bright}[[method]]", 1)
+    with pytest.raises(UadError, match=r"'told' is told the sign, so every \[\[set\]\] needs sign"):
+        planned(both + told)
+    both = both.replace('"dark & small"', '"dark & small"\nsign = "dark"')
+    both = both.replace('"bright & small"', '"bright & small"\nsign = "bright"')
+    signs = [f'[[method]]\nname = "{s}"\nsigned = "{s}"\nheal = {{ method = "blur", sigma = 6.0 }}\n' for s in SIGNS]
+    table = Bench(planned(both + told + "".join(signs)), folder, folder / "out").run()
+    for found, sign in zip(table["sets"], SIGNS, strict=True):
+        rows = {row["method"]: _without_seconds(row) for row in found["rows"]}
+        assert rows["told"] | {"method": "", "tests": 0} == rows[sign] | {"method": "", "tests": 0}
+        assert rows["told"]["auprc"]["value"] > rows["blur"]["auprc"]["value"]
+
+
+def test_both_contrasts_in_one_table(planned, folder):
+    start, end = SHIFTED.index("[[set]]"), SHIFTED.index("[[method]]")
+    text = PLAN.replace("[[method]]", SHIFTED[start:end].replace("small", "shifted") + "[[method]]", 1)
+    plain, shifted = Bench(planned(text), folder, folder / "out").run()["sets"]
+    (ranks, blurred), (of_ranks, of_blurred) = plain["rows"], shifted["rows"]
+    assert (ranks["threshold"], blurred["threshold"]) == (of_ranks["threshold"], of_blurred["threshold"])
+    assert ranks["auprc"] == of_ranks["auprc"]
+    for figure in ("auprc", "healthy_l1", "l1_ratio", "healthy_kld", "kld"):
+        assert blurred[figure] != of_blurred[figure]
+    assert len(list((folder / "out" / "scores").rglob("*.nii.gz"))) == 2 * (2 + 3 + 3 + 3 + 3)
+
+
+def test_experts_truth_stays_at_another_contrast(planned, folder):
+    truth = np.zeros((32, 32, 32), np.uint8)
+    truth[10:14, 10:14, 10:14] = 1
+    save(Image(truth, Grid((32, 32, 32), np.diag([2.0, 2.0, 2.0, 1.0]))), folder / "t.nii.gz")
+    made = Scans(planned(), folder).study(Item(str(folder / "a.nii.gz"), str(folder / "t.nii.gz"), contrast=2.0))
+    np.testing.assert_array_equal(made.need("truth").data, truth)
+
+
+def test_methods_are_tested_where_a_figure_is_defined_for_all():
+    rows = [{"name": f"s{i}", "auprc": i / 10, "dice": None, "l1_ratio": 1.0} for i in range(6)]
+    better = [row | {"auprc": row["auprc"] + 0.1, "l1_ratio": 0.5} for row in rows[1:]]
+    reports = {
+        "a": {"scans": rows, "untouched": rows},
+        "b": {"scans": better, "untouched": better[:1]},
+        "c": {"scans": rows},
+    }
+    found = compared(reports, 0)
+    assert set(found["b"]) == {"auprc", "l1_ratio"}
+    assert found["b"]["l1_ratio"]["difference"] == -0.5
+    assert found["c"]["auprc"]["difference"] == 0
+
+
+def test_what_is_better_when_lower_is_marked_so():
+    sure = {"p_holm": 0.01}
+    row = {"method": "b", "healthy_kld": 0.2, "l1_ratio": 2.0}
+    tests = {"healthy_kld": sure | {"difference": -1.0}, "l1_ratio": sure | {"difference": -1.0}}
+    found = {"set": "s", "scans": 3, "against": "a", "rows": [row | {"tests": tests}]}
+    assert "| method | l1 ratio | healthy KLD |" in markdown({"sets": [found]})
+    assert "| b | 2.000 † | 0.200 * |" in markdown({"sets": [found]})

@@ -1,0 +1,175 @@
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from functools import partial
+
+import pytest
+
+from uadtools.cohort.parallel import each
+from uadtools.errors import UadError
+
+PATIENCE = 2  # seconds that processes have for what takes them milliseconds
+
+
+def doubled(item):
+    if item % 3 == 2:
+        raise UadError(f"{item}: cannot be doubled (take another)")
+    return 2 * item
+
+
+def said(result):
+    return str(result) if isinstance(result, UadError) else result
+
+
+def mistaken(item):
+    raise ValueError(f"a bug with {item}")
+
+
+def surroundings(item):
+    return os.getpid(), os.environ.get("OMP_NUM_THREADS"), threading.current_thread() is threading.main_thread()
+
+
+def gentle(item):
+    """Tell whether an interrupt, as Ctrl-C sends it to the whole group, goes by unnoticed."""
+    os.kill(os.getpid(), signal.SIGINT)
+    return item
+
+
+def until(happened, seconds=PATIENCE):
+    """Wait for something; tell whether it happened."""
+    end = time.monotonic() + seconds
+    while not happened() and time.monotonic() < end:
+        time.sleep(0.01)
+    return happened()
+
+
+def in_turn(folder, item):
+    """Finish only when the item after this one has."""
+    after = folder / str(item + 1)
+    assert item == 2 or until(after.exists, 20)
+    (folder / str(item)).touch()
+    return item
+
+
+def killed(folder, item):
+    """Be killed, as the kernel does for memory, when another item is done."""
+    if item:
+        until((folder / "done").exists, 20)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def writing(folder, item):
+    """Have something half written until the test is over; item 0 is done as soon as another is at work."""
+    if item == 0:
+        assert until(lambda: any(folder.glob("part-*")), 20)
+        return item
+    part = folder / f"part-{item}"
+    part.touch()
+    try:
+        until((folder / "over").exists, 20)
+    finally:
+        part.unlink()
+    return item
+
+
+def deaf(folder, item):
+    """Miss the first request to end, as one does that comes just before a wait in C."""
+    end = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, end))
+    return writing(folder, item)
+
+
+@pytest.fixture
+def over(tmp_path):
+    """Lets processes that nothing else ended go when the test is over."""
+    yield tmp_path
+    (tmp_path / "over").touch()
+    until(lambda: not multiprocessing.active_children(), 20)
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_every_item_comes_with_its_result_and_errors_stop_no_other(processes):
+    found = {item: said(result) for item, result in each(doubled, range(7), processes)}
+    error = "{}: cannot be doubled (take another)"
+    assert found == {0: 0, 1: 2, 2: error.format(2), 3: 6, 4: 8, 5: error.format(5), 6: 12}
+
+
+def test_one_process_does_the_items_in_their_order_each_when_it_is_asked_for():
+    done = []
+    found = each(lambda item: done.append(item) or item, [3, 1, 2])
+    assert done == []
+    assert next(found) == (3, 3)
+    assert done == [3]
+    assert list(found) == [(1, 1), (2, 2)]
+
+
+def test_several_processes_give_what_gets_done_first(tmp_path):
+    assert list(each(partial(in_turn, tmp_path), range(3), 3)) == [(2, 2), (1, 1), (0, 0)]
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_no_items_are_no_work(processes):
+    assert list(each(doubled, [], processes)) == []
+
+
+def test_one_item_needs_no_other_process():
+    ((_, (process, _, _)),) = each(surroundings, [0], 4)
+    assert process == os.getpid()
+
+
+def test_several_items_are_done_in_other_processes_that_share_the_cores():
+    found = [result for _, result in each(surroundings, range(6), 2)]
+    processes = {process for process, _, _ in found}
+    assert os.getpid() not in processes
+    assert len(processes) <= 2
+    assert {threads for _, threads, _ in found} == {str(max(1, os.cpu_count() // 2))}
+    assert all(main for _, _, main in found)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_bug_is_no_error_of_the_user(processes):
+    with pytest.raises(ValueError, match="a bug with"):
+        list(each(mistaken, [1, 2], processes))
+
+
+def test_interrupts_are_left_to_the_parent():
+    assert sorted(each(gentle, [1, 2], 2)) == [(1, 1), (2, 2)]
+
+
+def blocked(item):
+    """Tell whether interrupts are held back, as they are from before the process knew what to do with them."""
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_interrupts_do_not_reach_a_process_that_is_starting():
+    assert [result for _, result in each(blocked, [1, 2], 2)] == [True, True]
+    assert not blocked(0)
+
+
+def test_a_killed_process_is_told_and_what_was_done_before_is_given(tmp_path):
+    found = each(partial(killed, tmp_path), [0, 1], 2)
+    assert next(found) == (0, 0)
+    (tmp_path / "done").touch()
+    with pytest.raises(UadError, match=r"^a process was killed, perhaps for memory \(fewer --jobs need less") as caught:
+        next(found)
+    assert len(str(caught.value).splitlines()) == 1
+    assert until(lambda: not multiprocessing.active_children())
+
+
+def test_items_that_are_equal_are_items_each_and_when_all_are_done_the_processes_end():
+    assert list(each(doubled, [1, 1, 1], 2)) == [(1, 2)] * 3
+    assert until(lambda: not multiprocessing.active_children())
+
+
+@pytest.mark.parametrize("work", [writing, deaf])
+def test_an_interrupt_ends_the_processes_and_lets_them_clean_up(work, over):
+    """Also one that misses the first request to end: it is asked again."""
+    found = each(partial(work, over), range(6), 2)
+    assert next(found) == (0, 0)
+    with pytest.raises(KeyboardInterrupt):
+        found.throw(KeyboardInterrupt)
+    assert until(lambda: not multiprocessing.active_children())
+    assert not list(over.iterdir())

@@ -1,0 +1,85 @@
+"""One case of a comparison: its score, ready for a threshold, and what is known of how it was healed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from uadtools.evaluation.cases import Case, Kind, differences
+from uadtools.evaluation.measures import Row, defined
+from uadtools.scoring.case_scores import top
+from uadtools.scoring.postproc import Steps, detect, prepare
+from uadtools.volume.chain import label_of
+from uadtools.volume.stream import Study
+
+Values = NDArray[np.floating[Any]]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A case that only the threshold is missing from: (X, Y, Z) in the box of its brain; noted: what is known of it."""
+
+    name: str
+    score: Values
+    smooth: Values
+    inside: Mask
+    eroded: Mask
+    truth: Mask
+    spacing: tuple[float, float, float]
+    noted: dict[str, float | None]
+    steps: Steps
+
+    @classmethod
+    def of(cls, study: Study, steps: Steps, noted: dict[str, float | None]) -> Ready:
+        """Do what comes before the threshold to a study of score and truth; without truth there is no lesion."""
+        made, image = prepare(study, steps), study.need("score")
+        truth = np.zeros(made.inside.shape, bool)
+        if "truth" in study.images:
+            truth = label_of(study.images["truth"], image, f"{study.name}: truth")
+        box = ndimage.find_objects(made.inside.astype(np.int8))[0]  # memory holds all cases of a test set at once
+        return cls(
+            study.name,
+            image.data[box].copy(),
+            made.smooth[box].copy(),
+            made.inside[box].copy(),
+            made.eroded[box].copy(),
+            truth[box].copy(),
+            image.grid.spacing,
+            noted,
+            steps,
+        )
+
+    @property
+    def ranked(self) -> Case:
+        """The case of the score; what is eroded is never detected, so it ranks last."""
+        return self._case("score", np.where(self.eroded, self.smooth, 0))
+
+    def detected(self, level: float) -> Case:
+        """Return the case of the detection at a threshold."""
+        return self._case("detection", detect(self.smooth, self.eroded, self.steps, level))
+
+    def _case(self, kind: Kind, prediction: NDArray[Any]) -> Case:
+        return Case(self.name, kind, prediction, self.truth, self.inside, True, self.spacing)
+
+    def told(self, level: float) -> Row:
+        """Return what is noted, the share of the brain that is detected, and the case scores mean and smooth `top`."""
+        return {
+            **self.noted,
+            "name": self.name,
+            "detected": float(self.detected(level).prediction[self.inside].mean()),
+            "case_score": float(self.score[self.inside].mean()),
+            "top": top(self.smooth[self.inside]),
+        }
+
+
+def likeness(study: Study) -> dict[str, float | None]:
+    """Say how like a scan its healed self is, in the brain; what is undefined is null."""
+    scan, healed = (study.need(role).data.astype(np.float32) for role in ("scan", "healed"))
+    truth = study.images.get("truth")
+    lesion = None if truth is None else label_of(truth, study.need("scan"), f"{study.name}: truth")
+    return {name: defined(value) for name, value in differences(scan, healed, scan > 0, lesion).items()}

@@ -1,0 +1,182 @@
+"""The scans of a comparison: which there are, what is drawn into them, and what tells that they have changed."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uadtools.bench.plan import BenchConfig, SetConfig, Sources
+from uadtools.errors import UadError
+from uadtools.simulation.simulate import Plan, read_masks, simulate
+from uadtools.volume.grid import cropped_grid
+from uadtools.volume.io import Image
+from uadtools.volume.listing import files_of
+from uadtools.volume.stream import Study, read_image, read_path
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file to be judged, and its truth or, of a simulation in the test set `drawn`, the number of the copy.
+
+    With neither it is healthy and left as it is, but for its contrast.
+    """
+
+    file: str
+    truth: str | None = None
+    drawn: str = ""
+    copy: int = 0
+    contrast: float = 1.0
+
+    @property
+    def untouched(self) -> Item:
+        return Item(self.file, contrast=self.contrast)
+
+
+@dataclass(frozen=True)
+class Scans:
+    """Where a comparison's scans are. base: the folder that sources are relative to."""
+
+    config: BenchConfig
+    base: Path
+
+    def files(self, sources: Sources) -> list[str]:
+        """List the files of sources. Raises UadError when one is missing."""
+        found = [file for source in sources for file in files_of(str(self.base / source))]
+        if missing := [file for file in found if not _bare(file).is_file()]:
+            raise UadError(f"{missing[0]}: no such file (--data names the folder that paths are relative to)")
+        return found
+
+    def items(self, part: SetConfig, split: str) -> list[Item]:
+        """List the scans of a test set: split "val" or "test". Raises UadError when some are missing."""
+        sources: Sources = getattr(part, split)
+        if part.simulate is None:
+            found = [item for source in sources for item in _listed(self.base / source)]
+        else:
+            copies = range(part.simulate.copies)
+            found = [Item(file, drawn=part.name, copy=copy) for file in self.files(sources) for copy in copies]
+        return [replace(item, contrast=part.contrast) for item in found] if split == "test" else found
+
+    def check(self, part: SetConfig) -> None:
+        """Raise UadError when scans are missing, or when what is judged on was learnt from or tuned on."""
+        judged, data = {_place(item.file) for item in self.items(part, "test")}, self.config.data
+        others = {
+            "its val": [item.file for item in self.items(part, "val")],
+            "data.train": self.files(data.train),
+            "data.val": self.files(data.val),
+        }
+        for name, files in others.items():
+            if shared := judged & {_place(file) for file in files}:
+                raise UadError(f"[[set]] {part.name}: test and {name} share {min(shared)} (judge on other scans)")
+
+    def study(self, item: Item) -> Study:
+        """Read a scan, draw lesions into it or read its truth, and change its contrast. Raises UadError."""
+        study = self._with_lesions(item)
+        return study if item.contrast == 1 else simulate(study, Plan("contrast", level=item.contrast))
+
+    def _with_lesions(self, item: Item) -> Study:
+        study = next(read_path(Path(item.file)))
+        if item.drawn:
+            drawn = simulate(study, self._plans[item.drawn], seed=self.config.seed, copy=item.copy)
+            return replace(drawn, name=f"{study.name}_{item.copy + 1}") if item.copy else drawn
+        if item.truth:
+            truth = read_image(Path(item.truth))
+            return study.adding(study.product, truth.derive(truth.data, "truth"))
+        return study
+
+    def stamp(self, item: Item) -> list[Any]:
+        """Return what changes when the file, its truth, what is drawn into it or its contrast does."""
+        files = [stamp(file) for file in (item.file, item.truth) if file]
+        contrast = [] if item.contrast == 1 else [item.contrast]
+        return [files, item.copy, self._drawings[item.drawn] if item.drawn else None, *contrast]
+
+    @cached_property
+    def _drawings(self) -> dict[str, list[Any]]:
+        """What decides a drawing, by test set."""
+        simulated = {part.name: part.simulate for part in self.config.sets if part.simulate}
+        return {
+            name: [how.drawing, self.config.seed, [stamp(mask) for mask in self.files(how.masks)]]
+            for name, how in simulated.items()
+        }
+
+    @cached_property
+    def _plans(self) -> dict[str, Plan]:
+        simulated = {part.name: part.simulate for part in self.config.sets if part.simulate}
+        return {
+            name: Plan(
+                **how.model_dump(exclude={"copies", "masks"}, exclude_none=True),
+                masks=read_masks([str(self.base / mask) for mask in how.masks]),
+            )
+            for name, how in simulated.items()
+        }
+
+
+def singles(study: Study) -> list[Study]:
+    """Make a study of each slice of a stack, along the third axis."""
+    depth = range(study.product.grid.shape[2])
+    return [Study(f"{study.name}_{z}", {r: _single(image, z) for r, image in study.images.items()}) for z in depth]
+
+
+def _single(image: Image, z: int) -> Image:
+    x, y, _ = image.grid.shape
+    grid = cropped_grid(image.grid, (x, y, 1), np.array([(x - 1) / 2, (y - 1) / 2, z]))
+    return image.derive(image.data[:, :, z : z + 1], image.role, grid)
+
+
+def stacked(image: Image, parts: Sequence[Image]) -> Image:
+    """Put what was made of the slices of a stack together again, on the grid of an image of it."""
+    return parts[0].derive(np.concatenate([part.data for part in parts], axis=2), parts[0].role, image.grid)
+
+
+def slice_by_slice(study: Study, work: Callable[[Study], Study]) -> Study:
+    """Do something to every slice of a stack by itself; returns its images after the products, put together."""
+    made = [work(single).product for single in singles(study)]
+    return study.adding(stacked(study.product, made))
+
+
+def _listed(path: Path) -> list[Item]:
+    """Read a list of scans and truths; paths are relative to it. Raises UadError."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [(row["path"], row["truth"]) for row in csv.DictReader(file)]
+    except OSError as error:
+        raise UadError(f"{path}: {error.strerror or error}") from None
+    except (UnicodeDecodeError, KeyError):
+        raise UadError(f"{path}: a .csv with the columns path and truth is needed") from None
+    found = [Item(str(path.parent / scan), str(path.parent / truth)) for scan, truth in rows]
+    if missing := [file for item in found for file in (item.file, str(item.truth)) if not Path(file).is_file()]:
+        raise UadError(f"{path}: names {missing[0]}, and there is no such file")
+    return found
+
+
+def key(*parts: Any) -> str:
+    """Return a short name for settings: different ones have different names."""
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def stamp(file: str) -> list[Any]:
+    """Return what changes when a file does: name, size and time. Raises UadError when there is none."""
+    try:
+        found = _bare(file).stat()
+    except OSError as error:
+        raise UadError(f"{file}: {error.strerror or error}") from None
+    return [Path(file).name, found.st_size, found.st_mtime_ns]
+
+
+def _place(file: str) -> str:
+    """Return a file's absolute path, links followed, with the key of FILE.npz:KEY."""
+    bare = _bare(file)
+    return str(bare.resolve()) + file[len(str(bare)) :] if file.startswith(str(bare)) else file
+
+
+def _bare(file: str) -> Path:
+    """Return the path of FILE.npz:KEY without the key."""
+    head, mark, _ = file.rpartition(".npz:")
+    return Path(f"{head}.npz" if mark else file)

@@ -1,0 +1,1 @@
+"""How good scores and detections are, by the truth."""

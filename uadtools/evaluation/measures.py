@@ -1,0 +1,215 @@
+"""The figures of one scan, of all scans pooled, and how sure they are. Undefined ones are null (None).
+
+What each is, and when it is undefined, stands in docs/eval.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadtools.evaluation.cases import LIKENESS, Case
+from uadtools.metrics.intervals import Floats, bootstrap, ranking_bootstrap
+from uadtools.metrics.lesions import UNMATCHED, Lesionwise, lesionwise, recall_by_size
+from uadtools.metrics.overlap import Load, Overlap, load, overlap, ratio
+from uadtools.metrics.ranking import Ranking, Voxels, merged, ordered, ranking
+from uadtools.metrics.surface import hd95
+from uadtools.volume.clean import threshold as exceed
+
+Row = dict[str, Any]
+OVERLAPS = ("dice", "iou", "precision", "recall", "f1")
+RANKINGS = ("auprc", "auroc", "fpr_at_95_tpr", "fpr_at_80_tpr")
+BEST = ("best_dice", "best_threshold")
+LESIONS = ("lesion_recall", "lesion_precision", "lesion_f1", "lesion_dice", "lesion_hd95")
+COUNTS = ("lesions", "lesions_found", "false_lesions")
+VOLUMES = ("truth_ml", "detected_ml", "volume_error_ml", "relative_volume_error", "hd95")
+FIGURES = (*OVERLAPS, "fpr", *RANKINGS, "best_dice", *LESIONS, *COUNTS, *VOLUMES, *LIKENESS)
+"""Those that have a mean over scans."""
+SIZES_ML = (0.0, 0.1, 0.5, 4.0, math.inf)
+"""Lesion sizes between which recall is told: about balls of 6, 10 and 20 mm across."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """best: of score maps, the best possible Dice; threshold: turns them into detections; lesions: figures of each."""
+
+    best: bool = False
+    threshold: float | None = None
+    lesions: bool = False
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A scan's figures, and what it adds to those of all scans together."""
+
+    row: Row
+    counts: Overlap | None = None
+    load: Load | None = None
+    lesions: Lesionwise | None = None
+    voxels: Voxels | None = None
+    baseline: Voxels | None = None
+
+
+def measure(case: Case, wanted: Wanted) -> Measured:
+    """Compute the figures of one scan."""
+    within, truth = case.within, case.truth
+    row: Row = {"name": case.name, "voxels": int(within.sum())}
+    if case.contrast is not None:
+        row["contrast"] = case.contrast
+    counts = lesions = voxels = baseline = volumes = None
+    if truth is not None:
+        inside = truth & within
+        count = int(inside.sum())
+        row |= {"lesion_voxels": count, "lesion_voxels_outside": int(truth.sum()) - count}
+        detection = _detection(case, wanted.threshold)
+        if detection is not None:
+            counts = overlap(detection, truth, within)
+            volumes = load(counts, case.spacing)
+            row |= {"detected_voxels": counts.tp + counts.fp} | overlap_figures(counts, case.in_brain)
+            if wanted.lesions:
+                lesions = lesionwise(detection, inside, case.spacing)
+                row |= lesion_figures(lesions) | _volume_figures(volumes)
+                row["hd95"] = defined(hd95(detection, inside, case.spacing))
+        if case.kind == "score":
+            voxels = ordered(case.prediction[within], truth[within])
+            row |= ranking_figures(ranking(voxels), wanted.best)
+        if case.baseline is not None:
+            baseline = ordered(case.baseline[within], truth[within])
+    row |= {key: defined(value) for key, value in case.likeness.items()}
+    return Measured(row, counts, volumes, lesions, voxels, baseline)
+
+
+def _detection(case: Case, threshold: float | None) -> NDArray[np.bool_] | None:
+    """Return what is detected of the voxels that count."""
+    if case.kind == "detection":
+        return np.asarray(case.prediction & case.within)
+    if case.kind == "score" and threshold is not None:
+        return exceed(case.prediction, threshold) & case.within
+    return None
+
+
+def overlap_figures(counts: Overlap, in_brain: bool) -> Row:
+    """Name the ratios of voxel counts; the false-positive rate means something only where healthy voxels are brain."""
+    return {key: defined(getattr(counts, key)) for key in ((*OVERLAPS, "fpr") if in_brain else OVERLAPS)}
+
+
+def lesion_figures(lesions: Lesionwise) -> Row:
+    """Name the figures per lesion, then the counts."""
+    figures = (lesions.recall, lesions.precision, lesions.f1, lesions.dice, lesions.hd95)
+    counts = (lesions.count, lesions.found, lesions.false_positives)
+    return dict(zip(LESIONS, map(defined, figures), strict=True)) | dict(zip(COUNTS, counts, strict=True))
+
+
+def ranking_figures(found: Ranking, best: bool) -> Row:
+    """Name the figures over all thresholds."""
+    figures = (found.average_precision(), found.auroc(), found.fpr_at_tpr(0.95), found.fpr_at_tpr(0.8))
+    row = dict(zip(RANKINGS, map(defined, figures), strict=True))
+    return row | (dict(zip(BEST, map(defined, found.best_dice()), strict=True)) if best else {})
+
+
+def _volume_figures(volumes: Load) -> Row:
+    figures = (volumes.truth, volumes.detection, volumes.volume_error, volumes.relative_volume_error)
+    return dict(zip(VOLUMES[:-1], map(defined, figures), strict=True))
+
+
+def averaged(rows: Sequence[Mapping[str, Any]], seed: int) -> tuple[Row, Row]:
+    """Return the means over the scans where a figure is defined, and their intervals."""
+    values = {key: [row.get(key) for row in rows] for key in FIGURES if any(key in row for row in rows)}
+    known = {key: [v for v in found if v is not None] for key, found in values.items()}
+    means = {key: sum(found) / len(found) if found else None for key, found in known.items()}
+    return means, {key: _interval(bootstrap(found, seed=seed)) for key, found in known.items()}
+
+
+def pooled(found: Sequence[Measured], wanted: Wanted, seed: int) -> tuple[Row, Row, Ranking | None]:
+    """Return the figures of all voxels, or all lesions, taken together, their intervals, and the pooled ranking."""
+    sums = ("voxels", "lesion_voxels", "lesion_voxels_outside", "detected_voxels")
+    row: Row = {key: sum(m.row.get(key, 0) for m in found) for key in sums if any(key in m.row for m in found)}
+    intervals: Row = {}
+    all_voxels = None
+    if counts := [m.counts for m in found if m.counts is not None]:
+        in_brain = all("fpr" in m.row for m in found if m.counts is not None)
+        figures = overlap_figures(sum(counts, Overlap()), in_brain)
+        rows = [astuple(scan) for scan in counts]
+        row |= figures
+        intervals |= _intervals(figures, rows, lambda sums: overlap_figures(Overlap(*sums), in_brain), seed)
+    if voxels := [m.voxels for m in found if m.voxels is not None]:
+        figures, ends, all_voxels = ranked(voxels, wanted.best, seed)
+        row, intervals = row | figures, intervals | ends
+    if lesions := [m.lesions for m in found if m.lesions is not None]:
+        row |= lesion_figures(sum(lesions, Lesionwise()))
+        intervals |= _intervals(LESIONS, [_lesion_sums(scan) for scan in lesions], _of_lesion_sums, seed)
+    return row, intervals, all_voxels
+
+
+def ranked(scans: Sequence[Voxels], best: bool, seed: int) -> tuple[Row, Row, Ranking]:
+    """Return the ranking figures of the voxels of all scans, their intervals, and the ranking."""
+    found = ranking(merged(scans))
+    figures = ranking_figures(found, best)
+    keys = [key for key in figures if key != "best_threshold"]
+    ends = ranking_bootstrap(scans, found, lambda r: _numbers(ranking_figures(r, best), keys), seed=seed)
+    return figures, _named(keys, ends), found
+
+
+def by_size(scans: Sequence[Lesionwise], seed: int) -> list[Row]:
+    """Return how many lesions of each size there are, how many are found, their share, and its interval."""
+    bins = recall_by_size([lesion for scan in scans for lesion in scan.lesions], SIZES_ML)
+    each = [[(b.found, b.count) for b in recall_by_size(scan.lesions, SIZES_ML)] for scan in scans]
+    ends = bootstrap(each, lambda s: [ratio(found, count) for found, count in s], seed=seed)
+    return [
+        {
+            "from_ml": b.low,
+            "to_ml": defined(b.high),
+            "lesions": b.count,
+            "lesions_found": b.found,
+            "lesion_recall": defined(b.recall),
+            "interval": None if ends is None else _interval(ends[i]),
+        }
+        for i, b in enumerate(bins)
+    ]
+
+
+def _lesion_sums(scan: Lesionwise) -> list[float]:
+    """Return what adds up over scans: lesions, found ones, false ones, and their Dice and HD95."""
+    totals = [sum(lesion.dice for lesion in scan.lesions), sum(lesion.hd95 for lesion in scan.lesions)]
+    return [scan.count, scan.found, scan.false_positives, *totals]
+
+
+def _of_lesion_sums(sums: Floats) -> Row:
+    """Return the figures of `Lesionwise` from the sums of `_lesion_sums`."""
+    count, found, false, dice, distance = sums
+    figures = (
+        ratio(found, count),
+        ratio(found, found + false),
+        ratio(2 * found, found + count + false),
+        ratio(dice, count + false),
+        ratio(distance + UNMATCHED * false, count + false),
+    )
+    return dict(zip(LESIONS, figures, strict=True))
+
+
+def _intervals(keys: Iterable[str], rows: Sequence[Any], figures: Callable[[Floats], Row], seed: int) -> Row:
+    """Return the intervals of figures that are made of the sums of rows."""
+    keys = list(keys)
+    return _named(keys, bootstrap(rows, lambda sums: _numbers(figures(sums), keys), seed=seed))
+
+
+def _named(keys: Sequence[str], ends: Floats | None) -> Row:
+    return {key: None if ends is None else _interval(ends[i]) for i, key in enumerate(keys)}
+
+
+def _interval(ends: Floats | None) -> list[float] | None:
+    return None if ends is None or not np.isfinite(ends).all() else [float(end) for end in ends]
+
+
+def _numbers(row: Row, keys: Sequence[str]) -> list[float]:
+    return [math.nan if row[key] is None else row[key] for key in keys]
+
+
+def defined(value: float) -> float | None:
+    """Return null for what is not a finite number."""
+    return float(value) if math.isfinite(value) else None

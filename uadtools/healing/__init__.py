@@ -1,0 +1,1 @@
+"""A scan becomes the healthy scan that a model believes in."""

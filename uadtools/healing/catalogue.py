@@ -1,0 +1,263 @@
+"""Models: which there are, what a file says of itself, whether it is sound, and what other programs trained."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uadtools import methods
+from uadtools.errors import UadError
+from uadtools.models.checkpoint import (
+    amend,
+    bundled,
+    check_place,
+    file_hash,
+    located,
+    read_config,
+    read_shapes,
+    save_model,
+)
+from uadtools.models.config import DEFAULT_METHODS, ModelConfig, Settings, parse
+from uadtools.training.recipe import apply_change, load_recipe, names
+
+if TYPE_CHECKING:
+    from uadtools.models.foreign_names import Program
+    from uadtools.models.model import Model
+
+Row = dict[str, Any]
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+_RECIPES = {"anoddpm": "anoddpm", "pddpm": "pddpm-code", "cddpm": "cddpm-code"}
+_GROUPS: Row = {"groups": 32, "eps": 1e-5}
+_BEHRENDT: Row = {
+    "network": {"head_channels": 64, "sinusoid": "cos_sin", **_GROUPS},
+    "schedule": {"kind": "cosine", "steps": 1000},
+    "noise": {"octaves": 6, "persistence": 0.8, "frequency": 2.0**-6},
+}
+_PERCENTILES: Row = {"intensity": {"kind": "percentile", "low": 1.0, "high": 99.0}}
+_PICTURES: Row = {
+    "target": "eps",
+    "schedule": {"kind": "linear", "steps": 1000},
+    "noise": {"kind": "gaussian"},
+    "grid": {"shape": [64, 64, 1], "spacing": [1.0, 1.0, 1.0]},
+    "intensity": {"kind": "none"},
+    "defaults": {"method": "sss", "t": [300]},
+}
+_ASSUMED: dict[str, Row] = {
+    "anoddpm": {"network": {"attention_order": "heads_first", **_GROUPS}, **_PERCENTILES},
+    "pddpm": _BEHRENDT,
+    "cddpm": _BEHRENDT,
+    "guided-diffusion": {
+        "network": {"heads": 4, "attention_order": "heads_first", "sinusoid": "cos_sin", **_GROUPS}, **_PICTURES
+    },
+    "monai": {
+        "network": {
+            "head_channels": 8, "attention_order": "qkv_first", "sinusoid": "cos_sin", "groups": 32, "eps": 1e-6
+        },
+        **_PICTURES,
+    },
+}  # fmt: skip
+"""What the programs do where a checkpoint does not say, and our recipes of them do not, either."""
+
+
+def list_models() -> list[Row]:
+    """List the models that ship with the package, and the recipes by which one can train more."""
+    rows = []
+    for path in bundled():
+        rows.append({"name": path.stem, "what": "model", **_use(read_config(path)), "bytes": path.stat().st_size})
+    for name in names():
+        recipe = load_recipe(name)
+        rows.append({"name": name, "what": "recipe", **_use(recipe), "bytes": None})
+    return rows
+
+
+def _use(settings: Settings) -> Row:
+    method = settings.defaults.method if methods.able(settings.kind) else None
+    return {"kind": settings.kind, "method": method, "licence": settings.licence}
+
+
+def info(path: Path | None = None) -> Row:
+    """Return what a model file says of itself, without loading its weights.
+
+    path: a file, or a bundled model's name; none: the default. Raises UadError when it is no model file.
+    """
+    path = located(path)
+    config = read_config(path)
+    shapes = read_shapes(path)
+    learnt = [shape for name, shape in shapes.items() if not name.endswith(_BUFFERS)]
+    return {
+        "file": str(path),
+        "hash": file_hash(path),
+        "bytes": path.stat().st_size,
+        "parameters": sum(map(math.prod, learnt)),
+        "methods": methods.able(config.kind),
+        **config.model_dump(mode="json"),
+    }
+
+
+def check(path: Path | None = None) -> Path:
+    """Read a model's weights, and let it answer to an empty slice. Returns the file's path.
+
+    Raises UadError when the weights do not fit the settings, or they or the answer are not finite.
+    """
+    from uadtools.models.model import load_model
+
+    path = located(path)
+    model = load_model(path, device="cpu", precision="fp32")
+    lost = [name for name, value in model.net.named_parameters() if not value.isfinite().all()]
+    if lost:
+        raise UadError(f"{path}: {lost[0]} holds NaN or infinity")
+    if not _finite_answer(model):
+        raise UadError(f"{path}: it answers NaN or infinity to an empty slice")
+    return path
+
+
+FREE = ("name", "licence", "defaults")
+"""What of a model may be set after training: nothing that its weights depend on."""
+
+
+def settle(path: Path, changes: Sequence[str], out: Path, *, force: bool = False) -> ModelConfig:
+    """Write a model file with other defaults, name or licence, such as "defaults.t=[400, 999]"; returns its settings.
+
+    Raises UadError for another key, a value that does not fit, or defaults that could not heal; see `amend`.
+    """
+    data = read_config(path).model_dump(mode="json")
+    for text in changes:
+        if text.partition("=")[0].split(".")[0].strip() not in FREE:
+            raise UadError(f"--set {text}: only {', '.join(FREE)} may be set after training")
+        apply_change(data, text)
+    config = parse(ModelConfig, data, str(path))
+    methods.check_default(config.defaults.method, config.kind)
+    amend(path, out, config, force=force)
+    return config
+
+
+def _finite_answer(model: Model) -> bool:
+    import torch
+
+    from uadtools.healing.plan import plan
+    from uadtools.nets.masked import MaskedAutoencoder
+
+    config = model.config
+    columns, rows, depth = config.grid.shape
+    seen = (depth, rows, columns) if config.solid else (rows, columns)
+    x = torch.full((1, 2 * config.reach + 1, *seen), -1.0)
+    if isinstance(model.net, MaskedAutoencoder):
+        return bool(model.net.encoder(x).isfinite().all())
+    method = DEFAULT_METHODS.get(config.kind, config.kind)  # of those that can heal with it, the quickest
+    how = plan(config, method=method)
+    noise = torch.zeros(1, *model.noise_shape(seen))
+    healed = methods.get(method).heal(model, x, how.options[0], lambda: noise).healed
+    return bool(healed.isfinite().all())
+
+
+def import_model(
+    checkpoint: Path,
+    program: Program,
+    out: Path,
+    *,
+    given: Mapping[str, Any],
+    half: bool = False,
+    force: bool = False,
+) -> Row:
+    """Make a model file of what another program trained. Returns the file, what was assumed, and what was left out.
+
+    given: settings that the checkpoint does not tell, or another program's default is wrong for; half: store the
+    weights in 16 bits. Raises UadError for a checkpoint that cannot be read or is not supported, and for settings that
+    are unknown, or contradict the checkpoint.
+    """
+    import torch
+
+    from uadtools.models.foreign import check_fit, read_foreign
+
+    check_place(out, force=force)
+    foreign = read_foreign(checkpoint, program)
+    _agree(given, foreign.found, str(checkpoint))
+    settings = merged(merged(_defaults(program, foreign.found, dict(leaves(given))), foreign.found), given)
+    said = {name for name, _ in leaves(merged(foreign.found, given))}
+    assumed = {name: value for name, value in leaves(settings) if name not in said}
+    settings = {"name": out.stem, **settings}
+    note = {"program": program, "checkpoint": checkpoint.name, "sha256": file_hash(checkpoint, 64)}
+    parse(Settings, settings, "the model's settings")
+    config = parse(ModelConfig, {**settings, "training": note}, "the model's settings")
+    methods.check_default(config.defaults.method, config.kind)
+    check_fit(config, foreign.weights, str(checkpoint))
+    kind = torch.float16 if half else torch.float32
+    weights = {name: value.to(kind) if value.is_floating_point() else value for name, value in foreign.weights.items()}
+    if large := [name for name, value in weights.items() if not value.isfinite().all()]:
+        raise UadError(f"--half: {large[0]} does not fit in 16 bits (leave it out)")
+    save_model(out, config, weights, half=False)
+    return {
+        "model": str(out),
+        "kind": config.kind,
+        "methods": methods.able(config.kind),
+        "assumed": assumed,
+        "notes": foreign.notes,
+    }
+
+
+def read_given(config: Path | None, changes: Sequence[str]) -> Row:
+    """Read settings from a .toml file, and changes such as "network.heads=1". Raises UadError for unreadable ones."""
+    given: Row = {}
+    try:
+        given = tomllib.loads(config.read_text()) if config else {}
+    except OSError as error:
+        raise UadError(f"{config}: {error.strerror or error}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UadError(f"{config}: not readable settings ({error})") from None
+    for change in changes:
+        apply_change(given, change)
+    return given
+
+
+def _defaults(program: Program, found: Row, wanted: Mapping[str, Any]) -> Row:
+    """Return the settings that a program has where its checkpoint says nothing. wanted: the user's, by their keys."""
+    if found.get("kind") == "vqvae":
+        return {name: _PICTURES[name] for name in ("grid", "intensity")}
+    recipe = _RECIPES.get(program)
+    if program == "pddpm" and (wanted.get("kind") == "diffusion" or found["network"]["embedding"] == "add"):
+        recipe = "ddpm-baseline"  # the plain model of the same program
+    known: Row = {}
+    if recipe:
+        shared = set(Settings.model_fields) - {"name", "licence"}
+        known = load_recipe(recipe).model_dump(mode="json", include=shared, exclude_unset=True)
+    assumed = merged(known, _ASSUMED[program])
+    network = assumed["network"]
+    if "network.head_channels" in wanted or "head_channels" in network:
+        network.pop("heads", None)
+    if "network.heads" in wanted:
+        network.pop("head_channels", None)
+    return assumed
+
+
+def _agree(given: Mapping[str, Any], found: Mapping[str, Any], where: str) -> None:
+    """Raise UadError for a setting that says otherwise than the checkpoint."""
+    told = dict(leaves(found))
+    for name, value in leaves(given):
+        if told.get(name, value) != value:
+            raise UadError(f"{name} = {value}: {where} says {told[name]} (leave it out)")
+
+
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> Row:
+    """Put the second settings over the first. A table of another kind takes nothing from the one before it."""
+    made = dict(first)
+    for name, value in second.items():
+        before = made.get(name)
+        if isinstance(before, dict) and isinstance(value, dict):
+            other = "kind" in before and value.get("kind", before["kind"]) != before["kind"]
+            made[name] = value if other else merged(before, value)
+        else:
+            made[name] = value
+    return made
+
+
+def leaves(settings: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    """List settings by their keys, such as network.base."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{where}{name}.")
+        else:
+            yield f"{where}{name}", value

@@ -1,0 +1,233 @@
+"""uad-heal: turn a scan into the healthy scan that the model believes in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadtools import methods
+from uadtools.errors import UadError
+from uadtools.healing.combine import combine
+from uadtools.healing.likeness import noted
+from uadtools.healing.plan import Plan, plan
+from uadtools.healing.reference import expected_of, on_grid
+from uadtools.models.checkpoint import DEFAULT, bundled
+from uadtools.models.config import IntensityConfig, ModelConfig, parse
+from uadtools.volume.intensity import inside
+from uadtools.volume.io import Image
+from uadtools.volume.slices import filled, to_slices, to_solid, to_volume
+from uadtools.volume.stream import Study, last_by, record
+
+if TYPE_CHECKING:
+    from uadtools.healing.batches import Draws, Stack
+    from uadtools.models.model import Model
+
+Watch = Callable[[int, int], None]
+
+
+def heal(
+    study: Study,
+    model: Model | None = None,
+    how: Plan | None = None,
+    *,
+    condition: Study | None = None,
+    seed: int = 0,
+    batch: int = 0,
+    watch: Watch = lambda done, total: None,
+) -> Study:
+    """Heal a study's scan; adds `healed`, the method's maps, and `spread` (deviation over draws) where there are more.
+
+    study: scan and, where it has one, brain (else the brain is where the scan is above 0), on the model's grid. model:
+    none is needed where the plan's method has none, and any grid will do. batch: slices at a time, 0 for a size that
+    suits the device. condition: a prepared image on the scan's grid to condition the model on in the scan's place
+    (cddpm). watch: told the evaluations done and to do. What a slice gets depends on seed, its position, t and the draw
+    alone. Raises UadError when the scan was not prepared for the model.
+    """
+    return heal_together([study], model, how, condition=condition, seed=seed, batch=batch, watch=watch)[0]
+
+
+def heal_together(
+    studies: Sequence[Study],
+    model: Model | None = None,
+    how: Plan | None = None,
+    *,
+    condition: Study | None = None,
+    seed: int = 0,
+    batch: int = 0,
+    watch: Watch = lambda done, total: None,
+) -> list[Study]:
+    """Heal several studies as heal() does one; their slices share batches, which moves last bits at most."""
+    how = how or plan(model.config if model else None)
+    if not methods.needs_model(how.method):
+        return [study.adding(_by_itself(study, how)) for study in studies]
+    if model is None:
+        raise UadError(f"--method {how.method} needs a model")
+    from uadtools.healing.batches import Stack, draw
+
+    stacks = []
+    for study in studies:
+        scan, positions = study.need("scan"), positions_of(study, model)
+        shown = None if condition is None else _cut(_condition(condition, scan, how), positions, model)
+        stacks.append(Stack(_cut(scan.data, positions, model), positions, shown))
+    made = draw(model, stacks, how, seed=seed, batch=batch, watch=watch)
+    arguments = how.arguments | ({"condition": condition.name} if condition else {})
+    told = {"seed": seed, "model": model.name or model.config.name, **_detection(how, model.config)}
+    told |= {"maps": list(how.maps)} if how.maps else {}
+    healed = []
+    for study, stack, draws in zip(studies, stacks, made, strict=True):
+        said = _known(study, model.config, record(study.need("scan"), "uad-heal", arguments, **told))
+        healed.append(_with_draws(study, stack, draws, how, model, said))
+    return healed
+
+
+def _known(study: Study, config: ModelConfig, provenance: dict[str, Any]) -> dict[str, Any]:
+    """Add to a study's provenance how unlike the model's healthy inputs it is, where the model knows what they are."""
+    scan = study.need("scan")
+    return provenance | noted(scan, _brain(study, scan), config)
+
+
+def positions_of(study: Study, model: Model) -> NDArray[np.intp]:
+    """Return the z of the slices to heal; 0 for a volume that is healed whole. Raises UadError as heal() does."""
+    scan = study.need("scan")
+    brain = _brain(study, scan)
+    check_prepared(scan, brain, model.config, study.name)
+    return np.zeros(1, np.intp) if model.config.solid else filled(brain)
+
+
+def _cut(volume: NDArray[Any], positions: NDArray[np.intp], model: Model) -> NDArray[np.float32]:
+    return to_solid(volume) if model.config.solid else to_slices(volume)[positions]
+
+
+def _with_draws(study: Study, stack: Stack, draws: Draws, how: Plan, model: Model, provenance: dict[str, Any]) -> Study:
+    """Give a study what its draws come to: the healed scan and the maps, 0 outside the brain."""
+    scan = study.need("scan")
+    brain, start = _brain(study, scan), replace(scan, provenance=provenance)
+    per_t = draws.healed.mean(axis=1, dtype=np.float64).astype(np.float32)
+    combined = _placed(combine(stack.x, per_t, how.combine), stack.positions, scan)
+    made = [start.derive(inside(combined, brain), "healed")]
+    maps = dict(draws.maps)
+    if model.expected and how.expected:
+        known = on_grid(expected_of(scan, brain, model.expected), scan.data.shape)
+        made.append(start.derive(np.where(brain, known, 0).astype(np.float32), "expected"))
+    if draws.healed.shape[0] * draws.healed.shape[1] > 1:
+        maps["spread"] = draws.healed.reshape(-1, *stack.x.shape).std(axis=0)
+    for role, values in maps.items():
+        made.append(start.derive(np.where(brain, _placed(values, stack.positions, scan), 0).astype(np.float32), role))
+    return study.adding(*made)
+
+
+def _by_itself(study: Study, how: Plan) -> Image:
+    """Heal a scan without a model. Raises UadError unless its values are those of a prepared scan."""
+    scan, name = study.need("scan"), study.name
+    brain = _brain(study, scan)
+    low, high = _range(scan)
+    if low < 0 or high > 1:
+        raise UadError(
+            f"{name}: not prepared: values {low:g} to {high:g}, expected 0 to 1 "
+            f"(uad-preprocess SCAN -o - | uad-heal --method {how.method} -o OUT.nii.gz)"
+        )
+    _check_contents(scan, brain, name)
+    healed = methods.get(how.method).heal(scan, brain, how.options[0])
+    start = replace(scan, provenance=record(scan, "uad-heal", how.arguments))
+    return start.derive(inside(healed, brain), "healed")
+
+
+def _detection(how: Plan, config: ModelConfig) -> dict[str, Any]:
+    """What the model recommends for detection after this way of healing: the chain, the metric, its thresholds and the
+    noise floors of healthy scores.
+    """
+    own = config.defaults
+    known, floors = (_by_sign(how, config, table) for table in (own.thresholds, own.floors))
+    chain = own.chain.model_dump()
+    return {
+        "threshold": known.get("both"), "thresholds": known, "floors": floors, "metric": own.metric, "chain": chain
+    }  # fmt: skip
+
+
+def _by_sign(how: Plan, config: ModelConfig, table: dict[str, float]) -> dict[str, float]:
+    """What one of the model's tables has for this way of healing, by the sign of scores."""
+    own = {"stride": config.patches.stride}
+    kept = [f.name for f in fields(how.options[0]) if f.name in ("t", "patch", "stride")]
+    plain = tuple(type(o)(**{name: own.get(name, getattr(o, name)) for name in kept}) for o in how.options)
+    if how != Plan(how.method, plain, how.samples, expected=how.expected):
+        return {}
+    ways = {"both": how.way, "dark": f"{how.way} dark", "bright": f"{how.way} bright"}
+    return {sign: table[way] for sign, way in ways.items() if way in table}
+
+
+def _condition(condition: Study, scan: Image, how: Plan) -> NDArray[Any]:
+    """Return the voxels of an image to condition on. Raises UadError when it does not fit the scan or the method."""
+    if how.method != "cddpm":
+        raise UadError(f"--condition has no effect with --method {how.method} (leave it out)")
+    image = condition.product
+    if not image.grid.same(scan.grid):
+        raise UadError(f"{condition.name}: has another grid than the scan: {image.grid.unlike(scan.grid)}")
+    low, high = _range(image)
+    if low < 0 or high > 1:
+        raise UadError(f"{condition.name}: not prepared: values {low:g} to {high:g}, expected 0 to 1 (uad-preprocess)")
+    return image.data
+
+
+def _brain(study: Study, scan: Image) -> NDArray[np.bool_]:
+    if "brain" not in study.images:
+        return np.asarray(scan.data > 0)
+    brain = study.images["brain"]
+    if not brain.grid.same(scan.grid):
+        raise UadError(f"{study.name}: the brain mask has another grid ({brain.grid}) than the scan ({scan.grid})")
+    return np.asarray((brain.data > 0) & (scan.data > 0))
+
+
+def check_prepared(scan: Image, brain: NDArray[np.bool_], config: ModelConfig, name: str) -> None:
+    """Raise UadError, with the command that helps, unless the scan lies on the model's grid and in [0, 1]."""
+    low, high = _range(scan)
+    fits = not config.grid.misfit(scan.grid) and low >= 0 and high <= 1
+    window = _window(scan)
+    other = window is not None and window.kind != "none" and str(window) != str(config.intensity)
+    if not fits or other:
+        shipped = config.name in [path.stem for path in bundled()]
+        option = "" if config.name == DEFAULT else f" --model {config.name if shipped else 'MODEL'}"
+        raise UadError(
+            f"{name}: not prepared for model {config.name}: {scan.grid}, values {low:g} to {high:g}{_by(window)}; the "
+            f"model wants {config.grid}, values 0 to 1{_by(config.intensity)} "
+            f"(uad-preprocess SCAN{option} -o - | uad-heal{option} -o OUT.nii.gz)"
+        )
+    _check_contents(scan, brain, name)
+
+
+def _range(scan: Image) -> tuple[float, float]:
+    return float(scan.data.min()), float(scan.data.max())
+
+
+def _check_contents(scan: Image, brain: NDArray[np.bool_], name: str) -> None:
+    """Raise UadError unless there is a brain, and something in it."""
+    if not brain.any():
+        raise UadError(f"{name}: no voxel above background (is this the right file?)")
+    if (scan.data == scan.data[0, 0, 0]).all() or np.ptp(scan.data[brain]) == 0:
+        raise UadError(f"{name}: all one value inside the brain (is this the right file?)")
+
+
+def _window(scan: Image) -> IntensityConfig | None:
+    """Return how uad-preprocess made the intensities; None for a scan that somebody else prepared."""
+    prepared = last_by(scan, "uad-preprocess")
+    try:
+        return parse(IntensityConfig, prepared["arguments"]["intensity"], "") if prepared else None
+    except (UadError, KeyError, TypeError):
+        return None
+
+
+def _by(window: IntensityConfig | None) -> str:
+    return "" if window is None else f" by {window}"
+
+
+def _placed(slices: NDArray[np.float32], positions: NDArray[np.intp], scan: Image) -> NDArray[np.float32]:
+    """Put slices back at their positions in a volume; the others are 0. A volume that was healed whole is one."""
+    if slices.ndim == 5:
+        return to_volume(slices[0, 0, :, None])
+    depth = scan.data.shape[2]
+    full = np.zeros((depth, *slices.shape[1:]), dtype=np.float32)
+    full[positions] = slices
+    return to_volume(full)

@@ -1,1 +1,0 @@
-"""What each command does, as one Python function; these functions are the Python API."""

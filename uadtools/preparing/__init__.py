@@ -1,0 +1,1 @@
+"""Raw scans are made into what a model expects."""

@@ -1,0 +1,41 @@
+"""What uad-heal does for a scan that was not prepared: what uad-preprocess would have done by default."""
+
+from __future__ import annotations
+
+from uadtools.errors import UadError
+from uadtools.models.checkpoint import default_path, read_config
+from uadtools.models.config import ModelConfig
+from uadtools.preparing.preprocess import Tell, Way, preprocess
+from uadtools.volume.stream import Study
+
+
+def is_raw(study: Study, config: ModelConfig | None = None) -> bool:
+    """Tell whether a study's scan is still to be prepared for a model; none: for a method without one, on any grid.
+
+    A scan that uadtools worked on already is not raw: what does not fit a model then was prepared for another.
+    """
+    scan = study.need("scan")
+    if scan.provenance.get("history"):
+        return False
+    fits = config is None or not config.grid.misfit(scan.grid)
+    return not fits or float(scan.data.min()) < 0 or float(scan.data.max()) > 1
+
+
+def prepared(
+    study: Study, config: ModelConfig | None = None, *, volume: int | None = None, tell: Tell = lambda text: None
+) -> Study:
+    """Return a study whose scan is prepared for a model: the same study, or scan and brain made of its raw scan.
+
+    A raw scan is prepared as uad-preprocess would by default, on the grid and with the intensities of the model; of the
+    default model, where the method has none. The study's brain mask, if it has one, says where the brain is. volume:
+    which one of a 4-D image the scan was. tell: gets one line about anything the user should know. Raises UadError when
+    the scan cannot be prepared.
+    """
+    if not is_raw(study, config):
+        return study
+    model = config or read_config(default_path())
+    way = Way(grid=model.grid, intensity=model.intensity, brain=study.images.get("brain", "auto"), volume=volume)
+    try:
+        return preprocess(study.need("scan"), way, name=study.name, tell=tell)
+    except UadError as error:
+        raise UadError(f"{study.name}: is not prepared, and uad-preprocess cannot do it by default: {error}") from None

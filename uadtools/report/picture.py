@@ -1,0 +1,136 @@
+"""A picture of studies: scan, healed, score, detection and truth, slice by slice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadtools.errors import UadError
+from uadtools.files import check_free, written
+from uadtools.volume.chain import Chain, seen_from
+from uadtools.volume.grid import Grid, carry_mask, oriented, resample
+from uadtools.volume.io import Image
+from uadtools.volume.stream import Study
+
+_COLUMNS = ("scan", "healed", "score", "detection")
+_TITLES = {"scan": "scan", "healed": "healed", "score": "anomaly score", "detection": "detection", "truth": "truth"}
+_MARGIN = 3
+
+
+def picture(study: Study, path: Path, *, truth: Image | None = None, slices: int = 4, force: bool = False) -> None:
+    """Draw axial slices of a study, one row each, and write a PNG, PDF or SVG.
+
+    Columns are the images that the study has, then the truth; everything is shown on the scan's grid (else the
+    product's), front of the head up, patient's left on the right. The slices are those with most truth, else most
+    detection, else evenly spaced. Raises UadError when there is nothing to show or the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    check_picture(path, force=force)
+    views = _views(study, truth)
+    chosen = _choose(views, slices)
+    box = _frame(views)
+    figure = Figure(figsize=(2.2 * len(views), 2.2 * len(chosen) * _aspect(box) + 0.35), facecolor="black")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(chosen), len(views), squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
+    for row, z in zip(axes, chosen, strict=True):
+        for axis, (role, data) in zip(row, views.items(), strict=True):
+            _draw(axis, role, data, views, (*box, z))
+    for axis, role in zip(axes[0], views, strict=True):
+        axis.set_title(_TITLES[role], color="white", fontsize=10)
+    figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.35 / figure.get_figheight())
+    with written(path, force=force) as part:
+        figure.savefig(part, dpi=150, facecolor="black")
+
+
+def check_picture(path: Path, *, force: bool) -> None:
+    """Raise UadError when a picture cannot be written there."""
+    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise UadError(f"{path}: pictures are written as .png, .pdf or .svg (change the name)")
+    check_free(path, force=force)
+
+
+def _views(study: Study, truth: Image | None) -> dict[str, NDArray[Any]]:
+    """Return the volumes to show, on one grid, in RAS order."""
+    base = study.images.get("scan", study.product)
+    images = {role: study.images[role] for role in _COLUMNS if role in study.images}
+    if truth is not None:
+        images["truth"] = truth
+    chain = base.provenance.get("chain", [])
+    views = {role: _on(image, base.grid, role, chain) for role, image in images.items()}
+    if not views:
+        raise UadError(f"{study.name}: nothing to draw (no {', '.join(_COLUMNS)})")
+    return views
+
+
+def _on(image: Image, base: Grid, role: str, chain: Chain) -> NDArray[Any]:
+    """Return an image on the base grid, which the chain led to, in RAS order."""
+    grid = image.grid if image.grid.same(base) else seen_from(chain, image.grid)
+    if role in ("detection", "truth"):
+        return oriented(carry_mask(image.data > 0.5, grid, base), base)[0]
+    return oriented(resample(image.data.astype(np.float32), grid, base), base)[0]
+
+
+def _choose(views: dict[str, NDArray[Any]], count: int) -> list[int]:
+    """Pick slices, top of the head first."""
+    depth = next(iter(views.values())).shape[2]
+    weight = np.zeros(depth)
+    for role in ("truth", "detection"):
+        if role in views and (views[role] > 0.5).any():
+            weight = (views[role] > 0.5).sum(axis=(0, 1)).astype(float)
+            break
+    else:
+        occupied = np.flatnonzero((next(iter(views.values())) > 0).any(axis=(0, 1)))
+        places = np.linspace(0.3, 0.75, count) * (len(occupied) - 1)
+        return sorted({int(occupied[int(p)]) for p in places}, reverse=True) if len(occupied) else [depth // 2]
+    picked: list[int] = []
+    apart = max(1, int((weight > 0).sum()) // (2 * count))
+    for z in np.argsort(-weight, kind="stable"):
+        if weight[z] > 0 and all(abs(int(z) - p) >= apart for p in picked):
+            picked.append(int(z))
+    return sorted(picked[:count], reverse=True)
+
+
+def _frame(views: dict[str, NDArray[Any]]) -> tuple[slice, slice]:
+    """Return the box in x and y that holds everything above 0 in the first view, with a margin."""
+    first = next(iter(views.values()))
+    filled = first > 0
+    if not filled.any():
+        return slice(0, first.shape[0]), slice(0, first.shape[1])
+    spans = [np.flatnonzero(filled.any(axis=axes)) for axes in ((1, 2), (0, 2))]
+    x, y = (slice(max(int(s[0]) - _MARGIN, 0), int(s[-1]) + 1 + _MARGIN) for s in spans)
+    return x, y
+
+
+def _aspect(box: Sequence[slice]) -> float:
+    x, y = (s.stop - s.start for s in box)
+    return float(y / x)
+
+
+def _draw(
+    axis: Any, role: str, data: NDArray[Any], views: dict[str, NDArray[Any]], where: tuple[slice, slice, int]
+) -> None:
+    axis.axis("off")
+    flat = data[where].T[::-1, ::-1]
+    scan = views["scan"][where].T[::-1, ::-1] if "scan" in views else None
+    if role == "score":
+        scored = data[data > 0]
+        axis.imshow(flat, cmap="inferno", vmin=0, vmax=float(np.percentile(scored, 99.5)) if scored.size else 1)
+    elif role in ("detection", "truth") and scan is not None:
+        axis.imshow(scan, cmap="gray", vmin=0, vmax=1)
+        colour = {"detection": (1.0, 0.3, 0.2), "truth": (0.2, 0.9, 0.4)}[role]
+        axis.imshow(np.dstack([np.full(flat.shape, c) for c in colour] + [0.75 * (flat > 0.5)]))
+    else:
+        axis.imshow(flat, cmap="gray", vmin=0, vmax=1 if role in ("scan", "healed") else None)
+
+
+def truth_picture(study: Study, path: Path, *, force: bool = False) -> None:
+    """Draw a study's scan beside the truth, if that is not empty; PNG, PDF or SVG. Raises UadError."""
+    scan, truth = study.need("scan"), study.need("truth")
+    shown = scan.derive(scan.data / max(1.0, float(np.percentile(scan.data, 99.5))), "scan")
+    picture(Study(study.name, {"scan": shown}), path, truth=truth if truth.data.any() else None, force=force)

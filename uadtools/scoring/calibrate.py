@@ -1,0 +1,246 @@
+"""uad-calibrate: a detection threshold, what it promises about healthy scans, and what it leaves of lesions."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from typing import Any, Literal, get_args
+from zlib import crc32
+
+import numpy as np
+
+from uadtools.errors import UadError
+from uadtools.metrics import conformal
+from uadtools.metrics.lesions import Lesionwise, lesionwise, recall_by_size
+from uadtools.metrics.ranking import rank
+from uadtools.scoring.history import unlike, way_of
+from uadtools.scoring.postproc import Prepared, Steps, detect, own_steps, prepare
+from uadtools.volume.chain import label_of
+from uadtools.volume.clean import Mask, Score
+from uadtools.volume.grid import Grid
+from uadtools.volume.io import Image
+from uadtools.volume.stream import Study, drawn_lesions
+
+Rule = Literal["scanwise", "voxelwise", "percentile", "best-dice"]
+CONFORMAL: tuple[Rule, ...] = ("scanwise", "voxelwise")
+SIZES = (0.0, 0.5, 4.0, math.inf)
+"""Edges in mL of the classes of lesions: about balls of 10 and of 20 mm."""
+
+
+@dataclass(frozen=True)
+class Healthy:
+    """A healthy scan: the (N,) smooth scores of the eroded brain, the threshold from which on no more is found than is
+    allowed, which is nothing unless it is said, and the noise floor.
+    """
+
+    scores: Score
+    peak: float
+    floor: float
+
+
+@dataclass(frozen=True)
+class Lesioned:
+    """A scan with lesions: the (N,) smooth scores of the eroded brain, this and the truth (X, Y, Z), and their grid."""
+
+    scores: Score
+    eroded: Mask
+    truth: Mask
+    grid: Grid
+
+    @property
+    def smooth(self) -> Score:
+        """The scores, (X, Y, Z), 0 outside the eroded brain. Made anew, since many scans are kept."""
+        made = np.zeros(self.eroded.shape, self.scores.dtype)
+        made[self.eroded] = self.scores
+        return made
+
+
+def calibrate(
+    studies: Iterable[Study],
+    rule: Rule = "scanwise",
+    steps: Steps | None = None,
+    *,
+    level: float = 0.05,
+    percentile: float = 99.5,
+    allowed_ml: float = 0.0,
+    **changes: int,
+) -> dict[str, Any]:
+    """Find a threshold for `uad-postproc`; returns a JSON-ready report, which `read_steps` reads.
+
+    studies: score maps; those with an image `truth` that shows a lesion are lesioned, all others healthy. Every rule
+    but best-dice looks at the healthy ones alone; the lesioned ones tell what it leaves. steps: the chain; none: the
+    model's own, with `changes` of it.
+    scanwise: in at most `level` of new healthy scans is more than allowed_ml detected, by the whole chain. voxelwise:
+    of a new healthy scan at most `level` of the eroded brain scores higher on average, so that no more is detected
+    unless it is dilated. percentile: of all healthy voxels together. best-dice: of all voxels together, lesions outside
+    the eroded brain being missed at any threshold.
+    Raises UadError when a rule, level or percentile is none, when scans are too few for it, or scored in several ways.
+    """
+    if allowed_ml and rule != "scanwise":
+        raise UadError(f"--allow {allowed_ml:g}: has an effect only with --rule scanwise (leave it out)")
+    _check(rule, steps.dilate if steps else changes.get("dilate", 0), level, percentile)
+    scans = iter(studies)
+    first = next(scans, None)
+    if first is None:
+        raise UadError("no scan to calibrate on")
+    steps = steps or own_steps(first, **changes)
+    healthy, lesioned, way = _sorted(chain([first], scans), steps, allowed_ml)
+    threshold, dice = _threshold(rule, healthy, lesioned, level if rule in CONFORMAL else percentile)
+    return {
+        "schema": 1,
+        "threshold": threshold,
+        "rule": rule,
+        "level": level if rule in CONFORMAL else None,
+        "percentile": percentile if rule == "percentile" else None,
+        "allowed_ml": allowed_ml if rule == "scanwise" else None,
+        "best_dice": dice,
+        "healthy": _silence(rule, healthy, threshold, level),
+        "floor": usual_floor([scan.floor for scan in healthy]) if healthy else None,
+        "power": _power(lesioned, steps, threshold) if lesioned else None,
+        "chain": steps.chain,
+        "way": way,
+    }
+
+
+def has_lesion(study: Study) -> bool:
+    """Tell whether the study has a truth that shows a lesion. Raises UadError for drawn lesions without their truth."""
+    if "truth" in study.images:
+        return bool((study.images["truth"].data > 0.5).any())
+    if drawn_lesions(study.product):
+        raise UadError(f"{study.name}: lesions were drawn into it, and it lacks their truth (--power with --truth)")
+    return False
+
+
+def peak(ready: Prepared, steps: Steps, allowed_ml: float = 0.0) -> float:
+    """Return the lowest of the scan's own scores from which on, as a threshold, the chain detects nothing in it.
+
+    allowed_ml: or no more than this volume. More is detected at no higher threshold, unless it is dilated.
+    """
+    allowed = allowed_ml / ready.score.grid.voxel_volume
+
+    def is_silent(level: np.floating[Any]) -> bool:
+        return bool(detect(ready.smooth, ready.eroded, steps, float(level)).sum() <= allowed)
+
+    values = np.unique(ready.smooth[ready.eroded])
+    return float(values[bisect_left(values, True, key=is_silent)])
+
+
+def usual_floor(floors: Sequence[float]) -> float:
+    """Return the noise floor that 19 in 20 healthy scans stay under."""
+    return float(np.quantile(floors, 0.95))
+
+
+def _check(rule: Rule, dilate: int, level: float, percentile: float) -> None:
+    if rule not in get_args(Rule):
+        raise UadError(f"--rule {rule}: there are {', '.join(get_args(Rule))}")
+    if rule in CONFORMAL:
+        conformal.scans_needed(level)
+    if not 0 <= percentile <= 100:
+        raise UadError(f"--percentile {percentile:g}: out of range (give one from 0 to 100)")
+    if rule == "voxelwise" and dilate:
+        raise UadError("--rule voxelwise bounds what scores above the threshold, and dilation adds to it (--dilate 0)")
+
+
+def _sorted(
+    studies: Iterable[Study], steps: Steps, allowed_ml: float
+) -> tuple[list[Healthy], list[Lesioned], dict[str, Any]]:
+    """Prepare the scans as `uad-postproc` does, and part them; returns the way in which all were scored, too."""
+    healthy, lesioned, way = [], [], dict[str, Any]()
+    seen: dict[int, str] = {}
+    for study in studies:
+        ready = prepare(study, steps)
+        _check_new(study.name, ready.score, seen)
+        if not ready.eroded.any():
+            raise UadError(f"{study.name}: no brain is left after {steps.erode} erosions (--erode takes fewer)")
+        here = way_of(ready.score)
+        way = way or here
+        if other := unlike(here, way):
+            raise UadError(f"{study.name}: not scored as the scans before it: {other} (calibrate each way by itself)")
+        scores = ready.smooth[ready.eroded]
+        if has_lesion(study):
+            truth = label_of(study.images["truth"], ready.score, f"{study.name}: truth")
+            lesioned.append(Lesioned(scores, ready.eroded, truth, ready.score.grid))
+        else:
+            healthy.append(Healthy(scores, peak(ready, steps, allowed_ml), ready.floor))
+    return healthy, lesioned, way
+
+
+def _check_new(name: str, score: Image, seen: dict[int, str]) -> None:
+    """Refuse a score that came before: what is promised is for as many scans as there are different ones."""
+    mark = crc32(score.data.tobytes())
+    if mark in seen:
+        raise UadError(f"{name}: the same scores as {seen[mark]} (give each scan once)")
+    seen[mark] = name
+
+
+def _threshold(
+    rule: Rule, healthy: Sequence[Healthy], lesioned: Sequence[Lesioned], aim: float
+) -> tuple[float, float | None]:
+    """Return the threshold, and the Dice if that chose it. aim: level or percentile."""
+    match rule:
+        case "scanwise":
+            return conformal.scanwise(np.array([scan.peak for scan in healthy]), aim), None
+        case "voxelwise":
+            return conformal.voxelwise([scan.scores for scan in healthy], aim), None
+        case "percentile":
+            if not healthy:
+                raise UadError("no healthy scan, of whose voxels a percentile could be taken (--rule best-dice)")
+            return float(np.percentile(np.concatenate([scan.scores for scan in healthy]), aim)), None
+        case "best-dice":
+            if not lesioned:
+                raise UadError("no lesion in any truth, and --rule best-dice needs some (--truth)")
+            return _best_dice(healthy, lesioned)
+
+
+def _best_dice(healthy: Sequence[Healthy], lesioned: Sequence[Lesioned]) -> tuple[float, float]:
+    scores = [scan.scores for scan in healthy]
+    truths = [np.zeros(values.size, dtype=bool) for values in scores]
+    for scan in lesioned:
+        counted = scan.eroded | scan.truth
+        scores.append(scan.smooth[counted])
+        truths.append(scan.truth[counted])
+    best = rank(np.concatenate(scores), np.concatenate(truths)).best_dice()
+    return best.threshold, best.dice
+
+
+def _silence(rule: Rule, healthy: Sequence[Healthy], threshold: float, level: float) -> dict[str, Any]:
+    """Tell how many healthy scans there were and are needed, and what the threshold detects in them.
+
+    share: mean share of the eroded brain above the threshold. alarms_95: the rate of false alarms that these very scans
+    may have led to, at 95% confidence.
+    """
+    return {
+        "scans": len(healthy),
+        "needed": conformal.scans_needed(level) if rule in CONFORMAL else None,
+        "alarms": sum(scan.peak > threshold for scan in healthy),
+        "alarms_95": conformal.scanwise_bound(len(healthy), level) if rule == "scanwise" else None,
+        "share": float(np.mean([np.mean(scan.scores > threshold) for scan in healthy])) if healthy else None,
+    }
+
+
+def _power(lesioned: Sequence[Lesioned], steps: Steps, threshold: float) -> dict[str, Any]:
+    """Tell which lesions the threshold leaves, as `uad-eval` counts them, and the mean volumes of a scan in mL."""
+    pooled, ml, detected_ml = Lesionwise(), 0.0, 0.0
+    for scan in lesioned:
+        found = detect(scan.smooth, scan.eroded, steps, threshold)
+        pooled += lesionwise(found, scan.truth, scan.grid.spacing)
+        ml += scan.truth.sum() * scan.grid.voxel_volume
+        detected_ml += found.sum() * scan.grid.voxel_volume
+    sizes = [asdict(size) for size in recall_by_size(pooled.lesions, SIZES)]
+    return {
+        "scans": len(lesioned),
+        "lesions": pooled.count,
+        "found": pooled.found,
+        "recall": _defined(pooled.recall),
+        "false_positives": pooled.false_positives,
+        "lesion_ml": float(ml / len(lesioned)),
+        "detected_ml": float(detected_ml / len(lesioned)),
+        "by_size": [{key: _defined(value) for key, value in size.items()} for size in sizes],
+    }
+
+
+def _defined(value: float) -> float | None:
+    return value if math.isfinite(value) else None

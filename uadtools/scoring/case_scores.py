@@ -1,0 +1,72 @@
+"""One number for a scan, from its score map: several, as each sees another kind of disease."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadtools.scoring.history import model_threshold
+from uadtools.scoring.postproc import Prepared, Steps, detect, own_steps, prepare
+from uadtools.scoring.score import case_score
+from uadtools.volume.stream import Study, brain_of
+
+BOUNDS = ("bound", "chain")
+"""Maps of latent diffusion whose means are case scores."""
+TOP = 0.01
+"""Share of the brain's voxels that the case score `top` is the mean of."""
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """Numbers for one scan, the higher the more suspicious; None for what is not known.
+
+    case_score: mean score inside the brain. top: mean of the highest TOP of the brain's scores. peak: highest score
+    after the median and the erosion of uad-postproc; the scan has a detection when it is above the threshold (but for
+    small components). detected_ml: what uad-postproc detects by itself, where the model has a threshold for this way of
+    healing and scoring. bound, chain: means inside the brain of the method's maps of these roles, where there are any.
+    """
+
+    case_score: float
+    top: float
+    peak: float | None
+    detected_ml: float | None
+    bound: float | None
+    chain: float | None
+
+
+def top(scores: NDArray[np.floating[Any]]) -> float:
+    """Return the mean of the highest TOP of (N,) scores, of one at least."""
+    return float(np.sort(scores)[-math.ceil(TOP * scores.size) :].mean(dtype=np.float64))
+
+
+def case_scores(study: Study) -> CaseScores:
+    """Sum up a study's score map in several numbers. Raises UadError when there is no brain."""
+    steps = own_steps(study)
+    ready = prepare(study, steps)
+    brain, looked_at = brain_of(study), ready.smooth[ready.eroded]
+    return CaseScores(
+        case_score(study),
+        top(ready.score.data[brain]),
+        float(looked_at.max()) if looked_at.size else None,
+        _detected(ready, steps),
+        **mean_bounds(study),
+    )
+
+
+def mean_bounds(study: Study) -> dict[str, float | None]:
+    """Return the means inside the brain of the maps BOUNDS; None for those that are not there, or where no brain is."""
+    brain, found = brain_of(study), dict.fromkeys(BOUNDS, None)
+    there = [role for role in BOUNDS if role in study.images and brain.any()]
+    return found | {role: float(study.images[role].data[brain].mean(dtype=np.float64)) for role in there}
+
+
+def _detected(ready: Prepared, steps: Steps) -> float | None:
+    """Return the volume above the model's threshold in mL, None where it has none."""
+    level = model_threshold(ready.score)
+    if level is None:
+        return None
+    return int(detect(ready.smooth, ready.eroded, steps, level).sum()) * ready.score.grid.voxel_volume

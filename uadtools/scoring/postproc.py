@@ -1,0 +1,279 @@
+"""uad-postproc: from a score map to a detection."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uadtools.errors import UadError
+from uadtools.healing.likeness import too_unlike
+from uadtools.models.checkpoint import bundled, default_path
+from uadtools.scoring.history import model_floor, model_threshold, unlike, way_of
+from uadtools.scoring.score import LEAST
+from uadtools.volume import clean
+from uadtools.volume.chain import to_native
+from uadtools.volume.clean import Mask, Score
+from uadtools.volume.io import Image
+from uadtools.volume.stream import Study, brain_image, last_by, record
+
+NO_CHAIN = {"median": (1,), "erode": (0,), "min_size": (0, 1), "dilate": (0,), "largest": (False,)}
+"""Steps that leave scores and what is above a threshold as they are."""
+IMPLAUSIBLE = 0.1
+"""Share of the brain above which a detection says more about the scanner than about lesions."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The chain, in the order of the papers: median, erode, threshold, min_size, then dilate and largest.
+
+    median: size of the window; erode: layers taken off the brain; threshold: a number (score > threshold), "otsu", or
+    "model" for the one that uad-heal noted; min_size: voxels a component needs; dilate: layers added; largest: keep
+    only the largest component.
+    Source: Behrendt et al. 2023 (pDDPM, cDDPM); dilation and largest component: Damudi & Kini 2024.
+    """
+
+    median: int = 5
+    erode: int = 3
+    threshold: float | str = "model"
+    min_size: int = 7
+    dilate: int = 0
+    largest: bool = False
+
+    @property
+    def chain(self) -> dict[str, Any]:
+        """All steps but the threshold."""
+        return {f.name: getattr(self, f.name) for f in fields(Steps) if f.name != "threshold"}
+
+
+@dataclass(frozen=True)
+class Calibrated(Steps):
+    """A chain whose threshold uad-calibrate found. rule: how; way: of making scores (see `way_of`); source: a file;
+    floor: that 19 in 20 of the healthy scans stayed under.
+    """
+
+    rule: str = ""
+    way: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+    floor: float | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A score ready for the threshold: its median, the brain, and the eroded brain, all (X, Y, Z)."""
+
+    score: Image
+    smooth: Score
+    inside: Mask
+    eroded: Mask
+
+    @property
+    def floor(self) -> float:
+        """The noise floor: the median score of the eroded brain, of one sign where the other's voxels have none.
+
+        Lesions would have to be half of the brain to raise it; another scanner or contrast does.
+        """
+        values = self.smooth[self.eroded]
+        values = values[values > LEAST]
+        return float(np.median(values)) if values.size else LEAST
+
+
+def postproc(
+    study: Study,
+    steps: Steps | None = None,
+    *,
+    brain: Image | None = None,
+    native: bool = False,
+    adapt: bool = False,
+    force_detection: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Study:
+    """Turn a study's score into `detection`, uint8. An image of another program, without role, is taken for a score.
+
+    brain: a mask on the score's grid, instead of the study's own. native: put the detection on the grid of the original
+    scan, where no component is lost. adapt: raise the threshold by as much as the scan's noise floor (see `Prepared`)
+    lies above that of 19 in 20 healthy scans. force_detection: detect also where uad-heal found the scan unlike what
+    the model learnt from; else the detection is empty, and its provenance says `withheld`. tell: gets one line for
+    that, when erosion leaves no brain, when the model recommends no threshold and Otsu's is taken, and when a threshold
+    that the user did not choose detects an implausible share of the brain.
+    Raises UadError for an option out of range, for native when the provenance does not say where the scan was, for
+    adapt where no noise floor is known, and for a calibrated threshold when the score was made in another way than
+    those it was found on.
+    """
+    steps = steps or own_steps(study)
+    ready = prepare(study, steps, brain)
+    score, inside = ready.score, ready.inside
+    level, origin = _level(steps, ready, study.name, tell)
+    raised = _raised(steps, ready, study.name, origin) if adapt else 1.0
+    level *= raised
+    withheld = "" if force_detection else too_unlike(score)
+    if withheld:
+        why = f"unlike what the model learnt from ({withheld})"
+        tell(f"{study.name}: no detection: {why} (--force-detection to detect anyway)")
+    found = np.zeros_like(inside) if withheld else detect(ready.smooth, ready.eroded, steps, level)
+    if origin != "user" and steps.threshold != "otsu" and found.sum() > IMPLAUSIBLE * inside.sum():
+        share = f"{found.sum() / inside.sum():.0%} of the brain is detected"
+        whose = {"model": "the model's", "otsu": "Otsu's"}.get(origin, "the calibrated")
+        tell(f"{study.name}: {share}: {whose} threshold does not fit this scan (choose one with --threshold)")
+    arguments = {**steps.chain, "threshold": level, "threshold_from": origin, "native": native}
+    arguments |= ({"raised": raised} if adapt else {}) | ({"withheld": withheld} if withheld else {})
+    made = replace(score, provenance=record(score, "uad-postproc", arguments)).derive(
+        found.astype(np.uint8), "detection"
+    )
+    made = to_native(made, study.name) if native else made
+    if not ready.eroded.any():
+        tell(f"{study.name}: no brain is left after {steps.erode} erosions, so nothing is found (--erode takes fewer)")
+    return study.adding(made)
+
+
+def own_steps(study: Study, **changes: Any) -> Steps:
+    """Return the chain that the model recommends for its scores, the papers' where it has none, with some changes."""
+    noted = last_by(_score(study), "uad-heal").get("chain")
+    known = {name: noted[name] for name in ("median", "erode", "min_size") if isinstance(noted, dict) and name in noted}
+    return Steps(**known | changes)
+
+
+def prepare(study: Study, steps: Steps, brain: Image | None = None) -> Prepared:
+    """Do what comes before the threshold: the median of the score, and the eroded brain. Raises UadError."""
+    score = _score(study)
+    inside = _brain(study, score, brain)
+    # where the model did not look, its score is 0; the median filter sees that as the papers' code does
+    return Prepared(score, clean.median(score.data, steps.median), inside, clean.erode(inside, steps.erode))
+
+
+def detect(smooth: Score, eroded: Mask, steps: Steps, level: float) -> Mask:
+    """Do the rest of the chain: what is above the level in the eroded brain, without small components, dilated."""
+    found = clean.threshold(smooth, level) & eroded
+    found = clean.dilate(clean.drop_small(found, steps.min_size), steps.dilate)
+    return clean.keep_largest(found) if steps.largest else found
+
+
+def read_steps(path: Path, **given: Any) -> Steps:
+    """Read a threshold file of any kind (see `read_threshold`) as a chain; uad-calibrate's says all of its steps.
+
+    given: steps that the user chose. Raises UadError when these are not those that the threshold was found with.
+    """
+    data, level = _read(path)
+    if "chain" not in data:
+        return Steps(threshold=level, **given)
+    chain = data["chain"] if isinstance(data["chain"], dict) else {}
+    said = {"rule": data.get("rule"), "way": data.get("way"), **chain}
+    known = {"rule": "", "way": {}, **Steps().chain}
+    if {name: type(value) for name, value in said.items()} != {name: type(value) for name, value in known.items()}:
+        raise UadError(f"{path}: damaged, or of another version (make it again with uad-calibrate)")
+    floor = data.get("floor")
+    found = Calibrated(**said, threshold=level, source=path.name, floor=floor if isinstance(floor, float) else None)
+    for name, value in given.items():
+        if value != (fits := found.chain[name]):
+            option = "--" + name.replace("_", "-")
+            raise UadError(f"{option} {value}: the threshold of {path.name} was found with {fits} (leave {option} out)")
+    return found
+
+
+def bundled_steps(study: Study, rule: str, **given: Any) -> Steps:
+    """Read the chain that ships, by its rule, for the bundled model that healed a study; for the default's if none did.
+
+    given: as in `read_steps`. Raises UadError as that does, and where that model ships without one.
+    """
+    name = str(last_by(_score(study), "uad-heal").get("model")).partition(":")[0]
+    model = next((path for path in bundled() if path.stem == name), default_path())
+    path = model.with_suffix(f".{rule}.json")
+    if not path.exists():
+        raise UadError(f"--threshold {rule}: none ships for {model.stem} (uad-calibrate finds one on healthy scans)")
+    return read_steps(path, **given)
+
+
+def read_threshold(path: Path) -> float:
+    """Read a threshold for plain scores: {"threshold": X}, or the pooled best of a `uad-eval --best --json` report.
+
+    Raises UadError for one of uad-calibrate that is for scores which go through a chain first.
+    """
+    data, level = _read(path)
+    chain = data.get("chain")
+    if isinstance(chain, dict) and not all(chain.get(name) in nothing for name, nothing in NO_CHAIN.items()):
+        raise UadError(f"{path}: for post-processed scores (uad-postproc --threshold {path}, then uad-eval)")
+    return level
+
+
+def scans_of(path: Path) -> list[str]:
+    """Return the scans on which a threshold file says that its threshold was chosen, as a report of uad-eval does."""
+    rows = _read(path)[0].get("scans")
+    return [str(row.get("name")) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _read(path: Path) -> tuple[dict[str, Any], float]:
+    try:
+        data = json.loads(path.read_text())
+        noted = data.get("threshold")  # null in a report on score maps
+        value = float(data["pooled"]["best_threshold"] if noted is None else noted)
+    except OSError as error:
+        raise UadError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UadError(f'{path}: no threshold in it (expected JSON such as {{"threshold": 0.1}})') from None
+    if not math.isfinite(value):
+        raise UadError(f"{path}: the threshold is not a finite number")
+    return data, value
+
+
+def _score(study: Study) -> Image:
+    """Return the score map; an only image without role and history is another program's."""
+    product = study.product
+    if len(study.images) == 1 and product.role == "scan" and not product.provenance.get("history"):
+        return product.derive(product.data, "score")
+    if "score" not in study.images:
+        raise UadError(f"{study.name}: no score map in it, only: {', '.join(study.images)} (uad-score makes one)")
+    return study.need("score")
+
+
+def _brain(study: Study, score: Image, brain: Image | None) -> Mask:
+    image = brain or brain_image(study)
+    if not image.grid.same(score.grid):
+        where = f"brain mask and score lie on different grids: {image.grid.unlike(score.grid)}"
+        raise UadError(f"{study.name}: {where} (pass a mask on the score's grid with --brain)")
+    mask = np.asarray(image.data > (0 if brain is None else 0.5))
+    if not mask.any():
+        raise UadError(f"{study.name}: no voxel above background, so there is no brain (is this the right file?)")
+    return mask
+
+
+def _level(steps: Steps, ready: Prepared, name: str, tell: Callable[[str], None]) -> tuple[float, str]:
+    """Return the threshold as a number, and where it is from."""
+    threshold = steps.threshold
+    if isinstance(steps, Calibrated) and (other := unlike(way_of(ready.score), steps.way)):
+        raise UadError(
+            f"{name}: {steps.source} was not found on scores such as this: {other} "
+            "(calibrate on such, or give the threshold as a number)"
+        )
+    if isinstance(threshold, float | int):
+        return float(threshold), steps.rule if isinstance(steps, Calibrated) else "user"
+    if threshold not in ("model", "otsu"):
+        raise UadError(f"--threshold {threshold}: a number, otsu, model, or a .json file")
+    if threshold == "model":
+        noted = model_threshold(ready.score)
+        if noted is not None:
+            return noted, "model"
+        tell(
+            f"{name}: no threshold is known for this way of scoring, Otsu's is taken "
+            "(it always finds something, also in a healthy scan; choose one with --threshold)"
+        )
+    try:
+        return clean.otsu(ready.smooth[ready.eroded]), "otsu"
+    except UadError as error:
+        raise UadError(f"{name}: {error}") from None
+
+
+def _raised(steps: Steps, ready: Prepared, name: str, origin: str) -> float:
+    """Return by how much the scan's noise floor lies above that of healthy scans; 1 where it does not."""
+    noted = model_floor(ready.score) if origin == "model" else None
+    known = steps.floor if isinstance(steps, Calibrated) else noted
+    if known is None or known <= 0:
+        raise UadError(
+            f"{name}: --adapt: no noise floor of healthy scans is known for this threshold (take the model's, for its "
+            "default way and metric, or a file of uad-calibrate)"
+        )
+    return max(1.0, ready.floor / known)

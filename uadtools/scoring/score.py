@@ -1,0 +1,179 @@
+"""uad-score: how much each voxel differs from its healed self."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from uadtools.errors import UadError
+from uadtools.metrics.image import ssim_map
+from uadtools.volume.io import Image
+from uadtools.volume.slices import filled
+from uadtools.volume.stream import Study, brain_of, record
+
+Metric = Literal["l1", "l2", "product", "relative", "probability", "ssim", "gradient", "mahalanobis"]
+Signed = Literal["both", "bright", "dark"]
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+NEEDED = {"mahalanobis": "spread", "product": "probability", "probability": "probability", "relative": "expected"}
+"""The map that a metric needs beside scan and healed."""
+MADE_BY = {
+    "spread": "pipe `uad-heal --samples 8`, or name its NAME_spread.nii.gz with --spread",
+    "probability": "pipe `uad-heal --method restore`, or name its NAME_probability.nii.gz with --probability",
+    "expected": "uad-heal makes it with a model that has a reference: uad-models reference",
+}
+LEAST = 1e-6
+"""Smallest score inside the brain, so that 0 means outside."""
+WIDTHS = (0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5, 1.7)
+"""Deviations in voxels of the Gaussian windows that ssim is averaged over: those of the published code."""
+EDGE = 1.5
+"""Deviation in voxels of the Gaussian under which gradient takes slopes: less sees noise, more loses what is small."""
+SOFT = 2.0
+"""Deviation in voxels of the Gaussian that a region's border is smoothed with, in the axial slice."""
+LEAST_SPREAD = 0.1
+"""Deviation that mahalanobis adds to that of the draws, since a few draws may agree by chance.
+
+Its square is what Behrendt et al.'s published code adds to the variances of images in [0, 1].
+"""
+
+
+def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both") -> Study:
+    """Score a study's scan against its healed scan; adds `score`, float32, 0 outside the brain and above 0 inside.
+
+    metric: l1 |scan - healed| or l2, its square; probability, that of the method's map `probability`, and product, l1
+    times its root; relative, product (or l1, where there is no probability) over what healthy scans have there, which
+    the model's map `expected` says; ssim, see `unlikeness`; gradient, see `slope`; mahalanobis
+    |scan - healed| / sqrt(spread^2 + LEAST_SPREAD^2), where the study has a `spread` over several draws. Default:
+    relative, product or l1, the first that there are maps for. signed: bright
+    keeps what is brighter than its healed self, dark what is darker, with every metric. Where the study has a `region`
+    (latent diffusion), the score is multiplied with it, smoothed. What lies outside the brain has no influence. Raises
+    UadError when images are missing or lie on different grids, or an option is unknown.
+    """
+    metric = metric or default_metric(study)
+    for name, value, choice in (("metric", metric, Metric), ("signed", signed, Signed)):
+        if value not in get_args(choice):
+            raise UadError(f"--{name} {value}: there are {', '.join(get_args(choice))}")
+    _check(study, metric)
+    healed, brain = study.need("healed"), brain_of(study)
+    residual = _inside(study.need("scan"), brain) - _inside(healed, brain)
+    values = _values(study, metric, residual, brain)
+    if signed != "both":
+        values = np.where(residual > 0 if signed == "bright" else residual < 0, values, 0)
+    if "region" in study.images:
+        values = values * ndimage.gaussian_filter(study.need("region").data.astype(np.float32), (SOFT, SOFT, 0))
+    provenance = record(healed, "uad-score", {"metric": metric, "signed": signed})
+    return study.adding(scored(replace(healed, provenance=provenance), values, brain))
+
+
+def default_metric(study: Study) -> Metric:
+    """Return the metric that a study is scored by where none is named."""
+    return "relative" if "expected" in study.images else "product" if "probability" in study.images else "l1"
+
+
+def scored(like: Image, values: NDArray[Any], brain: Mask) -> Image:
+    """Make a score map of values: float32, at least LEAST inside the brain and 0 outside."""
+    return like.derive(np.where(brain, np.maximum(values, LEAST), 0).astype(np.float32), "score")
+
+
+def unlikeness(scan: Floats, healed: Floats) -> Floats:
+    """Measure how unlike the structures around each voxel are: 1 - SSIM, averaged over windows of several WIDTHS.
+
+    scan, healed: (X, Y, Z) in [0, 1]. The windows lie in the axial slices, as these are healed one by one, and one that
+    spanned several would see their noise. In the mean, each window weighs exp(-SSIM), so that the one that finds the
+    structures most unlike weighs most. From 0 for equal structures to 1 for unrelated and 2 for opposite ones.
+    Source: Behrendt et al. 2024, "Diffusion models with ensembled structure-based anomaly scoring".
+    """
+    made = np.zeros_like(scan)
+    for z in filled((scan > 0) | (healed > 0)):
+        likeness = np.stack([ssim_map(scan[:, :, z], healed[:, :, z], size=width) for width in WIDTHS])
+        made[:, :, z] = 1 - np.average(likeness, axis=0, weights=np.exp(-likeness))
+    return made
+
+
+def slope(residual: Floats, brain: Mask) -> Floats:
+    """Measure the steepness of the residual per voxel: |grad residual| in the axial slice, under a Gaussian of EDGE.
+
+    residual, brain: (X, Y, Z). Neither the Gaussian nor the differences between neighbours look at what is not brain,
+    so the brain's border is no edge. The gradient of the difference, not the difference of two gradients' lengths: that
+    one misses an edge that turned round, and otherwise tells mostly how much healing smooths.
+    """
+    width = (EDGE, EDGE, 0)
+    weight = ndimage.gaussian_filter(brain.astype(np.float32), width)
+    smooth = ndimage.gaussian_filter(np.where(brain, residual, 0).astype(np.float32), width)
+    smooth /= np.where(brain, weight, 1)
+    return np.asarray(np.hypot(_slope(smooth, brain, 0), _slope(smooth, brain, 1)), dtype=np.float32)
+
+
+def case_score(study: Study) -> float:
+    """Return one number for the scan: the mean score inside the brain. NaN when there is no brain."""
+    values = study.need("score").data[brain_of(study)]
+    return float(values.mean(dtype=np.float64)) if values.size else float("nan")
+
+
+def _check(study: Study, metric: Metric) -> None:
+    """Raise UadError unless the images that the metric needs are there, on one grid."""
+    if missing := {"scan", "healed"} - study.images.keys():
+        has = f"it has: {', '.join(study.images)}"
+        raise UadError(
+            f"{study.name}: no image of role '{min(missing)}' ({has}; name SCAN HEALED, or pipe uad-heal's stream)"
+        )
+    if (role := NEEDED.get(metric, "scan")) not in study.images:
+        raise UadError(f"{study.name}: no image of role '{role}', which {metric} needs ({MADE_BY[role]})")
+    scan = study.need("scan")
+    for other in (
+        study.images[role] for role in ("healed", *maps_of(metric), "brain", "region") if role in study.images
+    ):
+        if not scan.grid.same(other.grid):
+            raise UadError(
+                f"{study.name}: scan and {other.role} lie on different grids: {scan.grid.unlike(other.grid)} "
+                "(score a scan against what uad-heal made of it)"
+            )
+
+
+def maps_of(metric: Metric | None) -> tuple[str, ...]:
+    """Return the roles of the maps that a metric looks at, where they are there; None: that the default may look at."""
+    own = (NEEDED[metric],) if metric in NEEDED else ()
+    return ("probability", "expected") if metric in (None, "relative") else own
+
+
+def _values(study: Study, metric: Metric, residual: Floats, brain: Mask) -> NDArray[Any]:
+    match metric:
+        case "l1" | "l2":
+            return np.abs(residual) if metric == "l1" else residual**2
+        case "probability":
+            return _probability(study, brain)
+        case "product" | "relative":
+            sure = np.sqrt(_probability(study, brain)) if "probability" in study.images else np.float32(1)
+            expected = np.where(brain, study.need("expected").data, 1) if metric == "relative" else np.float32(1)
+            return np.abs(residual) * sure / expected
+        case "ssim":
+            return unlikeness(_inside(study.need("scan"), brain), _inside(study.need("healed"), brain))
+        case "gradient":
+            return slope(residual, brain)
+        case "mahalanobis":
+            return np.abs(residual) / np.hypot(_inside(study.need("spread"), brain), LEAST_SPREAD)
+
+
+def _probability(study: Study, brain: Mask) -> Floats:
+    return np.clip(_inside(study.need("probability"), brain), 0, 1)
+
+
+def _inside(image: Image, brain: Mask) -> Floats:
+    """Return the image's values inside the brain, and 0 outside."""
+    return np.where(brain, image.data, 0).astype(np.float32)
+
+
+def _slope(values: Floats, brain: Mask, axis: int) -> NDArray[Any]:
+    """Return the mean of each voxel's differences to those of its two neighbours along an axis that are brain, too."""
+    along, within = np.moveaxis(values, axis, 0), np.moveaxis(brain, axis, 0)
+    both = within[1:] & within[:-1]
+    step = np.where(both, along[1:] - along[:-1], 0)
+    total, count = np.zeros_like(along), np.zeros(along.shape, dtype=np.float32)
+    for part in (slice(1, None), slice(None, -1)):
+        total[part] += step
+        count[part] += both
+    return np.moveaxis(total / np.maximum(count, 1), 0, axis)

@@ -1,0 +1,285 @@
+"""uad-simulate: healthy scans with lesions of known truth, or as another scanner would show them, without lesions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from uadtools.errors import UadError
+from uadtools.noise.coarse import coarse_fields
+from uadtools.simulation import acquisition, lesions, sprites
+from uadtools.simulation.acquisition import ACQUISITIONS, Interpolation
+from uadtools.simulation.artefacts import ARTEFACTS
+from uadtools.simulation.lesions import Box, Tone
+from uadtools.simulation.source import generator
+from uadtools.volume.brain import background, is_stripped
+from uadtools.volume.chain import label_of
+from uadtools.volume.grid import CORNERS
+from uadtools.volume.intensity import inside
+from uadtools.volume.io import Image
+from uadtools.volume.listing import files_of
+from uadtools.volume.slices import to_volume
+from uadtools.volume.stream import Study, drawn_lesions, read_mask, record
+
+Kind = Literal[
+    "blobs", "masks", "cavities", "sprites", "coarse", "motion", "ghost", "bias", "contrast", "blur", "thick", "shift"
+]
+TONED: tuple[Kind, ...] = ("blobs", "masks")
+MASKED: tuple[Kind, ...] = ("masks", "cavities")
+BOXES: dict[str, Box] = {"ms": lesions.MASKS_BOX, "mni152": lesions.MNI152_BOX}
+"""By name: the tissue of the brains that masks were drawn on."""
+LEVELS: dict[Kind, float] = {"contrast": 2.0, "blur": 1.0, "thick": 3.0, "shift": 0.5}
+"""What `level` is where none is given: a power, mm, mm, and voxels."""
+EMPTY = 0.1
+"""Least share of a prepared scan that is exactly 0: what is outside the brain."""
+SMALLEST_SPRITE = 3
+"""In pixels; some that are smaller would cover no pixel by half, and have no truth."""
+MOST_BLOBS, STRONGEST = 100, 10
+STD = 0.2
+"""Deviation of coarse noise at strength 1."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to draw into a scan.
+
+    tone: of blobs and masks. size: smallest and largest diameter, of blobs in mm, of sprites in pixels; None: the
+    protocol's. count: fewest and most blobs. masks: by name, those that one is drawn from; masks_box: see `box`.
+    strength: of coarse noise and artefacts; 1 is the publication's. level: of contrast, the power that intensities are
+    raised to; of blur and thick in mm, of shift in voxels; None: that of LEVELS. interpolation: of shift.
+    """
+
+    kind: Kind
+    tone: Tone = "dark"
+    size: tuple[float, float] | None = None
+    count: tuple[int, int] = lesions.BLOBS
+    masks: Mapping[str, Image] = field(default_factory=dict)
+    masks_box: str | tuple[float, ...] | None = None
+    strength: float = 1.0
+    level: float | None = None
+    interpolation: Interpolation = "linear"
+
+    @property
+    def diameters(self) -> tuple[float, float]:
+        return self.size or (sprites.DIAMETERS if self.kind == "sprites" else lesions.DIAMETERS)
+
+    @property
+    def degree(self) -> float:
+        return LEVELS.get(self.kind, 1.0) if self.level is None else self.level
+
+    @property
+    def box(self) -> Box:
+        """The tissue box (see `lesions.tissue_box`) of the brains that the masks were drawn on, mm.
+
+        By default that of the MS masks of Lesjak et al. 2018, for cavities the MNI152 template's. Raises UadError.
+        """
+        own = self.masks_box or ("mni152" if self.kind == "cavities" else "ms")
+        if isinstance(own, str):
+            if own not in BOXES:
+                raise UadError(
+                    f"--masks-box {own}: there are {', '.join(BOXES)}, or XMIN,YMIN,ZMIN,XMAX,YMAX,ZMAX in mm"
+                )
+            return BOXES[own]
+        ends = np.array(own, dtype=float)
+        if ends.shape != (6,) or not np.isfinite(ends).all() or not (ends[:3] < ends[3:]).all():
+            said = ",".join(f"{end:g}" for end in own)
+            raise UadError(
+                f"--masks-box {said}: XMIN,YMIN,ZMIN,XMAX,YMAX,ZMAX in mm are needed, each MIN below its MAX"
+            )
+        return ends.reshape(2, 3)
+
+    @property
+    def key(self) -> str:
+        """What the random generator is chosen by."""
+        return f"{self.tone} {self.kind}" if self.kind in TONED else self.kind
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What goes into the provenance: everything that has an effect on this kind."""
+        said: dict[Kind, dict[str, Any]] = {
+            "blobs": {"tone": self.tone, "size": list(self.diameters), "count": list(self.count)},
+            "masks": {"tone": self.tone, "masks": list(self.masks), "masks_box": self.box.ravel().tolist()},
+            "cavities": {"masks": list(self.masks), "masks_box": self.box.ravel().tolist()},
+            "sprites": {"size": list(self.diameters)},
+            "shift": {"level": self.degree, "interpolation": self.interpolation},
+            **{kind: {"level": self.degree} for kind in LEVELS if kind != "shift"},
+        }
+        return {"kind": self.kind, **said.get(self.kind, {"strength": self.strength})}
+
+    def __post_init__(self) -> None:
+        (small, large), (fewest, most) = self.diameters, self.count
+        if not 0 < small <= large < math.inf:
+            raise UadError(f"--size {small:g},{large:g}: the smallest and the largest diameter are needed, above 0")
+        if self.kind == "sprites" and small < SMALLEST_SPRITE:
+            raise UadError(f"--size {small:g},{large:g}: no sprite is smaller than {SMALLEST_SPRITE} pixels")
+        if not 1 <= fewest <= most <= MOST_BLOBS:
+            raise UadError(f"--count {fewest},{most}: the fewest and the most are needed, 1 to {MOST_BLOBS}")
+        if not 0 <= self.strength <= STRONGEST:
+            raise UadError(f"--strength {self.strength:g}: 0 to {STRONGEST}")
+        if not 0 < self.degree <= STRONGEST:
+            raise UadError(f"--level {self.degree:g}: above 0, to {STRONGEST}")
+        if self.interpolation not in acquisition.ORDERS:
+            raise UadError(f"--interpolation {self.interpolation}: there are {', '.join(acquisition.ORDERS)}")
+        _ = self.box
+
+
+def simulate(
+    study: Study,
+    plan: Plan,
+    *,
+    seed: int = 0,
+    copy: int = 0,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Study:
+    """Draw into a study's scan; gives the changed `scan` and its `truth`, uint8, 1 where there is a lesion.
+
+    What was drawn before stays: its truth is part of the new one.
+
+    What is 0 outside the brain stays 0, and what is inside stays above 0. All but lesions have an empty truth: what is
+    found in them is a false alarm. copy: which of several draws. What is drawn hangs
+    on seed, copy, the study's name and the plan alone, and is told in the provenance. tell: gets one line when there
+    is no room for a sprite in some images. Raises UadError for a scan that the plan is not for.
+    """
+    scan, before = study.need("scan"), study.images.get("truth")
+    if before is None and drawn_lesions(scan):
+        raise UadError(
+            f"{study.name}: holds drawn lesions, but not their truth (pipe both, or begin with the healthy scan)"
+        )
+    rng = generator(seed, study.name, plan.key, copy)
+    try:
+        _check(scan, plan)
+        data, truth, drawn = _DRAW[plan.kind](scan, plan, rng)
+    except UadError as error:
+        raise UadError(f"{study.name}: {error}") from None
+    if missing := drawn.get("sprites", []).count(None):
+        tell(f"{study.name}: {missing} of {len(drawn['sprites'])} images show too little of a head, and get no sprite")
+    if before is not None:
+        truth = (truth > 0) | label_of(before, scan, f"{study.name}: truth")
+    said = record(scan, "uad-simulate", plan.arguments, seed=seed, copy=copy, drawn=drawn)
+    made = replace(scan, provenance=said).derive(data.astype(np.float32), "scan")
+    return study.adding(made, made.derive(truth.astype(np.uint8), "truth"))
+
+
+def read_masks(sources: Sequence[str]) -> dict[str, Image]:
+    """Read lesion masks by file name: files, and those in folders. Raises UadError for one without any lesion."""
+    masks = {}
+    for path in (Path(file) for source in sources for file in files_of(source)):
+        mask = read_mask(path)
+        if not mask.data.any():
+            raise UadError(f"{path}: an empty mask (leave it out)")
+        masks[str(path) if path.name in masks else path.name] = mask
+    return masks
+
+
+def measured(study: Study) -> dict[str, Any]:
+    """Tell what was drawn into a study: its lesions' voxels and volume, and what chance chose."""
+    truth = study.need("truth")
+    done = truth.provenance["history"][-1]
+    count = int(truth.data.sum())
+    volume = count * truth.grid.voxel_volume
+    return {"kind": done["arguments"]["kind"], "lesion_voxels": count, "lesion_ml": volume, "drawn": done["drawn"]}
+
+
+Made = tuple[NDArray[Any], NDArray[Any], dict[str, Any]]
+"""The changed scan, the truth, and what was drawn, as JSON."""
+
+
+def _check(scan: Image, plan: Plan) -> None:
+    low, high = float(scan.data.min()), float(scan.data.max())
+    if high <= 0:
+        raise UadError("no voxel above background (is this the right file?)")
+    if plan.kind in (*ARTEFACTS, *ACQUISITIONS):
+        if low < 0:
+            raise UadError(f"values from {low:g}, but {plan.kind} is an artefact of MRI, whose values begin at 0")
+        if min(scan.data.shape) < 2:
+            raise UadError(f"a single slice, but {plan.kind} is an artefact of volumes")
+        return
+    if low < 0 or high > 1:
+        raise UadError(f"values {low:g} to {high:g}, and not 0 to 1 (uad-preprocess SCAN -o - | uad-simulate)")
+    if plan.kind in (*TONED, *MASKED) and background(scan.data).mean() < EMPTY:
+        raise UadError("hardly anything of it is 0, so where is the brain? (uad-preprocess SCAN -o - | uad-simulate)")
+
+
+def _blobs(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
+    made = lesions.with_blobs(scan, plan.tone, rng, size=plan.diameters, count=plan.count)
+    return made.image, made.truth, {"diameters": made.diameters, "levels": made.levels}
+
+
+def _masks(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
+    masks = list(plan.masks.values())
+    if plan.kind == "cavities":
+        made = lesions.with_cavities(scan, masks, rng, box=plan.box)
+    else:
+        made = lesions.with_masks(scan, masks, plan.tone, rng, box=plan.box)
+    sizes = np.sort(np.bincount(ndimage.label(made.truth, CORNERS)[0].ravel())[1:])[::-1]
+    diameters = np.cbrt(6 / np.pi * sizes * math.prod(scan.grid.spacing)).tolist()
+    mask = list(plan.masks)[made.origin or 0]
+    return made.image, made.truth, {"mask": mask, "diameters": diameters, "levels": made.levels}
+
+
+def _sprites(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
+    """Draw one into every image of the stack, along the third axis."""
+    data, truth = scan.data.astype(np.float32), np.zeros(scan.data.shape, dtype=bool)
+    drawn: list[dict[str, Any] | None] = []
+    for z, own in enumerate(rng.spawn(data.shape[2])):
+        made = sprites.with_sprite(data[:, :, z], own, plan.diameters)
+        drawn.append(asdict(made[2]) if made else None)
+        if made:
+            data[:, :, z], truth[:, :, z], _ = made
+    if not truth.any():
+        raise UadError(f"no image shows enough of a head for a sprite of {plan.diameters[0]:g} pixels")
+    return data, truth, {"sprites": drawn}
+
+
+def _coarse(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
+    """Add noise to every axial slice, as the denoising autoencoder is trained with."""
+    x, y, z = scan.data.shape
+    std = STD * plan.strength
+    seeds = np.array([rng.integers(2**63 - 1) for _ in range(z)], dtype=np.int64)
+    noise = to_volume(coarse_fields((y, x), seeds, std=std)[:, None])
+    return inside(scan.data + noise, scan.data > 0), np.zeros((x, y, z)), {"std": std}
+
+
+def _artefact(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
+    """Spoil the scan; a scan without skull keeps its brain, as that is cut out of the spoilt one, too."""
+    data = scan.data.astype(np.float32)
+    if plan.kind == "shift":
+        changed, drawn = acquisition.shift(data, scan.grid.spacing, rng, plan.degree, plan.interpolation)
+    elif plan.kind in ACQUISITIONS:
+        changed, drawn = ACQUISITIONS[plan.kind](data, scan.grid.spacing, rng, plan.degree)
+    else:
+        changed, drawn = ARTEFACTS[plan.kind](data, scan.grid.spacing, rng, plan.strength)
+    if data.max() <= 1:
+        changed = inside(changed, data > 0)
+    elif is_stripped(data, scan.grid):
+        changed = np.where(data > 0, changed, 0)
+    return changed, np.zeros(data.shape), drawn
+
+
+def _contrast(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
+    """Raise what is inside the brain to a power. Source: Behrendt et al. 2023 (cDDPM), 4.5.2."""
+    changed = inside(scan.data.astype(np.float32) ** plan.degree, scan.data > 0)
+    return changed, np.zeros(scan.data.shape), {"level": plan.degree}
+
+
+_DRAW: dict[Kind, Callable[[Image, Plan, np.random.Generator], Made]] = {
+    "blobs": _blobs,
+    "masks": _masks,
+    "cavities": _masks,
+    "sprites": _sprites,
+    "coarse": _coarse,
+    "motion": _artefact,
+    "ghost": _artefact,
+    "bias": _artefact,
+    "contrast": _contrast,
+    "blur": _artefact,
+    "thick": _artefact,
+    "shift": _artefact,
+}
