@@ -1,29 +1,52 @@
 """uadtools: find lesions in brain scans without ever having been shown one.
 
-The functions behind the commands, for Python users; each is imported when it is first asked for.
+The functions behind the commands, for Python users (docs/python.md); each is imported when it is first asked for.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from uadtools.cohort.files import read, read_study, save
+    from uadtools.errors import UadError
+    from uadtools.evaluation.evaluate import evaluate
+    from uadtools.healing.heal import heal
+    from uadtools.models.model import Model, load_model
+    from uadtools.preparing.preprocess import preprocess
+    from uadtools.report.picture import picture
+    from uadtools.scoring.calibrate import calibrate
+    from uadtools.scoring.postproc import postproc
+    from uadtools.scoring.score import score
+    from uadtools.simulation.simulate import simulate
+    from uadtools.training.train import train
+    from uadtools.volume.io import Image
+    from uadtools.volume.stream import Study
 
 __version__ = "0.1.0"
 
 _WHERE = {
-    "preprocess": "uadtools.preparing.preprocess",
-    "heal": "uadtools.healing.heal",
-    "score": "uadtools.scoring.score",
-    "postproc": "uadtools.scoring.postproc",
-    "calibrate": "uadtools.scoring.calibrate",
-    "evaluate": "uadtools.evaluation.evaluate",
-    "simulate": "uadtools.simulation.simulate",
-    "train": "uadtools.training.train",
-    "picture": "uadtools.report.picture",
-    "load_model": "uadtools.models.model",
     "read": "uadtools.cohort.files",
+    "read_study": "uadtools.cohort.files",
     "save": "uadtools.cohort.files",
     "UadError": "uadtools.errors",
+    "evaluate": "uadtools.evaluation.evaluate",
+    "heal": "uadtools.healing.heal",
+    "Model": "uadtools.models.model",
+    "load_model": "uadtools.models.model",
+    "preprocess": "uadtools.preparing.preprocess",
+    "picture": "uadtools.report.picture",
+    "calibrate": "uadtools.scoring.calibrate",
+    "postproc": "uadtools.scoring.postproc",
+    "score": "uadtools.scoring.score",
+    "simulate": "uadtools.simulation.simulate",
+    "train": "uadtools.training.train",
+    "Image": "uadtools.volume.io",
+    "Study": "uadtools.volume.stream",
 }
 __all__ = [
+    "Image",
+    "Model",
+    "Study",
     "UadError",
     "calibrate",
     "evaluate",
@@ -33,6 +56,7 @@ __all__ = [
     "postproc",
     "preprocess",
     "read",
+    "read_study",
     "save",
     "score",
     "simulate",
@@ -44,3 +68,7 @@ def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'uadtools' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

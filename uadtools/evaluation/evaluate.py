@@ -21,6 +21,8 @@ from uadtools.evaluation.measures import (
 )
 from uadtools.metrics.intervals import LEVEL, ROUNDS
 from uadtools.metrics.ranking import Ranking, ranking
+from uadtools.volume.io import Image
+from uadtools.volume.stream import Study
 
 __all__ = ["Case", "Evaluation", "Wanted", "case", "evaluate", "judge", "kind_of", "with_scan"]
 
@@ -39,7 +41,7 @@ class Evaluation:
 
 
 def evaluate(
-    cases: Iterable[Case],
+    cases: Iterable[Case | tuple[Study, Image]],
     *,
     best: bool = False,
     threshold: float | None = None,
@@ -48,14 +50,15 @@ def evaluate(
 ) -> dict[str, Any]:
     """Compute all figures per scan, averaged over scans, and pooled over voxels or lesions, with bootstrap intervals.
 
-    cases: taken one at a time; of a score map only the sorted scores are kept. best: add the best possible Dice of
-    score maps and its threshold, which is a ceiling, as the truth chose it. threshold: turn score maps into detections,
-    and add their figures. lesions: add what needs whole lesions and millimetres. seed: of the intervals. Returns the
-    report of docs/eval.md, ready for JSON; a figure that is undefined (such as Dice where nothing is and nothing was
-    found) is null, and means are over the scans where it is defined. Raises UadError without cases, when kinds are
-    mixed, and for options that the kind has no use for.
+    cases: a prediction and its truth each, or what `case` made of them; taken one at a time, and of a score map only
+    the sorted scores are kept. best: add the best possible Dice of score maps and its threshold, which is a ceiling, as
+    the truth chose it. threshold: turn score maps into detections, and add their figures. lesions: add what needs whole
+    lesions and millimetres. seed: of the intervals. Returns the report of docs/eval.md, ready for JSON; a figure that
+    is undefined (such as Dice where nothing is and nothing was found) is null, and means are over the scans where it is
+    defined. Raises UadError without cases, when kinds are mixed, and for options that the kind has no use for.
     """
-    return judge(cases, Wanted(best, threshold, lesions), seed=seed).report
+    made = (one if isinstance(one, Case) else case(*one) for one in cases)
+    return judge(made, Wanted(best, threshold, lesions), seed=seed).report
 
 
 def judge(cases: Iterable[Case], wanted: Wanted, *, seed: int = 0) -> Evaluation:

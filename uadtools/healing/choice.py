@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from uadtools import methods
 from uadtools.errors import UadError
-from uadtools.models.checkpoint import bundled, default_path, read_config
+from uadtools.models.checkpoint import bundled, default_path, located, read_config
 from uadtools.models.config import ModelConfig
 from uadtools.models.likeness import SURE
+from uadtools.preparing.raw import prepared
 from uadtools.volume.contrast import contrast_of
 from uadtools.volume.stream import Study
+
+if TYPE_CHECKING:
+    from uadtools.models.model import Model
 
 
 def bundled_for(method: str | None = None) -> Path:
@@ -48,6 +54,26 @@ def suited(study: Study, configs: Sequence[ModelConfig]) -> int:
     surely = {contrast.name} if contrast and contrast.p.get(contrast.name, 0) >= SURE else set()
     special = [n for n, config in enumerate(configs) if config.likeness and set(config.likeness.contrasts) == surely]
     return special[0] if special else 0
+
+
+def ready(study: Study, model: Path | str | None, method: str | None) -> tuple[Study, Model | None]:
+    """Return a study that is prepared, and the model to heal it with, loaded; none where the method has none.
+
+    model: a file or a bundled model's name; none: the bundled one that does the method and suits the scan.
+    """
+    if method is not None and not methods.needs_model(method):
+        return prepared(study), None
+    paths = alternatives(method) if model is None else [located(Path(model))]
+    configs = [read_config(path) for path in paths]
+    study = prepared(study, configs[0])
+    return study, _loaded(paths[suited(study, configs)])
+
+
+@lru_cache(maxsize=2)
+def _loaded(path: Path) -> Model:
+    from uadtools.models.model import load_model
+
+    return load_model(path)
 
 
 def _recipe(method: str, kinds: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from uadtools import methods
 from uadtools.errors import UadError
+from uadtools.healing.choice import ready
 from uadtools.healing.combine import combine
 from uadtools.healing.likeness import noted
 from uadtools.healing.plan import Plan, plan
@@ -30,23 +32,30 @@ Watch = Callable[[int, int], None]
 
 
 def heal(
-    study: Study,
-    model: Model | None = None,
+    study: Study | Image,
+    model: Model | Path | str | None = None,
     how: Plan | None = None,
     *,
     condition: Study | None = None,
     seed: int = 0,
     batch: int = 0,
     watch: Watch = lambda done, total: None,
+    **options: Any,
 ) -> Study:
     """Heal a study's scan; adds `healed`, the method's maps, and `spread` (deviation over draws) where there are more.
 
-    study: scan and, where it has one, brain (else the brain is where the scan is above 0), on the model's grid. model:
-    none is needed where the plan's method has none, and any grid will do. batch: slices at a time, 0 for a size that
-    suits the device. condition: a prepared image on the scan's grid to condition the model on in the scan's place
-    (cddpm). watch: told the evaluations done and to do. What a slice gets depends on seed, its position, t and the draw
-    alone. Raises UadError when the scan was not prepared for the model.
+    study: scan and, where it has one, brain (else the brain is where the scan is above 0). model: a file, a bundled
+    model's name, or none for the bundled one that does the method and suits the scan's contrast; the scan is then
+    prepared first, as uad-preprocess would by default, unless it was. A loaded model wants a scan that was prepared for
+    it. options: of uad-heal, such as method="sss" and t=300 (see `plan`), unless `how` has settled them. batch: slices
+    at a time, 0 for a size that suits the device. condition: a prepared image on the scan's grid to condition the model
+    on in the scan's place (cddpm). watch: told the evaluations done and to do. What a slice gets depends on seed, its
+    position, t and the draw alone. Raises UadError when scan, model and options do not fit.
     """
+    study = Study("scan", {"scan": study}) if isinstance(study, Image) else study
+    if isinstance(model, str | Path) or (model is None and how is None):
+        study, model = ready(study, model, how.method if how else options.get("method"))
+    how = how or plan(model.config if model else None, **options)
     return heal_together([study], model, how, condition=condition, seed=seed, batch=batch, watch=watch)[0]
 
 

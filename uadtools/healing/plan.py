@@ -73,8 +73,8 @@ def plan(
     config: ModelConfig | None = None,
     *,
     method: str | None = None,
-    t: Sequence[int] = (),
-    patch: Sequence[int] = (),
+    t: int | Sequence[int] = (),
+    patch: int | Sequence[int] = (),
     samples: int | None = None,
     combine: Rule = "mean",
     **options: Any,
@@ -84,6 +84,7 @@ def plan(
     config: the model's, for methods that need one; options: the method's own, such as steps and eta. Raises UadError
     when they do not fit the method or the model.
     """
+    t, patch = ((value,) if isinstance(value, int) else tuple(value) for value in (t, patch))
     name = _method(config, method)
     module = methods.get(name)
     known = {f.name for f in fields(module.Options)}

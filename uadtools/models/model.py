@@ -156,12 +156,12 @@ class Model:
         return output.float()
 
 
-def load_model(path: Path | None = None, *, device: str = "auto", precision: str = "auto") -> Model:
+def load_model(path: Path | str | None = None, *, device: str = "auto", precision: str = "auto") -> Model:
     """Load a model file for healing (or a bundled one's name; default: the bundled one).
 
     Raises UadError when it is no model file, or its weights do not fit its settings.
     """
-    path = located(path)
+    path = located(Path(path) if path else None)
     config = read_config(path)
     with torch.device("meta"):  # fresh weights would take time and memory
         net = build(config)

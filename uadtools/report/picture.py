@@ -21,7 +21,9 @@ _TITLES = {"scan": "scan", "healed": "healed", "score": "anomaly score", "detect
 _MARGIN = 3
 
 
-def picture(study: Study, path: Path, *, truth: Image | None = None, slices: int = 4, force: bool = False) -> None:
+def picture(
+    study: Study, path: Path | str, *, truth: Image | None = None, slices: int = 4, force: bool = False
+) -> None:
     """Draw axial slices of a study, one row each, and write a PNG, PDF or SVG.
 
     Columns are the images that the study has, then the truth; everything is shown on the scan's grid (else the
@@ -31,6 +33,7 @@ def picture(study: Study, path: Path, *, truth: Image | None = None, slices: int
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    path = Path(path)
     check_picture(path, force=force)
     views = _views(study, truth)
     chosen = _choose(views, slices)

@@ -132,21 +132,23 @@ class Plan:
 
 def simulate(
     study: Study,
-    plan: Plan,
+    plan: Plan | Kind,
     *,
     seed: int = 0,
     copy: int = 0,
     tell: Callable[[str], None] = lambda text: None,
+    **options: Any,
 ) -> Study:
     """Draw into a study's scan; gives the changed `scan` and its `truth`, uint8, 1 where there is a lesion.
 
-    What was drawn before stays: its truth is part of the new one.
+    plan: or a kind, with the plan's other fields as options. What was drawn before stays: its truth is part of the new.
 
     What is 0 outside the brain stays 0, and what is inside stays above 0. All but lesions have an empty truth: what is
     found in them is a false alarm. copy: which of several draws. What is drawn hangs
     on seed, copy, the study's name and the plan alone, and is told in the provenance. tell: gets one line when there
     is no room for a sprite in some images. Raises UadError for a scan that the plan is not for.
     """
+    plan = plan if isinstance(plan, Plan) else Plan(plan, **options)
     scan, before = study.need("scan"), study.images.get("truth")
     if before is None and drawn_lesions(scan):
         raise UadError(

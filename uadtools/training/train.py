@@ -24,7 +24,7 @@ from uadtools.training.corrupted import load_masks
 from uadtools.training.data import Slices, fingerprint, load_slices, quantiles
 from uadtools.training.journal import board_of, kept_rows, row, write_log
 from uadtools.training.loop import Progress, Trainer
-from uadtools.training.recipe import Recipe
+from uadtools.training.recipe import Recipe, load_recipe
 from uadtools.training.region import healthy_limits
 from uadtools.training.start import start_from
 from uadtools.training.state import State, fresh, load_state, save_state
@@ -59,11 +59,12 @@ class Outputs:
 
 
 def train(  # noqa: PLR0913  one parameter per option
-    sources: Sequence[str],
-    model: Path,
-    recipe: Recipe,
+    sources: str | Sequence[str],
+    model: Path | str,
+    recipe: Recipe | str,
     *,
-    validation: Sequence[str] = (),
+    changes: Sequence[str] = (),
+    validation: str | Sequence[str] = (),
     seed: int = 0,
     resume: bool = False,
     force: bool = False,
@@ -75,15 +76,18 @@ def train(  # noqa: PLR0913  one parameter per option
 ) -> dict[str, Any]:
     """Train a model and write it; returns a summary (steps, loss, best validation loss, files).
 
-    sources, validation: as in training.data.load_slices; the weights with the lowest validation loss are kept in
-    `model`, the last ones beside it (without validation data the last ones are the best). seconds: stop after that.
+    recipe: or its name, with changes of it such as "training.steps=1000". sources, validation: as in
+    training.data.load_slices; the weights with the lowest validation loss are kept in `model`, the last ones beside it
+    (without validation data the last ones are the best). seconds: stop after that.
     resume: go on from the state kept beside `model`; the result equals that of a run that was never stopped. A finished
     run resumed with other defaults (method, t, thresholds) takes them over, and trains no further.
     watch: is called at every report. Where torchrun started several processes, they train one model together, and all
     but the first return nothing. Raises UadError.
     """
+    recipe = load_recipe(recipe, changes) if isinstance(recipe, str) else recipe
+    sources, validation = ((names,) if isinstance(names, str) else names for names in (sources, validation))
     methods.check_default(recipe.defaults.method, recipe.kind)
-    outputs = Outputs(model, log)
+    outputs = Outputs(Path(model), log)
     read = partial(
         load_slices, grid=recipe.grid, min_brain=recipe.data.min_brain, solid=recipe.solid,
         labels=recipe.corruption.labels,

@@ -134,12 +134,12 @@ def to_bytes(image: Image, *, provenance: bool = True, nifti2: bool = False) -> 
     return cast(bytes, made.to_bytes())
 
 
-def save(image: Image, path: Path, *, force: bool = False, provenance: bool = True) -> None:
+def save(image: Image, path: Path | str, *, force: bool = False, provenance: bool = True) -> None:
     """Write an image (.nii or .nii.gz) and, unless provenance is False, its provenance as JSON beside it.
 
     Raises UadError when a file is in the way (and not force), the suffix is another, or the disk is full.
     """
-    keep = provenance and bool(image.provenance)
+    path, keep = Path(path), provenance and bool(image.provenance)
     check_target(path, force=force, provenance=keep)
     data = to_bytes(image, provenance=provenance, nifti2=image.nifti2)
     with written(path, force=force) as part:
