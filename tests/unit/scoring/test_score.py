@@ -301,3 +301,13 @@ def test_the_case_score_is_the_mean_inside_the_brain():
 def test_the_case_score_of_no_brain_is_not_a_number():
     empty = study(*WHOLE, scan=np.zeros(SHAPE)).adding(Image(np.zeros(SHAPE), GRID, "brain"))
     assert math.isnan(case_score(score(empty)))
+
+
+def test_a_regions_border_is_smoothed_in_the_axial_slice_alone():
+    """The slices were healed one by one, and the one above says nothing of this one."""
+    whole = study("healed", "scan", "brain")
+    region = np.zeros(SHAPE, np.uint8)
+    region[1, 2, 2] = 1
+    made = score(whole.adding(Image(region, GRID, "region"))).need("score").data
+    assert (made[BRAIN & (np.indices(SHAPE)[2] != 2)] == np.float32(LEAST)).all()
+    assert (made[1:3, 2, 2] > 100 * LEAST).all()
