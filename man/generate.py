@@ -54,8 +54,17 @@ def described(command: Command) -> tuple[str, list[str], list[str]]:
     return (
         f"\\fB{escape(command.name)}\\fR [\\fIOPTIONS\\fR] " + " ".join(operands),
         [escape(" ".join((command.body.__doc__ or "").split())), *(line for a in arguments for line in option(a))],
-        [line for o in options for line in option(o)],
+        grouped(options),
     )
+
+
+def grouped(options: list[Any]) -> list[str]:
+    """Describe options, those of single methods in sections of their own, as the help has them."""
+    groups: dict[str, list[str]] = {"": []}
+    for each in options:
+        methods = getattr(each, "rich_help_panel", None)
+        groups.setdefault(f"Options of --method {methods}" if methods else "", []).extend(option(each))
+    return [line for group, lines in groups.items() for line in ([f".SS {escape(group)}"] if group else []) + lines]
 
 
 def operand(argument: Any) -> str:
@@ -84,10 +93,10 @@ def page(name: str) -> str:
         *description,
         *(line for each in command.parts for line in part(command.name, each)),
         ".SH OPTIONS",
-        *options,
         ".TP",
         "\\fB\\-h\\fR, \\fB\\-\\-help\\fR",
         "Show a summary and exit.",
+        *options,
         ".SH EXIT STATUS",
         *(line for status, meaning in STATUS for line in (".TP", status, escape(meaning))),
         ".SH EXAMPLES",

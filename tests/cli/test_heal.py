@@ -408,3 +408,23 @@ def test_a_scan_that_was_prepared_elsewhere_is_taken_when_it_fits(uad, phantom, 
     save(Image(scan.data.astype(np.float64), moved), here / "there.nii")
     assert uad("heal", "there.nii", "--model", tiny_model).status == 0
     assert read_image(here / "there_healed.nii.gz").grid.same(moved)
+
+
+class TestOptionsOfMethods:
+    def test_the_help_has_a_section_for_each_method_with_options_of_its_own(self, uad):
+        text = uad("heal", "--help").out.decode()
+        sections = [line for line in text.splitlines() if line.startswith("Options of")]
+        assert sections == [f"Options of --method {m}:" for m in ("blur", "ddim", "disyre", "ldm", "pddpm", "restore")]
+        assert "--sigma MM" in text.partition("Options of --method blur:")[2].partition("Options of")[0]
+
+    @pytest.mark.parametrize("words", [("--method", "ldm"), ("--method=ldm",)])
+    def test_that_of_one_method_is_shown_alone(self, words, uad):
+        text = uad("heal", *words, "--help").out.decode()
+        assert "--variant a|b|c|d" in text
+        assert "--sigma" not in text
+        assert "--output" not in text
+
+    def test_an_option_of_another_method_is_refused_whatever_its_value(self, uad, prepared, tiny_model):
+        for words in (("--eta", "0"), ("--chain", "0"), ("--patch", "8"), ("--flips",)):
+            said = uad("heal", prepared, "--model", tiny_model, "--method", "sss", *words)
+            said.fails("heal", 1, f"{words[0]} has no effect with --method sss")

@@ -18,6 +18,7 @@ import typer
 import typer.main
 
 from uadtools import __version__
+from uadtools.cli._help import Grouped
 from uadtools.errors import UadError
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Command:
         if self.parts:
             made.callback(**self._about())(self.body)
         for part in self.parts or (self,):
-            made.command(part.name, **part._about())(part.body)
+            made.command(part.name, cls=Grouped, **part._about())(part.body)
         return made
 
     def _about(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from uadtools.cli import _common as c
+from uadtools.cli._method_options import with_options_of_methods
 
 if TYPE_CHECKING:
     from uadtools.volume.stream import Study
@@ -64,113 +65,12 @@ def heal(
             "--steps", metavar="N", min=1, help="Evaluations on the way back (ddim, disyre, ldm).", show_default=False
         ),
     ] = None,
-    eta: Annotated[
-        float | None,
-        typer.Option(
-            "--eta",
-            metavar="X",
-            min=0,
-            max=1,
-            help="Fresh noise on the way back: 0 none, 1 as ddpm (ddim).",
-            show_default=False,
-        ),
-    ] = None,
-    solver: Annotated[
-        Literal["ddim", "dpm", "heun"] | None,
-        typer.Option(
-            "--solver",
-            metavar="ddim|dpm|heun",
-            help="How steps are taken (ddim): dpm is DPM-Solver++(2M), heun asks twice a step. Default: ddim.",
-            show_default=False,
-        ),
-    ] = None,
-    patch: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--patch",
-            metavar="N",
-            min=1,
-            help="Side of the patches in pixels (pddpm); repeat it to heal with several sizes and combine. Default: "
-            "the model's.",
-            show_default=False,
-        ),
-    ] = None,
-    stride: Annotated[
-        int | None,
-        typer.Option(
-            "--stride",
-            metavar="N",
-            min=1,
-            help="From one patch to the next, at most (pddpm); less than --patch makes them overlap. Default: the "
-            "model's, or as far as covers the slice.",
-            show_default=False,
-        ),
-    ] = None,
     condition: Annotated[
         Path | None,
         typer.Option(
             "--condition",
             metavar="FILE",
             help="A prepared image on the scan's grid to condition the model on in the scan's place (cddpm).",
-            show_default=False,
-        ),
-    ] = None,
-    variant: Annotated[
-        Literal["a", "b", "c", "d"] | None,
-        typer.Option(
-            "--variant",
-            metavar="a|b|c|d",
-            help="Of ldm: a heals all of the scan; b too, and the score counts in the region alone; c heals the region "
-            "alone; d is c in fewer steps, 50 of the bound and 30 back. Default: d.",
-            show_default=False,
-        ),
-    ] = None,
-    bounds: Annotated[
-        int | None,
-        typer.Option(
-            "--bounds",
-            metavar="N",
-            min=1,
-            help="Evaluations that tell where the region is (ldm). Default: 50 for variant d, else 200.",
-            show_default=False,
-        ),
-    ] = None,
-    chain: Annotated[
-        int | None,
-        typer.Option(
-            "--chain",
-            metavar="N",
-            min=0,
-            help="Evaluations over the whole chain, whose mean bound is one more case score (ldm). Default: 0.",
-            show_default=False,
-        ),
-    ] = None,
-    repeats: Annotated[
-        int | None,
-        typer.Option(
-            "--repeats",
-            metavar="N",
-            min=1,
-            help="How often each step back is taken, its noise added again in between (ldm, variants a to c).",
-            show_default=False,
-        ),
-    ] = None,
-    sigma: Annotated[
-        float | None,
-        typer.Option(
-            "--sigma", metavar="MM", min=0, help="Width of the Gaussian (blur). Default: 12.", show_default=False
-        ),
-    ] = None,
-    flips: Annotated[
-        bool, typer.Option("--flips", help="The mean with what the mirrored scan is restored to (restore).")
-    ] = False,
-    accumulate: Annotated[
-        Literal["walk", "mean"] | None,
-        typer.Option(
-            "--accumulate",
-            metavar="walk|mean",
-            help="Where the walk arrived, or the mean of what the scan is restored to at each severity (disyre). "
-            "Default: walk.",
             show_default=False,
         ),
     ] = None,
@@ -224,6 +124,7 @@ def heal(
     quiet: c.Quiet = False,
     verbose: c.Verbose = False,
     version: c.Version = False,
+    **of_methods: Any,
 ) -> None:
     """Turn scans into the healthy scans that a model believes in.
 
@@ -237,13 +138,11 @@ def heal(
     from uadtools.models.config import ModelConfig
     from uadtools.volume.stream import read_path
 
-    own = {"steps": steps, "eta": eta, "solver": solver, "sigma": sigma, "stride": stride}
-    own_of_ldm = {"variant": variant, "bounds": bounds, "chain": chain, "repeats": repeats}
-    restoring = {"flips": flips or None, "accumulate": accumulate}
-    given: dict[str, Any] = own | own_of_ldm | restoring | {"patch": patch or (), "combine": combine or "mean"}
+    own = {"steps": steps, **of_methods}
+    given = {name: value for name, value in own.items() if value is not None and value is not False and value != []}
 
     def how_with(config: ModelConfig | None) -> Plan:
-        return plan(config, method=method, t=t or (), samples=samples, **given)
+        return plan(config, method=method, t=t or (), samples=samples, combine=combine or "mean", **given)
 
     choice = [Models(paths, how_with, device, precision) for paths in files_of(model or (), method)]
     how = choice[0].hows[0]
@@ -280,5 +179,5 @@ def heal(
     c.leave(results, strict)
 
 
-COMMAND = c.Command(heal, "uad-heal", EXAMPLES)
+COMMAND = c.Command(with_options_of_methods(heal), "uad-heal", EXAMPLES)
 main = COMMAND.run

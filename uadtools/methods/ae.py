@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from uadtools.diffusion.samplers import Noise
 from uadtools.methods.healing import Healing, Reconstructor, Single
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from uadtools.diffusion.samplers import Noise
 
 Options = Single
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Annotated
 
 from uadtools.errors import UadError
-from uadtools.volume.io import Image
+from uadtools.methods.healing import Option
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from uadtools.volume.io import Image
 
 
 @dataclass(frozen=True)
 class Options:
-    """sigma: of the Gaussian, in mm; 6 to 16 suited one kind of lesion each (docs/results.md), 12 lies between."""
+    """sigma: 6 to 16 mm suited one kind of lesion each (docs/results.md), 12 lies between."""
 
-    sigma: float = 12.0
+    sigma: Annotated[float, Option("Width of the Gaussian. Default: 12.", "MM", 0)] = 12.0
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma < float("inf"):
@@ -27,6 +31,7 @@ def heal(scan: Image, brain: NDArray[np.bool_], options: Options) -> NDArray[np.
 
     Slices turned as pictures are (LPS) are smoothed one by one, as they may be no neighbours. brain: (X, Y, Z).
     """
+    import numpy as np
     from scipy.ndimage import gaussian_filter
 
     sigmas = options.sigma / np.array(scan.grid.spacing)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from uadtools.diffusion.process import ConditionalDenoiser, Given, add_noise
-from uadtools.diffusion.samplers import Noise, single
 from uadtools.methods.healing import Healing, Single, end
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from uadtools.diffusion.process import ConditionalDenoiser
+    from uadtools.diffusion.samplers import Noise
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ def heal(
 
     x: (B, 1, H, W) in [-1, 1]; condition: other slices to take the code from, shaped like x (the paper's figure 2).
     """
+    from uadtools.diffusion.process import Given, add_noise
+    from uadtools.diffusion.samplers import single
+
     code = model.encode(x if condition is None else condition)
     x_t = add_noise(x, options.t, noise(), model.schedule)
     return Healing(end(single(Given(model, code), x_t, options.t)))

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from torch import Tensor
-
-from uadtools.diffusion.process import Denoiser, add_noise
-from uadtools.diffusion.samplers import Noise, ddim, dpm_solver, heun, spaced
 from uadtools.errors import UadError
-from uadtools.methods.healing import Healing, end
+from uadtools.methods.healing import Healing, Option, end
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from uadtools.diffusion.process import Denoiser
+    from uadtools.diffusion.samplers import Noise
 
 Solver = Literal["ddim", "dpm", "heun"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """t: how far the scan is noised; steps: of the way back; eta: 0 no fresh noise, 1 as much as ddpm; solver: of the
-    way without noise: ddim, of first order, dpm (DPM-Solver++(2M)) or heun, of second, which asks twice in every step
-    but the last.
-    """
+    """t: how far the scan is noised; steps: of the way back; solver: ddim is of first order, the others of second."""
 
     t: int = 250
     steps: int = 10
-    eta: float = 0.0
-    solver: Solver = "ddim"
+    eta: Annotated[float, Option("Fresh noise on the way back: 0 none, 1 as ddpm.", "X", 0, 1)] = 0.0
+    solver: Annotated[
+        Solver, Option("How steps are taken: dpm is DPM-Solver++(2M), heun asks twice a step. Default: ddim.")
+    ] = "ddim"
 
     def __post_init__(self) -> None:
         if self.eta and self.solver != "ddim":
@@ -37,6 +38,9 @@ class Options:
 
 def heal(model: Denoiser, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Noise the slices to t and walk back in evenly spaced steps, x0 limited to [-1, 1]. x: (B, 1, H, W)."""
+    from uadtools.diffusion.process import add_noise
+    from uadtools.diffusion.samplers import ddim, dpm_solver, heun, spaced
+
     x_t = add_noise(x, options.t, noise(), model.schedule)
     way = spaced(options.t, options.steps)
     if options.solver == "ddim":

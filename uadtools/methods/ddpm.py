@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from uadtools.diffusion.process import Denoiser, add_noise
-from uadtools.diffusion.samplers import Noise, ddpm
 from uadtools.methods.healing import Healing, end
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from uadtools.diffusion.process import Denoiser
+    from uadtools.diffusion.samplers import Noise
 
 
 @dataclass(frozen=True)
@@ -23,5 +26,8 @@ class Options:
 
 def heal(model: Denoiser, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Noise the slices to t and walk back every step; x0 is limited to [-1, 1] on the way. x: (B, 1, H, W)."""
+    from uadtools.diffusion.process import add_noise
+    from uadtools.diffusion.samplers import ddpm
+
     x_t = add_noise(x, options.t, noise(), model.schedule)
     return Healing(end(ddpm(model, x_t, options.t, noise, clamp=True)))

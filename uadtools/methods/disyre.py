@@ -8,24 +8,28 @@ middle slice walks and its neighbours stay as they are.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
-from torch import Tensor
-
-from uadtools.diffusion.samplers import Noise, cold, spaced
-from uadtools.methods.healing import Healing
+from uadtools.methods.healing import Healing, Option
 from uadtools.methods.restore import Restorer, Restoring, as_healing, mended
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from uadtools.diffusion.samplers import Noise
 
 
 @dataclass(frozen=True)
 class Options(Restoring):
-    """t: the highest severity to begin with; steps: evaluations down from there, evenly spaced; accumulate:
-    walk, where it arrived, or mean, of what the scan is restored to at each of them (the score of v2).
+    """t: the highest severity to begin with; steps: evaluations down from there, evenly spaced; accumulate: mean is the
+    score of v2.
     """
 
     steps: int = 5
-    accumulate: Literal["walk", "mean"] = "walk"
+    accumulate: Annotated[
+        Literal["walk", "mean"],
+        Option("Where the walk arrived, or the mean of what the scan is restored to at each severity. Default: walk."),
+    ] = "walk"
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         """Return how often the network is asked about a slice (H, W)."""
@@ -34,7 +38,11 @@ class Options(Restoring):
 
 def heal(model: Restorer, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Walk the middle slices of slabs back to health. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
-    middle, found = x.shape[1] // 2, list[Tensor]()
+    import torch
+
+    from uadtools.diffusion.samplers import cold, spaced
+
+    middle, found = x.shape[1] // 2, list[torch.Tensor]()
 
     def predict(x_t: Tensor, t: int) -> Tensor:
         slab = torch.cat([x[:, :middle], x_t, x[:, middle + 1 :]], dim=1)

@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from uadtools.diffusion.samplers import Step
+    from uadtools.diffusion.samplers import Step
+
+
+@dataclass(frozen=True)
+class Option:
+    """What users are told of an option, beside its name and type: a field of a method's Options.
+
+    metavar: of its value; least, most: its range; several: it may be repeated, to heal with each value and combine.
+    """
+
+    help: str
+    metavar: str = "N"
+    least: float | None = None
+    most: float | None = None
+    several: bool = False
 
 
 @dataclass(frozen=True)

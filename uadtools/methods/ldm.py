@@ -3,54 +3,62 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from uadtools.diffusion.bound import bound_map, evenly
-from uadtools.diffusion.process import Denoiser, add_noise
-from uadtools.diffusion.samplers import Noise, ddim, ddpm, spaced
 from uadtools.errors import UadError
-from uadtools.methods.healing import Healing, end
-from uadtools.models.config import ModelConfig
+from uadtools.methods.healing import Healing, Option, end
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from uadtools.diffusion.process import Denoiser
+    from uadtools.diffusion.samplers import Noise
+    from uadtools.models.config import ModelConfig
+
+    class LatentDenoiser(Denoiser, Protocol):
+        """All that this method needs of a model."""
+
+        @property
+        def config(self) -> ModelConfig: ...
+        @property
+        def limits(self) -> Tensor: ...
+        def to_latent(self, x: Tensor) -> Tensor: ...
+        def from_latent(self, z: Tensor) -> Tensor: ...
+
 
 Variant = Literal["a", "b", "c", "d"]
 FEW_BOUNDS, FEW_STEPS = 50, 30
 """Of variant d: of the bound, as in the paper, and back with DDIM, of which the paper takes 50."""
 
 
-class LatentDenoiser(Denoiser, Protocol):
-    """All that this method needs of a model."""
-
-    @property
-    def config(self) -> ModelConfig: ...
-
-    @property
-    def limits(self) -> Tensor: ...
-
-    def to_latent(self, x: Tensor) -> Tensor: ...
-
-    def from_latent(self, z: Tensor) -> Tensor: ...
-
-
 @dataclass(frozen=True)
 class Options:
-    """t: how far the latents are noised; variant: a heals all, without a region; b heals all, and the region filters
-    the score; c heals the region only, too; d is c with few steps.
+    """t: how far the latents are noised; variant: d is c in fewer steps, with DDIM.
 
-    steps: of the way back, with DDIM (none: FEW_STEPS for d, and every step, with DDPM, for the others); bounds: of the
-    bound (none: FEW_BOUNDS for d, 200); chain: of the bound over the whole chain, which makes a case score (0: none);
-    repeats: of every step, for a, b and c.
+    steps: of the way back, with DDIM (none: FEW_STEPS for d, and every step, with DDPM, for the others).
     """
 
     t: int = 500
-    variant: Variant = "d"
+    variant: Annotated[
+        Variant,
+        Option(
+            "a heals all of the scan; b too, and the score counts in the region alone; c heals the region alone; d is "
+            "c in fewer steps, 50 of the bound and 30 back. Default: d."
+        ),
+    ] = "d"
     steps: int | None = None
-    bounds: int | None = None
-    chain: int = 0
-    repeats: int = 1
+    bounds: Annotated[
+        int | None,
+        Option("Evaluations that tell where the region is. Default: 50 for variant d, else 200.", least=1),
+    ] = None
+    chain: Annotated[
+        int,
+        Option("Evaluations over the whole chain, whose mean bound is one more case score. Default: 0.", least=0),
+    ] = 0
+    repeats: Annotated[
+        int,
+        Option("How often each step back is taken, its noise added again in between (variants a to c).", least=1),
+    ] = 1
 
     def __post_init__(self) -> None:
         if self.repeats > 1 and self.walked:
@@ -84,6 +92,13 @@ def heal(model: LatentDenoiser, x: Tensor, options: Options, noise: Noise) -> He
     in nats per element, and region, 1 inside, but for variant a; chain, where it is asked for. Latents are not limited
     on the way. Raises UadError when the model does not know what is healthy.
     """
+    import torch
+    from torch.nn.functional import interpolate
+
+    from uadtools.diffusion.bound import bound_map, evenly
+    from uadtools.diffusion.process import add_noise
+    from uadtools.diffusion.samplers import ddim, ddpm, spaced
+
     if options.variant != "a" and not model.limits.isfinite().all():
         raise UadError(
             "the model does not know how much of the bound is healthy, which the end of its training tells "
@@ -110,4 +125,4 @@ def heal(model: LatentDenoiser, x: Tensor, options: Options, noise: Noise) -> He
         walk = ddpm(model, z_t, options.t, noise, keep=keep, repeats=options.repeats)
     else:
         walk = ddim(model, z_t, spaced(options.t, options.walked), noise, keep=keep)
-    return Healing(model.from_latent(end(walk)), {name: F.interpolate(found, shape) for name, found in maps.items()})
+    return Healing(model.from_latent(end(walk)), {name: interpolate(found, shape) for name, found in maps.items()})

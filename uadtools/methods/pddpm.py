@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
-import torch
-from torch import Tensor
+from uadtools.methods.healing import Healing, Option
 
-from uadtools.diffusion.patches import boxes, masks
-from uadtools.diffusion.process import Denoiser, add_noise
-from uadtools.diffusion.samplers import Noise
-from uadtools.methods.healing import Healing
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from uadtools.diffusion.process import Denoiser
+    from uadtools.diffusion.samplers import Noise
 
 
 @dataclass(frozen=True)
 class Options:
-    """t: how far a patch is noised; patch: its side in pixels; stride: at most so far to the next (none: patch)."""
+    """t: how far a patch is noised."""
 
     t: int = 500
-    patch: int = 48
-    stride: int | None = None
+    patch: Annotated[
+        int,
+        Option(
+            "Side of the patches in pixels; repeat it to heal with several sizes and combine. Default: the model's.",
+            least=1,
+            several=True,
+        ),
+    ] = 48
+    stride: Annotated[
+        int | None,
+        Option(
+            "From one patch to the next, at most; less than --patch makes them overlap. Default: the model's, or as "
+            "far as covers the slice.",
+            least=1,
+        ),
+    ] = None
 
     def evaluations(self, shape: tuple[int, int]) -> int:
+        from uadtools.diffusion.patches import boxes
+
         return len(boxes(shape, self.patch, self.stride))
 
 
@@ -31,6 +48,11 @@ def heal(model: Denoiser, x: Tensor, options: Options, noise: Noise) -> Healing:
     Each patch of each slice has noise of its own. The network is asked about one patch of all slices at a time, and of
     its answer that patch counts.
     """
+    import torch
+
+    from uadtools.diffusion.patches import boxes, masks
+    from uadtools.diffusion.process import add_noise
+
     shape = (x.shape[2], x.shape[3])
     within = masks(boxes(shape, options.patch, options.stride), shape).to(x.device)
     total = torch.zeros_like(x)

@@ -7,14 +7,15 @@ it assumes; here one is the default, as the network is told the highest severity
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
-import torch
-from torch import Tensor
+from uadtools.methods.healing import Healing, Option
 
-from uadtools.diffusion.samplers import Noise
-from uadtools.methods.healing import Healing
-from uadtools.nets.restored import Restored
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from uadtools.diffusion.samplers import Noise
+    from uadtools.nets.restored import Restored
 
 
 class Restorer(Protocol):
@@ -40,11 +41,9 @@ class Restoring:
 
 @dataclass(frozen=True)
 class Options(Restoring):
-    """t: less than all leaves strong and large changes as they are; flips: whether the mean with the mirrored slab's
-    restoration is taken.
-    """
+    """t: less than all leaves strong and large changes as they are."""
 
-    flips: bool = False
+    flips: Annotated[bool, Option("The mean with what the mirrored scan is restored to.", "")] = False
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         """Return how often the network is asked about a slice (H, W)."""
@@ -58,9 +57,12 @@ def heal(model: Restorer, x: Tensor, options: Options, noise: Noise) -> Healing:
 
 def mended(model: Restorer, x: Tensor, t: int, *, flips: bool) -> tuple[Tensor, Tensor]:
     """Return the healthy middle slices and the probabilities of a change, (B, 1, H, W)."""
+    import torch
+
     made = [model.restore(x, t)]
     if flips:
-        made.append(Restored(*(part.flip(-1) for part in model.restore(x.flip(-1), t))))
+        mirrored = model.restore(x.flip(-1), t)
+        made.append(type(mirrored)(*(part.flip(-1) for part in mirrored)))
     x0 = torch.stack([one.x0 for one in made]).mean(dim=0)
     return x0, torch.stack([one.logit.sigmoid() for one in made]).mean(dim=0)
 

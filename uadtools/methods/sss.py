@@ -7,12 +7,15 @@ followed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from uadtools.diffusion.process import Denoiser, add_noise
-from uadtools.diffusion.samplers import Noise, single
 from uadtools.methods.healing import Healing, Single, end
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from uadtools.diffusion.process import Denoiser
+    from uadtools.diffusion.samplers import Noise
 
 
 @dataclass(frozen=True)
@@ -24,5 +27,8 @@ class Options(Single):
 
 def heal(model: Denoiser, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Noise the slices to t, and take the x0 that the model sees behind the noise. x: (B, 1, H, W) in [-1, 1]."""
+    from uadtools.diffusion.process import add_noise
+    from uadtools.diffusion.samplers import single
+
     x_t = add_noise(x, options.t, noise(), model.schedule)
     return Healing(end(single(model, x_t, options.t)))

@@ -1,0 +1,74 @@
+"""The options of uad-heal that single methods have, as these declare them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import wraps
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import typer
+
+from uadtools import methods
+from uadtools.methods.healing import Option
+
+
+@dataclass
+class _Known:
+    """An option, the type of its value, and the methods that have it."""
+
+    option: Option
+    kind: Any
+    methods: list[str] = field(default_factory=list)
+
+
+def with_options_of_methods(body: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, in place of its **keywords, every option that a method declares; what is not given is None."""
+    own = [_parameter(name, known) for name, known in _declared().items()]
+    plain = inspect.signature(body, eval_str=True).parameters.values()
+    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in plain if p.kind != p.VAR_KEYWORD] + own
+
+    @wraps(body)
+    def command(**given: Any) -> None:
+        body(**given)
+
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
+
+
+def _declared() -> dict[str, _Known]:
+    """Collect the options of all methods by name; those of one name are one option."""
+    found: dict[str, _Known] = {}
+    for method in methods.NAMES:
+        options = methods.get(method).Options
+        hints = get_type_hints(options, include_extras=True)
+        for one in fields(options):
+            kind, *notes = get_args(hints[one.name]) if get_origin(hints[one.name]) is Annotated else (None,)
+            if option := next((note for note in notes if isinstance(note, Option)), None):
+                found.setdefault(one.name, _Known(option, kind)).methods.append(method)
+    return found
+
+
+def _parameter(name: str, known: _Known) -> inspect.Parameter:
+    """Make the parameter that typer reads."""
+    option, kind = known.option, known.kind
+    if get_origin(kind) is not Literal:
+        kind = next((part for part in get_args(kind) if part is not NoneType), kind)
+    choices = "|".join(get_args(kind))
+    value: Any = list[kind] if option.several else kind  # type: ignore[valid-type]
+    annotation = Annotated[
+        value | None,
+        typer.Option(
+            f"--{name}",
+            metavar=choices or option.metavar or None,
+            min=option.least,
+            max=option.most,
+            help=option.help,
+            show_default=False,
+            rich_help_panel=", ".join(known.methods),
+        ),
+    ]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
