@@ -103,7 +103,7 @@ def test_the_packages_top_imports_nothing_of_its_own():
 
 
 def test_no_room_and_no_module_imports_itself_in_a_circle():
-    modules = {module: imports(module, late=False) & MODULES.keys() - {module} for module in MODULES}
+    modules = {module: imports(module) & MODULES.keys() - {module} for module in MODULES}
     tuple(TopologicalSorter(modules).static_order())
     rooms = {}
     for module in MODULES:

@@ -15,8 +15,7 @@ from torch import Tensor
 from uadtools import methods
 from uadtools.diffusion.process import Prediction, Steps
 from uadtools.diffusion.schedule import Schedule
-from uadtools.healing.heal import Watch
-from uadtools.healing.plan import Plan
+from uadtools.healing.plan import Plan, Watch
 from uadtools.models.config import ModelConfig
 from uadtools.models.model import Model
 from uadtools.models.networks import UNetConfig

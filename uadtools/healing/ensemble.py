@@ -10,9 +10,9 @@ import numpy as np
 
 from uadtools.errors import UadError
 from uadtools.healing.combine import mean_residual
-from uadtools.healing.heal import Watch, heal_together, positions_of
+from uadtools.healing.heal import heal_together, positions_of
 from uadtools.healing.likeness import worst_of
-from uadtools.healing.plan import Plan
+from uadtools.healing.plan import Plan, Watch
 from uadtools.volume.stream import Study, record
 
 if TYPE_CHECKING:

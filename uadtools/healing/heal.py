@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,9 @@ from uadtools import methods
 from uadtools.errors import UadError
 from uadtools.healing.choice import ready
 from uadtools.healing.combine import combine
+from uadtools.healing.expected import expected_of, on_grid
 from uadtools.healing.likeness import noted
-from uadtools.healing.plan import Plan, plan
-from uadtools.healing.reference import expected_of, on_grid
+from uadtools.healing.plan import Plan, Watch, plan
 from uadtools.models.checkpoint import DEFAULT, bundled
 from uadtools.models.config import IntensityConfig, ModelConfig, parse
 from uadtools.volume.intensity import inside
@@ -27,8 +27,6 @@ from uadtools.volume.stream import Study, last_by, record
 if TYPE_CHECKING:
     from uadtools.healing.batches import Draws, Stack
     from uadtools.models.model import Model
-
-Watch = Callable[[int, int], None]
 
 
 def heal(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,6 +11,9 @@ from uadtools.errors import UadError
 from uadtools.healing.combine import Rule
 from uadtools.models.config import ModelConfig
 from uadtools.models.defaults import DefaultsConfig
+
+Watch = Callable[[int, int], None]
+"""Is told the network evaluations done and to do."""
 
 
 @dataclass(frozen=True)

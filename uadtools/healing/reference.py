@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,7 @@ from scipy import ndimage
 from uadtools.errors import UadError
 from uadtools.models.checkpoint import REFERENCE, amend, read_config
 from uadtools.models.defaults import ReferenceConfig
-from uadtools.volume.contrast import bundled, contrast_of
-from uadtools.volume.io import Image
+from uadtools.volume.contrast import bundled
 from uadtools.volume.listing import files_of
 from uadtools.volume.stream import Study, read_path
 
@@ -71,19 +70,6 @@ def healed_of(
     for number, file in enumerate(files, start=1):
         yield heal(next(read_path(Path(file))), model)
         watch(number, len(files))
-
-
-def expected_of(scan: Image, brain: NDArray[np.bool_], by_contrast: Mapping[str, Floats]) -> Floats:
-    """Return the reference for a prepared scan: that of the contrast it is recognised as, else the one for all."""
-    contrast = contrast_of(scan, brain) if len(by_contrast) > 1 else None
-    return by_contrast.get(contrast.name if contrast else "", by_contrast[""])
-
-
-def on_grid(expected: Floats, shape: tuple[int, ...]) -> Floats:
-    """Return a reference at every voxel of the model's grid, linearly."""
-    places = np.meshgrid(*[np.arange(n) / 2 for n in shape], indexing="ij", sparse=False)
-    made = ndimage.map_coordinates(expected, np.stack(places), order=1, mode="nearest", output=np.float32)
-    return np.asarray(made)
 
 
 def keep_reference(

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
+from uadtools.healing.expected import on_grid
 from uadtools.healing.heal import heal
 from uadtools.healing.plan import plan
-from uadtools.healing.reference import LEAST_SCANS, healed_of, keep_reference, learn_reference, on_grid
+from uadtools.healing.reference import LEAST_SCANS, healed_of, keep_reference, learn_reference
 from uadtools.models.checkpoint import read_config, read_tensors
 from uadtools.models.defaults import ReferenceConfig
 from uadtools.models.model import load_model

@@ -1,0 +1,27 @@
+"""What is to be expected of a healthy residual at every voxel of a scan, by a model's reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from uadtools.volume.contrast import contrast_of
+from uadtools.volume.io import Image
+
+Floats = NDArray[np.float32]
+
+
+def expected_of(scan: Image, brain: NDArray[np.bool_], by_contrast: Mapping[str, Floats]) -> Floats:
+    """Return the reference for a prepared scan: that of the contrast it is recognised as, else the one for all."""
+    contrast = contrast_of(scan, brain) if len(by_contrast) > 1 else None
+    return by_contrast.get(contrast.name if contrast else "", by_contrast[""])
+
+
+def on_grid(expected: Floats, shape: tuple[int, ...]) -> Floats:
+    """Return a reference at every voxel of the model's grid, linearly."""
+    places = np.meshgrid(*[np.arange(n) / 2 for n in shape], indexing="ij", sparse=False)
+    made = ndimage.map_coordinates(expected, np.stack(places), order=1, mode="nearest", output=np.float32)
+    return np.asarray(made)
