@@ -479,6 +479,8 @@ class TestReference:
         made = uad("models", "reference", "m.safetensors", *words, "--force")
         assert made.json == {"written": "m.safetensors", "contrast": "FLAIR", "scans": 8, "smooth": 1.5}
         assert "reference.expected.FLAIR" in read_tensors(here / "m.safetensors")
+        about, plain = (uad("models", "info", m, "--json").json for m in ("m.safetensors", tiny_guided["restoration"]))
+        assert about["parameters"] == plain["parameters"]  # a reference is nothing that was learnt
         assert "residuals of 8 healthy scans, 8 of FLAIR" in uad("models", "info", "m.safetensors").out.decode()
         again = uad("models", "reference", "m.safetensors", "--healthy", healthy, "--contrast", "FLAIR", "--force")
         assert again.err.endswith("m.safetensors: residuals of 8 healthy scans of FLAIR\n")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uadtools import methods
 from uadtools.errors import UadError
 from uadtools.models.checkpoint import (
+    REFERENCE,
     amend,
     bundled,
     check_place,
@@ -87,7 +88,7 @@ def info(path: Path | None = None) -> Row:
     path = located(path)
     config = read_config(path)
     shapes = read_shapes(path)
-    learnt = [shape for name, shape in shapes.items() if not name.endswith(_BUFFERS)]
+    learnt = [shape for name, shape in shapes.items() if not name.endswith(_BUFFERS) and not name.startswith(REFERENCE)]
     return {
         "file": str(path),
         "hash": file_hash(path),
