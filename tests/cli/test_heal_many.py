@@ -39,8 +39,10 @@ def test_small_scans_share_batches_and_come_out_as_alone(uad, scans, tiny_model,
 
 def test_each_scan_gets_the_bundled_model_for_its_contrast(uad, scans, tiny_model, healthy_table, here, monkeypatch):
     """Models of the default's kind, of which one learnt T1 alone; the middle one of three scans is surely T1."""
+    from uadtools.healing import choice
     from uadtools.healing.likeness import keep
     from uadtools.models import checkpoint
+    from uadtools.models.likeness import Unlike
 
     shipped = here / "shipped"
     shipped.mkdir()
@@ -48,6 +50,7 @@ def test_each_scan_gets_the_bundled_model_for_its_contrast(uad, scans, tiny_mode
     keep(tiny_model, healthy_table, shipped / "one.safetensors")
     monkeypatch.setattr(checkpoint, "files", lambda package: shipped)
     monkeypatch.setattr(checkpoint, "DEFAULT", "all")
+    monkeypatch.setattr(choice, "judged", lambda *given: Unlike(0.4, 1.1, "", 0.8))
     for name, p in zip("abc", (0.6, 1.0, 0.6), strict=True):
         image = read_image(here / f"{name}.nii.gz")
         contrast = {"name": "T1", "p": {"T1": p, "T2": 1 - p}, "away": 0.2}

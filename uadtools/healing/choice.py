@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from uadtools import methods
 from uadtools.errors import UadError
+from uadtools.healing.likeness import judged
 from uadtools.models.checkpoint import bundled, default_path, located, read_config
 from uadtools.models.config import ModelConfig
 from uadtools.models.likeness import SURE
@@ -18,6 +19,9 @@ from uadtools.volume.stream import Study
 
 if TYPE_CHECKING:
     from uadtools.models.model import Model
+
+TYPICAL = 0.5
+"""Share of the healthy scans that are as unlike, from which on a scan is one of those a model is best for."""
 
 
 def bundled_for(method: str | None = None) -> Path:
@@ -46,14 +50,20 @@ def alternatives(method: str | None = None) -> list[Path]:
 def suited(study: Study, configs: Sequence[ModelConfig]) -> int:
     """Return which of several models suits a prepared scan: one that learnt its contrast alone, else the first.
 
-    The scan must surely be of that contrast (SURE), by what uad-preprocess found of it, else by its features.
+    The scan must surely be of that contrast (SURE), by what uad-preprocess found of it or else by its features, and no
+    less like that model's healthy scans than TYPICAL of them are: for scans of other scanners the first is sturdier.
     """
     scan = study.need("scan")
     brain = study.images["brain"].data > 0 if "brain" in study.images else scan.data > 0
     contrast = contrast_of(scan, brain)
-    surely = {contrast.name} if contrast and contrast.p.get(contrast.name, 0) >= SURE else set()
-    special = [n for n, config in enumerate(configs) if config.likeness and set(config.likeness.contrasts) == surely]
-    return special[0] if special else 0
+    if contrast is None or contrast.p.get(contrast.name, 0) < SURE:
+        return 0
+    for number, config in enumerate(configs):
+        if config.likeness and list(config.likeness.contrasts) == [contrast.name]:
+            found = judged(scan, brain, config)
+            if found and not found.beyond and found.p >= TYPICAL:
+                return number
+    return 0
 
 
 def ready(study: Study, model: Path | str | None, method: str | None) -> tuple[Study, Model | None]:

@@ -7,11 +7,13 @@ from loading import load
 
 import uadtools
 from uadtools.errors import UadError
+from uadtools.healing import choice
 from uadtools.healing.likeness import keep
 from uadtools.healing.plan import plan
 from uadtools.metrics.ranking import average_precision
 from uadtools.models import checkpoint
 from uadtools.models.config import GridConfig
+from uadtools.models.likeness import Unlike
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 
@@ -106,6 +108,7 @@ def test_bundled_is_for_each_scan_what_uad_heal_would_take(phantom, tiny_model, 
     keep(tiny_model, healthy_table, tmp_path / "one.safetensors")
     monkeypatch.setattr(checkpoint, "files", lambda package: tmp_path)
     monkeypatch.setattr(checkpoint, "DEFAULT", "all")
+    monkeypatch.setattr(choice, "judged", lambda *given: Unlike(0.4, 1.1, "", 0.8))
     healer = healers.Healer.of("bundled:sss")
     assert (healer.name, [other.hash for other in healer.others]) == (
         "bundled, sss 200", [checkpoint.file_hash(tmp_path / "one.safetensors")],

@@ -8,9 +8,11 @@ from uadtools import methods
 from uadtools.bench.plan import BenchConfig
 from uadtools.bench.run import Bench, Runner
 from uadtools.errors import UadError
+from uadtools.healing import choice
 from uadtools.healing.choice import alternatives, bundled_for, suited
 from uadtools.models import checkpoint
 from uadtools.models.checkpoint import bundled, default_path, located, read_config
+from uadtools.models.likeness import Unlike
 from uadtools.training.recipe import load_recipe
 from uadtools.volume import contrast as contrast_module
 from uadtools.volume.contrast import Contrast
@@ -84,6 +86,13 @@ def configs(tiny_config, healthy_table):
     return [tiny_config.model_copy(update={"likeness": table}) for table in (several, healthy_table, None)]
 
 
+@pytest.fixture
+def typical(monkeypatch):
+    """Every scan looks like those that models learnt from."""
+    monkeypatch.setattr(choice, "judged", lambda *given: Unlike(0.4, 1.1, "", 0.8))
+
+
+@pytest.mark.usefixtures("typical")
 @pytest.mark.parametrize(
     ("contrast", "expected"),
     [
@@ -101,6 +110,15 @@ def test_the_model_of_one_contrast_is_for_scans_that_surely_have_it(contrast, ex
     assert suited(Study("p", {"scan": known}), [configs[0], configs[2]]) == 0
 
 
+@pytest.mark.parametrize(("p", "beyond", "expected"), [(0.5, False, 1), (0.49, False, 0), (0.9, True, 0)])
+def test_and_no_less_like_what_it_learnt_from_than_half_of_that_is(p, beyond, expected, configs, phantom, monkeypatch):
+    monkeypatch.setattr(choice, "judged", lambda *given: Unlike(2.0 if beyond else 0.4, 1.1, "", p))
+    told = {"name": "T1", "p": {"T1": 1.0, "T2": 0.0}, "away": 0.3}
+    known = replace(phantom.need("scan"), provenance={"contrast": told})
+    assert suited(Study("p", {"scan": known}), configs) == expected
+
+
+@pytest.mark.usefixtures("typical")
 @pytest.mark.parametrize(("found", "expected"), [("T1", 1), ("other", 0)])
 def test_a_scan_that_was_prepared_elsewhere_is_looked_at(found, expected, configs, phantom, monkeypatch):
     monkeypatch.setattr(contrast_module, "seen", lambda *given: Contrast(found, {"T1": 1.0, "T2": 0.0}, 0.2))
