@@ -4,7 +4,7 @@
 # SCANS: what examples/ixi_brains.py made; MASKS: a folder of lesion masks, of which shapes are learnt (hold out those of your tests);
 # LABELS: a folder of label maps, ID_dseg.nii.gz, such as the one that SCANS were made from.
 # --finish: let the rate of the weights reached so far fall, and write OUT/any-small-finished.safetensors, a candidate.
-# --t1: go on from that with T1 alone, and write OUT/t1-small.safetensors, a candidate for scans that surely are T1.
+# --t1: go on from that with T1 alone, and write OUT/t1-small.safetensors, a candidate for T1 scans of the same scanner.
 # It runs at low priority, from a copy of the code and an environment of its own in OUT.
 set -euo pipefail
 stage=level

@@ -53,9 +53,10 @@ class TestList:
     def test_lists_the_bundled_models_with_the_default_first_and_the_recipes(self, uad):
         found = uad("models", "list", "--json")
         assert (found.status, found.err) == (0, "")
-        models, others = found.json[:2], found.json[2:]
+        models, others = found.json[:3], found.json[3:]
         said = [(row["name"], row["kind"], row["method"]) for row in models]
-        assert said == [("any-small", "restoration", "restore"), ("t1-ddpm", "diffusion", "sss")]
+        restoring = [(name, "restoration", "restore") for name in ("any-small", "t1-small")]
+        assert said == [restoring[0], ("t1-ddpm", "diffusion", "sss"), restoring[1]]
         assert all(row["bytes"] > 1e6 and "CC BY-SA" in row["licence"] for row in models)
         assert [(row["name"], row["what"]) for row in others] == [(name, "recipe") for name in names()]
 
@@ -65,7 +66,7 @@ class TestList:
         assert head.split() == ["name", "kind", "method", "size", "licence"]
         assert lines[0].split()[:4] == ["any-small", "model", "restoration", "restore"]
         assert lines[1].split()[:6] == ["t1-ddpm", "model", "diffusion", "sss", "15.2", "MB"]
-        assert len(lines) == 2 + len(names())
+        assert len(lines) == 3 + len(names())
 
 
 class TestInfo:
@@ -88,7 +89,7 @@ class TestInfo:
         ):  # fmt: skip
             assert words in said
 
-    @pytest.mark.parametrize("name", ["any-small", "t1-ddpm"])
+    @pytest.mark.parametrize("name", ["any-small", "t1-ddpm", "t1-small"])
     def test_the_card_is_laid_out_in_two_columns(self, uad, name):
         lines = uad("models", "info", name).out.decode().splitlines()
         assert max(map(len, lines)) <= 110

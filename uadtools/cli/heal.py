@@ -34,7 +34,7 @@ def heal(
         typer.Option(
             "--model",
             metavar="M",
-            help="A model file, or the name of a bundled model. Default: the bundled model for the scan's contrast "
+            help="A model file, or the name of a bundled model. Default: the bundled model that suits the scan "
             "(adults), or the one that can do the method. Repeat it for the mean of several models' scores.",
             show_default=False,
         ),
