@@ -1,85 +1,12 @@
 import multiprocessing
 import os
-import signal
-import threading
-import time
 from functools import partial
 
 import pytest
+from parallel_work import blocked, deaf, doubled, gentle, in_turn, killed, mistaken, said, surroundings, until, writing
 
 from uadtools.cohort.parallel import each
 from uadtools.errors import UadError
-
-PATIENCE = 2  # seconds that processes have for what takes them milliseconds
-
-
-def doubled(item):
-    if item % 3 == 2:
-        raise UadError(f"{item}: cannot be doubled (take another)")
-    return 2 * item
-
-
-def said(result):
-    return str(result) if isinstance(result, UadError) else result
-
-
-def mistaken(item):
-    raise ValueError(f"a bug with {item}")
-
-
-def surroundings(item):
-    return os.getpid(), os.environ.get("OMP_NUM_THREADS"), threading.current_thread() is threading.main_thread()
-
-
-def gentle(item):
-    """Tell whether an interrupt, as Ctrl-C sends it to the whole group, goes by unnoticed."""
-    os.kill(os.getpid(), signal.SIGINT)
-    return item
-
-
-def until(happened, seconds=PATIENCE):
-    """Wait for something; tell whether it happened."""
-    end = time.monotonic() + seconds
-    while not happened() and time.monotonic() < end:
-        time.sleep(0.01)
-    return happened()
-
-
-def in_turn(folder, item):
-    """Finish only when the item after this one has."""
-    after = folder / str(item + 1)
-    assert item == 2 or until(after.exists, 20)
-    (folder / str(item)).touch()
-    return item
-
-
-def killed(folder, item):
-    """Be killed, as the kernel does for memory, when another item is done."""
-    if item:
-        until((folder / "done").exists, 20)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return item
-
-
-def writing(folder, item):
-    """Have something half written until the test is over; item 0 is done as soon as another is at work."""
-    if item == 0:
-        assert until(lambda: any(folder.glob("part-*")), 20)
-        return item
-    part = folder / f"part-{item}"
-    part.touch()
-    try:
-        until((folder / "over").exists, 20)
-    finally:
-        part.unlink()
-    return item
-
-
-def deaf(folder, item):
-    """Miss the first request to end, as one does that comes just before a wait in C."""
-    end = signal.getsignal(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, end))
-    return writing(folder, item)
 
 
 @pytest.fixture
@@ -137,11 +64,6 @@ def test_a_bug_is_no_error_of_the_user(processes):
 
 def test_interrupts_are_left_to_the_parent():
     assert sorted(each(gentle, [1, 2], 2)) == [(1, 1), (2, 2)]
-
-
-def blocked(item):
-    """Tell whether interrupts are held back, as they are from before the process knew what to do with them."""
-    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_interrupts_do_not_reach_a_process_that_is_starting():

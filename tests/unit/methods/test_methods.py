@@ -2,13 +2,14 @@ import dataclasses
 import pkgutil
 import subprocess
 import sys
+from typing import get_type_hints
 
 import pytest
 import torch
 
 from uadtools import methods
 from uadtools.errors import UadError
-from uadtools.methods.healing import Healing, end
+from uadtools.methods.healing import Healing, Option, end
 
 HELPERS = {"combine", "healing"}
 NOISY = ("ddim", "ddpm", "sss")
@@ -61,8 +62,10 @@ def test_every_method_says_what_it_needs(name):
     with pytest.raises(dataclasses.FrozenInstanceError):
         options.t = 3
     assert hasattr(options, "t") == (name in NOISY + GUIDED + RESTORING)
+    hints = get_type_hints(module.Options, include_extras=True)
     for field in dataclasses.fields(options):
-        assert f"{field.name}:" in module.Options.__doc__
+        told = [note for note in getattr(hints[field.name], "__metadata__", ()) if isinstance(note, Option)]
+        assert f"{field.name}:" in module.Options.__doc__ or told[0].help.endswith(".")
         assert field.default is not dataclasses.MISSING
     assert "Source: " in module.__doc__
 

@@ -249,7 +249,7 @@ def test_a_picture_is_drawn_with_and_without_truth(kind, study, head, tmp_path):
 
 def test_a_raw_head_is_drawn_in_its_own_range(head, tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr("uadtools.simulation.simulate.picture", lambda study, *args, **options: shown.append(study))
+    monkeypatch.setattr("uadtools.report.picture.picture", lambda study, *args, **options: shown.append(study))
     truth_picture(simulate(Study("a", {"scan": head}), Plan("bias", strength=0.01)), tmp_path / "a.png")
     assert 0.9 < np.percentile(shown[0].need("scan").data, 99.5) < 1.1
 
