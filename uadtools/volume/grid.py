@@ -125,6 +125,10 @@ def nearest(data: NDArray[Any], source: Grid, target: Grid) -> NDArray[Any]:
     return _sampled(data, _mapping(source, target), target, order=0, mode="grid-constant")
 
 
+TIE = 1e-4
+"""Share of a voxel that rounding may take from what covers half of it: a file keeps a grid in 32 bits."""
+
+
 def carry_mask(mask: NDArray[np.bool_], source: Grid, target: Grid) -> NDArray[np.bool_]:
     """Bring a mask onto another grid, so that volume and components stay: nothing bleeds, nothing small vanishes.
 
@@ -135,7 +139,7 @@ def carry_mask(mask: NDArray[np.bool_], source: Grid, target: Grid) -> NDArray[n
     if source.same(target):
         return mask.copy()
     mapping = _mapping(source, target)
-    carried = _coverage(mask, mapping, target.shape) > 0.5 - 1e-6
+    carried = _coverage(mask, mapping, target.shape) > 0.5 - TIE
     return _with_lost(carried, mask, mapping)
 
 
