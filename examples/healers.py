@@ -68,7 +68,7 @@ class Healer:
     def heal(self, study: Study, seed: int = 0) -> Study:
         healers = (self, *self.others)
         configs = [healer.model.config for healer in healers if healer.model]
-        fits = healers[suited(study, configs)] if self.others else self
+        fits = healers[suited(study, configs)]
         return uadtools.heal(study, fits.model, fits.how, seed=seed)
 
     @property

@@ -24,6 +24,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from likeness import labels_on
 from rich.console import Console
 from rich.progress import track
 
@@ -37,10 +38,9 @@ from uadtools.models.checkpoint import file_hash
 from uadtools.models.model import Model
 from uadtools.scoring.calibrate import CONFORMAL, calibrate, usual_floor
 from uadtools.scoring.postproc import own_steps, prepare
-from uadtools.simulation.contrasts import Kind, synthesize, tissues
+from uadtools.simulation.contrasts import Kind, synthesize
 from uadtools.simulation.simulate import Plan
-from uadtools.volume.grid import nearest
-from uadtools.volume.stream import Study, read_image, read_path
+from uadtools.volume.stream import Study, base_name, read_path
 
 CHANGES = (
     Plan("blur", level=1), Plan("thick", level=3), Plan("shift", level=0.5), Plan("bias", strength=0.3),
@@ -70,8 +70,8 @@ def synthesized(files: list[Path], labels: Path, contrast: Kind) -> Iterator[Stu
     """Each scan in another contrast, by the labels of its anatomy."""
     for number, file in enumerate(files):
         study = next(read_path(file))
-        scan, anatomy = study.need("scan"), read_image(labels / f"{study.name.partition('_')[0]}_dseg.nii.gz")
-        tissue = tissues(nearest(anatomy.data, anatomy.grid, scan.grid))
+        scan = study.need("scan")
+        tissue = labels_on(labels / f"{base_name(file)}_dseg.nii.gz", scan.grid)
         rng = np.random.default_rng([*contrast.encode(), number])
         made = replace(scan, data=synthesize(scan.data, tissue, contrast, rng).astype(np.float32), provenance={})
         yield Study(f"{study.name}-{contrast}", {"scan": made})

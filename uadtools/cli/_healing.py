@@ -82,8 +82,7 @@ class Jobs:
     def _suiting(self, study: Study) -> Models:
         from uadtools.healing.choice import suited
 
-        several = len(self.models) > 1
-        return self.models[suited(study, [models.configs[0] for models in self.models]) if several else 0]
+        return self.models[suited(study, [config for models in self.models for config in models.configs[:1]])]
 
 
 @dataclass(eq=False)

@@ -53,6 +53,8 @@ def suited(study: Study, configs: Sequence[ModelConfig]) -> int:
     The scan must surely be of that contrast (SURE), by what uad-preprocess found of it or else by its features, and no
     less like that model's healthy scans than TYPICAL of them are: for scans of other scanners the first is sturdier.
     """
+    if len(configs) < 2:
+        return 0
     scan = study.need("scan")
     brain = study.images["brain"].data > 0 if "brain" in study.images else scan.data > 0
     contrast = contrast_of(scan, brain)
@@ -76,11 +78,13 @@ def ready(study: Study, model: Path | str | None, method: str | None) -> tuple[S
     paths = alternatives(method) if model is None else [located(Path(model))]
     configs = [read_config(path) for path in paths]
     study = prepared(study, configs[0])
-    return study, _loaded(paths[suited(study, configs)])
+    path = paths[suited(study, configs)]
+    return study, _loaded(path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=2)
-def _loaded(path: Path) -> Model:
+def _loaded(path: Path, written: int) -> Model:
+    """Load a model once, however many scans it heals; a file that was written anew since is loaded again."""
     from uadtools.models.model import load_model
 
     return load_model(path)

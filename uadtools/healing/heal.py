@@ -43,13 +43,15 @@ def heal(
     """Heal a study's scan; adds `healed`, the method's maps, and `spread` (deviation over draws) where there are more.
 
     study: scan and, where it has one, brain (else the brain is where the scan is above 0). model: a file, a bundled
-    model's name, or none for the bundled one that does the method and suits the scan's contrast; the scan is then
-    prepared first, as uad-preprocess would by default, unless it was. A loaded model wants a scan that was prepared for
-    it. options: of uad-heal, such as method="sss" and t=300 (see `plan`), unless `how` has settled them. batch: slices
-    at a time, 0 for a size that suits the device. condition: a prepared image on the scan's grid to condition the model
-    on in the scan's place (cddpm). watch: told the evaluations done and to do. What a slice gets depends on seed, its
-    position, t and the draw alone. Raises UadError when scan, model and options do not fit.
+    model's name, or none for the bundled one that does the method and suits the scan; the scan is then prepared
+    first, as uad-preprocess would by default, unless it was. A loaded model wants a scan that was prepared for it.
+    options: of uad-heal, such as method="sss" and t=300 (see `plan`), in place of `how`, which has them settled. batch:
+    slices at a time, 0 for a size that suits the device. condition: a prepared image on the scan's grid to condition
+    the model on in the scan's place (cddpm). watch: told the evaluations done and to do. What a slice gets depends on
+    seed, its position, t and the draw alone. Raises UadError when scan, model and options do not fit.
     """
+    if how and options:
+        raise UadError(f"{', '.join(options)}: the plan is settled (name options, or give a plan)")
     study = Study("scan", {"scan": study}) if isinstance(study, Image) else study
     if isinstance(model, str | Path) or (model is None and how is None):
         study, model = ready(study, model, how.method if how else options.get("method"))

@@ -141,14 +141,14 @@ def simulate(
 ) -> Study:
     """Draw into a study's scan; gives the changed `scan` and its `truth`, uint8, 1 where there is a lesion.
 
-    plan: or a kind, with the plan's other fields as options. What was drawn before stays: its truth is part of the new.
+    plan: or a kind; options: its other fields. What was drawn before stays: its truth is part of the new.
 
     What is 0 outside the brain stays 0, and what is inside stays above 0. All but lesions have an empty truth: what is
     found in them is a false alarm. copy: which of several draws. What is drawn hangs
     on seed, copy, the study's name and the plan alone, and is told in the provenance. tell: gets one line when there
     is no room for a sprite in some images. Raises UadError for a scan that the plan is not for.
     """
-    plan = plan if isinstance(plan, Plan) else Plan(plan, **options)
+    plan = replace(plan, **options) if isinstance(plan, Plan) else Plan(plan, **options)
     scan, before = study.need("scan"), study.images.get("truth")
     if before is None and drawn_lesions(scan):
         raise UadError(

@@ -84,6 +84,8 @@ def train(  # noqa: PLR0913  one parameter per option
     watch: is called at every report. Where torchrun started several processes, they train one model together, and all
     but the first return nothing. Raises UadError.
     """
+    if changes and not isinstance(recipe, str):
+        raise UadError("changes are to a recipe that is named (load_recipe makes them to one that is loaded)")
     recipe = load_recipe(recipe, changes) if isinstance(recipe, str) else recipe
     sources, validation = ((names,) if isinstance(names, str) else names for names in (sources, validation))
     methods.check_default(recipe.defaults.method, recipe.kind)

@@ -330,3 +330,12 @@ def test_a_drawn_cavity_without_its_truth_is_seen(study, plan):
     scan = simulate(study, plan("cavities")).need("scan")
     with pytest.raises(UadError, match="holds drawn lesions, but not their truth"):
         simulate(Study("a", {"scan": scan}), Plan("blur"))
+
+
+def test_a_kind_and_words_are_a_plan_and_words_change_one_that_is_there(study):
+    expected = simulate(study, Plan("blobs", tone="bright", size=(8, 12)), seed=3).need("scan").data
+    for given, words in (
+        ("blobs", {"tone": "bright", "size": (8, 12)}),
+        (Plan("blobs", tone="bright"), {"size": (8, 12)}),
+    ):
+        np.testing.assert_array_equal(simulate(study, given, seed=3, **words).need("scan").data, expected)
