@@ -295,3 +295,8 @@ def test_the_log_goes_into_a_folder_if_one_is_named(data, tiny_recipe, tmp_path,
     assert made["log"] == str(tmp_path / "logs" / "first" / "log.csv")
     assert (tmp_path / "logs" / "first" / "log.csv").exists()
     assert not (tmp_path / "m.csv").exists()
+
+
+def test_changes_are_to_a_recipe_that_is_named(data, tiny_recipe, tmp_path):
+    with pytest.raises(UadError, match="changes are to a recipe that is named"):
+        train(f"{data}:train", tmp_path / "m.safetensors", tiny_recipe, changes=["training.steps=1"])
