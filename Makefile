@@ -13,16 +13,16 @@ test: $(READY)         ## run all tests
 	$(BIN)/python -m pytest
 
 lint: $(READY)         ## style and types
-	$(BIN)/ruff check uadtools tests examples
-	$(BIN)/ruff format --check uadtools tests examples
+	$(BIN)/ruff check uadtools tests examples benchmarks experiments
+	$(BIN)/ruff format --check uadtools tests examples benchmarks experiments
 	$(BIN)/mypy
 
 man: $(READY)          ## write the man pages anew from the commands
 	$(BIN)/python man/generate.py
 
 bench: $(READY)        ## time and memory of the commands, and of the network, as in docs/benchmarks.md; also into bench*.json
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/bench.py --json bench.json
-	$(BIN)/python examples/bench_network.py --json bench-network.json
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/bench.py --json bench.json
+	$(BIN)/python benchmarks/bench_network.py --json bench-network.json
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info bench.json bench-network.json

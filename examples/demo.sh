@@ -21,7 +21,8 @@ for contrast in FLAIR:bright T1w:dark; do
     echo "The score map, before any threshold:"
     uad-eval "$out/${name}_score.nii.gz" --truth "$truth" --best
     echo "The same question put to the intensities alone, as a baseline:"
-    python "$here/threshold_baseline.py" "$out/${name}_preprocessed.nii.gz" "$out/${name}_threshold.nii.gz" "$sign"
+    uad-heal "$out/${name}_preprocessed.nii.gz" --method threshold -o - |
+        uad-score --signed "$sign" -o "$out/${name}_threshold.nii.gz" --force
     uad-eval "$out/${name}_threshold.nii.gz" --truth "$truth" --best
     echo
 

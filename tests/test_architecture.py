@@ -34,6 +34,7 @@ WITHOUT_TORCH = ["volume", "metrics", "simulation", "cli"]
 LIGHT = ["preparing.preprocess", "scoring.score", "scoring.postproc", "evaluation.evaluate", "cohort.files"]
 """Commands without a network are made of these, and of the rooms WITHOUT_TORCH."""
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 300, 50
+FOLDERS = ["uadtools", "tests", "docs", "man", "examples", "benchmarks", "experiments"]
 MACHINE_PATHS = re.compile(r"(?<![\w.~*<>])/(?:work|home|root|Users|mnt)/[\w.]|(?<!\w)/tmp/\w")
 
 
@@ -155,7 +156,7 @@ def test_the_python_api_has_no_other_names():
 
 
 def test_no_file_names_a_place_on_somebodys_machine():
-    texts = [path for folder in ("uadtools", "tests", "docs", "man", "examples") for path in (ROOT / folder).rglob("*")]
+    texts = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
     texts += ROOT.glob("*.md")
     found = [
         f"{path.relative_to(ROOT)}: {match[0]}"

@@ -15,7 +15,11 @@ import typer.main
 from uadtools.cli.main import COMMANDS
 
 ROOT = Path(__file__).parent.parent
-TEXTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("examples/*.sh"))]
+TEXTS = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "uadtools/models/*.md", "examples/**/*.sh", "experiments/*.sh")
+    for path in ROOT.glob(pattern)
+)
 HEAVY = {"torch", "numpy", "scipy", "nibabel", "pydantic", "matplotlib", "rich.progress", "rich.table"}
 
 

@@ -123,7 +123,7 @@ SHIPPED = [path for model in bundled() for path in sorted(model.parent.glob(f"{m
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_the_bundled_thresholds_are_for_a_bundled_model_and_its_defaults(path):
-    """Else: the last parts of examples/train_t1_ddpm.sh and examples/release_model.py."""
+    """Else: the last parts of experiments/train_t1_ddpm.sh and experiments/release_model.py."""
     name, rule, _ = path.name.split(".")
     model = located(Path(name))
     found, config = read_steps(path), read_config(model)

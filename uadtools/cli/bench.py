@@ -10,8 +10,8 @@ import typer
 from uadtools.cli import _common as c
 
 EXAMPLES = """
-  uad-bench examples/bench/ixi-lesions.toml --data scans/ -o results/
-  uad-bench examples/bench/ixi-lesions.toml --data scans/ -o results/      again: reads what is done, and costs nothing
+  uad-bench experiments/bench/ixi-lesions.toml --data scans/ -o results/
+  uad-bench experiments/bench/ixi-lesions.toml --data scans/ -o results/   again: reads what is done, and costs nothing
   uad-bench mine.toml -o results/ --json | jq '.sets[0].rows[] | {method, auprc}'
 """
 

@@ -36,6 +36,7 @@ heal = { method = "threshold" }
 name = "blur"
 heal = { method = "blur", sigma = 6.0 }
 """
+PLANS = sorted(path for top in ("examples", "experiments") for path in Path(top, "bench").glob("*.toml"))
 NAMES = "abcde"
 SIGNS = ("dark", "bright")
 
@@ -267,8 +268,8 @@ def test_csv_has_a_line_for_each_figure():
     assert "50% dark,a_b,dice,,,," in lines
 
 
-@pytest.mark.parametrize("plan", sorted(Path("examples/bench").glob("*.toml")), ids=lambda path: path.stem)
-def test_the_examples_can_be_read_and_begin_with_the_threshold(plan):
+@pytest.mark.parametrize("plan", PLANS, ids=lambda path: path.stem)
+def test_plans_that_ship_can_be_read_and_begin_with_the_threshold(plan):
     config = load_bench(plan)
     assert config.methods[0].heal == {"method": "threshold"}
     for method in config.methods:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What latent diffusion costs: python examples/bench_latent.py [--slices N] [--runs N] [--json OUT].
+"""What latent diffusion costs: python benchmarks/bench_latent.py [--slices N] [--runs N] [--json OUT].
 
 Heals slices of 64x64 with variants d and c of the recipe ldm-headct (f = 4), random weights and a region that is the
 whole slice, in turn. Printed are medians of the seconds, the ratio of c to d within a run, and the memory that the

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How many steps walking back takes: AUPRC against network evaluations.
 
-    python examples/steps_curve.py HEALTHY_FOLDER --first 8 --json figures.json
+    python experiments/steps_curve.py HEALTHY_FOLDER --first 8 --json figures.json
 
 HEALTHY_FOLDER holds healthy scans that the model has not seen, as uad-preprocess writes them. Into every other one dark
 blobs are drawn, into the rest bright ones, as uad-simulate does. Some slices around them are healed from one t by every

@@ -3,8 +3,8 @@
 Healthy T1 scans, prepared, and their labels (as IXI's by MALPEM) become other contrasts and mildly changed versions of
 themselves. Training people make the tables; held-out people, and other scans by name, tell how good they are.
 
-    python examples/likeness.py --train scans/train --tight scans/train-tight --val scans/val --labels ixi/ -o tables/ \
-        --others prepared/
+    python experiments/likeness.py --train scans/train --tight scans/train-tight --val scans/val --labels ixi/ \
+        -o tables/ --others prepared/
 
 The limits were chosen by hand, between the other scans that should pass and those that should not (docs/likeness.md).
 The package has a copy of a run's contrast.json, which the last figures are of: copy it, and run again.

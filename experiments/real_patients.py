@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Judge models on the real patients at hand: an intensity threshold, a blur, and each MODEL, both signs and sign told.
 
-    python examples/real_patients.py FOLDER MODEL... [--json FIGURES.json] [--markdown FIGURES.md]
+    python experiments/real_patients.py FOLDER MODEL... [--json FIGURES.json] [--markdown FIGURES.md]
 
 FOLDER holds ms_mni/ (two patients with multiple sclerosis, Lesjak et al. 2018) and m2307/ (a stroke on T2). MODEL is a
 model file or "bundled"; MODEL:METHOD heals by another method than its own. Of several, the mean of their scores is

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Memory of the commands for a scan of 256x256x256 voxels of 1 mm: python examples/bench_memory.py [--json OUT].
+"""Memory of the commands for a scan of 256x256x256 voxels of 1 mm: python benchmarks/bench_memory.py [--json OUT].
 
 Once with the bundled model, whose grid is coarser, and once with a model that sees slices of 256x256: AnoDDPM's network
 of 98.6 million parameters with random weights, which takes a quarter of an hour on two cores. The scan is
@@ -15,7 +15,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from bench import HERE, measured, writable
+from bench import EXAMPLES, measured, writable
 
 SIDE = 256
 
@@ -32,7 +32,7 @@ def prepare(raw: Path, large: Path) -> None:
     from uadtools.training.recipe import load_recipe
     from uadtools.volume.grid import Grid
 
-    scan = uadtools.read(HERE / "data" / "patient19_T1w.nii.gz")
+    scan = uadtools.read(EXAMPLES / "data" / "patient19_T1w.nii.gz")
     before = [(SIDE - size) // 2 for size in scan.data.shape]
     around = [(b, SIDE - size - b) for b, size in zip(before, scan.data.shape, strict=True)]
     affine = scan.grid.affine.copy()

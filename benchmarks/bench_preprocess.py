@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time each step of uad-preprocess, and measure its memory: python examples/bench_preprocess.py SCAN [--runs N].
+"""Time each step of uad-preprocess, and measure its memory: python benchmarks/bench_preprocess.py SCAN [--runs N].
 
 SCAN has its skull. It is brought to voxels of 1 mm first, so that the figures are those of a common raw scan.
 """

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""What patches and conditioning cost: python examples/bench_guided.py [--slices N] [--runs N] [--json OUT].
+"""What patches and conditioning cost: python benchmarks/bench_guided.py [--slices N] [--runs N] [--json OUT].
 
 Heals the same slices with three networks that are the same but for what the method adds, with random weights: plain
 (sss), patched (pddpm, four patches of 48 pixels) and conditioned (cddpm). Once they are the papers' (37.5 million
-parameters, ResNet-50 as encoder), once the small ones of examples/bench/patched-conditioned.toml. In every run all are
-timed in turn; printed are medians, and medians of the ratios within a run. The time does not depend on what is healed.
+parameters, ResNet-50 as encoder), once the small ones of experiments/bench/patched-conditioned.toml. In every run all
+are timed in turn; printed are medians, and medians of the ratios within a run. The time does not depend on what is
+healed.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A cohort on one machine, in one process and in two: python examples/bench_scaling.py [--scans N] [--json OUT].
+"""A cohort on one machine, in one process and in two: python benchmarks/bench_scaling.py [--scans N] [--json OUT].
 
 The scans are copies of examples/data/patient19_T1w.nii.gz, from raw to detections on their own grids. Each way is timed
 once, on all cores together, and told in seconds a scan; so is training, whose speed is read from its log:
@@ -24,7 +24,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import BIN, HERE, at_least, report, writable
+from bench import BIN, EXAMPLES, at_least, report, writable
 
 CORES = os.cpu_count() or 1
 STEPS = 30
@@ -56,7 +56,7 @@ def cohort(folder: Path, count: int) -> dict[str, float]:
     raw = [folder / "raw" / f"scan{i}.nii.gz" for i in range(count)]
     (folder / "raw").mkdir()
     for path in raw:
-        shutil.copyfile(HERE / "data" / "patient19_T1w.nii.gz", path)
+        shutil.copyfile(EXAMPLES / "data" / "patient19_T1w.nii.gz", path)
     found = {
         "stream": seconds([stream(raw, f"{folder}/one")], 1),
         "two streams": seconds([stream(raw[::2], f"{folder}/half"), stream(raw[1::2], f"{folder}/half")], 2),
@@ -67,7 +67,7 @@ def cohort(folder: Path, count: int) -> dict[str, float]:
     halves = [heal(prepared[i::2], f"{folder}/healed{i}") for i in range(2)]
     found["two heals"] = seconds(halves, 2)
     if shutil.which("snakemake", path=str(BIN)):
-        flow = f"snakemake -s {HERE}/workflow/Snakefile --cores {CORES} --quiet all -d {folder}"
+        flow = f"snakemake -s {EXAMPLES}/workflow/Snakefile --cores {CORES} --quiet all -d {folder}"
         found["workflow"] = seconds([f"{flow} --config scans={folder}/raw out={folder}/flow"], 1)
     found |= {name: whole / count for name, whole in found.items()}
     found["megabytes raw"] = raw[0].stat().st_size / 1e6

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # How the bundled models of restoration are trained, for as long as you let it; the same command goes on where it was stopped or killed.
-# Usage: bash examples/train_any_small.sh [--finish | --t1] SCANS MASKS LABELS OUT
-# SCANS: what examples/ixi_brains.py made; MASKS: a folder of lesion masks, of which shapes are learnt (hold out those of your tests);
+# Usage: bash experiments/train_any_small.sh [--finish | --t1] SCANS MASKS LABELS OUT
+# SCANS: what experiments/ixi_brains.py made; MASKS: a folder of lesion masks, of which shapes are learnt (hold out those of your tests);
 # LABELS: a folder of label maps, ID_dseg.nii.gz, such as the one that SCANS were made from.
 # --finish: let the rate of the weights reached so far fall, and write OUT/any-small-finished.safetensors, a candidate.
 # --t1: go on from that with T1 alone, and write OUT/t1-small.safetensors, a candidate for T1 scans of the same scanner.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time and memory of the commands, as whole processes: python examples/bench.py [--json OUT] [--runs N].
+"""Time and memory of the commands, as whole processes: python benchmarks/bench.py [--json OUT] [--runs N].
 
 Prints medians over the runs (after one that is not counted) and, where two things are compared, the ratio within the
 same run. The scan is examples/data/patient19_T1w.nii.gz.
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-HERE = Path(__file__).parent
+EXAMPLES = Path(__file__).parent.parent / "examples"
 BIN = Path(sys.executable).parent
 START = "from uadtools.cli._studies import Sink; import uadtools; uadtools.load_model()"
 """All that uad-heal does before it has a scan to work on."""
@@ -147,7 +147,7 @@ def main() -> None:
     settings = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         prepared, healed, score, found = (str(Path(folder) / f"{n}.nii.gz") for n in ("p", "h", "s", "d"))
-        raw, truth = (str(HERE / "data" / f"patient19_{kind}.nii.gz") for kind in ("T1w", "lesion"))
+        raw, truth = (str(EXAMPLES / "data" / f"patient19_{kind}.nii.gz") for kind in ("T1w", "lesion"))
         rows = {f"uad-{name} --help": median([f"uad-{name}", "--help"], settings.runs) for name in COMMANDS}
         rows["start of uad-heal, model loaded"] = median(["python", "-c", START], settings.runs)
         for words in (

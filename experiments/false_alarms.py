@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tell what models detect in healthy scans, as they are and as another scanner or pipeline would show them.
 
-    python examples/false_alarms.py HEALTHY_FOLDER MODEL... [--json FIGURES.json] [--markdown FIGURES.md]
+    python experiments/false_alarms.py HEALTHY_FOLDER MODEL... [--json FIGURES.json] [--markdown FIGURES.md]
 
 HEALTHY_FOLDER holds healthy scans prepared for the models, which no training should have seen; the MNI152 template that
 nilearn ships is judged, too, by itself, as it is an average of heads. Each scan goes through uad-simulate, uad-heal,

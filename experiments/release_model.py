@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Give a candidate for the bundled model what it needs to ship: reference, likeness of healthy inputs, thresholds.
 
-    python examples/release_model.py CANDIDATE SCANS OUT [--table TABLE.json] [--labels FOLDER]
+    python experiments/release_model.py CANDIDATE SCANS OUT [--table TABLE.json] [--labels FOLDER]
 
-SCANS is what examples/ixi_brains.py made. Only people that the model learnt from are taken, never those it is judged
+SCANS is what experiments/ixi_brains.py made. Only people that the model learnt from are taken, never those it is judged
 on: every eighth tells what healthy residuals are, and ten others tell the thresholds, as they are and as other scanners
 would show them (CHANGES), so that a blurred or biased scan does not light up. --labels, for a model of any contrast:
 label maps, ID_dseg.nii.gz, by which their T1 scans become CONTRASTS, each with a reference and a share in the
@@ -126,7 +126,7 @@ def main(
     candidate: Annotated[Path, typer.Argument(help="A model of kind restoration.")],
     scans: Annotated[Path, typer.Argument(help="Folder that holds train/.")],
     out: Annotated[Path, typer.Argument(help="The model file to write.")],
-    table: Annotated[Path | None, typer.Option(help="What healthy inputs look like, of examples/likeness.py.")] = None,
+    table: Annotated[Path | None, typer.Option(help="What healthy inputs look like, made by likeness.py.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Folder of label maps, for a model of any contrast.")] = None,
 ) -> None:
     """Make a candidate ready to ship."""

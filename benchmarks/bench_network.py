@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The network of AnoDDPM's size against other libraries': python examples/bench_network.py [--runs N] [--json OUT].
+"""The network of AnoDDPM's size against other libraries': python benchmarks/bench_network.py [--runs N] [--json OUT].
 
 A U-Net of 98.6 million parameters (base 128, multipliers 1, 1, 2, 3, 4) looks at slices of 256x256, on the CPU: ours in
 float32 and as `uad-heal` has it by default (--precision auto), and where they are installed (pip install

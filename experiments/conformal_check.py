@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Check on real scans that conformal thresholds keep their promise: split, calibrate, count, many times.
 
-    python examples/conformal_check.py FOLDER [--splits 200] [--seed 0] [--elsewhere OTHER_FOLDER]
+    python experiments/conformal_check.py FOLDER [--splits 200] [--seed 0] [--elsewhere OTHER_FOLDER]
 
 FOLDER holds score maps of healthy people that a model all has seen, or all has not. In every split, some of them choose
 the threshold, as `uad-calibrate` does, and the others are new to it: seen is the mean over the splits of the share of

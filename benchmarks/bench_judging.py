@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time what judging costs, and measure its memory: python examples/bench_judging.py [--scans N].
+"""Time what judging costs, and measure its memory: python benchmarks/bench_judging.py [--scans N].
 
 Best Dice, average precision and AUROC of five million voxels at once; and uad-eval, as a whole process, on scans of
 96x96x80 voxels with a handful of lesions each. The data are drawn, as their content matters little for the time.

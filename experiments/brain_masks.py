@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Compare brain extractors with anatomical labels: python examples/brain_masks.py IXI_FOLDER [TOOL ...] [--first N].
+"""Compare brain extractors with anatomical labels: python experiments/brain_masks.py IXI_FOLDER [TOOL ...] [--first N].
 
-IXI_FOLDER as examples/ixi_brains.py describes it; its validation scans are used. TOOL: auto (the default), deepbet,
+IXI_FOLDER as experiments/ixi_brains.py describes it; its validation scans are used. TOOL: auto (the default), deepbet,
 hd-bet or synthstrip. The labels' brain is label > 0, closed and filled. Prints the Dice of each tool, mean and least.
 """
 

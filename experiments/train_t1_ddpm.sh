@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# How the bundled model was trained and calibrated. IXI_FOLDER as examples/ixi_brains.py describes it; MASK_FOLDER holds
+# How the bundled model was trained and calibrated. IXI_FOLDER as experiments/ixi_brains.py describes it; MASK_FOLDER holds
 # lesion masks in MNI space.
-# Usage: bash examples/train_t1_ddpm.sh IXI_FOLDER MASK_FOLDER WORK_FOLDER
+# Usage: bash experiments/train_t1_ddpm.sh IXI_FOLDER MASK_FOLDER WORK_FOLDER
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 ixi=$1 masks=$2 work=$3

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Prepare the IXI T1 scans that the bundled model learns from: two versions of each, differing in the brain mask.
 
-    python examples/ixi_brains.py IXI_FOLDER OUT_FOLDER
+    python experiments/ixi_brains.py IXI_FOLDER OUT_FOLDER
 
 IXI_FOLDER holds ID_T1w.nii.gz, ID_dseg.nii.gz (anatomical labels on the same grid) and participants.csv with the
 columns id and split. The mask is label > 0, closed and filled; the second, tight version is that mask eroded once,

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Compare the ways of scoring on simulated lesions: one healing of each scan, every metric on it.
 
-    python examples/simulated_lesions.py HELD_OUT_FOLDER MASK_FOLDER --baselines --first 8 --save lesions/
-    python examples/score_metrics.py lesions/ --healthy TRAINING_FOLDER --count 10 --json metrics.json
+    python experiments/simulated_lesions.py HELD_OUT_FOLDER MASK_FOLDER --baselines --first 8 --save lesions/
+    python experiments/score_metrics.py lesions/ --healthy TRAINING_FOLDER --count 10 --json metrics.json
 
 The lesioned scans are those that simulated_lesions.py --save wrote, NAME-KIND.nii.gz and their truths; with --healthy,
 every metric is also tried in units of what it is on healthy scans (uad-calibrate --residuals, uad-score --normal).

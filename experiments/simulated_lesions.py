@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Judge a T1 model on simulated lesions, beside two baselines that know no anatomy.
 
-    python examples/simulated_lesions.py HEALTHY_FOLDER MASK_FOLDER --json figures.json --picture rows.png
+    python experiments/simulated_lesions.py HEALTHY_FOLDER MASK_FOLDER --json figures.json --picture rows.png
 
 HEALTHY_FOLDER holds healthy scans that the model has not seen, as uad-preprocess writes them; MASK_FOLDER masks of
 multiple sclerosis in MNI space. Of each scan three lesioned ones are made: with dark blobs, with bright blobs, and with
