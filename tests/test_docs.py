@@ -56,9 +56,8 @@ def pages():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_commands_name_leads_to_its_code_its_test_and_its_page(name):
     assert command(name).name == f"uad-{name}"
-    (row,) = [
-        line for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines() if line.startswith(f"| `uad-{name}` ")
-    ]
+    plan = (ROOT / "docs" / "architecture.md").read_text().splitlines()
+    (row,) = [line for line in plan if line.startswith(f"| `uad-{name}` ")]
     work, tests = (cell.strip(" `") for cell in row.split("|")[2:4])
     for path in (f"uadtools/cli/{name}.py", f"uadtools/{work}", f"tests/cli/test_{name}.py", tests):
         assert (ROOT / path).exists(), path
