@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted(page for where in ("*.md", "docs/*.md", "uadtools/models/*.md") for page in ROOT.glob(where))
+FOLDERS = (".", "docs", "uadtools/models", "examples", "examples/data", "benchmarks", "experiments")
+PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
 COLUMNS, LINES_OF_THE_README = 100, 110
 SOURCES = (".py", ".md", ".sh", ".toml", ".yaml", ".1", "")
 """Endings of the files whose words are searched for paths; without one are Snakefile, Makefile and LICENSE."""
