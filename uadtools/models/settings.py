@@ -160,7 +160,7 @@ def _of_kind(base: type[S], kind: str) -> type[S]:
     made: type[S] | None = getattr(own, base.__name__, None)
     if made and issubclass(made, base):
         return made
-    return create_model(base.__name__, __base__=(own.Settings, base), __doc__=base.__doc__)
+    return create_model(base.__name__, __base__=(base, own.Settings), __doc__=base.__doc__)
 
 
 def _no_meaning(kind: str) -> str:
