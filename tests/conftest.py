@@ -151,7 +151,7 @@ def phantom():
 @pytest.fixture(scope="session")
 def tiny_recipe():
     """Twelve quick steps on slices of 16x16."""
-    from uadtools.training.recipe import Recipe
+    from uadtools.methods.base.recipe import Recipe
 
     return Recipe.model_validate(
         {
@@ -177,7 +177,7 @@ def tiny_recipe():
 @pytest.fixture(scope="session")
 def tiny_recipes(tiny_recipe):
     """Twelve quick steps for every kind of model without diffusion, by kind; half of f-AnoGAN's are the GAN's."""
-    from uadtools.training.recipe import Recipe
+    from uadtools.methods.base.recipe import Recipe
 
     made = {}
     for kind, network in NETWORKS.items():
@@ -191,7 +191,7 @@ def tiny_recipes(tiny_recipe):
 @pytest.fixture(scope="session")
 def guided_recipes(tiny_recipe):
     """Twelve quick steps for the kinds in PARTS, by kind."""
-    from uadtools.training.recipe import Recipe
+    from uadtools.methods.base.recipe import Recipe
 
     made = {}
     for kind, parts in PARTS.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import uadtools
+from uadtools import methods
 
 PACKAGE = Path(uadtools.__file__).parent
 ROOT = PACKAGE.parent
@@ -97,6 +98,22 @@ def test_imports_point_down(module):
             continue
         shared = {here, there} <= SHARED_FLOOR
         assert shared or floor(here) < floor(there), f"{module} imports {imported}"
+
+
+ELSEWHERE = {"blur", "threshold"}
+"""Methods that are called as something else is, too: an artefact, a number."""
+NAMED_AFTER_THEM = {"uadtools.models.foreign_programs"}
+"""Other programs are called as the methods they were written for."""
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) != "methods" and m not in NAMED_AFTER_THEM])
+def test_no_kind_and_no_method_is_named_outside_of_methods(module):
+    """Neither as a string of its own, nor by import; recipes, help and docstrings may."""
+    names = {*methods.files()} - ELSEWHERE
+    tree = ast.parse(MODULES[module].read_text())
+    strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert not strings & names
+    assert not imports(module) & {f"uadtools.methods.{name}" for name in methods.files()}
 
 
 def test_the_packages_top_imports_nothing_of_its_own():

@@ -15,4 +15,4 @@ Amount = Annotated[float, Field(ge=0)]
 class Config(BaseModel):
     """A frozen table of settings in which an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False, defer_build=True)

@@ -106,7 +106,7 @@ def test_cddpm_with_its_encoder(tmp_path):
     both |= {f"encoder.encoder.{key}": value for key, value in theirs.items()}
     model, _ = imported({"state_dict": both}, "cddpm", tmp_path, TINY | {"network": {"heads": 2}})
     close(model.net(arrays["x"], arrays["t"], arrays["cond"]), arrays["output"])
-    close(model.encode(arrays["x"]), encoder(arrays["x"]))
+    close(model.ask(arrays["x"], of=model.net.encoder), encoder(arrays["x"]))
     assert model.config.encoder.model_dump() == {"base": 8, "blocks": (1, 2), "dimension": 16, "mlp": True}
 
 

@@ -60,4 +60,4 @@ def test_a_network_of_monai_itself(channels, tmp_path):
     torch.save(theirs.state_dict(), tmp_path / "theirs.pt")
     import_model(tmp_path / "theirs.pt", "monai", tmp_path / "ours.safetensors", given={})
     x = torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
-    close(load_model(tmp_path / "ours.safetensors", device="cpu", precision="fp32").reconstruct(x), theirs.eval()(x)[0])
+    close(load_model(tmp_path / "ours.safetensors", device="cpu", precision="fp32").ask(x), theirs.eval()(x)[0])

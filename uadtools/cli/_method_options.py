@@ -12,7 +12,19 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 
 from uadtools import methods
-from uadtools.methods.healing import Option
+from uadtools.methods.base.healing import Option
+
+
+def method_help() -> str:
+    """List the methods: by the kind of model where one has several, those that a model is trained for, and the rest."""
+    together = [methods.able(kind) for kind in methods.all_kinds()]
+    several = "; ".join(", ".join(names) for names in together if len(names) > 1)
+    own = ", ".join(names[0] for names in together if len(names) == 1)
+    without = ", ".join(name for name in methods.names() if not methods.needs_model(name))
+    return (
+        f"{several}; or what the model was trained for: {own}; or {without}, which need no model. "
+        "Default: the model's own."
+    )
 
 
 @dataclass
@@ -42,7 +54,7 @@ def with_options_of_methods(body: Callable[..., None]) -> Callable[..., None]:
 def _declared() -> dict[str, _Known]:
     """Collect the options of all methods by name; those of one name are one option."""
     found: dict[str, _Known] = {}
-    for method in methods.NAMES:
+    for method in methods.names():
         options = methods.get(method).Options
         hints = get_type_hints(options, include_extras=True)
         for one in fields(options):

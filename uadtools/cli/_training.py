@@ -49,6 +49,6 @@ def line(report: Report, steps: int) -> str:
     text = f"step {report.step}/{steps}  loss {report.loss:.4f}  {report.seconds_per_step:.2f} s/step"
     if report.validation is not None:
         text += f"  validation {report.validation:.4f}{' (best)' if report.improved else ''}"
-    if report.codes is not None:
-        text += f"  {report.codes}"
+    if report.measured is not None:
+        text += f"  {report.measured}"
     return text

@@ -11,8 +11,8 @@ from uadtools.errors import UadError
 from uadtools.models.checkpoint import located, read_config
 from uadtools.models.config import GridConfig, IntensityConfig, parse
 from uadtools.preparing.preprocess import WAYS_TO_A_BRAIN, Way
-from uadtools.preparing.presets import NEEDS_TEMPLATE
 from uadtools.preparing.presets import like as like_paper
+from uadtools.preparing.presets import template_of
 from uadtools.volume.intensity import WINDOWS
 from uadtools.volume.stream import read_mask
 
@@ -37,8 +37,10 @@ def settle(
     way = like_paper(like) if like else _of_model(model, needed=match_histogram or not (spacing and shape))
     if match_histogram and not way.quantiles:
         raise UadError("--match-histogram: this model does not say which intensities it was trained on (leave it out)")
-    if like in NEEDS_TEMPLATE and register is None:
-        raise usage(f"{like} registers to SRI24, which you have to fetch: --register FILE (or none, or mni)", "--like")
+    if like and register is None and (there := template_of(like)):
+        raise usage(
+            f"{like} registers to {there}, which you have to fetch: --register FILE (or none, or mni)", "--like"
+        )
     return replace(
         way,
         quantiles=way.quantiles if match_histogram else (),

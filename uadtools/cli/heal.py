@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from uadtools.cli import _common as c
-from uadtools.cli._method_options import with_options_of_methods
+from uadtools.cli._method_options import method_help, with_options_of_methods
 
 if TYPE_CHECKING:
     from uadtools.volume.stream import Study
@@ -44,8 +44,7 @@ def heal(
         typer.Option(
             "--method",
             metavar="NAME",
-            help="restore, disyre; sss, ddim, ddpm; or what the model was trained for: pddpm, cddpm, ldm, dae, ae, "
-            "vae, svae, fanogan, vqvae; or blur, threshold, which need no model. Default: the model's own.",
+            help=method_help(),
             show_default=False,
         ),
     ] = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from uadtools.cli import _common as c
-from uadtools.models.foreign_names import Program
+from uadtools.models.foreign_programs import Program
 
 EXAMPLES = """
   uad-models list                                                           what ships, and what one can train

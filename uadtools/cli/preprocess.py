@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -41,7 +41,7 @@ def preprocess(
         ),
     ] = None,
     like: Annotated[
-        Literal["pddpm", "cddpm", "sss", "ldm"] | None,
+        str | None,
         typer.Option(
             "--like",
             metavar="pddpm|cddpm|sss|ldm",

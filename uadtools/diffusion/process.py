@@ -32,12 +32,10 @@ class Denoiser(Protocol):
 
 
 class ConditionalDenoiser(Protocol):
-    """All that a method needs of a model with an encoder."""
+    """The same of a model that goes by a code, too."""
 
     @property
     def schedule(self) -> Schedule: ...
-
-    def encode(self, x: Tensor) -> Tensor: ...
 
     def predict(self, x_t: Tensor, t: Steps, *, clamp: bool = False, code: Tensor | None = None) -> Prediction: ...
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,63 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uadtools import methods
-from uadtools.diffusion.process import Prediction, Steps
-from uadtools.diffusion.schedule import Schedule
 from uadtools.healing.plan import Plan, Watch
-from uadtools.models.config import ModelConfig
 from uadtools.models.model import Model
-from uadtools.models.networks import UNetConfig
-from uadtools.nets.restored import Restored
-from uadtools.noise.source import SliceNoise
 from uadtools.volume.slices import from_network, to_network
 
 Floats = NDArray[np.float32]
 HELD, ROOM = 16, 2**29
 """See fitting(); bytes."""
-
-
-@dataclass(frozen=True)
-class _Watched:
-    """A model that tells how many slices it was asked about."""
-
-    model: Model
-    tick: Callable[[int], None]
-
-    @property
-    def schedule(self) -> Schedule:
-        return self.model.schedule
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.model.encode(x)
-
-    def predict(self, x_t: Tensor, t: Steps, *, clamp: bool = False, code: Tensor | None = None) -> Prediction:
-        made = self.model.predict(x_t, t, clamp=clamp, code=code)
-        self.tick(len(x_t))
-        return made
-
-    @property
-    def config(self) -> ModelConfig:
-        return self.model.config
-
-    @property
-    def limits(self) -> Tensor:
-        return self.model.limits
-
-    def to_latent(self, x: Tensor) -> Tensor:
-        return self.model.to_latent(x)
-
-    def from_latent(self, z: Tensor) -> Tensor:
-        return self.model.from_latent(z)
-
-    def restore(self, x: Tensor, t: int) -> Restored:
-        made = self.model.restore(x, t)
-        self.tick(len(x))
-        return made
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        made = self.model.reconstruct(x)
-        self.tick(len(x))
-        return made
 
 
 @dataclass(frozen=True)
@@ -115,15 +65,15 @@ def draw(model: Model, stacks: Sequence[Stack], how: Plan, *, seed: int, batch: 
         done += count
         watch(done, total)
 
-    asked = _Watched(model, tick)
+    asked = replace(model, asked=tick)
     made = Draws(np.empty((len(how.options), how.samples, *seen.x.shape), dtype=np.float32), {})
     for i, options in enumerate(how.options):
         for k in range(how.samples):
             for part in _parts(count, batch or fitting(model, shape)):
-                told = (getattr(options, "t", 0), k, *([options.patch] if hasattr(options, "patch") else []))
-                keys = [(seed, int(z), *told) for z in seen.positions[part]]
-                noise = SliceNoise(model.config.noise, model.noise_shape(shape), keys, model.device)
-                found = methods.get(how.method).heal(asked, seen.slices(part), options, noise, **seen.given(part))
+                own = (getattr(options, "t", 0), k, *how.key(options))
+                noise = model.noise(shape, [(seed, int(z), *own) for z in seen.positions[part]])
+                with torch.inference_mode():
+                    found = methods.get(how.method).heal(asked, seen.slices(part), options, noise, **seen.given(part))
                 made.healed[i, k, part] = from_network(found.healed.cpu().numpy())
                 made.add(part, found.maps, 1 / (len(how.options) * how.samples))
     ends = np.cumsum([len(stack.x) for stack in stacks])
@@ -143,10 +93,10 @@ def fitting(model: Model, shape: Sequence[int]) -> int:
     ROOM on a CPU, where larger batches are not faster.
     """
     gpu = model.device.type == "cuda"
-    network, most = model.config.network, 64 if gpu else 16
-    if not isinstance(network, UNetConfig) or model.config.kind == "ldm":
+    most = 64 if gpu else 16
+    held = HELD * model.config.held(shape) * model.precision.itemsize
+    if not held:
         return most
-    held = HELD * network.base * math.prod(shape) // network.patch**2 * model.precision.itemsize
     free = torch.cuda.mem_get_info(model.device)[0] // 2 if gpu else ROOM
     return int(min(max(free // held, 1), most))
 

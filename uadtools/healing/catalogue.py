@@ -21,47 +21,17 @@ from uadtools.models.checkpoint import (
     read_shapes,
     save_model,
 )
-from uadtools.models.config import DEFAULT_METHODS, ModelConfig, Settings, parse
+from uadtools.models.config import ModelConfig, Settings, parse
+from uadtools.models.foreign_programs import ASSUMED, PICTURES, PLAIN, RECIPES
+from uadtools.models.kinds import kind
 from uadtools.training.recipe import apply_change, load_recipe, names
 
 if TYPE_CHECKING:
-    from uadtools.models.foreign_names import Program
+    from uadtools.models.foreign_programs import Program
     from uadtools.models.model import Model
 
 Row = dict[str, Any]
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-
-_RECIPES = {"anoddpm": "anoddpm", "pddpm": "pddpm-code", "cddpm": "cddpm-code"}
-_GROUPS: Row = {"groups": 32, "eps": 1e-5}
-_BEHRENDT: Row = {
-    "network": {"head_channels": 64, "sinusoid": "cos_sin", **_GROUPS},
-    "schedule": {"kind": "cosine", "steps": 1000},
-    "noise": {"octaves": 6, "persistence": 0.8, "frequency": 2.0**-6},
-}
-_PERCENTILES: Row = {"intensity": {"kind": "percentile", "low": 1.0, "high": 99.0}}
-_PICTURES: Row = {
-    "target": "eps",
-    "schedule": {"kind": "linear", "steps": 1000},
-    "noise": {"kind": "gaussian"},
-    "grid": {"shape": [64, 64, 1], "spacing": [1.0, 1.0, 1.0]},
-    "intensity": {"kind": "none"},
-    "defaults": {"method": "sss", "t": [300]},
-}
-_ASSUMED: dict[str, Row] = {
-    "anoddpm": {"network": {"attention_order": "heads_first", **_GROUPS}, **_PERCENTILES},
-    "pddpm": _BEHRENDT,
-    "cddpm": _BEHRENDT,
-    "guided-diffusion": {
-        "network": {"heads": 4, "attention_order": "heads_first", "sinusoid": "cos_sin", **_GROUPS}, **_PICTURES
-    },
-    "monai": {
-        "network": {
-            "head_channels": 8, "attention_order": "qkv_first", "sinusoid": "cos_sin", "groups": 32, "eps": 1e-6
-        },
-        **_PICTURES,
-    },
-}  # fmt: skip
-"""What the programs do where a checkpoint does not say, and our recipes of them do not, either."""
 
 
 def list_models() -> list[Row]:
@@ -140,18 +110,16 @@ def _finite_answer(model: Model) -> bool:
     import torch
 
     from uadtools.healing.plan import plan
-    from uadtools.nets.masked import MaskedAutoencoder
 
-    config = model.config
+    config, file = model.config, kind(model.config.kind)
     columns, rows, depth = config.grid.shape
     seen = (depth, rows, columns) if config.solid else (rows, columns)
     x = torch.full((1, 2 * config.reach + 1, *seen), -1.0)
-    if isinstance(model.net, MaskedAutoencoder):
-        return bool(model.net.encoder(x).isfinite().all())
-    method = DEFAULT_METHODS.get(config.kind, config.kind)  # of those that can heal with it, the quickest
-    how = plan(config, method=method)
-    noise = torch.zeros(1, *model.noise_shape(seen))
-    healed = methods.get(method).heal(model, x, how.options[0], lambda: noise).healed
+    if hasattr(file, "probe"):
+        return bool(file.probe(model, x).isfinite().all())
+    method = config.METHOD or config.kind  # of those that can heal with it, the quickest
+    how, noise = plan(config, method=method), model.noise(seen, [(0,)])
+    healed = methods.get(method).heal(model, x, how.options[0], lambda: 0 * noise()).healed
     return bool(healed.isfinite().all())
 
 
@@ -216,16 +184,17 @@ def read_given(config: Path | None, changes: Sequence[str]) -> Row:
 
 def _defaults(program: Program, found: Row, wanted: Mapping[str, Any]) -> Row:
     """Return the settings that a program has where its checkpoint says nothing. wanted: the user's, by their keys."""
-    if found.get("kind") == "vqvae":
-        return {name: _PICTURES[name] for name in ("grid", "intensity")}
-    recipe = _RECIPES.get(program)
-    if program == "pddpm" and (wanted.get("kind") == "diffusion" or found["network"]["embedding"] == "add"):
-        recipe = "ddpm-baseline"  # the plain model of the same program
+    if "kind" in found:
+        return {name: PICTURES[name] for name in ("grid", "intensity")}
+    recipe = RECIPES.get(program)
+    if wanted.get("kind") == methods.DEFAULT or found["network"]["embedding"] == "add":
+        recipe = PLAIN.get(program, recipe)
     known: Row = {}
     if recipe:
-        shared = set(Settings.model_fields) - {"name", "licence"}
-        known = load_recipe(recipe).model_dump(mode="json", include=shared, exclude_unset=True)
-    assumed = merged(known, _ASSUMED[program])
+        loaded = load_recipe(recipe)
+        shared = set(Settings.of_kind(loaded.kind).model_fields) - {"name", "licence"}
+        known = loaded.model_dump(mode="json", include=shared, exclude_unset=True)
+    assumed = merged(known, ASSUMED[program])
     network = assumed["network"]
     if "network.head_channels" in wanted or "head_channels" in network:
         network.pop("heads", None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,10 +160,7 @@ def _detection(how: Plan, config: ModelConfig) -> dict[str, Any]:
 
 def _by_sign(how: Plan, config: ModelConfig, table: dict[str, float]) -> dict[str, float]:
     """What one of the model's tables has for this way of healing, by the sign of scores."""
-    own = {"stride": config.patches.stride}
-    kept = [f.name for f in fields(how.options[0]) if f.name in ("t", "patch", "stride")]
-    plain = tuple(type(o)(**{name: own.get(name, getattr(o, name)) for name in kept}) for o in how.options)
-    if how != Plan(how.method, plain, how.samples, expected=how.expected):
+    if not how.as_settled(config):
         return {}
     ways = {"both": how.way, "dark": f"{how.way} dark", "bright": f"{how.way} bright"}
     return {sign: table[way] for sign, way in ways.items() if way in table}
@@ -170,7 +168,7 @@ def _by_sign(how: Plan, config: ModelConfig, table: dict[str, float]) -> dict[st
 
 def _condition(condition: Study, scan: Image, how: Plan) -> NDArray[Any]:
     """Return the voxels of an image to condition on. Raises UadError when it does not fit the scan or the method."""
-    if how.method != "cddpm":
+    if "condition" not in signature(methods.get(how.method).heal).parameters:
         raise UadError(f"--condition has no effect with --method {how.method} (leave it out)")
     image = condition.product
     if not image.grid.same(scan.grid):

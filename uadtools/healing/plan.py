@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from itertools import product
+from typing import Any, get_type_hints
 
 from uadtools import methods
 from uadtools.errors import UadError
 from uadtools.healing.combine import Rule
 from uadtools.models.config import ModelConfig
 from uadtools.models.defaults import DefaultsConfig
+from uadtools.models.kinds import kind
 
 Watch = Callable[[int, int], None]
 """Is told the network evaluations done and to do."""
@@ -44,10 +46,25 @@ class Plan:
 
     @property
     def way(self) -> str:
-        """The method, its t, patches and draws, such as "ae", "sss 300 x4" or "pddpm 500 p48": a threshold's key."""
+        """The method, its t, what else may be repeated, and its draws: a threshold's key.
+
+        A method by itself is its name; at t = 300, with four draws, "NAME 300 x4"; with patches of 48, "NAME 500 p48".
+        """
         several = [f"x{self.samples}"] if self.samples > 1 else []
-        listed = [(letter, ",".join(map(str, self.each(name)))) for letter, name in (("", "t"), ("p", "patch"))]
+        named = [("", "t"), *((name[0], name) for name in repeated(type(self.options[0])))]
+        listed = [(letter, ",".join(map(str, self.each(name)))) for letter, name in named]
         return " ".join([self.method, *(letter + values for letter, values in listed if values), *several])
+
+    def key(self, options: Any) -> tuple[int, ...]:
+        """Return the numbers by which the noise of some of the options differs from that of the others, beside t."""
+        return tuple(getattr(options, name) for name in repeated(type(options)))
+
+    def as_settled(self, config: ModelConfig) -> bool:
+        """Tell whether a model would be healed with in this way where no more is said than t, draws and patches."""
+        first = type(self.options[0])
+        values = {name: self.each(name) for name in repeated(first)}
+        plain = _listed(config, self.method, self.each("t"), values)
+        return self == Plan(self.method, plain, self.samples, expected=self.expected)
 
     @property
     def maps(self) -> tuple[str, ...]:
@@ -69,7 +86,7 @@ class Plan:
             made |= {"samples": self.samples}
         if "t" in first:
             made |= {"t": self.each("t"), "combine": self.combine}
-        return made | ({"patch": self.each("patch")} if "patch" in first else {})
+        return made | {name: self.each(name) for name in repeated(type(self.options[0]))}
 
 
 def plan(
@@ -77,41 +94,64 @@ def plan(
     *,
     method: str | None = None,
     t: int | Sequence[int] = (),
-    patch: int | Sequence[int] = (),
     samples: int | None = None,
     combine: Rule = "mean",
     **options: Any,
 ) -> Plan:
     """Settle how to heal; what is not given is the model's default, or the paper's where the model has none.
 
-    config: the model's, for methods that need one; options: the method's own, such as steps and eta. Raises UadError
-    when they do not fit the method or the model.
+    config: the model's, for methods that need one; options: the method's own, such as steps and eta; those that may be
+    repeated are a value or several. Raises UadError when they do not fit the method or the model.
     """
-    t, patch = ((value,) if isinstance(value, int) else tuple(value) for value in (t, patch))
+    t = (t,) if isinstance(t, int) else tuple(t)
     name = _method(config, method)
-    module = methods.get(name)
-    known = {f.name for f in fields(module.Options)}
-    given = {key: value for key, value in options.items() if value is not None}
+    own = methods.get(name).Options
+    known, several = {f.name for f in fields(own)}, repeated(own)
+    given = {key: value for key, value in options.items() if value is not None and value != ()}
     idle = given.keys() - known
-    needs = {"t": ("t" in known, t), "samples": (_noisy(module.Options), samples), "patch": ("patch" in known, patch)}
+    needs = {"t": ("t" in known, t), "samples": (_noisy(own), samples)}
     idle |= {name for name, (able, value) in needs.items() if value and not able}
     if idle:
         named = ", ".join(sorted(f"--{key}" if len(key) > 1 else f"-{key}" for key in idle))
         raise UadError(f"{named} has no effect with --method {name} (leave it out)")
+    given |= {
+        key: (given[key],) if isinstance(given[key], int) else tuple(given[key]) for key in several & given.keys()
+    }
     expected = config is not None and config.reference is not None and name == config.defaults.method
-    if config is None or "t" not in known:
-        return Plan(name, (module.Options(**given),), expected=expected)
+    if config is None:
+        return Plan(name, (own(**given),), expected=expected)
+    if "t" not in known:
+        return Plan(name, _listed(config, name, (), given), expected=expected)
     steps = _steps(config, name, t)
     count = samples if samples is not None else _own(config, name, t).samples
     if count < 1:
         raise UadError(f"--samples {count}: at least 1 is needed")
-    squares = _squares(config, patch, given) if "patch" in known else [{}]
-    chosen = tuple(module.Options(t=s, **given | square) for s in steps for square in squares)
+    chosen = _listed(config, name, steps, given)
     walked = given.get("steps", getattr(chosen[0], "steps", None))
     if walked is not None and (bad := [o.t for o in chosen if not 1 <= walked <= o.t + 1]):
         raise UadError(f"--steps {walked}: from -t {bad[0]} there are 1 to {bad[0] + 1}")
-    _check_bound(config, given)
     return Plan(name, chosen, count, combine, expected)
+
+
+def repeated(options: type[Any]) -> set[str]:
+    """Return the names of a method's options that may have several values, each of which is healed with."""
+    hints = get_type_hints(options, include_extras=True)
+    notes = {one.name: getattr(hints[one.name], "__metadata__", ()) for one in fields(options)}
+    return {name for name, told in notes.items() if any(getattr(note, "several", False) for note in told)}
+
+
+def _listed(config: ModelConfig, name: str, steps: Sequence[int], given: dict[str, Any]) -> tuple[Any, ...]:
+    """List the options for each t, and for each of what else the method settles with the model."""
+    file = methods.get(name)
+    by_t = [{"t": t} for t in steps] or [{}]
+    own = file.settle(config, given) if hasattr(file, "settle") else _each_of(given, repeated(file.Options))
+    return tuple(file.Options(**{**given, **more, **t}) for t in by_t for more in own)
+
+
+def _each_of(given: dict[str, Any], several: set[str]) -> list[dict[str, Any]]:
+    """List what is given with one value of each option that has several."""
+    names = [name for name in given if name in several]
+    return [dict(zip(names, values, strict=True)) for values in product(*(given[name] for name in names))]
 
 
 def _noisy(options: type[Any]) -> bool:
@@ -119,22 +159,11 @@ def _noisy(options: type[Any]) -> bool:
     return "t" in {f.name for f in fields(options)} and bool(getattr(options, "NOISY", True))
 
 
-def _check_bound(config: ModelConfig, given: dict[str, Any]) -> None:
-    """Raise UadError when the bound is wanted at more steps than there are."""
-    low, high = config.region.steps
-    for name, most in (("bounds", high - low), ("chain", config.schedule.steps - 1)):
-        if given.get(name, 0) > most:
-            raise UadError(f"--{name} {given[name]}: there are {most} steps, at most")
-
-
 def _method(config: ModelConfig | None, method: str | None) -> str:
     """Return the method to use. Raises UadError for one that there is not, or not for this model."""
     name = method or (config.defaults.method if config else "")
-    if config and not methods.able(config.kind):
-        raise UadError(
-            f"models of kind '{config.kind}' heal nothing: cddpm starts from them "
-            "(uad-train --recipe cddpm --set encoder.pretrained=FILE)"
-        )
+    if config and (use := getattr(kind(config.kind), "USE", None)):
+        raise UadError(f"models of kind '{config.kind}' heal nothing: {use}")
     kinds = methods.kinds(name)
     if kinds and config is None:
         raise UadError(f"--method {name} needs a model (--model M)")
@@ -152,21 +181,8 @@ def _own(config: ModelConfig, name: str, t: Sequence[int]) -> DefaultsConfig:
 def _steps(config: ModelConfig, name: str, t: Sequence[int]) -> tuple[int, ...]:
     """Settle t. Raises UadError when the schedule does not have these steps, or one is named twice."""
     steps = tuple(t) or _own(config, name, t).t or (methods.get(name).Options().t,)
-    if bad := [s for s in steps if not 0 <= s < config.schedule.steps]:
-        raise UadError(f"-t {bad[0]}: outside 0 to {config.schedule.steps - 1}, the model's steps")
+    if bad := [s for s in steps if not 0 <= s < config.levels]:
+        raise UadError(f"-t {bad[0]}: outside 0 to {config.levels - 1}, the model's steps")
     if len(set(steps)) < len(steps):
         raise UadError(f"-t {' -t '.join(map(str, steps))}: the same step twice (--samples draws a step several times)")
     return steps
-
-
-def _squares(config: ModelConfig, patch: Sequence[int], given: dict[str, Any]) -> list[dict[str, Any]]:
-    """Settle the patches. Raises UadError when they do not cover the model's slices."""
-    sides, stride = tuple(patch) or config.patches.sizes, given.get("stride", config.patches.stride)
-    columns, rows, _ = config.grid.shape
-    if bad := [side for side in sides if not 1 <= side <= min(rows, columns)]:
-        raise UadError(f"--patch {bad[0]}: outside 1 to {min(rows, columns)}, the shorter side of the model's slices")
-    if stride is not None and stride > min(sides):
-        raise UadError(f"--stride {stride}: leaves gaps between patches of {min(sides)} pixels")
-    if len(set(sides)) < len(sides):
-        raise UadError(f"--patch {' --patch '.join(map(str, sides))}: the same size twice")
-    return [{"patch": side, "stride": stride} for side in sides]

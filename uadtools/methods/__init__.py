@@ -1,47 +1,81 @@
-"""The published ways to heal. Each module has heal() and Options (the paper's defaults).
+"""The published methods, one file each: what it is called, it is called everywhere. docs/architecture.md shows one.
 
-heal(model, x, options, noise) heals slices with a model. Where there are no KINDS of models it is for, there is no
-model, and heal(scan, brain, options) heals a volume. Modules are imported when asked for, so that listing the names
-never loads torch.
+A method that heals has `Options`, a frozen dataclass of the paper's defaults, and heal(model, x, options, noise), which
+heals slices with a model. KINDS names the kinds of models it is for: by default the one that its own file describes, as
+uadtools.models.kinds explains; without any there is no model, and heal(scan, brain, options) heals a volume. Where
+options depend on the model, settle(config, given) lists those to heal with. Torch is imported where it is used, so that
+asking for a file never loads it. Files that begin with _, and folders, are no methods.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pkgutil
+from functools import cache
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
 from uadtools.errors import UadError
 
-KINDS: dict[str, tuple[str, ...]] = {
-    "ae": ("ae",), "blur": (), "cddpm": ("cddpm",), "dae": ("dae",), "ddim": ("diffusion",), "ddpm": ("diffusion",),
-    "disyre": ("restoration",), "fanogan": ("fanogan",), "ldm": ("ldm",), "pddpm": ("pddpm",),
-    "restore": ("restoration",), "sss": ("diffusion",), "svae": ("svae",),
-    "threshold": (), "vae": ("vae",), "vqvae": ("vqvae",),
-}  # fmt: skip
-"""The kinds of models that each method is for."""
-NAMES = tuple(KINDS)
+DEFAULT = "diffusion"
+"""The kind of a model or recipe that names none."""
 
 
-class Method(Protocol):
-    """What a module in this folder offers."""
+@cache
+def files() -> dict[str, Any]:
+    """Return the files of this folder by their names."""
+    return {name: import_module(f"{__name__}.{name}") for name in _listed()}
 
-    Options: type[Any]
 
-    heal: Callable[..., Any]
+def names() -> list[str]:
+    """List the methods of healing."""
+    return [name for name, file in files().items() if hasattr(file, "heal")]
+
+
+def all_kinds() -> list[str]:
+    """List the kinds of models."""
+    return [name for name, file in files().items() if hasattr(file, "Settings")]
+
+
+def settings() -> list[Any]:
+    """List the settings of all kinds of models, with those of their training."""
+    return [getattr(file, "Recipe", file.Settings) for file in files().values() if hasattr(file, "Settings")]
+
+
+def get(name: str) -> Any:
+    """Return the file of a method of healing. Raises UadError for another name."""
+    if hasattr(file := _file(name), "heal"):
+        return file
+    raise UadError(f"no method '{name}' (there are: {', '.join(names())})")
+
+
+def kind(name: str) -> Any:
+    """Return the file of a kind of model. Raises UadError for another name."""
+    if is_kind(name):
+        return _file(name)
+    raise UadError(f"no kind of model '{name}' (there are: {', '.join(all_kinds())})")
+
+
+def is_kind(name: object) -> bool:
+    """Tell whether there is such a kind of model."""
+    return isinstance(name, str) and hasattr(_file(name), "Settings")
+
+
+def _file(name: str) -> Any:
+    """Import one file, and no other; None where there is none."""
+    return import_module(f"{__name__}.{name}") if name in _listed() else None
+
+
+@cache
+def _listed() -> list[str]:
+    modules = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
+    return [name for name in modules if not name.startswith("_")]
 
 
 def kinds(name: str) -> tuple[str, ...]:
-    """Return the kinds of models that a method is for, without loading it. Raises UadError for another name."""
-    if name not in KINDS:
-        raise UadError(f"no method '{name}' (there are: {', '.join(NAMES)})")
-    return KINDS[name]
-
-
-def get(name: str) -> Method:
-    """Return the method of this name. Raises UadError for another name."""
-    kinds(name)
-    return import_module(f"uadtools.methods.{name}")
+    """Return the kinds of models that a method is for. Raises UadError for another name."""
+    file = get(name)
+    own = (name,) if hasattr(file, "Settings") else ()
+    return tuple(getattr(file, "KINDS", own))
 
 
 def needs_model(name: str) -> bool:
@@ -51,7 +85,7 @@ def needs_model(name: str) -> bool:
 
 def able(kind: str) -> list[str]:
     """List the methods that heal with models of a kind."""
-    return [name for name in NAMES if kind in KINDS[name]]
+    return [name for name in names() if kind in kinds(name)]
 
 
 def check_default(method: str, kind: str) -> None:

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from uadtools.methods.healing import Healing, Reconstructor, Single
+from uadtools.methods.base.healing import Single, reconstruct
+from uadtools.models import settings
+from uadtools.models.networks import DenseConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from uadtools.diffusion.samplers import Noise
+    from uadtools.methods.base.learning import Batch
+    from uadtools.methods.base.recipe import Recipe
 
 Options = Single
+heal = reconstruct
 
 
-def heal(model: Reconstructor, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Reconstruct the slices from a few numbers each. x: (B, 1, H, W) in [-1, 1]."""
-    return Healing(model.reconstruct(x))
+class Settings(settings.Settings):
+    """network: encoder and decoder around a dense latent."""
+
+    kind: Literal["ae"] = "ae"
+    network: DenseConfig = DenseConfig()
+
+
+def build(settings: Settings) -> nn.Module:
+    from uadtools.nets.dense import Autoencoder
+
+    return Autoencoder(settings.grid.shape[1::-1], **settings.network.model_dump(exclude={"kind"}))
+
+
+def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
+    """Reconstruct the slices."""
+    from uadtools.methods.base.learning import distance
+
+    return distance(recipe, net(batch.x0), batch.x0)

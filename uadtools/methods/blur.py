@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from uadtools.errors import UadError
-from uadtools.methods.healing import Option
+from uadtools.methods.base.healing import Option
 
 if TYPE_CHECKING:
     import numpy as np

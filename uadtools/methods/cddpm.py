@@ -3,15 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from uadtools.methods.healing import Healing, Single, end
+from uadtools.methods import pddpm
+from uadtools.methods.base import recipe as base
+from uadtools.methods.base.healing import Healing, Single, end
+from uadtools.models.networks import EncoderConfig, UNetConfig
+from uadtools.models.settings import NoisedSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
-    from uadtools.diffusion.process import ConditionalDenoiser
     from uadtools.diffusion.samplers import Noise
+    from uadtools.methods.base.learning import Batch, Donor, Healthy
+    from uadtools.models.model import Model
+    from uadtools.nets.resnet import Conditioned
+
+PREPARATION, TEMPLATE = pddpm.PREPARATION, pddpm.TEMPLATE
+"""The same but for going to 1 mm first, where here everything is resampled once. Source: section 4.2."""
+
+
+class Settings(NoisedSettings):
+    """encoder: what makes the code."""
+
+    kind: Literal["cddpm"] = "cddpm"
+    network: UNetConfig = UNetConfig()
+    encoder: EncoderConfig = EncoderConfig()
+
+
+class StartedEncoder(EncoderConfig, base.Started):
+    """pretrained: a model of kind spark, whose encoder is where training starts from."""
+
+
+class Recipe(base.NoisedRecipe, Settings):
+    """encoder: may come from a model of kind spark."""
+
+    encoder: StartedEncoder = StartedEncoder()
+
+    @property
+    def donor(self) -> str | None:
+        return self.encoder.pretrained
 
 
 @dataclass(frozen=True)
@@ -21,9 +54,7 @@ class Options(Single):
     t: int = 500
 
 
-def heal(
-    model: ConditionalDenoiser, x: Tensor, options: Options, noise: Noise, *, condition: Tensor | None = None
-) -> Healing:
+def heal(model: Model, x: Tensor, options: Options, noise: Noise, *, condition: Tensor | None = None) -> Healing:
     """Noise the slices to t, and take the x0 that the model sees behind the noise, given the clean slices' code.
 
     x: (B, 1, H, W) in [-1, 1]; condition: other slices to take the code from, shaped like x (the paper's figure 2).
@@ -31,6 +62,37 @@ def heal(
     from uadtools.diffusion.process import Given, add_noise
     from uadtools.diffusion.samplers import single
 
-    code = model.encode(x if condition is None else condition)
+    code = model.ask(x if condition is None else condition, of=model.net.encoder)
     x_t = add_noise(x, options.t, noise(), model.schedule)
     return Healing(end(single(Given(model, code), x_t, options.t)))
+
+
+def build(settings: Settings) -> Conditioned:
+    from uadtools.nets.resnet import Conditioned, ResNet
+    from uadtools.nets.unet import UNet
+
+    encoder = settings.encoder
+    sizes = settings.network.model_dump(exclude={"kind", "reach"})
+    unet = UNet(**sizes, condition=encoder.dimension, condition_mlp=encoder.mlp)
+    return Conditioned(unet, ResNet(base=encoder.base, blocks=encoder.blocks, dimension=encoder.dimension))
+
+
+def loss(recipe: Recipe, net: Conditioned, batch: Batch, step: int) -> Tensor:
+    """Noise each slice, and tell x0 or the noise with the help of the clean slice's code; both parts learn.
+
+    Source: section 3.2.
+    """
+    from uadtools.methods.base.learning import distance, noised, streams_of
+
+    made = noised(recipe, batch.x0, batch.seeds, streams_of(batch.seeds))
+    output = net(made.x_t, made.t, net.encoder(batch.x0))
+    return distance(recipe, output, batch.x0 if recipe.target == "x0" else made.eps)
+
+
+def start(recipe: Recipe, nets: Sequence[Conditioned], donor: Donor, slices: Healthy) -> None:
+    """Take the encoder of a model of kind spark, but for its last layer, which makes the code."""
+    donor.check("spark", "encoder", donor.config.encoder, recipe.encoder, ("base", "blocks"))
+    own = {name.removeprefix("encoder."): held for name, held in donor.weights.items() if name.startswith("encoder.")}
+    body = {name: held for name, held in own.items() if not name.startswith("head.")}
+    for net in nets:
+        net.encoder.load_state_dict(body, strict=False)

@@ -2,18 +2,61 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from uadtools.methods.healing import Healing, Reconstructor, Single
+from pydantic import Field
+
+from uadtools.methods.base import recipe as base
+from uadtools.methods.base.healing import Single, reconstruct
+from uadtools.models import settings
+from uadtools.models.networks import UNetConfig
+from uadtools.settings import Config, PositiveFloat
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from uadtools.diffusion.samplers import Noise
+    from uadtools.methods.base.learning import Batch
 
 Options = Single
+heal = reconstruct
+"""The slices are denoised as they are: noise is added in training only."""
 
 
-def heal(model: Reconstructor, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Denoise the slices as they are: noise is added in training only. x: (B, 1, H, W) in [-1, 1]."""
-    return Healing(model.reconstruct(x))
+class Settings(settings.Settings):
+    """network: a U-Net that is not told a t."""
+
+    kind: Literal["dae"] = "dae"
+    network: UNetConfig = UNetConfig()
+
+
+class CoarseConfig(Config):
+    """The noise that is to be removed: of resolution x resolution values, std in image units."""
+
+    resolution: Annotated[int, Field(ge=2)] = 16
+    std: PositiveFloat = 0.2
+
+
+class Recipe(base.Recipe, Settings):
+    """coarse: the noise that training adds."""
+
+    coarse: CoarseConfig = CoarseConfig()
+
+
+def build(settings: Settings) -> nn.Module:
+    from uadtools.nets.unet import UNet
+
+    return UNet(**settings.network.model_dump(exclude={"kind", "reach"}))
+
+
+def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
+    """Remove coarse noise that lies inside the brain, which is all that counts."""
+    import torch
+
+    from uadtools.methods.base.learning import distance, shape_of
+    from uadtools.noise.coarse import coarse_fields
+
+    x0 = batch.x0
+    coarse = coarse_fields(shape_of(x0), batch.seeds, resolution=recipe.coarse.resolution, std=recipe.coarse.std)
+    noise = 2 * torch.from_numpy(coarse)[:, None].to(x0.device)  # images in [0, 1] are half as wide as [-1, 1]
+    brain = (x0 > -1).float()
+    return distance(recipe, net(x0 + brain * noise) * brain, x0 * brain)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from uadtools.errors import UadError
-from uadtools.methods.healing import Healing, Option, end
+from uadtools.methods.base.healing import Healing, Option, end
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from uadtools.diffusion.process import Denoiser
     from uadtools.diffusion.samplers import Noise
 
+KINDS = ("diffusion",)
 Solver = Literal["ddim", "dpm", "heun"]
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from uadtools.methods.healing import Healing, end
+from uadtools.methods.base.healing import Healing, end
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from uadtools.diffusion.process import Denoiser
     from uadtools.diffusion.samplers import Noise
+
+KINDS = ("diffusion",)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from uadtools.methods.healing import Healing, Option
-from uadtools.methods.restore import Restorer, Restoring, as_healing, mended
+from uadtools.methods.base.healing import Healing, Option
+from uadtools.methods.restore import Restoring, as_healing, mended
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from uadtools.diffusion.samplers import Noise
+    from uadtools.methods.base.healing import Network
+
+KINDS = ("restoration",)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Options(Restoring):
         return self.steps
 
 
-def heal(model: Restorer, x: Tensor, options: Options, noise: Noise) -> Healing:
+def heal(model: Network, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Walk the middle slices of slabs back to health. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
     import torch
 

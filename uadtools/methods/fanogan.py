@@ -2,18 +2,103 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from uadtools.methods.healing import Healing, Reconstructor, Single
+from pydantic import Field
+
+from uadtools.methods.base import recipe as base
+from uadtools.methods.base.healing import Single, reconstruct
+from uadtools.models import settings
+from uadtools.models.networks import DenseConfig
+from uadtools.settings import Config, PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from uadtools.diffusion.samplers import Noise
+    from uadtools.methods.base.learning import Batch
+    from uadtools.nets.dense import FAnoGAN
 
 Options = Single
+heal = reconstruct
+"""The slices are encoded and generated anew."""
 
 
-def heal(model: Reconstructor, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Encode the slices and generate them anew. x: (B, 1, H, W) in [-1, 1]."""
-    return Healing(model.reconstruct(x))
+class Settings(settings.Settings):
+    """network: of encoder, generator and critic."""
+
+    kind: Literal["fanogan"] = "fanogan"
+    network: DenseConfig = DenseConfig()
+
+
+class GanConfig(Config):
+    """The share of the steps that train critic and generator; the rest train the encoder.
+
+    critic: steps of the critic for each of the generator; penalty: weight of its gradient penalty; features: weight of
+    the critic's features in the encoder's loss.
+    """
+
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    critic: PositiveInt = 5
+    penalty: PositiveFloat = 10.0
+    features: Annotated[float, Field(ge=0)] = 1.0
+
+
+class Recipe(base.Recipe, Settings):
+    """gan: how the steps are shared out."""
+
+    gan: GanConfig = GanConfig()
+
+    @property
+    def first_usable(self) -> int:
+        """Where the encoder's training begins: before, nothing can be reconstructed."""
+        return round(self.gan.share * self.training.steps)
+
+
+def build(settings: Settings) -> nn.Module:
+    from uadtools.nets.dense import FAnoGAN
+
+    return FAnoGAN(settings.grid.shape[1::-1], **settings.network.model_dump(exclude={"kind"}))
+
+
+def loss(recipe: Recipe, net: FAnoGAN, batch: Batch, step: int) -> Tensor:
+    """Train critic and generator in turn, and for the rest of the steps the encoder; the other parts get no gradients.
+
+    Source: WGAN-GP (Gulrajani et al. 2017), then the encoder by eq. 4 (izi_f).
+    """
+    import torch
+
+    from uadtools.methods.base.learning import normal, streams_of
+
+    x0 = batch.x0
+    if step >= recipe.first_usable:
+        return _encoder_loss(recipe, net, x0)
+    streams = streams_of(batch.seeds)
+    z = normal(streams, x0.new_empty(len(x0), net.latent))
+    if step % (recipe.gan.critic + 1) == recipe.gan.critic:
+        return -_frozen(net.critic, net.generator(z)).float().mean()
+    with torch.no_grad():
+        made = net.generator(z).float()
+    mix = x0.new_tensor([stream.random() for stream in streams])[:, None, None, None]
+    between = (mix * x0 + (1 - mix) * made).requires_grad_()
+    with torch.autocast(x0.device.type, enabled=False):  # half precision is too rough for a second derivative
+        (slope,) = torch.autograd.grad(net.critic(between).sum(), between, create_graph=True)
+    penalty: Tensor = ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
+    apart: Tensor = (net.critic(made) - net.critic(x0)).float().mean()
+    return apart + recipe.gan.penalty * penalty
+
+
+def _encoder_loss(recipe: Recipe, net: FAnoGAN, x0: Tensor) -> Tensor:
+    from uadtools.methods.base.learning import distance
+
+    made = _frozen(net.generator, net.encoder(x0))
+    seen, wanted = (_frozen(net.critic.features, x) for x in (made, x0))
+    return distance(recipe, made, x0) + recipe.gan.features * distance(recipe, seen, wanted.float())
+
+
+def _frozen(part: nn.Module, x: Tensor) -> Tensor:
+    """Ask a part of a network without teaching it; gradients pass through to x alone."""
+    from torch.func import functional_call
+
+    fixed = {name: weight.detach() for name, weight in part.named_parameters()}
+    answer: Tensor = functional_call(part, fixed, (x,))
+    return answer

@@ -2,33 +2,115 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
 
 from uadtools.errors import UadError
-from uadtools.methods.healing import Healing, Option, end
+from uadtools.methods import vqvae
+from uadtools.methods.base import recipe as base
+from uadtools.methods.base.healing import Healing, Option, end
+from uadtools.models.images import GridConfig, IntensityConfig
+from uadtools.models.networks import CodebookConfig, UNetConfig
+from uadtools.models.settings import NoisedSettings
+from uadtools.settings import Config, PositiveInt
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from uadtools.diffusion.process import Denoiser
     from uadtools.diffusion.samplers import Noise
-    from uadtools.models.config import ModelConfig
+    from uadtools.methods.base.learning import Batch, Donor, Healthy
+    from uadtools.models.model import Model
+    from uadtools.nets.latent import LatentDiffusion
 
-    class LatentDenoiser(Denoiser, Protocol):
-        """All that this method needs of a model."""
-
-        @property
-        def config(self) -> ModelConfig: ...
-        @property
-        def limits(self) -> Tensor: ...
-        def to_latent(self, x: Tensor) -> Tensor: ...
-        def from_latent(self, z: Tensor) -> Tensor: ...
-
-
+PREPARATION: dict[str, Any] = {
+    "grid": GridConfig(shape=(64, 64, 1), spacing=(1.0, 1.0, 1.0)),
+    "intensity": IntensityConfig(kind="none"),
+    "brain": "none",
+}
+"""The HeadCT images, 64x64, as they are; the text says nothing of how its MRI scans were prepared. Source: 4.1."""
 Variant = Literal["a", "b", "c", "d"]
 FEW_BOUNDS, FEW_STEPS = 50, 30
 """Of variant d: of the bound, as in the paper, and back with DDIM, of which the paper takes 50."""
+LOOKS, MOST, BATCH = 50, 1000, 32
+"""Steps of the bound on healthy slices, slices that are asked about at most, and how many at a time."""
+SAMPLE = 512
+"""Slices by which the deviation of latents is measured."""
+
+
+class RegionConfig(Config):
+    """Where a lesion is: where the bound, averaged over steps, is above what is healthy.
+
+    steps: from which the bound is taken, [low, high); percentile: of healthy scans, at each position.
+    """
+
+    steps: tuple[PositiveInt, PositiveInt] = (400, 600)
+    percentile: Annotated[float, Field(gt=0, le=100)] = 97.5
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.steps[0] >= self.steps[1]:
+            raise ValueError(f"steps {self.steps}: the first must be below the second")
+        return self
+
+
+class Settings(NoisedSettings):
+    """autoencoder: what makes latents of slices, or of whole volumes; network: removes noise from these."""
+
+    FOLLOWS: ClassVar[dict[str, dict[str, Any]]] = {"noise": {"kind": "gaussian"}}
+    VOLUMES: ClassVar[bool] = True
+
+    kind: Literal["ldm"] = "ldm"
+    network: UNetConfig = UNetConfig()
+    autoencoder: CodebookConfig = CodebookConfig()
+    region: RegionConfig = RegionConfig()
+
+    @property
+    def divisor(self) -> int:
+        return self.network.divisor * self.autoencoder.divisor
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """(h, w) or (d, h, w)."""
+        sizes = self.grid.shape[::-1] if self.solid else self.grid.shape[1::-1]
+        return tuple(size // self.autoencoder.divisor for size in sizes)
+
+    def noise_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        return self.autoencoder.dimension, *self.latent_shape
+
+    def held(self, shape: Sequence[int]) -> int:
+        return 0
+
+    @model_validator(mode="after")
+    def _of_one_piece(self) -> Self:
+        if self.solid != (self.autoencoder.axes == 3):
+            raise ValueError(f"autoencoder.axes {self.autoencoder.axes}: other than network.axes")
+        if self.region.steps[1] > self.schedule.steps:
+            raise ValueError(f"region.steps {self.region.steps}: beyond schedule.steps = {self.schedule.steps}")
+        if self.noise.kind != "gaussian":
+            raise ValueError(f"noise.kind {self.noise.kind}: latents are noised with gaussian")
+        return self
+
+
+class StartedCodebook(CodebookConfig, base.Started):
+    """pretrained: a model of kind vqvae, on whose latents the diffusion model is trained."""
+
+
+class Recipe(base.NoisedRecipe, Settings):
+    """autoencoder: comes from a model of kind vqvae."""
+
+    autoencoder: StartedCodebook = StartedCodebook()
+
+    @property
+    def donor(self) -> str:
+        if self.autoencoder.pretrained is None:
+            raise UadError(
+                f"recipe {self.name}: autoencoder.pretrained is needed: a model of kind vqvae "
+                "(uad-train --recipe vqvae -o FILE, then --set autoencoder.pretrained=FILE)"
+            )
+        return self.autoencoder.pretrained
 
 
 @dataclass(frozen=True)
@@ -85,7 +167,16 @@ class Options:
         return self.looked + self.chain + (self.walked or self.t * self.repeats + 1)
 
 
-def heal(model: LatentDenoiser, x: Tensor, options: Options, noise: Noise) -> Healing:
+def settle(config: Settings, given: dict[str, Any]) -> list[dict[str, Any]]:
+    """Raise UadError when the bound is wanted at more steps than there are."""
+    low, high = config.region.steps
+    for name, most in (("bounds", high - low), ("chain", config.schedule.steps - 1)):
+        if given.get(name, 0) > most:
+            raise UadError(f"--{name} {given[name]}: there are {most} steps, at most")
+    return [given]
+
+
+def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Encode, find the region, noise and walk back, with everything outside of the region kept, decode.
 
     x: (B, 1, H, W) in [-1, 1], or (B, 1, D, H, W) where the model is one of volumes. Maps, all of the size of x: bound,
@@ -99,17 +190,18 @@ def heal(model: LatentDenoiser, x: Tensor, options: Options, noise: Noise) -> He
     from uadtools.diffusion.process import add_noise
     from uadtools.diffusion.samplers import ddim, ddpm, spaced
 
-    if options.variant != "a" and not model.limits.isfinite().all():
+    net: LatentDiffusion = model.net
+    if options.variant != "a" and not net.limits.isfinite().all():
         raise UadError(
             "the model does not know how much of the bound is healthy, which the end of its training tells "
             "(uad-train --resume, or --variant a)"
         )
-    z, shape = model.to_latent(x), x.shape[2:]
+    z, shape = net.encode(x), x.shape[2:]
     maps: dict[str, Tensor] = {}
     inside = torch.ones_like(z[:, :1], dtype=torch.bool)
     if options.variant != "a":
         bound = bound_map(model, z, evenly(model.config.region.steps, options.looked), noise)
-        region = bound >= model.limits
+        region = bound >= net.limits
         maps = {"bound": bound, "region": region.to(x)}
         inside = inside if options.variant == "b" else region
     if options.chain:
@@ -125,4 +217,67 @@ def heal(model: LatentDenoiser, x: Tensor, options: Options, noise: Noise) -> He
         walk = ddpm(model, z_t, options.t, noise, keep=keep, repeats=options.repeats)
     else:
         walk = ddim(model, z_t, spaced(options.t, options.walked), noise, keep=keep)
-    return Healing(model.from_latent(end(walk)), {name: interpolate(found, shape) for name, found in maps.items()})
+    return Healing(net.decode(end(walk)), {name: interpolate(found, shape) for name, found in maps.items()})
+
+
+def build(settings: Settings) -> LatentDiffusion:
+    from uadtools.nets.latent import LatentDiffusion
+    from uadtools.nets.unet import UNet
+
+    channels = settings.autoencoder.dimension
+    sizes = settings.network.model_dump(exclude={"kind", "reach"})
+    unet = UNet(**sizes, in_channels=channels, out_channels=channels)
+    return LatentDiffusion(vqvae.network_of(settings.autoencoder), unet, settings.latent_shape)
+
+
+def loss(recipe: Recipe, net: LatentDiffusion, batch: Batch, step: int) -> Tensor:
+    """Noise the latent of each slice to a t of its own, and tell noise or latent."""
+    from uadtools.methods.base.learning import distance, noised, streams_of
+
+    z = net.encode(batch.x0).float()
+    made = noised(recipe, z, batch.seeds, streams_of(batch.seeds))
+    return distance(recipe, net(made.x_t, made.t), z if recipe.target == "x0" else made.eps)
+
+
+def start(recipe: Recipe, nets: Sequence[LatentDiffusion], donor: Donor, slices: Healthy) -> None:
+    """Take the autoencoder, and measure the deviation of its latents on the slices."""
+    import torch
+
+    from uadtools.methods.base.learning import spread_out
+
+    sizes = ("widths", "residuals", "codes", "dimension", "axes")
+    donor.check("vqvae", "autoencoder", donor.config.network, recipe.autoencoder, sizes)
+    for net in nets:
+        net.autoencoder.load_state_dict(donor.weights)
+    first, where = nets[0], nets[0].deviation.device
+    pieces = (slices.windows(place[None], 0, where) for place in spread_out(slices, SAMPLE))
+    deviation = torch.cat([first.encode(slices.seen(piece)) for piece in pieces]).std()
+    for net in nets:
+        net.deviation.copy_(deviation)
+
+
+def finish(model: Model, slices: Healthy, seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Measure how much of the bound healthy slices have."""
+    return {"limits": healthy_limits(model, slices, seed)}, {}
+
+
+def healthy_limits(model: Model, slices: Healthy, seed: int) -> Tensor:
+    """Return the percentile of the bound over healthy slices at each position of the latent, (h, w) or (d, h, w).
+
+    Which percentile, and the steps of the bound, are the model's. Source: Pinaya et al. 2022, section 3.
+    """
+    import torch
+
+    from uadtools.diffusion.bound import bound_map, evenly
+    from uadtools.methods.base.learning import spread_out
+    from uadtools.noise.source import SliceNoise
+
+    region, chosen, found = model.config.region, spread_out(slices, MOST), []
+    batch = 1 if slices.solid else BATCH
+    with torch.inference_mode():
+        for begin in range(0, len(chosen), batch):
+            z = model.net.encode(slices.seen(slices.windows(chosen[begin : begin + batch], 0, model.device)))
+            keys = [(seed, begin + i) for i in range(len(z))]
+            noise = SliceNoise(model.config.noise, tuple(z.shape[1:]), keys, model.device)
+            found.append(bound_map(model, z, evenly(region.steps, LOOKS), noise).cpu())
+        return torch.cat(found)[:, 0].quantile(region.percentile / 100, dim=0)

@@ -7,21 +7,18 @@ it assumes; here one is the default, as the network is told the highest severity
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from uadtools.methods.healing import Healing, Option
+from uadtools.methods import restoration
+from uadtools.methods.base.healing import Healing, Option
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from uadtools.diffusion.samplers import Noise
-    from uadtools.nets.restored import Restored
+    from uadtools.methods.base.healing import Network
 
-
-class Restorer(Protocol):
-    """All that a method needs of a model of kind restoration."""
-
-    def restore(self, x: Tensor, t: int) -> Restored: ...
+KINDS = ("restoration",)
 
 
 @dataclass(frozen=True)
@@ -50,18 +47,18 @@ class Options(Restoring):
         return 2 if self.flips else 1
 
 
-def heal(model: Restorer, x: Tensor, options: Options, noise: Noise) -> Healing:
+def heal(model: Network, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Restore the middle slice of each slab; the map `probability` says where it was changed. x: (B, C, H, W)."""
     return as_healing(*mended(model, x, options.t, flips=options.flips))
 
 
-def mended(model: Restorer, x: Tensor, t: int, *, flips: bool) -> tuple[Tensor, Tensor]:
+def mended(model: Network, x: Tensor, t: int, *, flips: bool) -> tuple[Tensor, Tensor]:
     """Return the healthy middle slices and the probabilities of a change, (B, 1, H, W)."""
     import torch
 
-    made = [model.restore(x, t)]
+    made = [restoration.ask(model, x, t)]
     if flips:
-        mirrored = model.restore(x.flip(-1), t)
+        mirrored = restoration.ask(model, x.flip(-1), t)
         made.append(type(mirrored)(*(part.flip(-1) for part in mirrored)))
     x0 = torch.stack([one.x0 for one in made]).mean(dim=0)
     return x0, torch.stack([one.logit.sigmoid() for one in made]).mean(dim=0)

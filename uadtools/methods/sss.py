@@ -9,13 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from uadtools.methods.healing import Healing, Single, end
+from uadtools.methods.base.healing import Healing, Single, end
+from uadtools.models.images import GridConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from uadtools.diffusion.process import Denoiser
     from uadtools.diffusion.samplers import Noise
+
+KINDS = ("diffusion",)
+PREPARATION = {"grid": GridConfig(shape=(256, 256, 60), spacing=(1.0, 1.0, 1.0))}
+"""T1, skull-stripped, 256x256 pixels, the middle 60 slices or so; ours keeps 1 mm where the paper stretches.
+
+Source: section 3.1.
+"""
 
 
 @dataclass(frozen=True)

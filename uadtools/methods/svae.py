@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from uadtools.methods.healing import Healing, Reconstructor, Single
+from uadtools.methods import vae
+from uadtools.methods.base.healing import Single, reconstruct
+from uadtools.models import settings
+from uadtools.models.networks import SequenceConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from uadtools.diffusion.samplers import Noise
+    from torch import nn
 
 Options = Single
+heal = reconstruct
+loss = vae.loss
 
 
-def heal(model: Reconstructor, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Reconstruct the middle slice of each window from its mean. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
-    return Healing(model.reconstruct(x))
+class Settings(settings.Settings):
+    """network: that of vae for windows of 2 reach + 1 slices, of which the middle one is reconstructed."""
+
+    NEIGHBOURS: ClassVar[bool] = True
+
+    kind: Literal["svae"] = "svae"
+    network: SequenceConfig = SequenceConfig()
+
+
+class Recipe(vae.Learning, Settings):
+    """As that of vae."""
+
+
+def build(settings: Settings) -> nn.Module:
+    from uadtools.nets.dense import SequenceVAE
+
+    return SequenceVAE(settings.grid.shape[1::-1], **settings.network.model_dump(exclude={"kind"}))

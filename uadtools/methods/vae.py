@@ -2,18 +2,57 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from uadtools.methods.healing import Healing, Reconstructor, Single
+from pydantic import Field
+
+from uadtools.methods.base import recipe as base
+from uadtools.methods.base.healing import Single, reconstruct
+from uadtools.models import settings
+from uadtools.models.networks import DenseConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from uadtools.diffusion.samplers import Noise
+    from uadtools.methods.base.learning import Batch
+    from uadtools.nets.dense import VAE
 
 Options = Single
+heal = reconstruct
+"""Slices are reconstructed from the mean of their latents, without a draw."""
 
 
-def heal(model: Reconstructor, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Reconstruct the slices from the mean of their latents, without a draw. x: (B, 1, H, W) in [-1, 1]."""
-    return Healing(model.reconstruct(x))
+class Settings(settings.Settings):
+    """network: encoder and decoder around a dense latent."""
+
+    kind: Literal["vae"] = "vae"
+    network: DenseConfig = DenseConfig()
+
+
+class Learning(base.Recipe):
+    """beta: the weight of the latent's divergence from a normal distribution."""
+
+    beta: Annotated[float, Field(ge=0)] = 0.001
+
+
+class Recipe(Learning, Settings):
+    """Of this kind."""
+
+
+def build(settings: Settings) -> nn.Module:
+    from uadtools.nets.dense import VAE
+
+    return VAE(settings.grid.shape[1::-1], **settings.network.model_dump(exclude={"kind"}))
+
+
+def loss(recipe: Learning, net: VAE, batch: Batch, step: int) -> Tensor:
+    """Reconstruct the (middle) slices from a draw, and keep the latent normal: distance + beta KL.
+
+    Both are means, over the pixels and over the latent's numbers. Source: Kingma & Welling 2014, appendix B.
+    """
+    from uadtools.methods.base.learning import distance, normal, streams_of
+
+    mean, log_variance = (part.float() for part in net.encode(batch.x0))
+    z = mean + (log_variance / 2).exp() * normal(streams_of(batch.seeds), mean)
+    divergence = (mean**2 + log_variance.exp() - log_variance - 1).mean() / 2
+    return distance(recipe, net.decoder(z), batch.x0[:, [recipe.reach]]) + recipe.beta * divergence

@@ -2,18 +2,100 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
-from uadtools.methods.healing import Healing, Reconstructor, Single
+from pydantic import Field
+
+from uadtools.methods.base import recipe as base
+from uadtools.methods.base.healing import Single, reconstruct
+from uadtools.models import settings
+from uadtools.models.networks import CodebookConfig
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
-    from uadtools.diffusion.samplers import Noise
+    from uadtools.methods.base.learning import Batch, Healthy
+    from uadtools.models.model import Model
+    from uadtools.nets.vqvae import VQVAE
 
 Options = Single
+heal = reconstruct
+MOST = 256
+"""Slices by which the use of the codebook is measured, at most."""
 
 
-def heal(model: Reconstructor, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Reconstruct the slices from codes. x: (B, 1, H, W) in [-1, 1]."""
-    return Healing(model.reconstruct(x))
+class Settings(settings.Settings):
+    """network: encoder, codebook and decoder, of slices or of whole volumes."""
+
+    VOLUMES: ClassVar[bool] = True
+
+    kind: Literal["vqvae"] = "vqvae"
+    network: CodebookConfig = CodebookConfig()
+
+
+class Recipe(base.Recipe, Settings):
+    """commitment: the weight of the latent's distance from its code."""
+
+    commitment: Annotated[float, Field(ge=0)] = 0.25
+
+
+def build(settings: Settings) -> VQVAE:
+    return network_of(settings.network)
+
+
+def network_of(sizes: CodebookConfig) -> VQVAE:
+    """Make the autoencoder, with fresh weights."""
+    from uadtools.nets.vqvae import VQVAE
+
+    return VQVAE(**sizes.model_dump(include={"widths", "residuals", "codes", "dimension", "axes"}))
+
+
+def loss(recipe: Recipe, net: VQVAE, batch: Batch, step: int) -> Tensor:
+    """Reconstruct the slices from codes: distance + commitment |z - code|^2; the codes follow by themselves.
+
+    Source: eq. 3, the codebook by moving averages (appendix A.1).
+    """
+    from torch.nn.functional import mse_loss
+
+    from uadtools.methods.base.learning import distance
+
+    z = net.encode(batch.x0).float()
+    found = net.codebook(z)
+    if net.training:
+        net.codebook.follow(z, found.indices)
+    made = net.decode(z + (found.codes - z).detach())  # gradients pass the codes by
+    return distance(recipe, made, batch.x0) + recipe.commitment * mse_loss(z, found.codes)
+
+
+class Use(NamedTuple):
+    """used: the share of the codes that stand for anything; perplexity: as many codes, equally often used, would tell
+    as much.
+    """
+
+    used: float
+    perplexity: float
+
+    def __str__(self) -> str:
+        return f"{self.used:.0%} of the codes used, perplexity {self.perplexity:.0f}"
+
+
+def measure(net: VQVAE, slices: Healthy, device: torch.device) -> Use:
+    """Count the codes of evenly spaced slices. Source: section 4."""
+    import torch
+
+    from uadtools.methods.base.learning import spread_out
+
+    counts = torch.zeros(len(net.codebook.codes), device=device)
+    with torch.no_grad():
+        for place in spread_out(slices, MOST):
+            x = slices.seen(slices.windows(place[None], 0, device))
+            counts += torch.bincount(net.quantise(x).indices.flatten(), minlength=len(counts))
+    share = counts / counts.sum()
+    entropy = -torch.xlogy(share, share).sum()
+    return Use(float((counts > 0).float().mean()), float(entropy.exp()))
+
+
+def finish(model: Model, slices: Healthy, seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tell how much of its codebook the model uses."""
+    return {}, {"codebook": measure(model.net, slices, model.device)._asdict()}

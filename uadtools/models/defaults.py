@@ -26,7 +26,7 @@ class DefaultsConfig(Config):
     same. floors: by the same names, the noise floor that 19 in 20 healthy scans' scores stay under.
     """
 
-    method: str = "sss"
+    method: str = ""
     t: tuple[Annotated[int, Field(ge=0)], ...] = ()
     samples: PositiveInt = 1
     metric: Literal["l1", "product", "relative"] = "l1"

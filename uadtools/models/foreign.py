@@ -13,6 +13,7 @@ from uadtools.errors import UadError
 from uadtools.models import foreign_names as names
 from uadtools.models.checkpoint import read_tensors
 from uadtools.models.config import Settings
+from uadtools.models.foreign_programs import CODEBOOK, CONDITIONED, FIRST, Program
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +31,7 @@ class Foreign:
     notes: list[str] = field(default_factory=list)
 
 
-def read_foreign(path: Path, program: names.Program) -> Foreign:
+def read_foreign(path: Path, program: Program) -> Foreign:
     """Read a checkpoint of another program. Code in it is never run.
 
     Raises UadError for a file that is no checkpoint or would need its code, and for a network that we do not have.
@@ -108,7 +109,7 @@ def _tensors(data: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from _tensors(value, f"{name}.{key}" if name else str(key))
 
 
-def _of_program(tensors: dict[str, Tensor], program: names.Program) -> Foreign:
+def _of_program(tensors: dict[str, Tensor], program: Program) -> Foreign:
     if program == "monai" and (books := _prefixes(tensors, names.FIRST_OF_CODEBOOK)):
         return _codebook(_within(tensors, _one(books)))
     own = _within(tensors, _prefix(tensors, program))
@@ -118,7 +119,7 @@ def _of_program(tensors: dict[str, Tensor], program: names.Program) -> Foreign:
     shapes = _shapes(weights)
     _refuse_shapes(shapes)
     found: dict[str, Any] = {"network": names.unet_sizes(shapes), **_schedule(tensors)}
-    if program == "cddpm":
+    if program in CONDITIONED:
         encoder = _encoder(tensors)
         found["encoder"] = names.encoder_sizes(_shapes(encoder))
         weights = {f"unet.{k}": v for k, v in weights.items()} | {f"encoder.{k}": v for k, v in encoder.items()}
@@ -155,25 +156,25 @@ def _one(prefixes: list[str]) -> str:
     return found[0]
 
 
-def _prefix(tensors: dict[str, Tensor], program: names.Program) -> str:
+def _prefix(tensors: dict[str, Tensor], program: Program) -> str:
     """Return what stands before the network's weights. Raises UadError when it is not there."""
-    if found := _prefixes(tensors, names.FIRST[program]):
+    if found := _prefixes(tensors, FIRST[program]):
         return _one(found)
-    others = [other for other, first in names.FIRST.items() if _prefixes(tensors, first)]
+    others = [other for other, first in FIRST.items() if _prefixes(tensors, first)]
     hint = f" (it looks like one of --from {' or '.join(others)})" if others else ""
     raise UadError(f"no network of {program} in it{hint}" if tensors else "no weights in it (save a state dict)")
 
 
-def _refuse(own: Mapping[str, Tensor], program: names.Program) -> None:
+def _refuse(own: Mapping[str, Tensor], program: Program) -> None:
     """Raise UadError for a network that needs more than an image and a step, or is not told to be conditioned."""
     if "label_emb.weight" in own or "class_embedding.weight" in own:
         raise UadError("a class-conditional network, which is not supported")
     if any("transformer_blocks" in key for key in own):
         raise UadError("a network with cross-attention, which is not supported")
     conditioned = "label_emb.0.weight" in own
-    if conditioned and program != "cddpm":
+    if conditioned and program not in CONDITIONED:
         raise UadError("a network with an image's code as condition (--from cddpm reads it)")
-    if program == "cddpm" and not conditioned:
+    if program in CONDITIONED and not conditioned:
         raise UadError("a network without a condition (--from pddpm --set kind=diffusion reads it)")
 
 
@@ -206,7 +207,7 @@ def _codebook(own: dict[str, Tensor]) -> Foreign:
     """Name the weights of MONAI's VQ-VAE as ours."""
     ours = names.of_codebook(_shapes(own))
     weights = {ours.get(key, key): value for key, value in own.items()}
-    return Foreign(weights, {"kind": "vqvae", "network": names.codebook_sizes(_shapes(weights))})
+    return Foreign(weights, {"kind": CODEBOOK, "network": names.codebook_sizes(_shapes(weights))})
 
 
 def _encoder(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

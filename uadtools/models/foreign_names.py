@@ -5,18 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 from uadtools.errors import UadError
 
-Program = Literal["anoddpm", "guided-diffusion", "pddpm", "cddpm", "monai"]
 Shapes = Mapping[str, tuple[int, ...]]
 
-FIRST = {
-    "anoddpm": "time_embedding.1.weight", "guided-diffusion": "input_blocks.0.0.weight",
-    "pddpm": "input_blocks.0.0.weight", "cddpm": "input_blocks.0.0.weight", "monai": "conv_in.conv.weight",
-}  # fmt: skip
-"""A weight that every network of a program has, and networks of another family do not: by it they are found."""
 FIRST_OF_ENCODER = "layer1.0.conv1.weight"
 FIRST_OF_CODEBOOK = "quantizer.quantizer.embedding.weight"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
@@ -15,7 +16,22 @@ def _divides(name: str, by: int, widths: Sequence[int]) -> None:
         raise ValueError(f"{name} = {by} must divide the channels of every level: {list(widths)}")
 
 
-class UNetConfig(Config):
+class NetworkConfig(Config):
+    """What is asked of all networks' settings."""
+
+    kind: str = ""
+
+    @property
+    def divisor(self) -> int:
+        """Slices must be multiples of this many pixels in height and width."""
+        return 1
+
+    def held(self, shape: Sequence[int]) -> int:
+        """Return how many numbers one map of the first level holds of a slice (H, W); 0 where that is no matter."""
+        return 0
+
+
+class UNetConfig(NetworkConfig):
     """The arguments of nets.unet.UNet, which explains them; reach: how many slices on either side it sees, too."""
 
     kind: Literal["unet"] = "unet"
@@ -58,8 +74,11 @@ class UNetConfig(Config):
         """Slices must be multiples of this many pixels in height and width."""
         return int(self.patch * 2 ** (len(self.multipliers) - 1))
 
+    def held(self, shape: Sequence[int]) -> int:
+        return self.base * math.prod(shape) // self.patch**2
 
-class _DenseConfig(Config):
+
+class _DenseConfig(NetworkConfig):
     base: PositiveInt = 32
     multipliers: tuple[PositiveInt, ...] = Field(default=(1, 2, 4, 4), min_length=1)
     latent: PositiveInt = 128
@@ -89,19 +108,14 @@ class SequenceConfig(_DenseConfig):
     reach: PositiveInt = 2
 
 
-class MaskedConfig(Config):
+class MaskedConfig(NetworkConfig):
     """The sizes of the light decoder with which an encoder is trained on masked images, which nets.masked explains."""
 
     kind: Literal["masked"] = "masked"
     width: PositiveInt = 64
 
-    @property
-    def divisor(self) -> int:
-        """The encoder has the say."""
-        return 1
 
-
-class CodebookConfig(Config):
+class CodebookConfig(NetworkConfig):
     """The sizes of an autoencoder with a codebook, which nets.vqvae explains."""
 
     kind: Literal["codebook"] = "codebook"
@@ -115,11 +129,6 @@ class CodebookConfig(Config):
     def divisor(self) -> int:
         """How many pixels of the image, in height and width, are one of the latent."""
         return int(2 ** len(self.widths))
-
-
-NetworkConfig = Annotated[
-    UNetConfig | DenseConfig | SequenceConfig | MaskedConfig | CodebookConfig, Field(discriminator="kind")
-]
 
 
 class EncoderConfig(Config):

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from uadtools.models.config import NoiseConfig
+from uadtools.noise.config import NoiseConfig
 from uadtools.noise.on_device import simplex_on
 from uadtools.noise.simplex import simplex_fields
 

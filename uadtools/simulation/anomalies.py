@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from uadtools.settings import Amount, Config, Fraction, PositiveFloat, PositiveInt
+from uadtools.simulation.config import AnomalyConfig
 from uadtools.simulation.domains import Numbers, kept_inside
 from uadtools.simulation.fields import Floats, Mask, smooth
 from uadtools.simulation.looks import LOOKS, Foreign
@@ -20,54 +20,6 @@ from uadtools.simulation.shapes import shape_of
 
 VISIBLE = 0.04
 """Change of intensity from which on an anomaly counts as one; less is not to be learnt."""
-
-
-class Shapes(Config):
-    """Weights of shapes: rough ellipsoids, many small ones, clouds, cores with a ring around, bands along the
-    ventricles (rim), masks of a library.
-    """
-
-    blob: Amount = 0.4
-    many: Amount = 0.3
-    cloud: Amount = 0.15
-    ring: Amount = 0.15
-    rim: Amount = 0.1
-    mask: Amount = 0.0
-
-
-class Looks(Config):
-    """Weights of looks: an intensity, a factor, another scan's patch, waves, blur, texture and pushed tissue.
-
-    dark and bright: weights of the two directions in which level and factor may go.
-    """
-
-    level: Amount = 0.42
-    factor: Amount = 0.25
-    foreign: Amount = 0.12
-    waves: Amount = 0.09
-    blur: Amount = 0.04
-    texture: Amount = 0.04
-    push: Amount = 0.04
-    dark: Amount = 0.5
-    bright: Amount = 0.5
-
-
-class AnomalyConfig(Config):
-    """How anomalies are drawn.
-
-    shapes, looks: what is drawn, by weights, so that one is left out by setting it to 0. none: the share of items
-    without any. most: groups in an item. radius: of blobs, smallest and largest, in pixels, even in its logarithm.
-    least: the least change of a level. fade: the steps over which anomalies go from easy (large, strong, in almost
-    every item) to all of this.
-    """
-
-    shapes: Shapes = Shapes()
-    looks: Looks = Looks()
-    none: Fraction = 0.2
-    most: PositiveInt = 6
-    radius: tuple[PositiveFloat, PositiveFloat] = (1.0, 12.0)
-    least: PositiveFloat = 0.07
-    fade: PositiveInt = 10_000
 
 
 EASY = {"none": 0.05, "radius": 3.5, "least": 0.3}

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
-from pydantic import model_validator
 
-from uadtools.settings import Config
-from uadtools.simulation.anomalies import AnomalyConfig, draw_groups, put_in
+from uadtools.simulation.anomalies import draw_groups, put_in
+from uadtools.simulation.config import CorruptionConfig
 from uadtools.simulation.domains import (
-    DomainConfig,
     Numbers,
     as_contrast,
     as_noisy,
@@ -30,25 +27,6 @@ STEPS = 1000
 """Severities are told as integers below this."""
 STRONGEST = 1000.0
 """The sum of all changes in a slice, in intensities times pixels, that is the highest severity."""
-
-
-class CorruptionConfig(Config):
-    """What an item is made of: anomalies, which are to be mended, and domains, which are not.
-
-    masks: files and folders of lesion masks, whose slices are the shapes of anomalies.shapes.mask; labels: those of
-    label maps of the training scans' anatomy, NAME_dseg of the scan NAME, by which domains.regions are told.
-    """
-
-    anomalies: AnomalyConfig = AnomalyConfig()
-    domains: DomainConfig = DomainConfig()
-    masks: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _with_masks(self) -> Self:
-        if self.anomalies.shapes.mask and not self.masks:
-            raise ValueError("anomalies.shapes.mask: shapes of masks are wanted, and corruption.masks names none")
-        return self
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from uadtools.settings import Amount, Config, Fraction
+from uadtools.simulation.config import DomainConfig
 from uadtools.simulation.fields import Floats, Labels, Mask, sample, smooth, wavy, white
 
 FLOOR = 1e-3
@@ -18,40 +18,6 @@ FLOOR = 1e-3
 KNOTS = (0.0, 0.15, 0.5, 0.8, 1.0)
 """T1 intensities at which a curve of contrast is drawn: background, fluid, grey matter, white matter, brightest."""
 Numbers = dict[str, Any]
-
-
-class DomainConfig(Config):
-    """Shares of items, 0 to 1, and amounts of what is changed in input and target alike.
-
-    flip, turn (degrees), scale, aspect, shift (pixels): deviations; warp: pixels at most, in a share of .7; widen: by
-    how many pixels fluid spreads, at most, in a share of .4 (a quarter of that is how far it may shrink). contrast: the
-    share of items whose tissue levels are drawn anew, of which flair and t2 are such, and the rest anything; regions:
-    in these, the greatest deviation of structures from their tissue's level, where label maps tell them; gamma: of the
-    exponent's logarithm; curve: the share with an uneven brightness; headroom: the share whose brightest tissue is made
-    darker than the brightest value, as large bright lesions do. blur (pixels, a share of .5), thick (the share of
-    smeared slices), bias (a share of .6), ghosts, strip (pixels at most, a share of .4), noise: of the input alone.
-    """
-
-    flip: Fraction = 0.5
-    turn: Amount = 7.0
-    scale: Amount = 0.07
-    aspect: Amount = 0.05
-    shift: Amount = 2.0
-    warp: Amount = 1.8
-    widen: Amount = 4.0
-    contrast: Fraction = 0.0
-    flair: Fraction = 0.35
-    t2: Fraction = 0.25
-    regions: Amount = 0.08
-    gamma: Amount = 0.2
-    curve: Fraction = 0.3
-    headroom: Fraction = 0.4
-    blur: Amount = 0.9
-    thick: Fraction = 0.2
-    bias: Amount = 0.25
-    ghosts: Fraction = 0.1
-    strip: Amount = 3.0
-    noise: Amount = 0.025
 
 
 def _seed(rng: np.random.Generator) -> int:

@@ -1,11 +1,11 @@
-"""What a training step is taken on: healthy slices, and for restoration what was made of them."""
+"""What is made of healthy slices where a recipe corrupts them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from uadtools.errors import UadError
-from uadtools.simulation.corruption import CorruptionConfig, Item, draw_item, make_item
+from uadtools.methods.base.learning import Corrupted, Seeds
+from uadtools.simulation.config import CorruptionConfig
+from uadtools.simulation.corruption import Item, draw_item, make_item
 from uadtools.simulation.domains import Numbers
 from uadtools.simulation.fields import Floats
 from uadtools.training.data import Slices
@@ -22,31 +24,10 @@ from uadtools.volume.grid import oriented
 from uadtools.volume.listing import files_of
 from uadtools.volume.stream import read_image
 
-Seeds = NDArray[np.int64]
 SMALLEST = 6
 """Pixels of a mask's slice, on the model's grid, from which on it is a shape to learn from."""
 APART = 3
 """Slices from one shape of a mask to the next."""
-
-
-class Corrupted(NamedTuple):
-    """Items as a network sees them. seen: (B, 2 reach + 1, H, W) and healthy (B, 1, H, W) in [-1, 1]; changed, brain:
-    (B, 1, H, W) in [0, 1]; ceiling: (B,) the highest severity to be expected.
-    """
-
-    seen: Tensor
-    healthy: Tensor
-    changed: Tensor
-    brain: Tensor
-    ceiling: Tensor
-
-
-class Batch(NamedTuple):
-    """x0: (B, C, H, W) in [-1, 1]; seeds: (B,), from which all that is random for a slice follows."""
-
-    x0: Tensor
-    seeds: Seeds
-    corrupted: Corrupted | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,15 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from uadtools.errors import UadError
+from uadtools.methods.base.learning import Batch, Seeds
+from uadtools.methods.base.recipe import Recipe
+from uadtools.models.kinds import kind
 from uadtools.nets.layout import packed
-from uadtools.nets.vqvae import VQVAE
 from uadtools.simulation.fields import Floats
 from uadtools.training.augment import Drawn, apply, draw
-from uadtools.training.codebook import Use, codebook_use
-from uadtools.training.corrupted import Batch, Corrupted, Corruptor, DrawnItems, Seeds
+from uadtools.training.corrupted import Corruptor, DrawnItems
 from uadtools.training.data import Slices
-from uadtools.training.objectives import loss, restoration
-from uadtools.training.recipe import Recipe
 from uadtools.training.state import State
 from uadtools.training.team import ALONE, Team
 
@@ -34,7 +34,7 @@ PATIENCE = 30.0
 class Progress:
     """What the loop reports after a step: the loss averaged since the last report, and what was measured then.
 
-    drawn: how the slices of this step were changed; codes: of an autoencoder with a codebook, where it is validated.
+    drawn: how the slices of this step were changed; measured: what the kind of model has to tell at a validation.
     """
 
     step: int
@@ -43,7 +43,7 @@ class Progress:
     drawn: Drawn | DrawnItems
     validation: float | None = None
     improved: bool = False
-    codes: Use | None = None
+    measured: Any = None
 
 
 @dataclass(frozen=True)
@@ -96,16 +96,15 @@ class Trainer:
     def _report(self, state: State, progress: Progress) -> Progress:
         settings = self.recipe.training
         due = state.step % settings.validate_every == 0 or state.step == settings.steps
-        due = due and state.step > self.recipe.gan_steps
+        due = due and state.step > self.recipe.first_usable
         if not due or self.validation is None:
             return replace(progress, improved=due)
         measured = validate(self, state.average)
         improved = measured < state.best
         state.best = min(measured, state.best)
-        net, codes = state.average, None
-        if isinstance(net, VQVAE):
-            codes = codebook_use(net, self.validation, self.device)
-        return replace(progress, validation=measured, improved=improved, codes=codes)
+        own = getattr(kind(self.recipe.kind), "measure", None)
+        told = own(state.average, self.validation, self.device) if own else None
+        return replace(progress, validation=measured, improved=improved, measured=told)
 
     def _ahead(self, step: int) -> Iterator[_Drawn]:
         """Give the batch of every step from this one on; the next one is made in a thread while one is learnt."""
@@ -125,19 +124,21 @@ class Trainer:
         part = self.team.part(batch)
         rng = np.random.default_rng((self.seed, step))
         chosen = rng.integers(len(self.slices), size=batch)[part]
-        if recipe.kind == "restoration":
+        if self.corruptor:
             seeds = rng.integers(2**63 - 1, size=batch)[part]
-            items, told = self._corrupted(self.slices, chosen, seeds, step)
-            return _Drawn(Batch(items.healthy, seeds, items), told, int(rng.integers(2**63 - 1)))
+            items, drawn_items = self.corruptor(self.slices, chosen, seeds, step=step, device=self.device)
+            return _Drawn(Batch(items.healthy, seeds, items), drawn_items, int(rng.integers(2**63 - 1)))
         x0 = self.slices.windows(chosen, recipe.reach, self.device)
         drawn = draw(recipe.augment, batch, (x0.shape[2], x0.shape[3]), rng)
         x0 = self.slices.seen(apply(x0, drawn.of(part)))
         seeds = rng.integers(2**63 - 1, size=batch)[part]
         return _Drawn(Batch(x0, seeds), drawn, int(rng.integers(2**63 - 1)))
 
-    def _corrupted(self, slices: Slices, chosen: NDArray[Any], seeds: Seeds, step: int) -> tuple[Corrupted, DrawnItems]:
-        corruptor = Corruptor(self.recipe.corruption, self.recipe.reach, self.masks)
-        return corruptor(slices, chosen, seeds, step=step, device=self.device)
+    @cached_property
+    def corruptor(self) -> Corruptor | None:
+        """What is put into slices to be mended; none where nothing is."""
+        config = self.recipe.corrupting
+        return Corruptor(config, self.recipe.reach, self.masks) if config else None
 
     def _step(self, state: State, batch: Batch, seed: int) -> float:
         """Take one step; returns the loss."""
@@ -161,15 +162,15 @@ class Trainer:
     def loss(self, net: nn.Module, batch: Batch, step: int) -> Tensor:
         """Return the loss of the recipe's objective, computed in this precision."""
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            if batch.corrupted is not None:
-                return restoration(net, batch.corrupted)
-            return loss(self.recipe, net, packed(batch.x0), batch.seeds, step)
+            lost: Tensor = kind(self.recipe.kind).loss(self.recipe, net, batch._replace(x0=packed(batch.x0)), step)
+        return lost
 
     def held_out(self, chosen: NDArray[Any], seeds: Seeds) -> Batch:
         """Make a batch of validation slices, as hard as those of the last step."""
         assert self.validation is not None
-        if self.recipe.kind == "restoration":
-            items, _ = self._corrupted(self.validation, chosen, seeds, self.recipe.training.steps)
+        if self.corruptor:
+            step = self.recipe.training.steps
+            items, _ = self.corruptor(self.validation, chosen, seeds, step=step, device=self.device)
             return Batch(items.healthy, seeds, items)
         windows = self.validation.windows(chosen, self.recipe.reach, self.device)
         return Batch(self.validation.seen(windows), seeds)

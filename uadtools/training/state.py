@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from uadtools.errors import UadError
+from uadtools.methods.base.recipe import OptimiserConfig, Recipe
 from uadtools.models.checkpoint import read_metadata, read_tensors, write_tensors
 from uadtools.models.model import build
 from uadtools.nets.layout import layout
-from uadtools.training.recipe import OptimiserConfig, Recipe
 
 _KEY = "uadtools-training"
+_SILENT = (("t_range", None), ("positions", "grid"), ("loss_on", "patch"))
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -74,7 +75,7 @@ def load_state(path: Path, state: State, about: dict[str, Any]) -> dict[str, Any
         raise UadError(
             f"{path}: not the state of a training run (expected what uad-train keeps for --resume)"
         ) from None
-    changed = [key for key, value in about.items() if note.get(key) != value]
+    changed = [key for key, value in about.items() if _plain(note.get(key)) != _plain(value)]
     if changed:
         raise UadError(f"{path}: belongs to a run with another {', '.join(changed)} (the same is needed to resume it)")
     tensors = read_tensors(path)
@@ -93,6 +94,13 @@ def load_state(path: Path, state: State, about: dict[str, Any]) -> dict[str, Any
     state.step = int(note["step"])
     state.best = float("inf") if note["best"] is None else float(note["best"])
     return dict(note)
+
+
+def _plain(noted: Any) -> Any:
+    """Return what was noted without settings that say nothing, which not every version wrote for every kind."""
+    if not isinstance(noted, dict):
+        return noted
+    return {key: _plain(value) for key, value in noted.items() if (key, value) not in _SILENT}
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -16,16 +16,15 @@ import torch
 from uadtools import methods
 from uadtools.errors import UadError
 from uadtools.files import check_free
+from uadtools.methods.base.recipe import Recipe
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
+from uadtools.models.kinds import kind
 from uadtools.models.model import load_model, pick_device, pick_precision
-from uadtools.nets.vqvae import VQVAE
-from uadtools.training.codebook import codebook_use
 from uadtools.training.corrupted import load_masks
 from uadtools.training.data import Slices, fingerprint, load_slices, quantiles
 from uadtools.training.journal import board_of, kept_rows, row, write_log
 from uadtools.training.loop import Progress, Trainer
-from uadtools.training.recipe import Recipe, load_recipe
-from uadtools.training.region import healthy_limits
+from uadtools.training.recipe import load_recipe
 from uadtools.training.start import start_from
 from uadtools.training.state import State, fresh, load_state, save_state
 from uadtools.training.team import joined
@@ -90,10 +89,9 @@ def train(  # noqa: PLR0913  one parameter per option
     sources, validation = ((names,) if isinstance(names, str) else names for names in (sources, validation))
     methods.check_default(recipe.defaults.method, recipe.kind)
     outputs = Outputs(Path(model), log)
-    read = partial(
-        load_slices, grid=recipe.grid, min_brain=recipe.data.min_brain, solid=recipe.solid,
-        labels=recipe.corruption.labels,
-    )  # fmt: skip
+    corrupting = recipe.corrupting
+    labels, masks = (corrupting.labels, corrupting.masks) if corrupting else ((), ())
+    read = partial(load_slices, grid=recipe.grid, min_brain=recipe.data.min_brain, solid=recipe.solid, labels=labels)
     with joined(device) as (team, own):
         if team.leads:
             _check_outputs(outputs, resume=resume, force=force)
@@ -104,7 +102,7 @@ def train(  # noqa: PLR0913  one parameter per option
         trainer = Trainer(
             recipe, slices, held_out, seed, where, _precision(precision, where, recipe), _names(sources),
             quantiles(slices), about["started_from"], team,
-            tuple(load_masks(recipe.corruption.masks, recipe.grid.spacing, recipe.reach)),
+            tuple(load_masks(masks, recipe.grid.spacing, recipe.reach)),
         )  # fmt: skip
         start = time.monotonic()
         reports = trainer.run(state, stop=lambda: time.monotonic() - start > seconds)
@@ -186,7 +184,7 @@ def _begin(
 
 def _fixed(recipe: Recipe) -> dict[str, Any]:
     """Return what must stay the same when a run goes on: not the defaults, nor the number of steps if it may grow."""
-    planned = recipe.optimiser.decay or recipe.gan_steps
+    planned = recipe.optimiser.decay or recipe.first_usable
     free: dict[str, Any] = {"defaults": True} | ({} if planned else {"training": {"steps"}})
     return recipe.model_dump(mode="json", exclude=free)
 
@@ -228,21 +226,15 @@ def _settle(path: Path, trainer: Trainer) -> None:
 
 
 def _completed(path: Path, healthy: Slices, seed: int, device: torch.device) -> dict[str, Any]:
-    """Add to a model what is measured once its weights are chosen; returns what is told of it.
-
-    To a latent diffusion model how much of the bound healthy slices have, to a vqvae how it uses its codebook.
-    """
-    kind = read_config(path).kind
-    if kind not in ("ldm", "vqvae"):
+    """Add to a model what its kind measures once the weights are chosen; returns what is told of it."""
+    config = read_config(path)
+    finish = getattr(kind(config.kind), "finish", None)
+    if finish is None:
         return {}
-    model = load_model(path, device=str(device))
-    if kind == "ldm":
-        save_model(path, model.config, read_tensors(path) | {"limits": healthy_limits(model, healthy, seed)})
-        return {}
-    assert isinstance(model.net, VQVAE)
-    told = {"codebook": codebook_use(model.net, healthy, device)._asdict()}
-    save_model(path, model.config.model_copy(update={"training": model.config.training | told}), read_tensors(path))
-    return told
+    tensors, told = finish(load_model(path, device=str(device)), healthy, seed)
+    made = config.model_copy(update={"training": config.training | told})
+    save_model(path, made, read_tensors(path) | tensors)
+    return dict(told)
 
 
 def _precision(name: str, device: torch.device, recipe: Recipe) -> torch.dtype:

@@ -47,7 +47,7 @@ def test_the_default_if_it_can_else_the_first_that_can(method, expected):
     assert bundled_for(method).stem == expected
 
 
-@pytest.mark.parametrize("method", [name for name in methods.NAMES if methods.KINDS[name]])
+@pytest.mark.parametrize("method", [name for name in methods.names() if methods.kinds(name)])
 def test_where_none_can_a_recipe_is_named(method, tmp_path, tiny_models, monkeypatch):
     """And it is one that trains such a model."""
     other = "ae" if method != "ae" else "vae"

@@ -14,7 +14,8 @@ from uadtools.models.model import load_model
 from uadtools.models.networks import UNetConfig
 from uadtools.volume.stream import Study
 
-CONFIG = ModelConfig(name="m", defaults=DefaultsConfig(method="sss", t=(250, 350), samples=2))
+DIFFUSION = ModelConfig.of_kind("diffusion")
+CONFIG = DIFFUSION(name="m", defaults=DefaultsConfig(method="sss", t=(250, 350), samples=2))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_a_method_that_needs_a_model_is_refused_without_one(phantom):
 
 def test_without_a_t_the_methods_own_is_taken():
     for name, t in (("sss", 300), ("ddpm", 250)):
-        assert [o.t for o in plan(ModelConfig(name="m", defaults=DefaultsConfig(method=name))).options] == [t]
+        assert [o.t for o in plan(DIFFUSION(name="m", defaults=DefaultsConfig(method=name))).options] == [t]
 
 
 def test_the_way_of_healing_in_words():

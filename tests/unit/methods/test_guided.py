@@ -1,5 +1,7 @@
 """pDDPM noises patches, cDDPM goes by a code."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -17,7 +19,10 @@ class Notes:
     def __init__(self, sees=lambda x_t: x_t):
         self.sees, self.shown, self.codes = sees, [], []
 
-    def encode(self, x):
+    net = SimpleNamespace(encoder="encoder")
+
+    def ask(self, x, *, of):
+        assert of == "encoder"
         self.codes.append(x)
         return x.mean(dim=(2, 3))
 

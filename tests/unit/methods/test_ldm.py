@@ -21,12 +21,12 @@ class Model:
     config = SimpleNamespace(region=SimpleNamespace(steps=(400, 600)))
 
     def __init__(self, limits):
-        self.limits, self.asked = limits, []
+        self.net, self.limits, self.asked = self, limits, []
 
-    def to_latent(self, x):
+    def encode(self, x):
         return torch.nn.functional.avg_pool2d(x, 4).repeat(1, 2, 1, 1)
 
-    def from_latent(self, z):
+    def decode(self, z):
         self.z = z
         return torch.nn.functional.interpolate(z[:, :1], scale_factor=4)
 
@@ -58,7 +58,7 @@ def test_the_region_is_healed_and_the_rest_is_left_exactly_as_it_was(x, variant)
     region = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
     region[0, :, :1, :2] = True
     torch.testing.assert_close(made.maps["region"], torch.nn.functional.interpolate(region.float(), scale_factor=4))
-    z = model.to_latent(x)
+    z = model.encode(x)
     outside = ~region.expand_as(z)
     assert torch.equal(model.z[outside], z[outside])
     torch.testing.assert_close(model.z[~outside], torch.full((4,), 0.3), rtol=0, atol=1e-3)
@@ -70,7 +70,7 @@ def test_where_nothing_is_unlikely_nothing_is_healed(x):
     model = Model(torch.full((4, 4), 1e9))
     made = ldm.heal(model, x, ldm.Options(), noises())
     assert not made.maps["region"].any()
-    assert torch.equal(made.healed, model.from_latent(model.to_latent(x)))
+    assert torch.equal(made.healed, model.decode(model.encode(x)))
 
 
 def test_where_all_is_unlikely_it_is_plain_ddpm(x):
@@ -79,7 +79,7 @@ def test_where_all_is_unlikely_it_is_plain_ddpm(x):
     model.predict = lambda x_t, t, clamp=False: both(0.8 * x_t, "x0", x_t, t, SCHEDULE)
     ldm.heal(model, x, ldm.Options(t=20, variant="c", bounds=3), draw)
     again = noises()
-    z = model.to_latent(x)
+    z = model.encode(x)
     for _ in range(3):
         again()
     from uadtools.diffusion.process import add_noise

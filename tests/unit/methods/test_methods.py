@@ -9,9 +9,10 @@ import torch
 
 from uadtools import methods
 from uadtools.errors import UadError
-from uadtools.methods.healing import Healing, Option, end
+from uadtools.methods.base.healing import Healing, Option, end
 
-HELPERS = {"combine", "healing"}
+ENCODERS = ("diffusion", "restoration", "spark")
+"""Kinds of models that other methods heal with."""
 NOISY = ("ddim", "ddpm", "sss")
 GUIDED = ("cddpm", "ldm", "pddpm")
 RESTORING = ("disyre", "restore")
@@ -35,24 +36,25 @@ class Memory:
 
 
 def test_names_are_the_modules_of_the_folder():
-    found = {module.name for module in pkgutil.iter_modules(methods.__path__)}
-    assert set(methods.NAMES) == found - HELPERS
-    assert list(methods.NAMES) == sorted(methods.NAMES)
+    found = {module.name for module in pkgutil.iter_modules(methods.__path__) if not module.ispkg}
+    assert set(methods.names()) == found - {*ENCODERS}
+    assert set(methods.all_kinds()) == {*ENCODERS, *GUIDED, *RECONSTRUCTING}
+    assert methods.names() == sorted(methods.names())
 
 
 def test_names_are_listed_without_torch():
-    code = "import sys; from uadtools.methods import NAMES; sys.exit('torch' in sys.modules)"
+    code = "import sys; from uadtools import methods; methods.names(); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_method_is_of_one_of_these():
-    assert set(methods.NAMES) == {*NOISY, *GUIDED, *RESTORING, *BY_ITSELF, *RECONSTRUCTING}
-    assert [name for name in methods.NAMES if not methods.needs_model(name)] == list(BY_ITSELF)
+    assert set(methods.names()) == {*NOISY, *GUIDED, *RESTORING, *BY_ITSELF, *RECONSTRUCTING}
+    assert [name for name in methods.names() if not methods.needs_model(name)] == list(BY_ITSELF)
     with pytest.raises(UadError, match="no method 'magic'"):
         methods.needs_model("magic")
 
 
-@pytest.mark.parametrize("name", methods.NAMES)
+@pytest.mark.parametrize("name", methods.names())
 def test_every_method_says_what_it_needs(name):
     module = methods.get(name)
     assert module.__name__ == f"uadtools.methods.{name}"
@@ -92,7 +94,7 @@ def test_able():
 @pytest.mark.parametrize("name", RECONSTRUCTING)
 def test_a_method_without_noise_asks_the_model_once_and_draws_nothing(name):
     class Model:
-        def reconstruct(self, x):
+        def ask(self, x):
             return x.mean(dim=1, keepdim=True) / 2
 
     module, x = methods.get(name), torch.rand(2, 3, 4, 4)

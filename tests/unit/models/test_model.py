@@ -5,7 +5,7 @@ from uadtools.diffusion.process import add_noise
 from uadtools.errors import UadError
 from uadtools.models.checkpoint import read_tensors, save_model
 from uadtools.models.config import ModelConfig
-from uadtools.models.model import build, load_model, pick_device, pick_precision, schedule_of
+from uadtools.models.model import Model, build, load_model, pick_device, pick_precision
 
 CPU = torch.device("cpu")
 
@@ -65,10 +65,10 @@ def test_other_kinds_of_model_reconstruct(tiny_models, kind):
     exact, rough = (load_model(tiny_models[kind], device="cpu", precision=p) for p in ("fp32", "bf16"))
     assert exact.config.kind == kind
     x = torch.rand(2, 2 * exact.config.reach + 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    made, near = exact.reconstruct(x), rough.reconstruct(x)
+    made, near = exact.ask(x), rough.ask(x)
     assert made.shape == (2, 1, 16, 16)
     assert made.dtype == near.dtype == torch.float32
-    torch.testing.assert_close(made, exact.reconstruct(x), rtol=0, atol=0)
+    torch.testing.assert_close(made, exact.ask(x), rtol=0, atol=0)
     assert 0 < (made - near).abs().max() < 0.05
 
 
@@ -128,7 +128,7 @@ def test_a_cpu_computes_in_what_it_multiplies_in_unless_told_otherwise(able, dty
 
 def test_a_fresh_network_answers_0():
     sizes = {"base": 8, "multipliers": (1, 2), "attention": (1, 2), "groups": 4, "res_blocks": 1}
-    net = build(ModelConfig(name="m", network=sizes))
+    net = build(ModelConfig.model_validate({"name": "m", "network": sizes}))
     x = torch.randn(2, 1, 8, 12)
     assert not net(x, torch.tensor([0, 999])).any()
 
@@ -136,7 +136,7 @@ def test_a_fresh_network_answers_0():
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
 def test_the_schedule_is_the_models(tiny_config, kind):
     schedule = tiny_config.schedule.model_copy(update={"kind": kind, "steps": 40})
-    made = schedule_of(tiny_config.model_copy(update={"schedule": schedule}))
+    made = Model(tiny_config.model_copy(update={"schedule": schedule}), None, CPU).schedule
     assert made.steps == 40
     assert made.alpha_bar(39) < 0.01
 
@@ -150,8 +150,8 @@ def test_a_halved_network_is_near_the_whole_one(kind, tiny_model, tiny_guided):
     assert {name for name, weight in net.named_parameters() if weight.dtype == torch.float32} == {
         f"{layer}.{part}" for layer in ("first", "out_norm", "out_conv") for part in ("weight", "bias")
     }
-    x_t = torch.randn(3, *exact.noise_shape((16, 16)), generator=torch.Generator().manual_seed(0))
-    code = {"code": exact.encode(torch.rand(3, 1, 16, 16))} if kind == "cddpm" else {}
+    x_t = torch.randn(3, *exact.config.noise_shape((16, 16)), generator=torch.Generator().manual_seed(0))
+    code = {"code": exact.ask(torch.rand(3, 1, 16, 16), of=exact.net.encoder)} if kind == "cddpm" else {}
     made, near = (model.predict(x_t, 300, **code).x0 for model in (exact, rough))
     assert near.dtype == torch.float32
     assert 0 < (made - near).norm() / made.norm() < 0.02

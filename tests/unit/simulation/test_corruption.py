@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from uadtools.simulation.anomalies import AnomalyConfig, Looks, Shapes, draw_groups, put_in
-from uadtools.simulation.corruption import STEPS, CorruptionConfig, draw_item, make_item
+from uadtools.simulation.anomalies import draw_groups, put_in
+from uadtools.simulation.config import AnomalyConfig, CorruptionConfig, Looks, Shapes
+from uadtools.simulation.corruption import STEPS, draw_item, make_item
 from uadtools.simulation.domains import (
     FLOOR,
     KNOTS,

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import ndimage
 
+from uadtools.methods.base.recipe import AugmentConfig
 from uadtools.training.augment import POWERS, Drawn, apply, draw
-from uadtools.training.recipe import AugmentConfig
 
 NO_BIAS = (0,) * len(POWERS)
 MOVES = {"flip": 0.5, "affine": 0.7, "degrees": 20, "scale": 0.2, "shift": 3}

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from uadtools.errors import UadError
-from uadtools.simulation.corruption import CorruptionConfig
-from uadtools.training.corrupted import Corrupted, Corruptor, load_masks
+from uadtools.methods import restoration
+from uadtools.methods.base.learning import Batch, Corrupted
+from uadtools.simulation.config import CorruptionConfig
+from uadtools.training.corrupted import Corruptor, load_masks
 from uadtools.training.data import Slices
-from uadtools.training.objectives import restoration
 
 CPU = torch.device("cpu")
 SEEDS = np.array([3, 2**62, 11])
@@ -77,13 +78,17 @@ class Answers(torch.nn.Module):
         return self.answer
 
 
+def mending(net, items):
+    return restoration.loss(None, net, Batch(items.healthy, SEEDS, items), 0)
+
+
 def test_the_loss_rewards_what_is_mended_and_told(slices, corruptor):
     items, _ = corruptor(slices, CHOSEN, SEEDS, step=0, device=CPU)
     assert items.changed.any()
     missing = items.healthy - items.seen[:, 2:3]
     sure = torch.where(items.changed > 0, 12.0, -12.0)
     losses = {
-        name: restoration(Answers(*answer), items).item()
+        name: mending(Answers(*answer), items).item()
         for name, answer in {
             "perfect": (missing, sure),
             "not mended": (0 * missing, sure),
@@ -99,7 +104,7 @@ def test_the_loss_rewards_what_is_mended_and_told(slices, corruptor):
 def test_what_lies_outside_the_brain_is_not_counted(slices, corruptor):
     items, _ = corruptor(slices, CHOSEN, SEEDS, step=0, device=CPU)
     outside = 1 - items.brain
-    plain, other = (restoration(Answers(outside * by, outside * by), items) for by in (0.0, 5.0))
+    plain, other = (mending(Answers(outside * by, outside * by), items) for by in (0.0, 5.0))
     torch.testing.assert_close(plain, other, rtol=0, atol=0)
 
 
@@ -109,7 +114,7 @@ def test_soft_dice_is_that_of_the_whole_batch():
     both = Corrupted(
         torch.cat([zero, zero]), torch.cat([zero, zero]), torch.cat([one, zero]), torch.cat([one, one]), torch.zeros(2)
     )
-    made = restoration(Answers(torch.zeros(2, 1, 2, 2), 40 * torch.cat([one, -one])), both)
+    made = mending(Answers(torch.zeros(2, 1, 2, 2), 40 * torch.cat([one, -one])), both)
     assert made.item() == pytest.approx(0.0, abs=1e-4)
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from uadtools.errors import UadError
+from uadtools.methods.ldm import healthy_limits
 from uadtools.models.checkpoint import file_hash, read_tensors
 from uadtools.training.data import Slices
 from uadtools.training.loop import Trainer, follow, learning_rate, validate
-from uadtools.training.region import healthy_limits
 from uadtools.training.start import start_from
 from uadtools.training.state import fresh, load_state, save_state
 

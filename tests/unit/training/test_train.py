@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from uadtools.errors import UadError
+from uadtools.methods.base.recipe import Recipe
 from uadtools.models.checkpoint import read_config, read_metadata, read_tensors
 from uadtools.models.model import build, load_model
 from uadtools.training import train as room
-from uadtools.training.recipe import Recipe
 from uadtools.training.train import train
 
 CPU = {"device": "cpu", "precision": "fp32"}
@@ -26,7 +26,7 @@ RUN = """
 import json, sys, time
 from pathlib import Path
 from uadtools.training.train import train
-from uadtools.training.recipe import Recipe
+from uadtools.methods.base.recipe import Recipe
 folder = Path(sys.argv[1])
 recipe = Recipe.model_validate(json.loads((folder / "recipe.json").read_text()))
 data = str(folder / "data.npz")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from uadtools.diffusion.samplers import Step
+    from uadtools.diffusion.samplers import Noise, Step
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Healing:
     maps: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Reconstructor(Protocol):
+class Network(Protocol):
     """All that a method without noise needs of a model."""
 
-    def reconstruct(self, x: Tensor) -> Tensor: ...
+    def ask(self, x: Tensor, *more: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -53,3 +53,8 @@ class Single:
 def end(walk: Iterable[Step]) -> Tensor:
     """Walk to the last step and return where it arrived."""
     return deque(walk, maxlen=1)[0].x_t
+
+
+def reconstruct(model: Network, x: Tensor, options: Single, noise: Noise) -> Healing:
+    """Heal slices to what a network makes of them. x: (B, C, H, W) in [-1, 1], the slice to heal in the middle."""
+    return Healing(model.ask(x))

@@ -1,0 +1,132 @@
+"""What the losses of several methods have in common.
+
+Losses follow from slices, their seeds and the number of the step: that of a batch is the mean of those of its slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from uadtools.diffusion.process import add_noise
+from uadtools.diffusion.schedule import Schedule
+from uadtools.errors import UadError
+from uadtools.nets.layout import packed
+from uadtools.noise.source import fields_on
+
+if TYPE_CHECKING:
+    from uadtools.methods.base.recipe import NoisedRecipe, Recipe
+    from uadtools.settings import Config
+
+Seeds = NDArray[np.int64]
+_schedule = lru_cache(Schedule.of)
+
+
+class Corrupted(NamedTuple):
+    """Items as a network sees them. seen: (B, 2 reach + 1, H, W) and healthy (B, 1, H, W) in [-1, 1]; changed, brain:
+    (B, 1, H, W) in [0, 1]; ceiling: (B,) the highest severity to be expected.
+    """
+
+    seen: Tensor
+    healthy: Tensor
+    changed: Tensor
+    brain: Tensor
+    ceiling: Tensor
+
+
+class Batch(NamedTuple):
+    """What a training step is taken on.
+
+    x0: (B, C, H, W) in [-1, 1], C being 1, or 2 reach + 1 with the slice to reconstruct in the middle; volumes are (B,
+    1, D, H, W). seeds: (B,), from which all that is random for a slice follows. corrupted: what was made of them, where
+    the recipe says how.
+    """
+
+    x0: Tensor
+    seeds: Seeds
+    corrupted: Corrupted | None = None
+
+
+class Healthy(Protocol):
+    """Healthy slices, as training.data.Slices holds them."""
+
+    def __len__(self) -> int: ...
+    @property
+    def solid(self) -> bool: ...
+    def windows(self, chosen: NDArray[Any], reach: int, device: torch.device = ...) -> Tensor: ...
+    def seen(self, x: Tensor) -> Tensor: ...
+
+
+def spread_out(slices: Healthy, most: int) -> NDArray[np.intp]:
+    """Return the places of at most so many slices, evenly spaced."""
+    return np.linspace(0, len(slices) - 1, min(most, len(slices))).round().astype(np.intp)
+
+
+def distance(recipe: Recipe, output: Tensor, wanted: Tensor) -> Tensor:
+    """Return the recipe's distance between images, a scalar."""
+    return measure(recipe)(output.float(), wanted)
+
+
+def measure(recipe: Recipe) -> Callable[..., Tensor]:
+    return F.l1_loss if recipe.training.loss == "l1" else F.mse_loss
+
+
+class Noised(NamedTuple):
+    """x_t: like x0; t: (B,); eps: like x0, the noise in it."""
+
+    x_t: Tensor
+    t: Tensor
+    eps: Tensor
+
+
+def noised(recipe: NoisedRecipe, x0: Tensor, seeds: Seeds, streams: list[np.random.Generator]) -> Noised:
+    """Noise each slice to a t of its own."""
+    t = torch.tensor([stream.integers(*recipe.t_range) for stream in streams], device=x0.device)
+    eps = fields_on(recipe.noise, tuple(x0.shape[1:]), seeds, x0.device)
+    x_t = add_noise(x0, t, eps, _schedule(recipe.schedule.kind, recipe.schedule.steps))
+    return Noised(packed(x_t), t, eps)
+
+
+def shape_of(x: Tensor) -> tuple[int, int]:
+    """Return (H, W)."""
+    return x.shape[2], x.shape[3]
+
+
+def streams_of(seeds: Seeds) -> list[np.random.Generator]:
+    """Return a generator for each slice, whose numbers have nothing to do with the noise fields of its seed."""
+    return [np.random.default_rng((1, int(seed))) for seed in seeds]
+
+
+def normal(streams: list[np.random.Generator], like: Tensor) -> Tensor:
+    """Draw a standard normal vector from each stream. like: (B, D), of which type and device are taken, too."""
+    drawn = [stream.standard_normal(like.shape[1], dtype=np.float32) for stream in streams]
+    return torch.from_numpy(np.stack(drawn)).to(like)
+
+
+@dataclass(frozen=True)
+class Donor:
+    """A model that was trained before, and that training starts from, or from parts of it."""
+
+    path: str
+    config: Any
+    weights: dict[str, Tensor]
+
+    def check(self, kind: str, table: str, theirs: Config, ours: Config, sizes: Sequence[str]) -> None:
+        """Raise UadError unless it is of a kind, and has the sizes that the recipe has in a table."""
+        if self.config.kind != kind:
+            raise UadError(
+                f"{self.path}: a model of kind '{self.config.kind}', not '{kind}' (uad-train --recipe {kind} makes one)"
+            )
+        for name in sizes:
+            there, here = getattr(theirs, name), getattr(ours, name)
+            if there != here:
+                hint = f"(--set {table}.{name}=...)"
+                raise UadError(f"{self.path}: other sizes: {name} is {there} there, {here} in the recipe {hint}")

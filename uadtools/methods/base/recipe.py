@@ -1,0 +1,151 @@
+"""Recipes: the full set-up of one training run. What a kind of model needs beyond, its own file adds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from uadtools.models.settings import NoisedSettings, Settings
+from uadtools.settings import Config, Fraction, PositiveFloat, PositiveInt
+from uadtools.simulation.config import CorruptionConfig
+
+if TYPE_CHECKING:
+    from uadtools.models.config import ModelConfig
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+class DataConfig(Config):
+    """Which slices of a scan are learnt from: those in which at least this share of the pixels is brain."""
+
+    min_brain: Fraction = 0.05
+
+
+class AugmentConfig(Config):
+    """Random changes to each slice, which training.augment explains.
+
+    flip, affine, blur, bias, gamma_share, ghosting: the shares of slices that are mirrored; turned, scaled and shifted;
+    blurred; given a drifting brightness; given another curve of brightness; given ghosts. degrees, scale, shift and
+    blur_std (pixels), gamma (of the exponent's logarithm) and bias_size (of the polynomial's coefficients): how much
+    at most. ghosts, dimmed: from and to.
+    """
+
+    flip: Fraction = 0.0
+    affine: Fraction = 0.0
+    degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    shift: Annotated[float, Field(ge=0)] = 0.0
+    blur: Fraction = 0.0
+    blur_std: Annotated[float, Field(ge=0, le=10)] = 1.0
+    bias: Fraction = 0.0
+    bias_size: Annotated[float, Field(ge=0, le=2)] = 0.5
+    gamma: Annotated[float, Field(ge=0)] = 0.0
+    gamma_share: Fraction = 1.0
+    ghosting: Fraction = 0.0
+    ghosts: tuple[PositiveInt, PositiveInt] = (4, 10)
+    dimmed: tuple[Fraction, Fraction] = (0.5, 1.0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.ghosts[0] > self.ghosts[1] or self.dimmed[0] > self.dimmed[1]:
+            raise ValueError("ghosts and dimmed go from the smaller number to the larger")
+        return self
+
+
+class OptimiserConfig(Config):
+    """AdamW, gradient clipping (0: off) and the rate of the averaged weights.
+
+    The learning rate rises over the first `warmup` steps and falls to 0 over the last `decay` ones, linearly.
+    """
+
+    learning_rate: PositiveFloat = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    warmup: Annotated[int, Field(ge=0)] = 0
+    decay: Annotated[int, Field(ge=0)] = 0
+    clip: Annotated[float, Field(ge=0)] = 0.0
+    ema: Decay = 0.9999
+
+
+class TrainingConfig(Config):
+    """Length, batch, the distance that is made small, and how often things happen."""
+
+    steps: PositiveInt
+    batch: PositiveInt = 16
+    loss: Literal["l1", "l2"] = "l2"
+    log_every: PositiveInt = 20
+    validate_every: PositiveInt = 200
+    validation_slices: PositiveInt = 256
+
+
+class Started(Config):
+    """A part of a network that may come from a model that was trained before. pretrained: its file."""
+
+    pretrained: str | None = None
+
+
+class Recipe(Settings):
+    """A published set-up: the model it makes and how that is trained."""
+
+    source: str
+    licence: str = "as the training data"
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    training: TrainingConfig
+
+    @property
+    def first_usable(self) -> int:
+        """The step from which on the weights can heal anything at all."""
+        return 0
+
+    @property
+    def corrupting(self) -> CorruptionConfig | None:
+        """What is put into healthy slices to be mended, in the place of `augment`; none: nothing."""
+        return None
+
+    @property
+    def donor(self) -> str | None:
+        """The file of a model that training starts from, or from parts of it. Raises UadError when one is needed."""
+        return None
+
+    def model(self, training: dict[str, Any], quantiles: Sequence[float] = ()) -> ModelConfig:
+        """Return the settings of the model this recipe makes.
+
+        training: what is to be said about how it came about; quantiles: of the intensities it learnt from.
+        """
+        from uadtools.models.config import ModelConfig
+
+        made = ModelConfig.of_kind(self.kind)
+        shared = {name: getattr(self, name) for name in type(self).model_fields if name in made.model_fields}
+        parts = {name: held for name, held in shared.items() if isinstance(held, Started)}
+        shared |= {name: held.model_dump(exclude={"pretrained"}) for name, held in parts.items()}
+        about = {"quantiles": tuple(quantiles), "training": training}
+        return made.model_validate({**shared, **about})
+
+
+class NoisedTraining(TrainingConfig):
+    """t_range: from which t is drawn uniformly, [low, high); none: from all steps of the schedule."""
+
+    t_range: tuple[Annotated[int, Field(ge=0)], PositiveInt] | None = None
+
+
+class NoisedRecipe(Recipe, NoisedSettings):
+    """Of models that remove the noise of a schedule."""
+
+    training: NoisedTraining
+
+    @property
+    def t_range(self) -> tuple[int, int]:
+        return self.training.t_range or (0, self.schedule.steps)
+
+    @model_validator(mode="after")
+    def _within_the_schedule(self) -> Self:
+        low, high = self.t_range
+        if not low < high <= self.schedule.steps:
+            raise ValueError(
+                f"training.t_range [{low}, {high}) must lie in [0, schedule.steps = {self.schedule.steps})"
+            )
+        return self

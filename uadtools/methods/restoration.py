@@ -1,0 +1,116 @@
+"""Restoration: a network takes out what does not belong into a healthy brain, and says where. restore, disyre ask it.
+
+It learns to mend anomalies that were put into healthy slabs (`corruption`). Source: Naval Marimont et al. 2023 (DISYRE)
+and 2024 (v2), Baugh et al. 2023; ours sees 2.5-D slabs, and is told the highest severity that is to be expected.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import model_validator
+
+from uadtools.errors import UadError
+from uadtools.methods.base import recipe as base
+from uadtools.models import settings
+from uadtools.models.networks import UNetConfig
+from uadtools.simulation.config import CorruptionConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+    from uadtools.methods.base.healing import Network
+    from uadtools.methods.base.learning import Batch, Donor, Healthy
+    from uadtools.nets.restored import Restored
+
+SEVERITIES = 1000
+
+
+class Settings(settings.Settings):
+    """network: a U-Net that sees `reach` slices on either side of the one it mends."""
+
+    METHOD: ClassVar[str] = "restore"
+    NEIGHBOURS: ClassVar[bool] = True
+
+    kind: Literal["restoration"] = "restoration"
+    network: UNetConfig = UNetConfig()
+
+    @property
+    def levels(self) -> int:
+        return SEVERITIES
+
+
+class Recipe(base.Recipe, Settings):
+    """corruption: what is to be mended, and what is not, in the place of `augment`; start: a model of this kind and of
+    these sizes, whose weights training starts from.
+    """
+
+    corruption: CorruptionConfig = CorruptionConfig()
+    start: str | None = None
+
+    @property
+    def corrupting(self) -> CorruptionConfig:
+        return self.corruption
+
+    @property
+    def donor(self) -> str | None:
+        return self.start
+
+    @model_validator(mode="after")
+    def _not_augmented(self) -> Self:
+        if self.augment != base.AugmentConfig():
+            raise ValueError("augment: restoration has corruption.domains in its place (leave it out)")
+        return self
+
+
+def build(settings: Settings) -> nn.Module:
+    from uadtools.nets.unet import UNet
+
+    sizes = settings.network.model_dump(exclude={"kind", "reach"})
+    return UNet(**sizes, in_channels=2 * settings.reach + 1, out_channels=2)
+
+
+def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
+    """Mend corrupted slabs, and tell where: 2 l1 + BCE + 1/2 soft Dice, all inside the brain.
+
+    Where something was changed, l1 counts five times; how much BCE counts there, the visible change says. Soft Dice is
+    taken over the whole batch. Each part alone is common; together they learn faster here.
+    """
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    from uadtools.nets.layout import packed
+    from uadtools.nets.restored import restored
+
+    items = batch.corrupted
+    assert items is not None
+    x0, logit = restored(items.seen, net(packed(items.seen), items.ceiling))
+    changed, weight = (items.changed > 0).float(), torch.where(items.changed > 0, items.changed, 1) * items.brain
+    count = items.brain.sum().clamp(min=1)
+    apart = ((x0 - items.healthy).abs() / 2 * (1 + 4 * changed) * items.brain).sum() / count  # in units of [0, 1]
+    bce = (binary_cross_entropy_with_logits(logit, changed, reduction="none") * weight).sum() / count
+    found = logit.sigmoid() * items.brain
+    dice = 1 - (2 * (found * items.changed).sum() + 1) / (found.sum() + items.changed.sum() + 1)
+    return 2 * apart + bce + dice / 2
+
+
+def start(recipe: Recipe, nets: Sequence[nn.Module], donor: Donor, slices: Healthy) -> None:
+    """Take all weights."""
+    if donor.config.kind != recipe.kind or donor.config.network != recipe.network:
+        raise UadError(f"{donor.path}: not of the recipe's kind and sizes (start needs a model of the same recipe)")
+    for net in nets:
+        net.load_state_dict({name: held.float() for name, held in donor.weights.items()})
+
+
+def ask(model: Network, x: Tensor, t: int) -> Restored:
+    """Return the healthy middle slices, and where they were changed.
+
+    x: (B, 2 reach + 1, H, W) in [-1, 1]; t: the highest severity to be expected, below SEVERITIES.
+    """
+    import torch
+
+    from uadtools.nets.restored import restored
+
+    return restored(x, model.ask(x, torch.full((len(x),), t, device=x.device)))

@@ -1,0 +1,88 @@
+"""SparK: an encoder learns from squares that are hidden. It heals nothing; cddpm starts from it.
+
+Source: Tian et al. 2023 (SparK), section 3.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from uadtools.methods.base import recipe as base
+from uadtools.models import settings
+from uadtools.models.networks import EncoderConfig, MaskedConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from uadtools.methods.base.learning import Batch
+    from uadtools.models.model import Model
+    from uadtools.nets.masked import MaskedAutoencoder
+
+USE = "cddpm starts from them (uad-train --recipe cddpm --set encoder.pretrained=FILE)"
+
+
+class Settings(settings.Settings):
+    """network: a light decoder that is thrown away; encoder: what is kept."""
+
+    kind: Literal["spark"] = "spark"
+    network: MaskedConfig = MaskedConfig()
+    encoder: EncoderConfig = EncoderConfig()
+
+    @property
+    def divisor(self) -> int:
+        return self.encoder.divisor
+
+
+class MadeEncoder(EncoderConfig, base.Started):
+    """Has no `pretrained`, which is refused with a reason."""
+
+
+class Recipe(base.Recipe, Settings):
+    """hidden: the share of the slice that the encoder does not see."""
+
+    encoder: MadeEncoder = MadeEncoder()
+    hidden: Annotated[float, Field(gt=0, lt=1)] = 0.65
+
+    @model_validator(mode="after")
+    def _made_not_started(self) -> Self:
+        if self.encoder.pretrained:
+            raise ValueError("encoder.pretrained: cddpm starts from an encoder, and spark makes one (leave it out)")
+        return self
+
+
+def build(settings: Settings) -> MaskedAutoencoder:
+    from uadtools.nets.masked import MaskedAutoencoder
+    from uadtools.nets.resnet import ResNet
+
+    encoder = settings.encoder
+    kept = ResNet(base=encoder.base, blocks=encoder.blocks, dimension=encoder.dimension)
+    return MaskedAutoencoder(kept, **settings.network.model_dump(exclude={"kind"}))
+
+
+def loss(recipe: Recipe, net: MaskedAutoencoder, batch: Batch, step: int) -> Tensor:
+    """Hide squares of each slice, and tell them from the rest: squared error, each hidden square normalised by itself.
+
+    Source: section 3.3, and He et al. 2022 for the normalisation.
+    """
+    import numpy as np
+    import torch
+    from torch.nn.functional import pixel_unshuffle
+
+    from uadtools.methods.base.learning import shape_of, streams_of
+
+    x0, side = batch.x0, recipe.encoder.divisor
+    rows, columns = (length // side for length in shape_of(x0))
+    visible = max(1, round((1 - recipe.hidden) * rows * columns))
+    ranks = np.stack([stream.permutation(rows * columns) for stream in streams_of(batch.seeds)])
+    seen = torch.from_numpy(ranks < visible).view(len(x0), 1, rows, columns).to(x0.device)
+    painted, wanted = (pixel_unshuffle(image, side) for image in (net(x0, seen).float(), x0))
+    wanted = (wanted - wanted.mean(dim=1, keepdim=True)) / (wanted.var(dim=1, keepdim=True) + 1e-6).sqrt()
+    hidden = ~seen
+    return (((painted - wanted) ** 2).mean(dim=1, keepdim=True) * hidden).sum() / hidden.sum()
+
+
+def probe(model: Model, x: Tensor) -> Tensor:
+    """Return the code of slices. x: (B, 1, H, W) in [-1, 1]."""
+    return model.ask(x, of=model.net.encoder)

@@ -1,0 +1,194 @@
+"""The settings that all kinds of models have, and how those of one kind are found. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import Field, ValidationError, create_model, model_validator
+from pydantic_core import InitErrorDetails
+
+from uadtools.models import kinds
+from uadtools.models.defaults import DefaultsConfig
+from uadtools.models.images import GridConfig, IntensityConfig
+from uadtools.noise.config import NoiseConfig
+from uadtools.settings import Config
+
+
+class ScheduleConfig(Config):
+    kind: Literal["linear", "cosine"] = "linear"
+    steps: Annotated[int, Field(ge=2)] = 1000
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.kind == "linear" and self.steps <= 20:
+            raise ValueError(f"steps = {self.steps}: a linear schedule needs more than 20, or beta reaches 1")
+        return self
+
+
+class Settings(Config):
+    """What a recipe says about the model it makes, and the model about itself.
+
+    Each kind of model has a subclass in its file, with `kind`, `network` and what else it needs; data are checked by
+    that of the kind they name. What has no meaning for that kind, such as the schedule of one that knows no diffusion,
+    is refused.
+
+    METHOD: the default method, where it is not called as the kind; FOLLOWS: defaults inside of tables that are given in
+    part; NEIGHBOURS, VOLUMES, DRAWS: whether the network may see neighbouring slices, or whole volumes, and whether
+    healing with it draws noise.
+    """
+
+    METHOD: ClassVar[str] = ""
+    FOLLOWS: ClassVar[dict[str, dict[str, Any]]] = {}
+    NEIGHBOURS: ClassVar[bool] = False
+    VOLUMES: ClassVar[bool] = False
+    DRAWS: ClassVar[bool] = False
+    if TYPE_CHECKING:
+        kind: str
+        network: Any
+
+    name: str
+    grid: GridConfig = GridConfig()
+    intensity: IntensityConfig = IntensityConfig()
+    defaults: DefaultsConfig = DefaultsConfig()
+    licence: str = "not stated"
+
+    @property
+    def reach(self) -> int:
+        """How many slices on either side of a slice the network sees with it."""
+        return int(getattr(self.network, "reach", 0))
+
+    @property
+    def solid(self) -> bool:
+        """Whether the network sees whole volumes, not slices."""
+        return bool(getattr(self.network, "axes", 2) == 3)
+
+    @property
+    def levels(self) -> int:
+        """How many t the model may be asked at, from 0 on: steps of its noise, or severities. 0: it knows no t."""
+        return 0
+
+    @property
+    def divisor(self) -> int:
+        """Slices must be multiples of this many pixels in height and width."""
+        return int(self.network.divisor)
+
+    def held(self, shape: Sequence[int]) -> int:
+        """Return how many numbers of a slice (H, W) the network's first level holds in a map; 0: it is no matter."""
+        return int(self.network.held(shape))
+
+    @classmethod
+    def of_kind(cls, kind: str) -> type[Self]:
+        """Return this class as it is for a kind of model. Raises UadError for another name."""
+        return _of_kind(cls, kind)
+
+    @classmethod
+    def model_validate(cls, obj: Any, **more: Any) -> Self:
+        """Check data by the class of the kind that they name."""
+        if "kind" in cls.model_fields:
+            return super().model_validate(obj, **more)
+        registry = kinds.registry()
+        kind = obj.get("kind", registry.DEFAULT) if isinstance(obj, dict) else registry.DEFAULT
+        if not registry.is_kind(kind):
+            known = [repr(name) for name in registry.all_kinds()]
+            expected = f"{', '.join(known[:-1])} or {known[-1]}"
+            fault = InitErrorDetails(type="literal_error", loc=("kind",), input=kind, ctx={"expected": expected})
+            raise ValidationError.from_exception_data(cls.__name__, [fault])
+        return cls.of_kind(kind).model_validate(obj, **more)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_its_kind(cls, data: Any) -> Any:
+        """Fill in what follows from the kind, and refuse what has no meaning for it."""
+        if not isinstance(data, dict):
+            return data
+        kind = cls.model_fields["kind"].default
+        data = _with_a_meaning(cls, kind, data)
+        network, wanted = data.get("network"), cls.model_fields["network"].default.kind
+        if isinstance(network, dict) and (other := network.get("kind", wanted)) != wanted:
+            raise ValueError(f"network.kind {other}: not that of models of kind '{kind}' (leave it out)")
+        for name, follows in ({"defaults": {"method": cls.METHOD or kind}} | cls.FOLLOWS).items():
+            if isinstance(given := data.get(name, {}), dict):
+                data = {**data, name: {**follows, **given}}
+        return data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        idle = ["defaults.t"] if self.defaults.t and not self.levels else []
+        idle += ["defaults.samples"] if self.defaults.samples > 1 and not self.DRAWS else []
+        idle += ["network.reach"] if self.reach and not self.NEIGHBOURS else []
+        if idle:
+            raise ValueError(f"{', '.join(idle)}: {_no_meaning(self.kind)}")
+        for size in self.grid.shape if self.solid else self.grid.shape[:2]:
+            if size % self.divisor:
+                raise ValueError(f"grid.shape {self.grid.shape}: {size} is no multiple of {self.divisor}")
+        if self.solid and not self.VOLUMES:
+            raise ValueError(f"network.axes 3: models of kind '{self.kind}' see slices (2)")
+        if self.reach and self.grid.flat:
+            raise ValueError(f"grid.shape {self.grid.shape}: models of kind '{self.kind}' need neighbouring slices")
+        if self.levels and max(self.defaults.t, default=0) >= self.levels:
+            raise ValueError(f"defaults.t {self.defaults.t} must be below schedule.steps = {self.levels}")
+        return self
+
+
+class NoisedSettings(Settings):
+    """What models that remove the noise of a schedule have in common."""
+
+    DRAWS: ClassVar[bool] = True
+
+    schedule: ScheduleConfig = ScheduleConfig()
+    target: Literal["eps", "x0"] = "eps"
+    noise: NoiseConfig = NoiseConfig()
+
+    @property
+    def levels(self) -> int:
+        return self.schedule.steps
+
+    def noise_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of the noise for a slice (H, W)."""
+        return 1, *shape
+
+
+S = TypeVar("S", bound=Settings)
+
+
+@cache
+def _of_kind(base: type[S], kind: str) -> type[S]:
+    """Return a kind's own settings with those of a base class, such as ModelConfig."""
+    own = kinds.kind(kind)
+    made: type[S] | None = getattr(own, base.__name__, None)
+    if made and issubclass(made, base):
+        return made
+    return create_model(base.__name__, __base__=(base, own.Settings), __doc__=base.__doc__)
+
+
+def _no_meaning(kind: str) -> str:
+    return f"without a meaning for models of kind '{kind}' (leave it out)"
+
+
+def _with_a_meaning(cls: type[Settings], kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what another kind of model has and this one not, in its tables, too, where it is as if never said.
+
+    Raises ValueError where it says anything. A key that no kind has is left to be found unknown.
+    """
+    others = kinds.registry().settings
+    refused = [name for name in data if name not in cls.model_fields and any(name in o.model_fields for o in others())]
+    made = dict(data)
+    for name, table in data.items():
+        own = _table(cls, name)
+        if own is None or not isinstance(table, dict) or not (idle := table.keys() - own.model_fields.keys()):
+            continue
+        richer = [other for one in others() if (other := _table(one, name)) and issubclass(other, own)]
+        fields = {key: field for other in richer for key, field in other.model_fields.items() if key in idle}
+        refused += [f"{name}.{key}" for key, field in fields.items() if table[key] != field.default]
+        made[name] = {key: value for key, value in table.items() if key not in fields}
+    if refused:
+        raise ValueError(f"{', '.join(refused)}: {_no_meaning(kind)}")
+    return made
+
+
+def _table(cls: type[Settings], name: str) -> type[Config] | None:
+    """Return the class of a table of settings; None where there is no such table."""
+    kind = cls.model_fields[name].annotation if name in cls.model_fields else None
+    return kind if isinstance(kind, type) and issubclass(kind, Config) else None
