@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from uadtools.healing.heal import heal
-from uadtools.models.model import Model, build, schedule_of
+from uadtools.models.model import Model, build
 from uadtools.training.recipe import load_recipe
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
@@ -40,7 +40,7 @@ def model_of(recipe: str, *changes: str) -> Model:
     config = load_recipe(recipe, changes).model({})
     torch.manual_seed(0)
     net = build(config).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    return Model(config, net, schedule_of(config), torch.device("cpu"))
+    return Model(config, net, torch.device("cpu"))
 
 
 def study_of(shape: tuple[int, int, int], slices: int) -> Study:

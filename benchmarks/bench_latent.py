@@ -20,7 +20,7 @@ from bench import report
 
 from uadtools.healing.heal import heal
 from uadtools.healing.plan import plan
-from uadtools.models.model import Model, build, schedule_of
+from uadtools.models.model import Model, build
 from uadtools.nets.latent import LatentDiffusion
 from uadtools.training.recipe import load_recipe
 from uadtools.volume.grid import Grid
@@ -37,7 +37,7 @@ def model_of(recipe: str, precision: torch.dtype) -> Model:
     net.limits.zero_()
     if precision != torch.float32:
         net.unet.halve(precision)
-    return Model(config, net, schedule_of(config), torch.device("cpu"), precision)
+    return Model(config, net, torch.device("cpu"), precision)
 
 
 def seconds(study: Study, model: Model, variant: str) -> float:

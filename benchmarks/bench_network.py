@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from uadtools.cli._common import keep_memory
-from uadtools.models.model import Model, build, pick_precision, schedule_of
+from uadtools.models.model import Model, build, pick_precision
 from uadtools.nets.layout import layout
 from uadtools.nets.unet import UNet
 from uadtools.training.recipe import load_recipe
@@ -52,7 +52,7 @@ def ours(precision: torch.dtype) -> Model:
     if precision != torch.float32:
         net.halve(precision)
     net = net.to(memory_format=layout(2))
-    return Model(config, net, schedule_of(config), CPU, precision)
+    return Model(config, net, CPU, precision)
 
 
 def of_monai(precision: torch.dtype) -> Ask:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import wraps
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -55,12 +55,8 @@ def _declared() -> dict[str, _Known]:
     """Collect the options of all methods by name; those of one name are one option."""
     found: dict[str, _Known] = {}
     for method in methods.names():
-        options = methods.get(method).Options
-        hints = get_type_hints(options, include_extras=True)
-        for one in fields(options):
-            kind, *notes = get_args(hints[one.name]) if get_origin(hints[one.name]) is Annotated else (None,)
-            if option := next((note for note in notes if isinstance(note, Option)), None):
-                found.setdefault(one.name, _Known(option, kind)).methods.append(method)
+        for name, (kind, option) in methods.glances()[method].options.items():
+            found.setdefault(name, _Known(option, kind)).methods.append(method)
     return found
 
 

@@ -9,73 +9,64 @@ asking for a file never loads it. Files that begin with _, and folders, are no m
 
 from __future__ import annotations
 
-import pkgutil
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from uadtools.errors import UadError
+from uadtools.methods.base.glance import Glance
 
 DEFAULT = "diffusion"
 """The kind of a model or recipe that names none."""
 
 
 @cache
-def files() -> dict[str, Any]:
-    """Return the files of this folder by their names."""
-    return {name: import_module(f"{__name__}.{name}") for name in _listed()}
+def glances() -> dict[str, Glance]:
+    """Return what the files of this folder declare, by their names, without running them."""
+    paths = sorted(path for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+    return {path.stem: Glance.at(path) for path in paths}
+
+
+def file(name: str) -> Any:
+    """Import the file of a method or of a kind of model, and no other."""
+    return import_module(f"{__name__}.{name}")
 
 
 def names() -> list[str]:
     """List the methods of healing."""
-    return [name for name, file in files().items() if hasattr(file, "heal")]
+    return [name for name, seen in glances().items() if seen.heals]
 
 
 def all_kinds() -> list[str]:
     """List the kinds of models."""
-    return [name for name, file in files().items() if hasattr(file, "Settings")]
+    return [name for name, seen in glances().items() if seen.trains]
 
 
 def settings() -> list[Any]:
     """List the settings of all kinds of models, with those of their training."""
-    return [getattr(file, "Recipe", file.Settings) for file in files().values() if hasattr(file, "Settings")]
+    return [getattr(file(name), "Recipe", file(name).Settings) for name in all_kinds()]
 
 
 def get(name: str) -> Any:
     """Return the file of a method of healing. Raises UadError for another name."""
-    if hasattr(file := _file(name), "heal"):
-        return file
-    raise UadError(f"no method '{name}' (there are: {', '.join(names())})")
+    if name not in names():
+        raise UadError(f"no method '{name}' (there are: {', '.join(names())})")
+    return file(name)
 
 
 def kind(name: str) -> Any:
     """Return the file of a kind of model. Raises UadError for another name."""
-    if is_kind(name):
-        return _file(name)
-    raise UadError(f"no kind of model '{name}' (there are: {', '.join(all_kinds())})")
-
-
-def is_kind(name: object) -> bool:
-    """Tell whether there is such a kind of model."""
-    return isinstance(name, str) and hasattr(_file(name), "Settings")
-
-
-def _file(name: str) -> Any:
-    """Import one file, and no other; None where there is none."""
-    return import_module(f"{__name__}.{name}") if name in _listed() else None
-
-
-@cache
-def _listed() -> list[str]:
-    modules = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
-    return [name for name in modules if not name.startswith("_")]
+    if name not in all_kinds():
+        raise UadError(f"no kind of model '{name}' (there are: {', '.join(all_kinds())})")
+    return file(name)
 
 
 def kinds(name: str) -> tuple[str, ...]:
     """Return the kinds of models that a method is for. Raises UadError for another name."""
-    file = get(name)
-    own = (name,) if hasattr(file, "Settings") else ()
-    return tuple(getattr(file, "KINDS", own))
+    if name not in names():
+        get(name)
+    return glances()[name].kinds
 
 
 def needs_model(name: str) -> bool:

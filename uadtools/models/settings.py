@@ -90,7 +90,7 @@ class Settings(Config):
             return super().model_validate(obj, **more)
         registry = kinds.registry()
         kind = obj.get("kind", registry.DEFAULT) if isinstance(obj, dict) else registry.DEFAULT
-        if not registry.is_kind(kind):
+        if kind not in registry.all_kinds():
             known = [repr(name) for name in registry.all_kinds()]
             expected = f"{', '.join(known[:-1])} or {known[-1]}"
             fault = InitErrorDetails(type="literal_error", loc=("kind",), input=kind, ctx={"expected": expected})

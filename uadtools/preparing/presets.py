@@ -9,17 +9,17 @@ from uadtools.preparing.preprocess import Way
 
 def names() -> list[str]:
     """List the methods whose papers say how scans are prepared."""
-    return [name for name, file in methods.files().items() if hasattr(file, "PREPARATION")]
+    return [name for name in methods.glances() if hasattr(methods.file(name), "PREPARATION")]
 
 
 def like(name: str) -> Way:
     """Return a paper's way. Raises UadError for an unknown name."""
     if name not in names():
         raise UadError(f"--like {name}: there are {', '.join(names())}")
-    return Way(**methods.files()[name].PREPARATION)
+    return Way(**methods.file(name).PREPARATION)
 
 
 def template_of(name: str) -> str | None:
     """Return the template that a paper registers to, which users have to fetch; none where it does not."""
-    template: str | None = getattr(methods.files()[name], "TEMPLATE", None)
+    template: str | None = getattr(methods.file(name), "TEMPLATE", None)
     return template

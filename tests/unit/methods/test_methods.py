@@ -72,6 +72,18 @@ def test_every_method_says_what_it_needs(name):
     assert "Source: " in module.__doc__
 
 
+@pytest.mark.parametrize("name", [*methods.glances()])
+def test_what_is_read_of_a_file_is_what_it_has_when_it_is_run(name):
+    file, seen = methods.file(name), methods.glances()[name]
+    assert (seen.heals, seen.trains) == (hasattr(file, "heal"), hasattr(file, "Settings"))
+    assert seen.kinds == getattr(file, "KINDS", (name,) if seen.trains else ())
+    hints = get_type_hints(file.Options, include_extras=True) if seen.heals else {}
+    told = {
+        field: (hint.__origin__, *hint.__metadata__) for field, hint in hints.items() if hasattr(hint, "__metadata__")
+    }
+    assert {field: (kind, option) for field, (kind, option) in seen.options.items()} == told
+
+
 def test_another_name_is_refused():
     with pytest.raises(
         UadError, match=r"no method 'gan' \(there are: ae, blur, cddpm, dae, ddim, ddpm, disyre, fanogan, "

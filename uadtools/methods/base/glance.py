@@ -1,0 +1,63 @@
+"""What a method's file declares, read without running it.
+
+Settings are made of packages that take a while to load, and the help of a command needs none of them.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from uadtools.methods.base.healing import Option
+
+
+@dataclass(frozen=True)
+class Glance:
+    """heals, trains: whether it has a method of healing, and a kind of model; kinds: of models that it heals with;
+    options: by name, the type of the value and what is said of it, of those that the method alone has.
+    """
+
+    heals: bool
+    trains: bool
+    kinds: tuple[str, ...]
+    options: dict[str, tuple[Any, Option]]
+
+    @classmethod
+    def at(cls, path: Path) -> Glance:
+        """Read a file."""
+        body = ast.parse(path.read_text()).body
+        values = {name: value for node in body for name, value in _assigned(node)}
+        parts = values.keys() | {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        trains = "Settings" in parts
+        own = (path.stem,) if trains else ()
+        kinds = ast.literal_eval(values["KINDS"]) if "KINDS" in values else own
+        known = {"Annotated": Annotated, "Literal": Literal, "Option": Option}
+        known |= {name: _value(value, known) for name, value in values.items() if _is_choice(value)}
+        fields = next((node.body for node in body if isinstance(node, ast.ClassDef) and node.name == "Options"), [])
+        options = {}
+        for field in fields:
+            if not isinstance(field, ast.AnnAssign) or "Option(" not in ast.unparse(field.annotation):
+                continue
+            kind, option = get_args(_value(field.annotation, known))
+            options[ast.unparse(field.target)] = kind, option
+        return cls("heal" in parts, trains, tuple(kinds), options)
+
+
+def _assigned(node: ast.stmt) -> list[tuple[str, ast.expr]]:
+    """List the names that a statement gives a value, with the value's expression."""
+    if isinstance(node, ast.Assign):
+        return [(target.id, node.value) for target in node.targets if isinstance(target, ast.Name)]
+    if isinstance(node, ast.AnnAssign) and node.value and isinstance(node.target, ast.Name):
+        return [(node.target.id, node.value)]
+    return []
+
+
+def _is_choice(value: ast.expr) -> bool:
+    return isinstance(value, ast.Subscript) and ast.unparse(value.value) == "Literal"
+
+
+def _value(expression: ast.expr, known: dict[str, Any]) -> Any:
+    """Evaluate a type, such as those of options are."""
+    return eval(compile(ast.Expression(expression), "", "eval"), dict(known))
