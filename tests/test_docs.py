@@ -17,7 +17,7 @@ from uadtools.cli.main import COMMANDS
 ROOT = Path(__file__).parent.parent
 TEXTS = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "uadtools/models/*.md", "examples/**/*.sh", "experiments/*.sh")
+    for pattern in ("*.md", "docs/*.md", "uadtools/models/bundled/**/*.md", "examples/**/*.sh", "experiments/*.sh")
     for path in ROOT.glob(pattern)
 )
 HEAVY = {"torch", "numpy", "scipy", "nibabel", "pydantic", "matplotlib", "rich.progress", "rich.table"}

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = (".", "docs", "uadtools/models", "examples", "examples/data", "benchmarks", "experiments")
-PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
+FOLDERS = (".", "docs", "examples", "examples/data", "benchmarks", "experiments")
+CARDS = (ROOT / "uadtools/models/bundled").rglob("*.md")
+PAGES = sorted([*(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md")), *CARDS])
 COLUMNS, LINES_OF_THE_README = 100, 110
 SOURCES = (".py", ".md", ".sh", ".toml", ".yaml", ".1", "")
 """Endings of the files whose words are searched for paths; without one are Snakefile, Makefile and LICENSE."""

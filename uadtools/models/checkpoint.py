@@ -29,12 +29,12 @@ _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 def default_path() -> Path:
     """Return the model that ships with the package."""
-    return Path(str(files("uadtools.models") / f"{DEFAULT}.safetensors"))
+    return Path(str(files("uadtools.models") / "bundled" / DEFAULT / f"{DEFAULT}.safetensors"))
 
 
 def bundled() -> list[Path]:
-    """List the models that ship with the package, the default first."""
-    return sorted(default_path().parent.glob("*.safetensors"), key=lambda path: (path.stem != DEFAULT, path.stem))
+    """List the models that ship with the package, each in a folder with its card and thresholds, the default first."""
+    return sorted(default_path().parents[1].glob("*/*.safetensors"), key=lambda path: (path.stem != DEFAULT, path.stem))
 
 
 def located(model: Path | None, base: Path = Path()) -> Path:

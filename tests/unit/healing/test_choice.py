@@ -19,11 +19,21 @@ from uadtools.volume.contrast import Contrast
 from uadtools.volume.stream import Study
 
 
+def at(folder, name):
+    """Where the model of a name is bundled."""
+    return folder / "bundled" / name / f"{name}.safetensors"
+
+
+def ship(folder, name, model):
+    at(folder, name).parent.mkdir(parents=True)
+    at(folder, name).write_bytes(model.read_bytes())
+
+
 @pytest.fixture
 def shipped(tmp_path, tiny_model, tiny_models, monkeypatch):
     """Bundled models, by name: the default m is a vae; z and a diffuse; an autoencoder."""
     for name, file in {"a": tiny_model, "ae": tiny_models["ae"], "m": tiny_models["vae"], "z": tiny_model}.items():
-        (tmp_path / f"{name}.safetensors").write_bytes(file.read_bytes())
+        ship(tmp_path, name, file)
     monkeypatch.setattr(checkpoint, "files", lambda package: tmp_path)
     monkeypatch.setattr(checkpoint, "DEFAULT", "m")
     return tmp_path
@@ -51,7 +61,7 @@ def test_the_default_if_it_can_else_the_first_that_can(method, expected):
 def test_where_none_can_a_recipe_is_named(method, tmp_path, tiny_models, monkeypatch):
     """And it is one that trains such a model."""
     other = "ae" if method != "ae" else "vae"
-    (tmp_path / "m.safetensors").write_bytes(tiny_models[other].read_bytes())
+    ship(tmp_path, "m", tiny_models[other])
     monkeypatch.setattr(checkpoint, "files", lambda package: tmp_path)
     monkeypatch.setattr(checkpoint, "DEFAULT", "m")
     with pytest.raises(UadError, match=rf"^--method {method} needs a model of kind ") as raised:
@@ -70,7 +80,7 @@ def test_what_a_plan_of_uad_bench_means(model, method, expected, shipped, tmp_pa
     plan = {"name": "p", "set": [{"name": "s", "val": ["a"], "test": ["b"]}], "method": [heals]}
     bench = Bench(BenchConfig.model_validate(plan), base, base / "out")
     found = Runner(bench, bench.config.methods[0])._path
-    assert found == (shipped / f"{expected}.safetensors" if expected else base / model)
+    assert found == (at(shipped, expected) if expected else base / model)
 
 
 @pytest.mark.usefixtures("shipped")
@@ -134,10 +144,10 @@ def test_a_model_is_located_by_file_then_by_name(shipped, tmp_path_factory, monk
     base = tmp_path_factory.mktemp("base")
     monkeypatch.chdir(base)
     (base / "z").write_bytes(b"")
-    assert located(None) == shipped / "m.safetensors"
-    assert located(base.joinpath("a").relative_to(base)) == shipped / "a.safetensors"
+    assert located(None) == at(shipped, "m")
+    assert located(base.joinpath("a").relative_to(base)) == at(shipped, "a")
     assert str(located(base.joinpath("z").relative_to(base))) == "z"
     assert located(base / "a") == base / "a"
     monkeypatch.chdir(shipped)
     assert located(base.joinpath("z").relative_to(base), base) == base / "z"
-    assert located(base.joinpath("a").relative_to(base), base) == shipped / "a.safetensors"
+    assert located(base.joinpath("a").relative_to(base), base) == at(shipped, "a")
