@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from uadtools.errors import UadError
+from uadtools.files import read_json
 from uadtools.healing.likeness import too_unlike
 from uadtools.models.checkpoint import bundled, default_path
 from uadtools.scoring.history import model_floor, model_threshold, unlike, way_of
@@ -207,14 +207,13 @@ def scans_of(path: Path) -> list[str]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], float]:
+    wrong = 'no threshold in it (expected JSON such as {"threshold": 0.1})'
+    data = read_json(path, wrong)
     try:
-        data = json.loads(path.read_text())
         noted = data.get("threshold")  # null in a report on score maps
         value = float(data["pooled"]["best_threshold"] if noted is None else noted)
-    except OSError as error:
-        raise UadError(f"{path}: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UadError(f'{path}: no threshold in it (expected JSON such as {{"threshold": 0.1}})') from None
+        raise UadError(f"{path}: {wrong}") from None
     if not math.isfinite(value):
         raise UadError(f"{path}: the threshold is not a finite number")
     return data, value
