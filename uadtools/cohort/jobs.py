@@ -7,45 +7,70 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from uadtools.cli import _common as c
-from uadtools.cli._studies import Sink, with_brain
+from uadtools.cohort.parallel import gathered
+from uadtools.cohort.results import Progress, Tell
+from uadtools.cohort.sink import Sink
+from uadtools.cohort.sources import studies
+from uadtools.errors import Misuse, UadError
+from uadtools.healing.choice import alternatives, suited
+from uadtools.healing.ensemble import Member, agreed, slices_at_once, slices_of
+from uadtools.healing.plan import Plan
+from uadtools.methods import needs_model
+from uadtools.models.checkpoint import located, read_config
+from uadtools.models.config import ModelConfig
+from uadtools.preparing.raw import is_raw, prepared
+from uadtools.volume.stream import Study
 
 if TYPE_CHECKING:
-    from uadtools.healing.ensemble import Member
-    from uadtools.healing.plan import Plan
-    from uadtools.models.config import ModelConfig
     from uadtools.volume.io import Image
-    from uadtools.volume.stream import Study
 
 
-def files_of(models: Sequence[Path], method: str | None) -> list[list[Path]]:
+def files_of(models: Sequence[str], method: str | None) -> list[list[Path]]:
     """Return the files of the models to heal with, together; several lists: those of which a scan gets one.
 
     None where the method has no model; where none is named, the bundled ones that can do the method.
     """
-    from uadtools.healing.choice import alternatives
-    from uadtools.methods import needs_model
-    from uadtools.models.checkpoint import located
-
     if method is None or needs_model(method):
-        return [[located(model) for model in models]] if models else [[path] for path in alternatives(method)]
+        return [[located(Path(model)) for model in models]] if models else [[path] for path in alternatives(method)]
     if models:
-        raise c.usage(f"--method {method} needs no model (leave it out)", "--model")
+        raise Misuse(f"--model: --method {method} needs no model (leave it out)")
     return [[]]
 
 
 @dataclass(frozen=True)
 class Job:
     """A study to heal, the models to do it with, the file it goes to, none for the stream, and the roles that get files
-    of their own with it.
+    of their own with it. source: where the study is from.
     """
 
+    source: str
     study: Study
     models: Models
     path: Path | None
     more: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A source of which no study can be made, or a study that cannot be healed, and why."""
+
+    source: str
+    error: UadError
+    models: None = None
+
+
+def read(inputs: Sequence[str], volume: int | None) -> Iterator[tuple[str, Study | UadError]]:
+    """Read the studies of all inputs; where one is broken, what is wrong with it comes in its place."""
+    for source in inputs:
+        try:
+            for study in studies([source], volume):
+                yield source, study
+        except Misuse:
+            raise
+        except UadError as error:
+            yield source, error
 
 
 @dataclass(frozen=True)
@@ -61,27 +86,34 @@ class Jobs:
     brain: Image | None
     refuse: bool
     volume: int | None
-    quiet: bool
+    tell: Tell
+    progress: Progress
 
-    def __call__(self, study: Study) -> Job:
-        from uadtools.preparing.raw import is_raw, prepared
+    def __call__(self, read: tuple[str, Study | UadError]) -> Job | Lost:
+        source, study = read
+        try:
+            if isinstance(study, UadError):
+                raise study
+            return self._job(source, study if self.brain is None else study.adding(*study.images.values(), self.brain))
+        except UadError as error:
+            return Lost(source, error)
 
-        given, config = with_brain(study, self.brain), self.models[0].seeing
+    def _job(self, source: str, given: Study) -> Job:
+        config = self.models[0].seeing
         if self.refuse or not is_raw(given, config):
-            return Job(given, self._suiting(given), self.sink.claim(study))
-        path, concerns = self.sink.claim(study, more=("scan",)), list[str]()
-        with c.progress(f"preparing {study.name}", self.quiet):
+            return Job(source, given, self._suiting(given), self.sink.claim(given))
+        path, concerns = self.sink.claim(given, more=("scan",)), list[str]()
+        with self.progress(f"preparing {given.name}"):
             made = prepared(given, config, volume=self.volume, tell=concerns.append)
         kept = f", into {self.sink.beside(path, 'scan')}" if path else ""
-        tell = c.teller("uad-heal", self.quiet)
-        tell(f"{study.name}: was not prepared; prepared as uad-preprocess would (--prepared refuses instead){kept}")
+        self.tell(
+            f"{given.name}: was not prepared; prepared as uad-preprocess would (--prepared refuses instead){kept}"
+        )
         for concern in concerns:
-            tell(f"{study.name}: {concern}")
-        return Job(made, self._suiting(made), path, ("scan",))
+            self.tell(f"{given.name}: {concern}")
+        return Job(source, made, self._suiting(made), path, ("scan",))
 
     def _suiting(self, study: Study) -> Models:
-        from uadtools.healing.choice import suited
-
         return self.models[suited(study, [config for models in self.models for config in models.configs[:1]])]
 
 
@@ -98,23 +130,17 @@ class Models:
     precision: str
 
     def __post_init__(self) -> None:
-        from uadtools.healing.ensemble import agreed
-        from uadtools.models.checkpoint import read_config
-
         self.configs = [read_config(path) for path in self.paths]
         self.hows = [self.plan(config) for config in self.configs or (None,)]
         self.seeing = agreed(self.configs)
 
     @cached_property
     def members(self) -> list[Member]:
-        from uadtools.healing.ensemble import Member
-
         if not self.paths:
             return [Member(None, self.hows[0])]
         from uadtools.models.model import load_model
 
         loaded = [load_model(path, device=self.device, precision=self.precision) for path in self.paths]
-        c.keep_memory()
         return [Member(model, how) for model, how in zip(loaded, self.hows, strict=True)]
 
     def __str__(self) -> str:
@@ -124,26 +150,21 @@ class Models:
         return ", ".join([how.method, *steps_back, *where, *(model.name or model.config.name for model in models)])
 
 
-def grouped(jobs: Iterable[Job], batch: int) -> Iterator[tuple[Models, list[Job]]]:
-    """Yield jobs that are healed together, as they have the same models and share batches, with these models."""
-    from uadtools.cohort.parallel import gathered
-    from uadtools.healing.ensemble import slices_at_once, slices_of
-
+def grouped(jobs: Iterable[Job | Lost], batch: int) -> Iterator[list[Job] | Lost]:
+    """Yield jobs that are healed together, as they have the same models and share batches, and what is lost between."""
     for models, same in groupby(jobs, lambda job: job.models):
+        if models is None:
+            yield from (lost for lost in same if isinstance(lost, Lost))
+            continue
 
         def size(job: Job, models: Models = models) -> int:
-            return slices_of(job.study, models.members)
+            members = models.members
+            try:
+                return slices_of(job.study, members)
+            except UadError:
+                return 0  # told when it is to be healed
 
         def enough(models: Models = models) -> int:
             return slices_at_once(models.members, batch)
 
-        for group in gathered(same, size, enough):
-            yield models, group
-
-
-def used(study: Study) -> dict[str, Any]:
-    """Return what a study was healed with, as its history says: the model's name, none for no model, and arguments."""
-    from uadtools.volume.stream import last_by
-
-    line = last_by(study.need("healed"), "uad-heal")
-    return {"model": line.get("model"), **line["arguments"]}
+        yield from gathered((job for job in same if isinstance(job, Job)), size, enough)
