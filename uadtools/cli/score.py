@@ -161,7 +161,7 @@ def score(
 def _pair(inputs: Sequence[str], volume: int | None, wanted: Sequence[str]) -> Iterator[Study]:
     """Make a study of two files, scan and healed, with the maps wanted of those that were written beside healed."""
     from uadtools.cohort.sources import named
-    from uadtools.volume.stream import Study, base_name, made_maps, read_image
+    from uadtools.volume.stream import Study, base_name, last_by, read_image
 
     scan, healed = (read_image(Path(path), volume) for path in inputs)
     if scan.role == "healed":
@@ -169,7 +169,7 @@ def _pair(inputs: Sequence[str], volume: int | None, wanted: Sequence[str]) -> I
     if healed.role != "healed" and healed.provenance.get("history"):
         raise c.usage(f"{inputs[1]} is a {healed.role} and no healed scan (uad-heal makes one)", "SCAN HEALED")
     images = {"healed": healed.derive(healed.data, "healed"), "scan": scan.derive(scan.data, "scan")}
-    for role in (role for role in made_maps(healed) if role in wanted):
+    for role in (role for role in last_by(healed, "uad-heal").get("maps", []) if role in wanted):
         beside = Path(inputs[1]).with_name(f"{base_name(Path(inputs[1]))}_{role}.nii.gz")
         if not beside.exists():
             raise UadError(f"{beside}: not there, and part of the score (uad-heal wrote it beside HEALED; --metric l1)")

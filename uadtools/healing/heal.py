@@ -182,12 +182,7 @@ def _condition(condition: Study, scan: Image, how: Plan) -> NDArray[Any]:
 
 
 def _brain(study: Study, scan: Image) -> NDArray[np.bool_]:
-    if "brain" not in study.images:
-        return np.asarray(scan.data > 0)
-    brain = study.images["brain"]
-    if not brain.grid.same(scan.grid):
-        raise UadError(f"{study.name}: the brain mask has another grid ({brain.grid}) than the scan ({scan.grid})")
-    return np.asarray((brain.data > 0) & (scan.data > 0))
+    return study.brain(scan) & (scan.data > 0)
 
 
 def check_prepared(scan: Image, brain: NDArray[np.bool_], config: ModelConfig, name: str) -> None:

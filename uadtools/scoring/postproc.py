@@ -20,7 +20,7 @@ from uadtools.volume import clean
 from uadtools.volume.chain import to_native
 from uadtools.volume.clean import Mask, Score
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, brain_image, last_by, record
+from uadtools.volume.stream import Study, last_by, record
 
 NO_CHAIN = {"median": (1,), "erode": (0,), "min_size": (0, 1), "dilate": (0,), "largest": (False,)}
 """Steps that leave scores and what is above a threshold as they are."""
@@ -230,11 +230,8 @@ def _score(study: Study) -> Image:
 
 
 def _brain(study: Study, score: Image, brain: Image | None) -> Mask:
-    image = brain or brain_image(study)
-    if not image.grid.same(score.grid):
-        where = f"brain mask and score lie on different grids: {image.grid.unlike(score.grid)}"
-        raise UadError(f"{study.name}: {where} (pass a mask on the score's grid with --brain)")
-    mask = np.asarray(image.data > (0 if brain is None else 0.5))
+    given = () if brain is None else (brain.derive((brain.data > 0.5).astype(np.uint8), "brain"),)
+    mask = study.adding(*given).brain(score, "pass a mask on the score's grid with --brain")
     if not mask.any():
         raise UadError(f"{study.name}: no voxel above background, so there is no brain (is this the right file?)")
     return mask
