@@ -16,6 +16,7 @@ from uadtools.cohort.sources import NO_SCAN, Sources, words
 from uadtools.errors import Misuse, UadError
 from uadtools.healing.combine import Rule
 from uadtools.healing.ensemble import heal_with
+from uadtools.healing.heal import check_conditioned
 from uadtools.healing.plan import Plan, plan
 from uadtools.models.config import ModelConfig
 from uadtools.volume.stream import Study, last_by, read_mask, read_path
@@ -75,6 +76,8 @@ def heal_all(  # noqa: PLR0913  one parameter per option
         raise Misuse("--maps: one draw has no spread, and there is no other map (several -t, or --samples)")
     mask = None if brain is None else read_mask(Path(brain))
     shown = None if condition is None else replace(next(read_path(Path(condition))), name=Path(condition).name)
+    if shown:
+        check_conditioned(how)
     jobs = map(Jobs(sink, choice, mask, prepared, volume, tell, progress), ahead(read(inputs, volume)))
     with Behind(sink) as behind:
         healing = Healing(behind, len(inputs) > 1, shown, seed, batch, tell, fail, progress, verbose)
@@ -100,24 +103,17 @@ class Healing:
 
     def heal(self, group: list[Job]) -> None:
         """Heal studies together; where that cannot be, one by one."""
-        first, models = group[0], group[0].models
-        members = models.members
-        text = f"healing {first.study.name if len(group) == 1 else f'{len(group)} scans'}"
+        scans, members = [job.study for job in group], group[0].models.members
+        how: dict[str, Any] = {"condition": self.condition, "seed": self.seed, "batch": self.batch}
         try:
-            with self.progress(text) as watch:
-                made = heal_with(
-                    [job.study for job in group],
-                    members,
-                    condition=self.condition,
-                    seed=self.seed,
-                    batch=self.batch,
-                    watch=watch,
-                )
+            with self.progress(f"healing {scans[0].name if len(scans) == 1 else f'{len(scans)} scans'}") as watch:
+                made = heal_with(scans, members, watch=watch, **how)
         except UadError as error:
             if len(group) == 1:
-                self.lose(Lost(first.source, error))
-            for job in group if len(group) > 1 else ():
-                self.heal([job])
+                self.lose(Lost(group[0].source, error))
+            else:
+                for job in group:
+                    self.heal([job])
             return
         for study, job in zip(made, group, strict=True):
             self.behind.write(study, job.path, job.more, partial(self._done, job, study))

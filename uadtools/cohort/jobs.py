@@ -15,7 +15,7 @@ from uadtools.cohort.sink import Sink
 from uadtools.cohort.sources import studies
 from uadtools.errors import Misuse, UadError
 from uadtools.healing.choice import alternatives, suited
-from uadtools.healing.ensemble import Member, agreed, slices_at_once, slices_of
+from uadtools.healing.ensemble import Member, agreed, check_maps, slices_at_once, slices_of
 from uadtools.healing.plan import Plan
 from uadtools.methods import needs_model
 from uadtools.models.checkpoint import located, read_config
@@ -121,7 +121,7 @@ class Jobs:
 class Models:
     """The models to heal with, or none, and how; they are loaded when the first scan is there.
 
-    Raises UadError when they see images of different grids or intensities.
+    Raises UadError when they see images of different grids or intensities, or make different maps.
     """
 
     paths: Sequence[Path]
@@ -133,6 +133,7 @@ class Models:
         self.configs = [read_config(path) for path in self.paths]
         self.hows = [self.plan(config) for config in self.configs or (None,)]
         self.seeing = agreed(self.configs)
+        check_maps(self.hows)
 
     @cached_property
     def members(self) -> list[Member]:

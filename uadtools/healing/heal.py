@@ -170,8 +170,7 @@ def _by_sign(how: Plan, config: ModelConfig, table: dict[str, float]) -> dict[st
 
 def _condition(condition: Study, scan: Image, how: Plan) -> NDArray[Any]:
     """Return the voxels of an image to condition on. Raises UadError when it does not fit the scan or the method."""
-    if how.method != "cddpm":
-        raise UadError(f"--condition has no effect with --method {how.method} (leave it out)")
+    check_conditioned(how)
     image = condition.product
     if not image.grid.same(scan.grid):
         raise UadError(f"{condition.name}: has another grid than the scan: {image.grid.unlike(scan.grid)}")
@@ -179,6 +178,12 @@ def _condition(condition: Study, scan: Image, how: Plan) -> NDArray[Any]:
     if low < 0 or high > 1:
         raise UadError(f"{condition.name}: not prepared: values {low:g} to {high:g}, expected 0 to 1 (uad-preprocess)")
     return image.data
+
+
+def check_conditioned(how: Plan) -> None:
+    """Raise UadError for a method that is not conditioned on an image."""
+    if how.method != "cddpm":
+        raise UadError(f"--condition has no effect with --method {how.method} (leave it out)")
 
 
 def _brain(study: Study, scan: Image) -> NDArray[np.bool_]:

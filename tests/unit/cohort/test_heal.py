@@ -81,6 +81,16 @@ def test_what_is_wrong_with_the_model_is_raised_before_any_scan_is_healed(scans,
     assert not faults
 
 
+def test_what_is_wrong_with_all_scans_is_told_once(scans, on_cpu, tiny_guided, tmp_path):
+    faults = []
+    with pytest.raises(UadError, match=r"^--condition has no effect with --method sss"):
+        heal_all(scans, tmp_path / "out", condition=scans[0], fail=faults.append, **on_cpu)
+    models = {"model": [on_cpu["model"], tiny_guided["restoration"]]}
+    with pytest.raises(UadError, match=r"^the models make different maps"):
+        heal_all(scans, tmp_path / "out", fail=faults.append, **models)
+    assert not faults
+
+
 def test_progress_and_details_are_told(scans, on_cpu, tmp_path):
     seen, told = [], []
 
