@@ -24,7 +24,7 @@ import numpy as np
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 BIN = Path(sys.executable).parent
-START = "from uadtools.cli._studies import Sink; import uadtools; uadtools.load_model()"
+START = "from uadtools.cohort.sink import Sink; import uadtools; uadtools.load_model()"
 """All that uad-heal does before it has a scan to work on."""
 COMMANDS = ("preprocess", "train", "heal", "score", "postproc", "eval")
 

@@ -32,7 +32,7 @@ from uadtools.scoring.history import model_threshold
 from uadtools.scoring.score import Signed, scored
 from uadtools.volume.clean import median
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, brain_of, read_image
+from uadtools.volume.stream import Study, read_image
 
 
 class Scan(NamedTuple):
@@ -80,7 +80,7 @@ def judged(scan: Scan, folder: Path, healers: Sequence[Healer], chosen: tuple[st
 
 def thresholds(study: Study, told: Signed) -> Iterator[Study]:
     """Score by intensity alone: by the distance from the brain's median, then by how dark or bright a voxel is."""
-    scan, brain = study.need("scan"), brain_of(study)
+    scan, brain = study.need("scan"), study.brain()
     away = np.abs(scan.data - np.median(scan.data[brain]))
     for values in (away, scan.data if told == "bright" else 1 - scan.data):
         yield study.adding(scored(scan, values, brain))
@@ -96,7 +96,7 @@ def mean_of(healed: Sequence[Study], signed: Signed) -> Study | None:
     if len(healed) < 2 or None in levels:
         return None
     calibrated = [one.need("score").data / level for one, level in zip(scores, levels, strict=True)]
-    return healed[0].adding(scored(healed[0].need("scan"), np.mean(calibrated, axis=0), brain_of(healed[0])))
+    return healed[0].adding(scored(healed[0].need("scan"), np.mean(calibrated, axis=0), healed[0].brain()))
 
 
 def _row(method: str, metric: str, made: Iterable[Study], truth: Image, window: int) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _row(method: str, metric: str, made: Iterable[Study], truth: Image, window: 
 def _figures(study: Study, truth: Image, window: int) -> dict[str, float]:
     score = study.need("score")
     if window > 1:
-        study = study.adding(scored(score, median(score.data, window), brain_of(study)))
+        study = study.adding(scored(score, median(score.data, window), study.brain()))
     found = uadtools.evaluate([case(study, truth)], best=True)["scans"][0]
     return {name: found[name] for name in ("auprc", "best_dice")}
 

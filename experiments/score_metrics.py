@@ -34,7 +34,7 @@ from uadtools.scoring.normal import learn, normalise
 from uadtools.scoring.score import NEEDED, Metric
 from uadtools.volume.clean import median
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, brain_of, read_image, read_path
+from uadtools.volume.stream import Study, read_image, read_path
 
 WINDOW = 5
 Heal = Callable[[Path], Study]
@@ -64,7 +64,7 @@ def judged(study: Study, truth: Image, normals: dict[str, Study]) -> dict[str, f
     scored = {m: uadtools.score(study, metric=m) for m in metrics(study)}
     for name, normal in normals.items():
         scored[name] = normalise(scored[name.split(",")[0]], normal)
-    brain = brain_of(study)
+    brain = study.brain()
     lesion = truth.data[brain] > 0
     return {name: average_precision(median(made.product.data, WINDOW)[brain], lesion) for name, made in scored.items()}
 

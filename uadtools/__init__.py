@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from uadtools.cohort.files import read, read_study, save
+    from uadtools.cohort.heal import heal_all
+    from uadtools.cohort.preprocess import preprocess_all
     from uadtools.errors import UadError
     from uadtools.evaluation.evaluate import evaluate
     from uadtools.healing.heal import heal
@@ -28,6 +30,8 @@ _WHERE = {
     "read": "uadtools.cohort.files",
     "read_study": "uadtools.cohort.files",
     "save": "uadtools.cohort.files",
+    "heal_all": "uadtools.cohort.heal",
+    "preprocess_all": "uadtools.cohort.preprocess",
     "UadError": "uadtools.errors",
     "evaluate": "uadtools.evaluation.evaluate",
     "heal": "uadtools.healing.heal",
@@ -51,10 +55,12 @@ __all__ = [
     "calibrate",
     "evaluate",
     "heal",
+    "heal_all",
     "load_model",
     "picture",
     "postproc",
     "preprocess",
+    "preprocess_all",
     "read",
     "read_study",
     "save",

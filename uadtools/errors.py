@@ -6,3 +6,7 @@ class UadError(Exception):
 
     Commands print it as ``uad-NAME: error: MESSAGE`` and exit with status 1; Python callers catch it.
     """
+
+
+class Misuse(UadError):  # noqa: N818  it is a UadError by its class
+    """Options or arguments that do not go together; commands point to their help, and exit with status 2."""

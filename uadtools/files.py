@@ -1,16 +1,19 @@
-"""Writing files so that a reader sees the whole file or none, and nothing is lost by accident."""
+"""Writing files so that a reader sees the whole file or none; reading tables so that what is wrong is told."""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from uadtools.errors import UadError
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -44,6 +47,25 @@ def write_json(path: Path, data: Any, *, force: bool) -> None:
     """Write data as JSON; raises UadError as `written` does, and ValueError for numbers that are not finite."""
     with written(path, force=force) as part:
         part.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, wrong: str = "no JSON") -> Any:
+    """Read JSON. wrong: what is said of a file that holds none. Raises UadError that names the file."""
+    return _read(path, json.loads, lambda error: wrong)
+
+
+def read_toml(path: Path, wrong: str = "not readable settings") -> dict[str, Any]:
+    """Read TOML. wrong: what is said of a file that holds none, before the reason. Raises UadError that names it."""
+    return _read(path, tomllib.loads, lambda error: f"{wrong} ({error})")
+
+
+def _read(path: Path, parse: Callable[[str], T], wrong: Callable[[Exception], str]) -> T:
+    try:
+        return parse(path.read_text())
+    except OSError as error:
+        raise UadError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise UadError(f"{path}: {wrong(error)}") from None
 
 
 def check_free(path: Path, *, force: bool) -> None:

@@ -1,5 +1,6 @@
 """uad-heal with several scans: they share batches, are read ahead, and written while the next are healed."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from uadtools.cohort.files import save
 from uadtools.models.checkpoint import file_hash
-from uadtools.volume.stream import read_image
+from uadtools.volume.stream import read_image, read_studies
 
 
 @pytest.fixture
@@ -73,25 +74,42 @@ def test_what_is_wrong_with_one_scan_is_told_after_those_before_it_were_written(
     assert sorted(path.name for path in (here / "out").glob("*.nii.gz")) == ["a_healed.nii.gz", "b_healed.nii.gz"]
 
 
+def test_a_scan_that_fails_does_not_stop_the_others(uad, scans, tiny_model, here):
+    (here / "b.nii.gz").write_bytes(b"no scan")
+    made = uad("heal", *scans, "--model", tiny_model, "-o", "out", "--json", "-q")
+    assert (made.status, ["error" in row for row in made.json]) == (1, [False, True, False])
+    (line,) = made.lines
+    assert line == f"uad-heal: error: {made.json[1]['error']}"
+    assert (made.json[1]["name"], [row["name"] for row in made.json[::2]]) == ("b.nii.gz", ["a", "c"])
+    assert sorted(path.name for path in (here / "out").glob("*.nii.gz")) == ["a_healed.nii.gz", "c_healed.nii.gz"]
+
+
+def test_a_stream_of_several_files_goes_on_after_one_that_fails(uad, scans, tiny_model, here):
+    (here / "a.nii.gz").write_bytes(b"no scan")
+    made = uad("heal", *scans, "--model", tiny_model, "-o", "-")
+    assert (made.status, len(made.lines)) == (1, 1)
+    assert [study.name for study in read_studies(io.BytesIO(made.out), "out")] == ["b", "c"]
+
+
 def test_what_goes_wrong_with_writing_is_told(uad, scans, tiny_model, here, monkeypatch):
-    from uadtools.cli import _studies
+    from uadtools.cohort import sink
 
     def full(image, path, **options):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(_studies, "save", full)
+    monkeypatch.setattr(sink, "save", full)
     result = uad("heal", *scans, "--model", tiny_model, "--batch", 1, "-o", "out")
     result.fails("heal", 1, "a_healed.nii.gz", "No space left on device")
     assert not list((here / "out").iterdir())
 
 
 def test_a_lost_file_is_told_also_where_the_next_scan_is_broken(uad, scans, tiny_model, here, monkeypatch):
-    from uadtools.cli import _studies
+    from uadtools.cohort import sink
 
     def full(image, path, **options):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(_studies, "save", full)
+    monkeypatch.setattr(sink, "save", full)
     (here / "b.nii.gz").write_bytes(b"no scan")
     result = uad("heal", *scans, "--model", tiny_model, "--batch", 1, "-o", "out", "-v")
     result.fails("heal", 1, "a_healed.nii.gz", "No space left on device")
@@ -106,10 +124,10 @@ def test_a_scan_that_is_not_there_is_told_before_any_is_healed(uad, scans, tiny_
 def test_a_file_is_written_while_the_next_scan_is_healed(uad, scans, tiny_model, monkeypatch):
     import threading
 
-    from uadtools.cli import _studies
+    from uadtools.cohort import sink
     from uadtools.models.model import Model
 
-    healing_second, sizes, save, predict = threading.Event(), [], _studies.save, Model.predict
+    healing_second, sizes, save, predict = threading.Event(), [], sink.save, Model.predict
 
     def slow(image, path, **options):
         assert healing_second.wait(10)
@@ -121,7 +139,7 @@ def test_a_file_is_written_while_the_next_scan_is_healed(uad, scans, tiny_model,
             healing_second.set()
         return predict(model, x, t, **more)
 
-    monkeypatch.setattr(_studies, "save", slow)
+    monkeypatch.setattr(sink, "save", slow)
     monkeypatch.setattr(Model, "predict", noted)
     assert uad("heal", *scans, "--model", tiny_model, "--batch", 6, "-o", "out").status == 0
     assert sizes == [6, 6, 6]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from uadtools.errors import UadError
-from uadtools.files import check_free, write_json, written
+from uadtools.files import check_free, read_json, read_toml, write_json, written
 
 
 @pytest.fixture
@@ -150,3 +150,29 @@ def test_json_holds_finite_numbers_alone(tmp_path):
         write_json(path, {}, force=False)
     write_json(path, {}, force=True)
     assert path.read_text() == "{}\n"
+
+
+def test_tables_are_read(tmp_path):
+    (tmp_path / "a.json").write_text('{"a": [1, null]}')
+    (tmp_path / "a.toml").write_text("a = [1, 2]")
+    assert read_json(tmp_path / "a.json") == {"a": [1, None]}
+    assert read_toml(tmp_path / "a.toml") == {"a": [1, 2]}
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000], ids=["cut short", "no text", "deep"])
+def test_a_file_of_no_table_is_named_with_what_is_wrong(content, tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    with pytest.raises(UadError) as told:
+        read_json(path, "no threshold in it (expected JSON)")
+    assert str(told.value) == f"{path}: no threshold in it (expected JSON)"
+    with pytest.raises(UadError, match=f"^{path}: not a readable recipe [(].+[)]$"):
+        read_toml(path, "not a readable recipe")
+
+
+@pytest.mark.parametrize("read", [read_json, read_toml])
+def test_a_table_that_is_not_there_is_named(read, tmp_path):
+    with pytest.raises(UadError, match=f"^{tmp_path / 'a'}: No such file or directory$"):
+        read(tmp_path / "a")
+    with pytest.raises(UadError, match=f"^{tmp_path}: Is a directory$"):
+        read(tmp_path)

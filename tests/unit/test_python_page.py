@@ -32,6 +32,7 @@ def test_the_page_runs(folder):
     assert names["detected"].product.grid.same(names["scan"].grid)
     assert names["diffusion"].need("healed").provenance["history"][-1]["arguments"]["t"] == [300]
     assert names["summary"]["steps"] == 1
+    assert [(row["name"], row["output"]) for row in names["rows"]] == [("scan", "healed/scan_healed.nii.gz")]
     assert sorted(path.name for path in folder.glob("*.nii.gz")) == [
         "detection.nii.gz", "healthy_preprocessed.nii.gz", "scan.nii.gz", "truth.nii.gz"
     ]  # fmt: skip

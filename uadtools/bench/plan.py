@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from uadtools.errors import UadError
+from uadtools.files import read_toml
 from uadtools.models.config import parse
 from uadtools.scoring.postproc import Steps
 from uadtools.scoring.score import Metric, Signed
@@ -132,10 +131,4 @@ class BenchConfig(Config):
 
 def load_bench(path: Path) -> BenchConfig:
     """Read a comparison. Raises UadError for what cannot be read, unknown keys and values that do not fit."""
-    try:
-        data = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UadError(f"{path}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UadError(f"{path}: not a readable comparison ({error})") from None
-    return parse(BenchConfig, data, str(path))
+    return parse(BenchConfig, read_toml(path, "not a readable comparison"), str(path))

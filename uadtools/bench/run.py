@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from uadtools.bench.table import WRITERS
 from uadtools.errors import UadError
 from uadtools.evaluation.evaluate import Wanted, judge
 from uadtools.evaluation.measures import Row
-from uadtools.files import write_json, written
+from uadtools.files import read_json, write_json, written
 from uadtools.healing.choice import bundled_for
 from uadtools.healing.heal import heal
 from uadtools.healing.plan import plan
@@ -109,7 +108,7 @@ class Runner:
         stamps = [[bench.scans.stamp(item) for item in items] for items in (val, test)]
         path = bench.out / "reports" / f"{key(self._identity, about, stamps)}.json"
         if path.exists():
-            return dict(json.loads(path.read_text()))
+            return dict(read_json(path))
         bench.tell(f"{self.method.name}: {part.name}, {len(val)} scans for the threshold, {len(test)} to be judged")
         made = self._judge(part, val, test)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,12 +157,8 @@ class Runner:
         study = scans.study(item)
         truth = {role: image for role, image in study.images.items() if role == "truth"}
         try:
-            image = replace(
-                read_image(path),
-                role="score",
-                provenance=json.loads(noted.read_text(), parse_constant=lambda nan: None),
-            )
-        except (UadError, OSError, ValueError):  # there is none yet, or it is damaged
+            image = replace(read_image(path), role="score", provenance=read_json(noted))
+        except UadError:  # there is none yet, or it is damaged
             path.parent.mkdir(parents=True, exist_ok=True)
             image = self._score(study)
             save(image, path, force=True, provenance=False)
@@ -249,7 +244,7 @@ class Runner:
     def training(self) -> Row:
         """What is to be said of how the model was trained."""
         assert self._path
-        found = json.loads(self._path.with_suffix(".json").read_text())
+        found = read_json(self._path.with_suffix(".json"))
         return {k: found[k] for k in ("steps", "slices", "parameters", "best_validation", "minutes")}
 
 

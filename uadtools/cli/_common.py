@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import io
+import json
 import os
 import re
 import signal
@@ -12,17 +13,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 import typer.main
 
 from uadtools import __version__
 from uadtools.cli._help import Grouped
-from uadtools.errors import UadError
-
-if TYPE_CHECKING:
-    from uadtools.volume.stream import Study
+from uadtools.errors import Misuse, UadError
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
 UNLIKE = 3
@@ -188,7 +186,8 @@ def boundary(name: str) -> Iterator[None]:
         if sys.stdout:
             sys.stdout.flush()
     except UadError as error:
-        _fail(name, str(error), 1)
+        misused = isinstance(error, Misuse)
+        _fail(name, f"{error} ({name} --help tells more)" if misused else str(error), 2 if misused else 1)
     except typer.Exit as leaving:
         sys.exit(leaving.exit_code)
     except typer.TyperException as error:
@@ -224,28 +223,16 @@ def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def carried(study: Study, tell: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-    """Return what each tool's JSON says of a study: the concerns of all tools so far, and how unlike the scan is.
-
-    tell: gets one line where that is more than the model's limit.
-    """
-    from uadtools.healing.likeness import concerns_of, too_unlike, unlike_of
-
-    if reason := too_unlike(study.product):
-        tell(f"{study.name}: unlike what the model learnt from ({reason}), so what is found in it means little")
-    return {"concerns": concerns_of(study.product), "unlike": unlike_of(study.product)}
+def print_json(result: Any) -> None:
+    print(json.dumps(result, indent=1, allow_nan=False))
 
 
-def leave(results: Sequence[dict[str, Any]], strict: bool) -> None:
-    """End with the status of --strict, where it was asked for and a scan was unlike what the model learnt from."""
+def leave(results: Sequence[dict[str, Any]], strict: bool = False) -> None:
+    """End with status 1 where one of several scans failed, else, if strict, with UNLIKE where one is that."""
+    if any("error" in row for row in results):
+        raise typer.Exit(1)
     if strict and any(row["unlike"] and row["unlike"].get("beyond") for row in results):
         raise typer.Exit(UNLIKE)
-
-
-class Misuse(typer.TyperException):
-    """A wrong use of a command."""
-
-    exit_code = 2
 
 
 def usage(message: str, option: str) -> Misuse:
@@ -256,6 +243,11 @@ def usage(message: str, option: str) -> Misuse:
 def teller(name: str, quiet: bool) -> Callable[[str], None]:
     """Return a function that tells the user something on stderr, unless quiet."""
     return lambda text: None if quiet else print(f"{name}: {text}", file=sys.stderr)
+
+
+def teller_of_faults(name: str) -> Callable[[str], None]:
+    """Return a function that tells the user what is wrong with one of several scans, on stderr."""
+    return lambda text: print(f"{name}: error: {text}", file=sys.stderr)
 
 
 @contextmanager

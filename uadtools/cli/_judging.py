@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from uadtools.cli import _common as c
-from uadtools.cli._studies import read_mask, studies
+from uadtools.cohort.sources import studies
 from uadtools.evaluation.compare import compare, read_report
 from uadtools.evaluation.evaluate import Case, Wanted, case, judge, kind_of, with_scan
 from uadtools.evaluation.image_level import image_level, read_case_scores
@@ -17,7 +17,7 @@ from uadtools.evaluation.subgroups import read_participants, subgroups
 from uadtools.report.picture import check_picture, picture
 from uadtools.report.plots import DRAWN, check_plots, plot
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, read_image
+from uadtools.volume.stream import Study, read_image, read_mask
 
 Report = dict[str, Any]
 
@@ -61,7 +61,7 @@ class Given:
             label = read_image(truth) if truth else whole.images.get("truth")
             if label is None and kind_of(whole) != "reconstruction":
                 raise c.usage("give the experts' masks, one for each prediction", "--truth")
-            yield whole, label, case(whole, label, read_mask(brain))
+            yield whole, label, case(whole, label, read_mask(brain) if brain else None)
 
 
 @dataclass(frozen=True)

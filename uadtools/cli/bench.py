@@ -49,7 +49,6 @@ def bench(
     from uadtools.bench.plan import load_bench
     from uadtools.bench.run import Bench, write_table
     from uadtools.bench.table import markdown
-    from uadtools.cli._studies import print_json
     from uadtools.cli._training import line
 
     config, tell = load_bench(plan), c.teller("uad-bench", quiet)
@@ -67,7 +66,7 @@ def bench(
     table = runner.run()
     written = write_table(table, output)
     if as_json:
-        print_json(table)
+        c.print_json(table)
     else:
         if not quiet:
             print(markdown(table))

@@ -129,7 +129,6 @@ def calibrate(
     version: c.Version = False,
 ) -> None:
     """Find a detection threshold, say what it promises about healthy scans, and what it leaves of lesions."""
-    from uadtools.cli._studies import print_json
     from uadtools.files import check_free, write_json
     from uadtools.scoring.calibrate import calibrate as work
 
@@ -139,7 +138,7 @@ def calibrate(
         idle = {"output": output, "rule": rule, "power": power, "truth": truth, **aims, **steps}
         learnt = _learn(inputs, volume, residuals, per or "voxel", force, **idle)
         if as_json:
-            print_json(learnt)
+            c.print_json(learnt)
         return
     if per:
         raise c.usage("has no effect without --residuals (leave it out)", "--per")
@@ -153,7 +152,7 @@ def calibrate(
     if output is not None:
         write_json(output, report, force=force)
     if as_json:
-        print_json(report)
+        c.print_json(report)
     elif not quiet:
         print("\n".join(summary(report)))
     for size in _unseen(report["power"]):
@@ -182,7 +181,7 @@ def _learn(
     **idle: Any,
 ) -> dict[str, Any]:
     """Write what healthy scores are like, and tell how it was learnt. idle: options of thresholds, without effect."""
-    from uadtools.cli._studies import studies
+    from uadtools.cohort.sources import studies
     from uadtools.scoring.calibrate import has_lesion
     from uadtools.scoring.normal import learn, save_normal
     from uadtools.volume.io import check_target
@@ -209,7 +208,7 @@ def _studies(
     inputs: Sequence[str] | None, volume: int | None, power: Sequence[str] | None, truth: Sequence[Path] | None
 ) -> Iterator[Study]:
     """Read the scans, and give those that are labelled their truth."""
-    from uadtools.cli._studies import studies
+    from uadtools.cohort.sources import studies
 
     if power:
         yield from studies(inputs, volume)

@@ -177,7 +177,6 @@ def evaluate(
     """Measure predictions against the truth: per scan, averaged over scans, and pooled, with 95% intervals."""
     from uadtools.cli import _judging as j
     from uadtools.cli import _report
-    from uadtools.cli._studies import print_json
     from uadtools.evaluation.evaluate import Wanted
     from uadtools.scoring.postproc import read_threshold, scans_of
 
@@ -209,7 +208,7 @@ def evaluate(
         report["comparison"] = j.of_reports(reports, figure, seed=seed)
     _report.write(report, output, csv, force=force)
     if as_json:
-        print_json(report)
+        c.print_json(report)
     elif not quiet:
         _report.show(report)
 

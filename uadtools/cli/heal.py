@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from uadtools.cli import _common as c
 from uadtools.cli._method_options import method_help, with_options_of_methods
-
-if TYPE_CHECKING:
-    from uadtools.volume.stream import Study
 
 EXAMPLES = """
   uad-heal scan.nii.gz --method sss -t 300            a raw scan; writes scan_healed.nii.gz and scan_preprocessed.nii.gz
@@ -127,54 +121,40 @@ def heal(
 ) -> None:
     """Turn scans into the healthy scans that a model believes in.
 
-    A scan that was not prepared is prepared first, as uad-preprocess would by default.
+    A scan that was not prepared is prepared first, as uad-preprocess would by default. Of several files, one that
+    fails is told and does not stop the others.
     """
-    from uadtools.cli._healing import Jobs, Models, files_of, grouped, used
-    from uadtools.cli._studies import Sink, print_json, read_mask, studies
-    from uadtools.cohort.parallel import ahead
-    from uadtools.healing.ensemble import heal_with
-    from uadtools.healing.plan import Plan, plan
-    from uadtools.models.config import ModelConfig
-    from uadtools.volume.stream import read_path
+    from uadtools.cohort.heal import heal_all
 
-    own = {"steps": steps, **of_methods}
-    given = {name: value for name, value in own.items() if value is not None and value is not False and value != []}
-
-    def how_with(config: ModelConfig | None) -> Plan:
-        return plan(config, method=method, t=t or (), samples=samples, combine=combine or "mean", **given)
-
-    choice = [Models(paths, how_with, device, precision) for paths in files_of(model or (), method)]
-    how = choice[0].hows[0]
-    if combine and len(how.options) == 1:
-        raise c.usage("one -t leaves nothing to combine (repeat -t)", "--combine")
-    kept = how.maps if maps else how.scored_with
-    sink = Sink.of("healed", inputs, output, force=force, provenance=provenance, as_json=as_json, maps=kept)
-    if maps and sink.target is None:
-        raise c.usage("no file is written that maps could lie beside (a stream holds them all)", "--maps")
-    if maps and not kept:
-        raise c.usage("one draw has no spread, and there is no other map (several -t, or --samples)", "--maps")
-    mask, tell = read_mask(brain), c.teller("uad-heal", quiet)
-    shown = replace(next(read_path(condition)), name=condition.name) if condition else None
-
-    results, said = list[dict[str, Any]](), deque[str]()
-
-    def done(study: Study, output: str | None, more: Sequence[str]) -> None:
-        own = {"preprocessed": str(sink.beside(Path(output), "scan"))} if output and more else {}
-        results.append({"name": study.name, "output": output, **own, **used(study), **c.carried(study, tell)})
-        if verbose:
-            tell(f"{study.name}: {said.popleft()}")
-
-    jobs = map(Jobs(sink, choice, mask, prepared, volume, quiet), ahead(studies(inputs, volume)))
-    with sink.behind(done) as write:
-        for models, group in grouped(jobs, batch):
-            scans = [job.study for job in group]
-            with c.progress(f"healing {scans[0].name if len(scans) == 1 else f'{len(scans)} scans'}", quiet) as watch:
-                made = heal_with(scans, models.members, condition=shown, seed=seed, batch=batch, watch=watch)
-            for study, job in zip(made, group, strict=True):
-                said.append(str(models))
-                write(study, job.path, job.more)
+    own = {"steps": steps, "samples": samples, **of_methods}
+    c.keep_memory()
+    results = heal_all(
+        inputs or "-",
+        output,
+        model=model or (),
+        method=method,
+        t=t or (),
+        combine=combine,
+        condition=condition,
+        brain=brain,
+        prepared=prepared,
+        maps=maps,
+        seed=seed,
+        device=device,
+        precision=precision,
+        batch=batch,
+        volume=volume,
+        provenance=provenance,
+        force=force,
+        as_json=as_json,
+        tell=c.teller("uad-heal", quiet),
+        fail=c.teller_of_faults("uad-heal"),
+        progress=lambda text: c.progress(text, quiet),
+        verbose=verbose,
+        **{name: value for name, value in own.items() if value is not None and value is not False and value != []},
+    )
     if as_json:
-        print_json(results)
+        c.print_json(results)
     c.leave(results, strict)
 
 

@@ -41,12 +41,11 @@ def models(version: c.Version = False) -> None:
 def list_(as_json: c.Json = False) -> None:
     """List the models that ship, and the recipes."""
     from uadtools.cli._cards import table
-    from uadtools.cli._studies import print_json
     from uadtools.healing.catalogue import list_models
 
     rows = list_models()
     if as_json:
-        print_json(rows)
+        c.print_json(rows)
     else:
         print(table(rows))
 
@@ -57,12 +56,11 @@ def info(path: File = None, as_json: c.Json = False) -> None:
     Its network, grid and schedule, what it learnt from, how it heals, and its licence. The weights are not read.
     """
     from uadtools.cli._cards import card
-    from uadtools.cli._studies import print_json
     from uadtools.healing.catalogue import info as work
 
     about = work(path)
     if as_json:
-        print_json(about)
+        c.print_json(about)
     else:
         print(card(about))
 
@@ -125,7 +123,6 @@ def import_(
 
     What the checkpoint does not tell takes that program's default, and is said on standard error; --set changes it.
     """
-    from uadtools.cli._studies import print_json
     from uadtools.healing.catalogue import import_model, read_given
 
     given = read_given(config, changes or []) | ({"licence": licence} if licence else {})
@@ -136,7 +133,7 @@ def import_(
     for note in made["notes"]:
         tell(note)
     if as_json:
-        print_json(made)
+        c.print_json(made)
     else:
         tell(f"{made['model']}: of kind {made['kind']}, heals with {', '.join(made['methods'])}")
 
@@ -178,7 +175,6 @@ def describe(
     quiet: c.Quiet = False,
 ) -> None:
     """Tell a model what its healthy inputs look like, so that uad-heal knows a scan that is unlike them."""
-    from uadtools.cli._studies import print_json
     from uadtools.healing.likeness import check_keeping, keep, read_likeness
     from uadtools.healing.likeness import describe as work
     from uadtools.models.checkpoint import read_config
@@ -192,7 +188,7 @@ def describe(
     written = keep(path, made, out, force=force)
     told = {"written": str(written), "contrasts": list(made.contrasts), "scans": made.scans, "limit": made.limit}
     if as_json:
-        print_json(told)
+        c.print_json(told)
     else:
         c.teller("uad-models", quiet)(f"{written}: {', '.join(made.contrasts)}; limit {made.limit:g}")
 
@@ -218,7 +214,6 @@ def reference(
     quiet: c.Quiet = False,
 ) -> None:
     """Tell a model how far healthy scans are from what it heals them to, so that scores are measured by it."""
-    from uadtools.cli._studies import print_json
     from uadtools.healing.reference import check_contrast, healed_of, keep_reference, learn_reference
     from uadtools.models.checkpoint import check_place, read_config
     from uadtools.models.model import load_model
@@ -231,7 +226,7 @@ def reference(
     written = keep_reference(path, expected, about, output or path, contrast=contrast, force=force)
     which, of = ({"contrast": contrast}, f" of {contrast}") if contrast else ({}, "")
     if as_json:
-        print_json({"written": str(written), **which, **about.model_dump(exclude_defaults=True)})
+        c.print_json({"written": str(written), **which, **about.model_dump(exclude_defaults=True)})
     else:
         c.teller("uad-models", quiet)(f"{written}: residuals of {about.scans} healthy scans{of}")
 
@@ -248,12 +243,11 @@ def settle(
     quiet: c.Quiet = False,
 ) -> None:
     """Give a model other defaults (method, t, metric, chain, thresholds), another name or licence."""
-    from uadtools.cli._studies import print_json
     from uadtools.healing.catalogue import settle as work
 
     made = work(path, changes, output or path, force=force)
     if as_json:
-        print_json(made.model_dump(mode="json", include={"name", "licence", "defaults"}))
+        c.print_json(made.model_dump(mode="json", include={"name", "licence", "defaults"}))
     else:
         c.teller("uad-models", quiet)(f"{output or path}: {', '.join(changes)}")
 

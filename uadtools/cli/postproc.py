@@ -73,12 +73,15 @@ def postproc(
     version: c.Version = False,
 ) -> None:
     """Turn score maps into detections: median filter, eroded brain, threshold, small components dropped."""
-    from uadtools.cli._studies import Sink, print_json, read_mask, studies
+    from uadtools.cohort.results import carried
+    from uadtools.cohort.sink import Sink
+    from uadtools.cohort.sources import studies
     from uadtools.scoring.postproc import postproc as work
+    from uadtools.volume.stream import read_mask
 
     steps = chain.steps_of(threshold, median=median, erode=erode, min_size=min_size, dilate=dilate, largest=largest)
     sink = Sink.of("detection", inputs, output, force=force, provenance=provenance, as_json=as_json)
-    mask, tell = read_mask(brain), c.teller("uad-postproc", quiet)
+    mask, tell = read_mask(brain) if brain else None, c.teller("uad-postproc", quiet)
     results: list[dict[str, Any]] = []
     for study in studies(inputs, volume):
         path = sink.claim(study)
@@ -97,14 +100,14 @@ def postproc(
                 "detected_voxels": count,
                 "detected_ml": count * made.product.grid.voxel_volume,
                 "withheld": "withheld" in done,
-                **c.carried(made),
+                **carried(made),
             }
         )
         if verbose:
             found = f"{results[-1]['detected_ml']:.2f} mL above {done['threshold']:.4g}"
             tell(f"{study.name}: {found} ({done['threshold_from']})")
     if as_json:
-        print_json(results)
+        c.print_json(results)
     c.leave(results, strict)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -147,13 +149,26 @@ def preprocess(
 
     Of several scans, those that are done are skipped, and one that fails is told and does not stop the others.
     """
-    from uadtools.cli._cohort import Preparing, jobs_of, run
-    from uadtools.cli._studies import Sink
-    from uadtools.cli._way import settle
+    from uadtools.cohort.preprocess import is_cohort, preprocess_all
 
-    way = settle(
-        model,
-        like,
+    tell = c.teller("uad-preprocess", quiet)
+    results = preprocess_all(
+        inputs or (() if bids else "-"),
+        output,
+        bids=bids,
+        suffix=suffix,
+        save_brain=save_brain,
+        picture=picture,
+        jobs=jobs,
+        provenance=provenance,
+        force=force,
+        as_json=as_json,
+        tell=tell,
+        fail=c.teller_of_faults("uad-preprocess"),
+        progress=lambda text: c.progress(text, quiet),
+        verbose=verbose,
+        model=model,
+        like=like,
         spacing=spacing,
         shape=shape,
         brain=brain,
@@ -164,18 +179,31 @@ def preprocess(
         seed=seed,
         volume=volume,
     )
-    work = jobs_of(inputs, output, bids=bids, suffix=suffix, save_brain=save_brain, picture=picture)
-    sources = [job.source for job in work] if inputs or bids else None
-    several = bids is not None or len(work) > 1 or sources != inputs
-    sink = Sink.of(
-        "preprocessed", sources, output, force=force, provenance=provenance, as_json=as_json, resumed=several
-    )
-    sink.sources = [*sink.sources, *(Path(word) for word in (brain, register) if word and Path(word).is_file())]
-    if jobs > 1 and sink.stream:
-        raise c.usage("several processes cannot write into one stream (name a folder with -o)", "--jobs")
-    preparing = Preparing(way, sink, force=force, provenance=provenance, several=several)
-    preparing.check(work)
-    run(preparing, work, processes=jobs, as_json=as_json, quiet=quiet, verbose=verbose)
+    if as_json:
+        c.print_json(sorted(results, key=lambda r: str(r["name"])) if jobs > 1 else results)
+    if is_cohort(inputs or (), bids):
+        if not quiet and sys.stderr and sys.stderr.isatty():
+            _table(results)
+        failed, skipped = (sum(key in r for r in results) for key in ("error", "skipped"))
+        if failed or skipped or verbose:
+            tell(f"{len(results) - failed - skipped} prepared, {skipped} done before, {failed} failed")
+    c.leave(results)
+
+
+def _table(results: Sequence[dict[str, Any]]) -> None:
+    """Show on a terminal what became of each scan."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("scan", "brain, mL", "seconds", "result")
+    for result in results:
+        if "error" in result or "skipped" in result:
+            table.add_row(result["name"], "", "", "failed" if "error" in result else "done before")
+        else:
+            spent, concerns = sum(result["seconds"].values()), len(result["concerns"])
+            said = f"written; {concerns} to look at" if concerns else "written"
+            table.add_row(result["name"], f"{result['brain_ml']:.0f}", f"{spent:.1f}", said)
+    Console(stderr=True).print(table)
 
 
 COMMAND = c.Command(preprocess, "uad-preprocess", EXAMPLES)

@@ -113,12 +113,15 @@ def score(
     version: c.Version = False,
 ) -> None:
     """Score how much each voxel of a scan differs from its healed self; --json gives numbers for the whole scan."""
-    from uadtools.cli._studies import Sink, print_json, read_mask, studies
+    from uadtools.cohort.results import carried
+    from uadtools.cohort.sink import Sink
+    from uadtools.cohort.sources import studies
     from uadtools.scoring.case_scores import case_scores
     from uadtools.scoring.normal import normalise, read_normal
     from uadtools.scoring.score import case_score, maps_of
     from uadtools.scoring.score import score as work
     from uadtools.volume.chain import to_native
+    from uadtools.volume.stream import read_mask
 
     if inputs and (len(inputs) > 2 or (len(inputs) == 2 and "-" in inputs)):
         raise c.usage(f"{' '.join(inputs)}: two files, or one stream", "SCAN HEALED")
@@ -128,7 +131,11 @@ def score(
     sink = Sink.of("score", inputs and inputs[:1], output, force=force, provenance=provenance, as_json=as_json)
     healthy = normal and read_normal(normal)
     maps = {"spread": spread, "probability": probability, "region": region}
-    given = [image for image in (read_mask(brain), *(_map(path, role) for role, path in maps.items())) if image]
+    given = [
+        image
+        for image in (read_mask(brain) if brain else None, *(_map(path, role) for role, path in maps.items()))
+        if image
+    ]
     results: list[dict[str, Any]] = []
     wanted = [role for role in maps_of(metric) if maps.get(role) is None]
     for study in _pair(inputs, volume, wanted) if inputs and len(inputs) == 2 else studies(inputs, volume):
@@ -144,17 +151,17 @@ def score(
             made = made.adding(to_native(made.product, study.name))
         how = made.need("score").provenance["history"][-2 if healthy else -1]["arguments"]
         told |= {"metric": how["metric"], "signed": signed, "normal": normal and str(normal)}
-        results.append({"name": study.name, "output": sink.write(made, path), **told, **c.carried(made)})
+        results.append({"name": study.name, "output": sink.write(made, path), **told, **carried(made)})
         if verbose:
             c.teller("uad-score", quiet)(f"{study.name}: case score {number:.5f}")
     if as_json:
-        print_json(results)
+        c.print_json(results)
 
 
 def _pair(inputs: Sequence[str], volume: int | None, wanted: Sequence[str]) -> Iterator[Study]:
     """Make a study of two files, scan and healed, with the maps wanted of those that were written beside healed."""
-    from uadtools.cli._studies import named
-    from uadtools.volume.stream import Study, base_name, made_maps, read_image
+    from uadtools.cohort.sources import named
+    from uadtools.volume.stream import Study, base_name, last_by, read_image
 
     scan, healed = (read_image(Path(path), volume) for path in inputs)
     if scan.role == "healed":
@@ -162,7 +169,7 @@ def _pair(inputs: Sequence[str], volume: int | None, wanted: Sequence[str]) -> I
     if healed.role != "healed" and healed.provenance.get("history"):
         raise c.usage(f"{inputs[1]} is a {healed.role} and no healed scan (uad-heal makes one)", "SCAN HEALED")
     images = {"healed": healed.derive(healed.data, "healed"), "scan": scan.derive(scan.data, "scan")}
-    for role in (role for role in made_maps(healed) if role in wanted):
+    for role in (role for role in last_by(healed, "uad-heal").get("maps", []) if role in wanted):
         beside = Path(inputs[1]).with_name(f"{base_name(Path(inputs[1]))}_{role}.nii.gz")
         if not beside.exists():
             raise UadError(f"{beside}: not there, and part of the score (uad-heal wrote it beside HEALED; --metric l1)")

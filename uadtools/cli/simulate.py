@@ -154,7 +154,9 @@ def simulate(
     version: c.Version = False,
 ) -> None:
     """Draw lesions of known truth, or artefacts, into healthy scans; writes NAME_simulated and NAME_truth."""
-    from uadtools.cli._studies import Sink, named, print_json, studies
+    from uadtools.cohort.results import carried
+    from uadtools.cohort.sink import Sink
+    from uadtools.cohort.sources import named, studies
     from uadtools.report.picture import truth_picture
     from uadtools.simulation.simulate import MASKED, Plan, measured, read_masks
     from uadtools.simulation.simulate import simulate as work
@@ -193,13 +195,13 @@ def simulate(
             drawing = _drawing(picture, name, sink.sources, several=several or bool(results), force=force)
             made = named(work(study, plan, seed=seed, copy=copy, tell=tell), name)
             written = {"output": sink.write(made, path), "truth": path and str(sink.beside(path, "truth"))}
-            results.append({"name": name, **written, **measured(made), **c.carried(made)})
+            results.append({"name": name, **written, **measured(made), **carried(made)})
             if drawing:
                 truth_picture(made, drawing, force=force)
             if verbose:
                 tell(f"{name}: {kind}, {results[-1]['lesion_ml']:.2f} mL of lesions")
     if as_json:
-        print_json(results)
+        c.print_json(results)
 
 
 def _pair(text: str | None, option: str) -> tuple[Any, Any] | None:

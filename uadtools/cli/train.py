@@ -105,13 +105,12 @@ def train(
     version: c.Version = False,
 ) -> None:
     """Learn healthy anatomy from healthy scans."""
-    from uadtools.cli._studies import print_json
     from uadtools.training.recipe import load_recipe
 
     short = [f"training.steps={steps}"] * bool(steps) + [f"training.batch={batch}"] * bool(batch)
     settings = load_recipe(recipe, [*(changes or []), *short])
     if dry_run:
-        print_json(settings.model_dump(mode="json"))
+        c.print_json(settings.model_dump(mode="json"))
         return
     if not data or output is None:
         raise c.usage("name the data, and the model to write (-o MODEL)", "DATA")
@@ -142,7 +141,7 @@ def train(
     if not summary:  # a process of torchrun that does not lead
         return
     if as_json:
-        print_json(summary)
+        c.print_json(summary)
     else:
         c.teller("uad-train", quiet)(
             f"{summary['model']}: {summary['steps']} steps, {summary['slices']:,} slices, log in {summary['log']}"

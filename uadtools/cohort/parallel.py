@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from threading import Semaphore, Thread
 from typing import Any, TypeVar
 
-from uadtools.errors import UadError
+from uadtools.errors import Misuse, UadError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,7 +28,8 @@ _busy = False
 def each(work: Callable[[T], R], items: Sequence[T], processes: int = 1) -> Iterator[tuple[T, R | UadError]]:
     """Do the work for every item, and yield each item with its result or its UadError, in the order they get done.
 
-    An item that memory does not suffice for has a UadError, too; any other exception is a bug, and raised.
+    An item that memory does not suffice for has a UadError, too; Misuse, which is wrong with all, and any other
+    exception, which is a bug, is raised.
 
     processes: how many at once; work and what it is given are then pickled, and it may use as many threads as there are
     cores for each process. When a process is killed, UadError is raised. Leaving the iterator early, as Ctrl-C does,
@@ -125,6 +126,8 @@ def _see_ended(processes: Sequence[BaseProcess]) -> None:
 def _tried(work: Callable[[T], R], item: T) -> R | UadError:
     try:
         return work(item)
+    except Misuse:
+        raise
     except UadError as error:
         return error
     except MemoryError:

@@ -13,7 +13,7 @@ from uadtools.metrics.image import histogram_kld, l1, psnr, ssim
 from uadtools.metrics.overlap import Mask, ratio
 from uadtools.volume.chain import label_of
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, brain_image, contrast_level
+from uadtools.volume.stream import Study, contrast_level
 
 Scan = NDArray[np.float32]
 Kind = Literal["detection", "score", "reconstruction"]
@@ -108,11 +108,8 @@ def _is_binary(data: NDArray[Any]) -> bool:
 def _brain(study: Study) -> Mask:
     """Return where the brain of a map is, which of a foreign one its own voxels above 0 say."""
     prediction = study.product
-    image = prediction if prediction.role == "scan" else brain_image(study)
-    if not image.grid.same(prediction.grid):
-        where = f"{prediction.role} and {image.role} lie on different grids: {prediction.grid.unlike(image.grid)}"
-        raise UadError(f"{study.name}: {where} (pass the brain with --brain)")
-    return np.asarray(image.data > 0)
+    foreign = prediction.role == "scan"
+    return np.asarray(prediction.data > 0) if foreign else study.brain(prediction, "pass the brain with --brain")
 
 
 def _baseline(study: Study, within: Mask) -> NDArray[Any] | None:
@@ -136,13 +133,10 @@ def _likeness(study: Study, truth: Image | None, brain: Image | None) -> dict[st
         return {}
     if scan is None:
         raise UadError(f"{study.name}: no scan to hold the healed one against (give it with --scan)")
-    own = study.images.get("brain", scan) if brain is None else healed
-    for other in (healed, own):
-        if not scan.grid.same(other.grid):
-            where = f"scan and {other.role} lie on different grids: {scan.grid.unlike(other.grid)}"
-            raise UadError(f"{study.name}: {where} (compare a scan with what uad-heal made of it)")
+    advice = "compare a scan with what uad-heal made of it"
+    study.check_grids(scan, healed, advice=advice)
     a, b = (np.asarray(image.data, np.float32) for image in (scan, healed))
-    within = np.asarray(own.data > 0) if brain is None else label_of(brain, healed, f"{study.name}: brain mask")
+    within = study.brain(scan, advice) if brain is None else label_of(brain, healed, f"{study.name}: brain mask")
     lesion = None if truth is None else label_of(truth, healed, f"{study.name}: truth")
     return {"ssim": ssim(a, b, within), "psnr": psnr(a, b, within), **differences(a, b, within, lesion)}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from uadtools.errors import UadError
 from uadtools.evaluation.measures import FIGURES, Row
+from uadtools.files import read_json
 from uadtools.metrics.intervals import LEVEL, bootstrap, ends, resampled
 from uadtools.metrics.significance import ROUNDS, holm, permutation
 
@@ -25,14 +25,10 @@ Values = NDArray[np.float64]
 
 def read_report(path: Path) -> Row:
     """Read a report that uad-eval wrote. Raises UadError for anything else."""
-    try:
-        report = json.loads(path.read_text())
-    except OSError as error:
-        raise UadError(f"{path}: {error.strerror or error}") from None
-    except ValueError:
-        report = None
+    wrong = "no report of uad-eval on scans (write one with uad-eval ... -o FILE.json)"
+    report = read_json(path, wrong)
     if not isinstance(report, dict) or report.get("schema") != 1 or report.get("kind") not in KINDS:
-        raise UadError(f"{path}: no report of uad-eval on scans (write one with uad-eval ... -o FILE.json)")
+        raise UadError(f"{path}: {wrong}")
     rows = report.get("scans")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and "name" in row for row in rows):
         raise UadError(f"{path}: a report without scans (write it anew with uad-eval)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,21 +11,18 @@ import numpy as np
 
 from uadtools.errors import UadError
 from uadtools.evaluation.measures import Row, ranked
+from uadtools.files import read_json
 from uadtools.metrics.intervals import LEVEL, ROUNDS
 from uadtools.metrics.ranking import ordered
 
 
 def read_case_scores(path: Path) -> list[Row]:
     """Read what `uad-score --json` wrote: a list with one object for each scan. Raises UadError."""
-    try:
-        rows = json.loads(path.read_text())
-    except OSError as error:
-        raise UadError(f"{path}: {error.strerror or error}") from None
-    except ValueError:
-        rows = None
+    wrong = "no case scores in it (write them with uad-score --json)"
+    rows = read_json(path, wrong)
     fine = isinstance(rows, list) and rows and all(isinstance(row, dict) and "case_score" in row for row in rows)
     if not fine:
-        raise UadError(f"{path}: no case scores in it (write them with uad-score --json)")
+        raise UadError(f"{path}: {wrong}")
     return [dict(row) for row in rows]
 
 

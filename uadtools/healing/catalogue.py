@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uadtools import methods
 from uadtools.errors import UadError
+from uadtools.files import read_toml
 from uadtools.models.checkpoint import (
     REFERENCE,
     amend,
@@ -170,13 +170,7 @@ def import_model(
 
 def read_given(config: Path | None, changes: Sequence[str]) -> Row:
     """Read settings from a .toml file, and changes such as "network.heads=1". Raises UadError for unreadable ones."""
-    given: Row = {}
-    try:
-        given = tomllib.loads(config.read_text()) if config else {}
-    except OSError as error:
-        raise UadError(f"{config}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UadError(f"{config}: not readable settings ({error})") from None
+    given: Row = read_toml(config) if config else {}
     for change in changes:
         apply_change(given, change)
     return given

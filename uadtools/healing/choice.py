@@ -56,7 +56,7 @@ def suited(study: Study, configs: Sequence[ModelConfig]) -> int:
     if len(configs) < 2:
         return 0
     scan = study.need("scan")
-    brain = study.images["brain"].data > 0 if "brain" in study.images else scan.data > 0
+    brain = study.brain(scan)
     contrast = contrast_of(scan, brain)
     if contrast is None or contrast.p.get(contrast.name, 0) < SURE:
         return 0

@@ -46,7 +46,8 @@ def heal_with(
     if len(members) == 1:
         only = members[0]
         return heal_together(studies, only.model, only.how, condition=condition, seed=seed, batch=batch, watch=watch)
-    _check(members)
+    agreed([member.model.config for member in members if member.model])
+    check_maps([member.how for member in members])
     total, done, made = sum(_work(member) for member in members), 0.0, []
     for member in members:
         share = _work(member) / total
@@ -92,10 +93,9 @@ def _work(member: Member) -> int:
     return member.how.evaluations((rows, columns))
 
 
-def _check(members: Sequence[Member]) -> None:
-    """Raise UadError when models see other images, or make other maps."""
-    agreed([member.model.config for member in members if member.model])
-    maps = dict.fromkeys(", ".join(sorted(member.how.maps)) or "none" for member in members)
+def check_maps(hows: Sequence[Plan]) -> None:
+    """Raise UadError when models make different maps."""
+    maps = dict.fromkeys(", ".join(sorted(how.maps)) or "none" for how in hows)
     if len(maps) > 1:
         raise UadError(
             f"the models make different maps ({' and '.join(maps)}), which have no mean (heal with models of one kind, "

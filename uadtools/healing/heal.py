@@ -168,8 +168,7 @@ def _by_sign(how: Plan, config: ModelConfig, table: dict[str, float]) -> dict[st
 
 def _condition(condition: Study, scan: Image, how: Plan) -> NDArray[Any]:
     """Return the voxels of an image to condition on. Raises UadError when it does not fit the scan or the method."""
-    if "condition" not in signature(methods.get(how.method).heal).parameters:
-        raise UadError(f"--condition has no effect with --method {how.method} (leave it out)")
+    check_conditioned(how)
     image = condition.product
     if not image.grid.same(scan.grid):
         raise UadError(f"{condition.name}: has another grid than the scan: {image.grid.unlike(scan.grid)}")
@@ -179,13 +178,14 @@ def _condition(condition: Study, scan: Image, how: Plan) -> NDArray[Any]:
     return image.data
 
 
+def check_conditioned(how: Plan) -> None:
+    """Raise UadError for a method that is not conditioned on an image."""
+    if "condition" not in signature(methods.get(how.method).heal).parameters:
+        raise UadError(f"--condition has no effect with --method {how.method} (leave it out)")
+
+
 def _brain(study: Study, scan: Image) -> NDArray[np.bool_]:
-    if "brain" not in study.images:
-        return np.asarray(scan.data > 0)
-    brain = study.images["brain"]
-    if not brain.grid.same(scan.grid):
-        raise UadError(f"{study.name}: the brain mask has another grid ({brain.grid}) than the scan ({scan.grid})")
-    return np.asarray((brain.data > 0) & (scan.data > 0))
+    return study.brain(scan) & (scan.data > 0)
 
 
 def check_prepared(scan: Image, brain: NDArray[np.bool_], config: ModelConfig, name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from uadtools.errors import UadError
-from uadtools.files import check_free, written
+from uadtools.files import check_free, read_json, written
 from uadtools.models.checkpoint import amend, read_config
 from uadtools.models.config import ModelConfig, parse
 from uadtools.models.likeness import GroupConfig, LikenessConfig, Unlike, distances, together, unlike
@@ -113,13 +112,7 @@ def fit_likeness(
 
 def read_likeness(path: Path) -> LikenessConfig:
     """Read a table that `describe` or a script wrote as JSON. Raises UadError."""
-    try:
-        data = json.loads(path.read_text())
-    except OSError as error:
-        raise UadError(f"{path}: {error.strerror or error}") from None
-    except ValueError:
-        raise UadError(f"{path}: no JSON (a table of `uad-models describe` was expected)") from None
-    return parse(LikenessConfig, data, str(path))
+    return parse(LikenessConfig, read_json(path, "no JSON (a table of `uad-models describe` was expected)"), str(path))
 
 
 def check_keeping(out: Path, *, force: bool = False) -> None:

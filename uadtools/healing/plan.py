@@ -13,6 +13,7 @@ from uadtools.healing.combine import Rule
 from uadtools.models.config import ModelConfig
 from uadtools.models.defaults import DefaultsConfig
 from uadtools.models.kinds import kind
+from uadtools.volume.roles import ROLES
 
 Watch = Callable[[int, int], None]
 """Is told the network evaluations done and to do."""
@@ -76,7 +77,7 @@ class Plan:
     @property
     def scored_with(self) -> tuple[str, ...]:
         """The roles among these that the score needs where no metric is named."""
-        return tuple(role for role in self.maps if role in ("probability", "expected"))
+        return tuple(role for role in self.maps if role in ROLES and ROLES[role].scored)
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -21,14 +21,13 @@ from uadtools.volume.contrast import Contrast, seen
 from uadtools.volume.grid import Grid, cropped_grid, oriented, resample, spaced_grid
 from uadtools.volume.intensity import FLOOR, ct_window, inside, matched, percentile, zscore
 from uadtools.volume.io import Image
+from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import Study, record
 
 Tell = Callable[[str], None]
 Mask = NDArray[np.bool_]
 T = TypeVar("T")
 Step = Literal["brain", "bias", "register"]
-MADE = ("brain", "healed", "score", "detection", "truth", "spread")
-"""Roles of what is made of scans."""
 ORDER: tuple[Step, ...] = get_args(Step)
 MATCH = 0.85
 """Dice of scan and template after registration, under which it has probably failed."""
@@ -145,7 +144,7 @@ def _check_raw(scan: Image) -> None:
             f"was prepared by uad-preprocess already, {scan.grid} (give the scan it was made from; "
             "for the model it was made for, uad-heal takes it as it is)"
         )
-    if scan.role in MADE:
+    if scan.role in ROLES and scan.role != "scan":
         raise UadError(f"is a {scan.role}, not a scan (give the scan it was made from)")
     if (scan.data == scan.data.flat[0]).all():
         raise UadError(f"all voxels have one value, {scan.data.flat[0]:g} (is this the right file?)")

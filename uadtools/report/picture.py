@@ -14,10 +14,10 @@ from uadtools.files import check_free, written
 from uadtools.volume.chain import Chain, seen_from
 from uadtools.volume.grid import Grid, carry_mask, oriented, resample
 from uadtools.volume.io import Image
+from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import Study
 
-_COLUMNS = ("scan", "healed", "score", "detection")
-_TITLES = {"scan": "scan", "healed": "healed", "score": "anomaly score", "detection": "detection", "truth": "truth"}
+_COLUMNS = [role for role, about in ROLES.items() if about.title and role != "truth"]
 _MARGIN = 3
 
 
@@ -45,7 +45,7 @@ def picture(
         for axis, (role, data) in zip(row, views.items(), strict=True):
             _draw(axis, role, data, views, (*box, z))
     for axis, role in zip(axes[0], views, strict=True):
-        axis.set_title(_TITLES[role], color="white", fontsize=10)
+        axis.set_title(ROLES[role].title, color="white", fontsize=10)
     figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.35 / figure.get_figheight())
     with written(path, force=force) as part:
         figure.savefig(part, dpi=150, facecolor="black")
@@ -74,7 +74,7 @@ def _views(study: Study, truth: Image | None) -> dict[str, NDArray[Any]]:
 def _on(image: Image, base: Grid, role: str, chain: Chain) -> NDArray[Any]:
     """Return an image on the base grid, which the chain led to, in RAS order."""
     grid = image.grid if image.grid.same(base) else seen_from(chain, image.grid)
-    if role in ("detection", "truth"):
+    if ROLES[role].kind == "mask":
         return oriented(carry_mask(image.data > 0.5, grid, base), base)[0]
     return oriented(resample(image.data.astype(np.float32), grid, base), base)[0]
 
@@ -124,12 +124,12 @@ def _draw(
     if role == "score":
         scored = data[data > 0]
         axis.imshow(flat, cmap="inferno", vmin=0, vmax=float(np.percentile(scored, 99.5)) if scored.size else 1)
-    elif role in ("detection", "truth") and scan is not None:
+    elif ROLES[role].kind == "mask" and scan is not None:
         axis.imshow(scan, cmap="gray", vmin=0, vmax=1)
         colour = {"detection": (1.0, 0.3, 0.2), "truth": (0.2, 0.9, 0.4)}[role]
         axis.imshow(np.dstack([np.full(flat.shape, c) for c in colour] + [0.75 * (flat > 0.5)]))
     else:
-        axis.imshow(flat, cmap="gray", vmin=0, vmax=1 if role in ("scan", "healed") else None)
+        axis.imshow(flat, cmap="gray", vmin=0, vmax=1 if ROLES[role].kind == "scan" else None)
 
 
 def truth_picture(study: Study, path: Path, *, force: bool = False) -> None:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from uadtools.scoring.history import model_threshold
 from uadtools.scoring.postproc import Prepared, Steps, detect, own_steps, prepare
 from uadtools.scoring.score import case_score
-from uadtools.volume.stream import Study, brain_of
+from uadtools.volume.roles import ROLES
+from uadtools.volume.stream import Study
 
-BOUNDS = ("bound", "chain")
+BOUNDS = tuple(role for role, about in ROLES.items() if about.bound)
 """Maps of latent diffusion whose means are case scores."""
 TOP = 0.01
 """Share of the brain's voxels that the case score `top` is the mean of."""
@@ -47,7 +48,7 @@ def case_scores(study: Study) -> CaseScores:
     """Sum up a study's score map in several numbers. Raises UadError when there is no brain."""
     steps = own_steps(study)
     ready = prepare(study, steps)
-    brain, looked_at = brain_of(study), ready.smooth[ready.eroded]
+    brain, looked_at = study.brain(ready.score), ready.smooth[ready.eroded]
     return CaseScores(
         case_score(study),
         top(ready.score.data[brain]),
@@ -59,7 +60,7 @@ def case_scores(study: Study) -> CaseScores:
 
 def mean_bounds(study: Study) -> dict[str, float | None]:
     """Return the means inside the brain of the maps BOUNDS; None for those that are not there, or where no brain is."""
-    brain, found = brain_of(study), dict.fromkeys(BOUNDS, None)
+    brain, found = study.brain(), dict.fromkeys(BOUNDS, None)
     there = [role for role in BOUNDS if role in study.images and brain.any()]
     return found | {role: float(study.images[role].data[brain].mean(dtype=np.float64)) for role in there}
 

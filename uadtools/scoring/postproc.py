@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from uadtools.errors import UadError
+from uadtools.files import read_json
 from uadtools.healing.likeness import too_unlike
 from uadtools.models.checkpoint import bundled, default_path
 from uadtools.scoring.history import model_floor, model_threshold, unlike, way_of
@@ -20,7 +20,7 @@ from uadtools.volume import clean
 from uadtools.volume.chain import to_native
 from uadtools.volume.clean import Mask, Score
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, brain_image, last_by, record
+from uadtools.volume.stream import Study, last_by, record
 
 NO_CHAIN = {"median": (1,), "erode": (0,), "min_size": (0, 1), "dilate": (0,), "largest": (False,)}
 """Steps that leave scores and what is above a threshold as they are."""
@@ -207,14 +207,13 @@ def scans_of(path: Path) -> list[str]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], float]:
+    wrong = 'no threshold in it (expected JSON such as {"threshold": 0.1})'
+    data = read_json(path, wrong)
     try:
-        data = json.loads(path.read_text())
         noted = data.get("threshold")  # null in a report on score maps
         value = float(data["pooled"]["best_threshold"] if noted is None else noted)
-    except OSError as error:
-        raise UadError(f"{path}: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UadError(f'{path}: no threshold in it (expected JSON such as {{"threshold": 0.1}})') from None
+        raise UadError(f"{path}: {wrong}") from None
     if not math.isfinite(value):
         raise UadError(f"{path}: the threshold is not a finite number")
     return data, value
@@ -231,11 +230,8 @@ def _score(study: Study) -> Image:
 
 
 def _brain(study: Study, score: Image, brain: Image | None) -> Mask:
-    image = brain or brain_image(study)
-    if not image.grid.same(score.grid):
-        where = f"brain mask and score lie on different grids: {image.grid.unlike(score.grid)}"
-        raise UadError(f"{study.name}: {where} (pass a mask on the score's grid with --brain)")
-    mask = np.asarray(image.data > (0 if brain is None else 0.5))
+    given = () if brain is None else (brain.derive((brain.data > 0.5).astype(np.uint8), "brain"),)
+    mask = study.adding(*given).brain(score, "pass a mask on the score's grid with --brain")
     if not mask.any():
         raise UadError(f"{study.name}: no voxel above background, so there is no brain (is this the right file?)")
     return mask

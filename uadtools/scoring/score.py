@@ -12,8 +12,9 @@ from scipy import ndimage
 from uadtools.errors import UadError
 from uadtools.metrics.image import ssim_map
 from uadtools.volume.io import Image
+from uadtools.volume.roles import ROLES
 from uadtools.volume.slices import filled
-from uadtools.volume.stream import Study, brain_of, record
+from uadtools.volume.stream import Study, record
 
 Metric = Literal["l1", "l2", "product", "relative", "probability", "ssim", "gradient", "mahalanobis"]
 Signed = Literal["both", "bright", "dark"]
@@ -58,7 +59,7 @@ def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both"
         if value not in get_args(choice):
             raise UadError(f"--{name} {value}: there are {', '.join(get_args(choice))}")
     _check(study, metric)
-    healed, brain = study.need("healed"), brain_of(study)
+    healed, brain = study.need("healed"), study.brain()
     residual = _inside(study.need("scan"), brain) - _inside(healed, brain)
     values = _values(study, metric, residual, brain)
     if signed != "both":
@@ -110,7 +111,8 @@ def slope(residual: Floats, brain: Mask) -> Floats:
 
 def case_score(study: Study) -> float:
     """Return one number for the scan: the mean score inside the brain. NaN when there is no brain."""
-    values = study.need("score").data[brain_of(study)]
+    score = study.need("score")
+    values = score.data[study.brain(score)]
     return float(values.mean(dtype=np.float64)) if values.size else float("nan")
 
 
@@ -123,21 +125,14 @@ def _check(study: Study, metric: Metric) -> None:
         )
     if (role := NEEDED.get(metric, "scan")) not in study.images:
         raise UadError(f"{study.name}: no image of role '{role}', which {metric} needs ({MADE_BY[role]})")
-    scan = study.need("scan")
-    for other in (
-        study.images[role] for role in ("healed", *maps_of(metric), "brain", "region") if role in study.images
-    ):
-        if not scan.grid.same(other.grid):
-            raise UadError(
-                f"{study.name}: scan and {other.role} lie on different grids: {scan.grid.unlike(other.grid)} "
-                "(score a scan against what uad-heal made of it)"
-            )
+    others = (study.images[role] for role in ("healed", *maps_of(metric), "brain", "region") if role in study.images)
+    study.check_grids(study.need("scan"), *others, advice="score a scan against what uad-heal made of it")
 
 
 def maps_of(metric: Metric | None) -> tuple[str, ...]:
     """Return the roles of the maps that a metric looks at, where they are there; None: that the default may look at."""
     own = (NEEDED[metric],) if metric in NEEDED else ()
-    return ("probability", "expected") if metric in (None, "relative") else own
+    return tuple(role for role, about in ROLES.items() if about.scored) if metric in (None, "relative") else own
 
 
 def _values(study: Study, metric: Metric, residual: Floats, brain: Mask) -> NDArray[Any]:

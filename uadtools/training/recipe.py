@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from uadtools.errors import UadError
+from uadtools.files import read_toml
 from uadtools.methods.base.recipe import Recipe
 from uadtools.models.config import parse
 
@@ -25,12 +26,9 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     Raises UadError for an unknown name or key, or a value that does not fit.
     """
     path = Path(name) if name.endswith(".toml") else Path(str(files("uadtools.training") / "recipes" / f"{name}.toml"))
-    try:
-        data = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise UadError(f"no recipe '{name}' (there are: {', '.join(names())}; or name a .toml file)") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UadError(f"{path}: not a readable recipe ({error})") from None
+    if not path.exists():
+        raise UadError(f"no recipe '{name}' (there are: {', '.join(names())}; or name a .toml file)")
+    data = read_toml(path, "not a readable recipe")
     for change in changes:
         apply_change(data, change)
     return parse(Recipe, data, f"recipe {name}")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from uadtools.errors import UadError
 from uadtools.volume.grid import Grid, carry_mask, resample
 from uadtools.volume.io import Image
+from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import require_labels
 
 Chain = list[dict[str, Any]]
@@ -96,7 +97,7 @@ def continued(chain: object, grid: Grid) -> Chain:
 
 def label_of(label: Image, prediction: Image, name: str) -> NDArray[np.bool_]:
     """Return a label image as a mask on the prediction's grid. name: of the label, for errors. Raises UadError."""
-    if label.role in ("scan", "healed", "score") and label.provenance.get("history"):
+    if label.role in ROLES and ROLES[label.role].kind != "mask" and label.provenance.get("history"):
         raise UadError(f"{name}: is a {label.role}, not a mask (give the expert's mask)")
     require_labels(label.data, name)
     if label.grid.same(prediction.grid):

@@ -16,8 +16,8 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from uadtools.errors import UadError
+from uadtools.volume.roles import ROLES
 
-ROLES = ("scan", "brain", "healed", "score", "detection", "truth", "region", "bound", "spread")
 ROLE_LENGTH = 15
 """In bytes: what intent_name holds, less the 0 at its end."""
 COMMENT = 6

@@ -33,11 +33,17 @@ def _files_of(source: str) -> Iterator[str]:
         if not found:
             raise UadError(f"{source}: no NIfTI file in this folder")
         yield from map(str, found)
-    elif path.suffix in LISTS and not is_flat(path):
+    elif is_many(source):
         for entry in _entries(path):
             yield from _files_of(str(path.parent / entry))
     else:
         yield source
+
+
+def is_many(source: str) -> bool:
+    """Tell whether a source stands for others: a folder, or a list."""
+    path = Path(source)
+    return path.is_dir() or (path.suffix in LISTS and not is_flat(path))
 
 
 def _is_scan(path: Path) -> bool:

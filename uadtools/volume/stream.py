@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from uadtools.errors import UadError
 from uadtools.volume.flat import PICTURES, is_flat, read_flat
 from uadtools.volume.io import SUFFIXES, Image, open_file, read_images, read_pair, stem, to_bytes
+from uadtools.volume.roles import ROLES
 
 MOST_LABELS = 256
 """A label image has no more values than this; a scan has."""
@@ -47,6 +48,23 @@ class Study:
         fresh = {image.role: image for image in made}
         return Study(self.name, fresh | {r: i for r, i in self.images.items() if r not in fresh})
 
+    def brain(self, on: Image | None = None, advice: str = "pass a mask with --brain") -> NDArray[np.bool_]:
+        """Return where the brain is: where the mask is above 0, without one the scan, without that healed or score.
+
+        on: the image it is asked for; none: the scan, without one the product. Raises UadError, with advice, when it
+        lies on another grid.
+        """
+        told = next((self.images[r] for r, role in ROLES.items() if role.outlines and r in self.images), self.product)
+        self.check_grids(on or self.images.get("scan", self.product), told, advice=advice)
+        return np.asarray(told.data > 0)
+
+    def check_grids(self, image: Image, *others: Image, advice: str) -> None:
+        """Raise UadError, with advice, unless images lie on one grid."""
+        for other in others:
+            if not image.grid.same(other.grid):
+                where = f"{image.role} and {other.role} lie on different grids: {image.grid.unlike(other.grid)}"
+                raise UadError(f"{self.name}: {where} ({advice})")
+
 
 def record(image: Image, tool: str, arguments: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return the image's provenance with one more line of history: tool, version, arguments, and e.g. seed, model."""
@@ -64,11 +82,6 @@ def lines_by(image: Image, tool: str) -> list[dict[str, Any]]:
 def last_by(image: Image, tool: str) -> dict[str, Any]:
     """Return the last line of an image's history that a tool wrote; an empty one where it wrote none."""
     return next(reversed(lines_by(image, tool)), {})
-
-
-def made_maps(healed: Image) -> list[str]:
-    """Return the roles of the maps that a method made beside a healed scan, as its history says."""
-    return list(last_by(healed, "uad-heal").get("maps", []))
 
 
 def drawn_lesions(image: Image) -> bool:
@@ -134,16 +147,6 @@ def require_labels(data: NDArray[Any], name: str) -> None:
     many = data.dtype.itemsize > 1 and data.max() > 1
     if many and len(np.unique(data)) > MOST_LABELS:
         raise UadError(f"{name}: holds more than {MOST_LABELS} different values, so it is no mask (is it the scan?)")
-
-
-def brain_image(study: Study) -> Image:
-    """Return the image that says where the brain is: the mask if the study has one, else its scan, healed or score."""
-    return next((study.images[r] for r in ("brain", "scan", "healed", "score") if r in study.images), study.product)
-
-
-def brain_of(study: Study) -> NDArray[np.bool_]:
-    """Return where the brain is, which is where that image is above 0."""
-    return np.asarray(brain_image(study).data > 0)
 
 
 def write_study(study: Study, file: BinaryIO, *, provenance: bool = True) -> None:

@@ -288,7 +288,7 @@ def test_the_pipe_that_works_names_a_bundled_model(model, phantom, monkeypatch):
 
 def test_a_mask_on_another_grid_is_refused(model, phantom):
     grid = replace(phantom.images["brain"].grid, affine=np.diag([2.0, 2.0, 2.5, 1.0]))
-    with pytest.raises(UadError, match="phantom: the brain mask has another grid"):
+    with pytest.raises(UadError, match="phantom: scan and brain lie on different grids"):
         heal(changed(phantom, "brain", grid=grid), model)
 
 

@@ -14,6 +14,7 @@ from uadtools.preparing.preprocess import preprocess
 from uadtools.volume.chain import native_grid
 from uadtools.volume.grid import Grid, oriented
 from uadtools.volume.io import Image, read_images, to_bytes
+from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import read_image
 
 IXI = Path(__file__).parents[2] / "data" / "ixi033_T1w.nii.gz"
@@ -146,6 +147,12 @@ def test_a_mask_with_nothing_in_its_middle_is_refused(head, brain):
 def test_a_scan_of_one_value_is_refused(value, said, head):
     with pytest.raises(UadError, match=said):
         prepared(head.derive(np.full_like(head.data, value), "scan"))
+
+
+@pytest.mark.parametrize("role", sorted(ROLES.keys() - {"scan"}))
+def test_what_was_made_of_a_scan_is_refused(role, head):
+    with pytest.raises(UadError, match=f"^is a {role}, not a scan"):
+        preprocess(head.derive(head.data, role), brain="none")
 
 
 def test_a_scan_without_a_voxel_above_0_is_refused(head):

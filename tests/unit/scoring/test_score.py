@@ -7,7 +7,7 @@ from uadtools.errors import UadError
 from uadtools.scoring.score import EDGE, LEAST, LEAST_SPREAD, WIDTHS, case_score, default_metric, score
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, brain_of
+from uadtools.volume.stream import Study
 
 SHAPE = (4, 5, 6)
 GRID = Grid(SHAPE, np.diag([2.0, 2, 2, 1]))
@@ -189,11 +189,11 @@ def test_without_a_mask_the_scan_says_where_the_brain_is():
 
 @pytest.mark.parametrize("role", ["scan", "healed", "brain"])
 def test_any_image_says_where_the_brain_is(role):
-    np.testing.assert_array_equal(brain_of(study(role)), BRAIN)
+    np.testing.assert_array_equal(study(role).brain(), BRAIN)
 
 
 def test_the_mask_goes_before_the_scan():
-    np.testing.assert_array_equal(brain_of(study("scan", "brain", scan=np.ones(SHAPE))), BRAIN)
+    np.testing.assert_array_equal(study("scan", "brain", scan=np.ones(SHAPE)).brain(), BRAIN)
 
 
 def test_grids_that_differ_are_told_both():

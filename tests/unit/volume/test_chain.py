@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
-from uadtools.volume.chain import continued, link, native_grid
+from uadtools.volume.chain import continued, label_of, link, native_grid
 from uadtools.volume.grid import Grid
+from uadtools.volume.io import Image
+from uadtools.volume.roles import ROLES
 
 
 def grid_of(shape, spacing):
@@ -48,3 +50,14 @@ def test_a_chain_goes_on_only_where_it_ended():
     assert continued(chain, second) == chain
     assert continued(chain, first) == [link("input", first)]
     assert continued([chain[0], {"step": "resample"}], second) == [link("input", second)]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_masks_alone_are_labels(role):
+    grid = grid_of((4, 5, 6), (1, 1, 1))
+    image = Image(np.ones(grid.shape, np.uint8), grid, role, {"history": [{"tool": "uad-x"}]})
+    if ROLES[role].kind == "mask":
+        assert label_of(image, image, "a").all()
+    else:
+        with pytest.raises(UadError, match=f"^a: is a {role}, not a mask"):
+            label_of(image, image, "a")

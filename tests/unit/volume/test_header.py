@@ -7,6 +7,7 @@ import pytest
 
 from uadtools.errors import UadError
 from uadtools.volume import header as headers
+from uadtools.volume.roles import ROLES
 
 AFFINE = np.array([[-2, 0, 0, 90], [0, 3, 0, -126], [0, 0, 4, -72], [0, 0, 0, 1.0]])
 KINDS = [nib.Nifti1Header, nib.Nifti2Header]
@@ -185,7 +186,7 @@ def test_the_older_format_is_named():
 
 
 def test_an_unknown_role_is_a_scan_unless_a_uad_tool_wrote_it():
-    for role in headers.ROLES:
+    for role in ROLES:
         assert headers.role(role, {}) == role
     assert headers.role("", {"study": "a"}) == headers.role("TE=2.3", {}) == headers.role("T1w", {}) == "scan"
     assert headers.role("uncertainty", {"study": "a"}) == "uncertainty"

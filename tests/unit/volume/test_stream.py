@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from uadtools import methods
 from uadtools.errors import UadError
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, to_bytes
+from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import (
     PIECE,
     Study,
@@ -50,6 +52,47 @@ def test_a_study_ends_where_a_role_comes_again():
 def test_a_study_ends_where_another_name_comes():
     content = joined(image("healed", "a"), image("scan", "a"), image("brain", "b"), image("spread", "c"))
     assert studies(content) == [("a", ["healed", "scan"]), ("b", ["brain"]), ("c", ["spread"])]
+
+
+@pytest.mark.parametrize("roles", [["healed", "bound", "region", "chain", "scan", "brain"], list(ROLES)])
+def test_a_study_is_one_without_provenance_too(roles):
+    """Then nothing but the role says what an image is, so one that is not known would be the next study's scan."""
+    content = b"".join(to_bytes(image(role), provenance=False) for role in roles)
+    assert studies(content) == [("stream", roles)]
+
+
+def test_what_methods_make_has_roles_that_are_known():
+    options = [methods.get(name).Options() for name in methods.NAMES] + [methods.get("ldm").Options(chain=2)]
+    made = {role for o in options for role in getattr(o, "maps", ())}
+    assert {"chain", "region", "probability"} < made <= ROLES.keys()
+
+
+def one_of(**values):
+    return Study("s", {role: image(role, value=value) for role, value in values.items()})
+
+
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({"detection": 0, "score": 1, "healed": 0, "scan": 1, "brain": 0}, False),
+        ({"detection": 0, "score": 0, "healed": 0, "scan": 1}, True),
+        ({"spread": 1, "score": 1, "healed": 0}, False),
+        ({"detection": 0, "score": 1}, True),
+        ({"spread": 1, "detection": 0}, True),
+    ],
+)
+def test_the_mask_else_the_scan_its_healed_self_or_the_score_says_where_the_brain_is(values, where):
+    assert (one_of(**values).brain() == where).all()
+
+
+def test_a_brain_on_another_grid_is_refused_with_advice():
+    study = one_of(score=1, scan=1).adding(image("brain", shape=(5, 3, 2)))
+    for on, role in ((None, "scan"), (study.need("score"), "score")):
+        with pytest.raises(
+            UadError, match=rf"^s: {role} and brain lie on different grids: 4x3x2 .*5x3x2 .* [(]do it[)]$"
+        ):
+            study.brain(on, "do it")
+    assert study.brain(study.need("brain")).all()
 
 
 def test_two_studies_of_one_name_are_two():

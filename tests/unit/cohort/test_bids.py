@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from uadtools.cohort.bids import VERSION, derivative, describe, scans
 from uadtools.errors import UadError
-from uadtools.volume.bids import VERSION, derivative, describe, scans
 
 RAW = (
     "sub-01/anat/sub-01_T1w.nii.gz",

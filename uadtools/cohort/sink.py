@@ -1,66 +1,22 @@
-"""Where a command's studies come from and where they go."""
+"""Where studies go: files, a folder, or a stream on standard output."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from uadtools.cli._common import usage
-from uadtools.errors import UadError
+from uadtools.cohort.sources import STDIN
+from uadtools.errors import Misuse, UadError
 from uadtools.volume.flat import is_flat
-from uadtools.volume.io import SUFFIXES, Image, check_target, save
-from uadtools.volume.stream import Study, base_name, read_path, read_studies, write_study
-from uadtools.volume.stream import read_mask as mask_in
+from uadtools.volume.io import SUFFIXES, check_target, save
+from uadtools.volume.stream import Study, base_name, write_study
 
-STDIN = "standard input"
-Done = Callable[[Study, str | None, Sequence[str]], None]
-Write = Callable[[Study, Path | None, Sequence[str]], None]
-
-
-def studies(inputs: Sequence[str] | None, volume: int | None = None) -> Iterator[Study]:
-    """Read the studies of all inputs, one at a time."""
-    for source in inputs or ["-"]:
-        if source == "-":
-            if not sys.stdin or sys.stdin.isatty():
-                raise usage("no input: name files, or pipe a stream in", "IN")
-            stdin = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115  the stream outlives this line
-            yield from read_studies(stdin, STDIN, volume)
-        else:
-            yield from _of_file(Path(source), volume)
-
-
-def _of_file(path: Path, volume: int | None) -> Iterator[Study]:
-    """Read a file's studies. An only one is called what the file is called now, whatever it says of itself."""
-    found = read_path(path, volume)
-    first, second = next(found), next(found, None)
-    if second is None:
-        yield named(first, base_name(path))
-    else:
-        yield from (first, second)
-        yield from found
-
-
-def named(study: Study, name: str) -> Study:
-    """Give a study a name, which its images carry on in a stream."""
-    said = {"study": name}
-    return Study(name, {r: replace(i, provenance=i.provenance | said) for r, i in study.images.items()})
-
-
-def read_mask(path: Path | None) -> Image | None:
-    """Read the brain mask of a --brain option, if there is one; brain is where it is above 0.5."""
-    return None if path is None else mask_in(path)
-
-
-def with_brain(study: Study, mask: Image | None) -> Study:
-    """Give a study a brain mask instead of its own; its product stays the product."""
-    return study if mask is None else study.adding(*study.images.values(), mask)
+Done = Callable[[str | UadError | None], None]
+"""Is told the file that was written, none for a stream, or why it was not."""
 
 
 @dataclass
@@ -82,11 +38,11 @@ class Sink:
     taken: set[Path] = field(default_factory=set)
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0913  one parameter per option
         cls,
         suffix: str,
         inputs: Sequence[str] | None,
-        output: str | None,
+        output: Path | str | None,
         *,
         force: bool,
         provenance: bool,
@@ -99,10 +55,10 @@ class Sink:
         resumed: files that exist are not in the way, as they are what an earlier run made.
         """
         piped = not inputs or list(inputs) == ["-"]
-        stream = output == "-" or (output is None and piped and not as_json)
+        stream = str(output) == "-" or (output is None and piped and not as_json)
         nowhere = stream or (output is None and piped)
         if stream and as_json:
-            raise usage("an image stream and JSON cannot share standard output (give -o FILE)", "--json")
+            raise Misuse("--json: an image stream and JSON cannot share standard output (give -o FILE)")
         if stream and not sys.stdout:
             raise UadError("standard output is closed (-o FILE, or pipe it into the next command)")
         if stream and sys.stdout.isatty():
@@ -119,7 +75,7 @@ class Sink:
         if self.target is None:
             return
         if self._is_file and len(names) > 1:
-            raise usage(f"{self.target} is one file, and there are {len(names)} inputs (name a folder)", "--output")
+            raise Misuse(f"--output: {self.target} is one file, and there are {len(names)} inputs (name a folder)")
         if not self._is_file and self.target.exists() and not self.target.is_dir():
             raise UadError(f"{self.target}: is no folder (image files have names in .nii or .nii.gz)")
         if twice := [name for name, count in Counter(names).items() if count > 1]:
@@ -184,34 +140,39 @@ class Sink:
             save(study.need(role), self.beside(path, role), force=self.force, provenance=self.provenance)
         return str(path)
 
-    @contextmanager
-    def behind(self, done: Done) -> Iterator[Write]:
-        """Give what writes as write() does, but files in a thread, while the next scan is worked on.
 
-        done: told of each study, its file, and the roles that got more of them, once it is written. What goes wrong
-        with a file is raised by the next call, or at the end, also where something else went wrong meanwhile. A stream
-        is written at once, as its reader decides when.
-        """
-        under_way: list[tuple[Study, Future[str | None], Sequence[str]]] = []
+class Behind:
+    """Writes as a sink does, but files in a thread, while the next scan is worked on.
 
-        def settle() -> None:
-            while under_way:
-                study, written, more = under_way.pop()
-                done(study, written.result(), more)
+    What goes wrong with a file is told by the next call, or at the end, also where something else went wrong meanwhile.
+    A stream is written at once, as its reader decides when.
+    """
 
-        def write(study: Study, path: Path | None, more: Sequence[str] = ()) -> None:
-            settle()
-            if self.stream:
-                done(study, self.write(study, path), ())
-            else:
-                under_way.append((study, thread.submit(self.write, study, path, more), more))
+    def __init__(self, sink: Sink) -> None:
+        self.sink, self._thread = sink, ThreadPoolExecutor(1)
+        self._under_way: list[tuple[Future[str | None], Done]] = []
 
-        with ThreadPoolExecutor(1) as thread:
+    def __enter__(self) -> Behind:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        with self._thread:
+            self.settle()
+
+    def write(self, study: Study, path: Path | None, more: Sequence[str], done: Done) -> None:
+        """Write as Sink.write does. done: told of it once it is written."""
+        self.settle()
+        if self.sink.stream:
+            done(self.sink.write(study, path))
+        else:
+            self._under_way.append((self._thread.submit(self.sink.write, study, path, more), done))
+
+    def settle(self) -> None:
+        """Wait for what is being written."""
+        while self._under_way:
+            written, done = self._under_way.pop()
             try:
-                yield write
-            finally:
-                settle()
-
-
-def print_json(result: Any) -> None:
-    print(json.dumps(result, indent=1, allow_nan=False))
+                made: str | UadError | None = written.result()
+            except UadError as error:
+                made = error
+            done(made)

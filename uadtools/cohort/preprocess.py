@@ -1,33 +1,113 @@
-"""What uad-preprocess does for each of its inputs, also in other processes, and what it says of them all."""
+"""Many scans prepared in one call, also by several processes; what an earlier run made is skipped."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from uadtools import __version__
-from uadtools.cli import _common as c
-from uadtools.cli._studies import Sink, print_json, studies
+from uadtools.cohort import bids as data_sets
 from uadtools.cohort.parallel import each
-from uadtools.errors import UadError
+from uadtools.cohort.results import Progress, Result, Tell, silent, unseen
+from uadtools.cohort.sink import Sink
+from uadtools.cohort.sources import NO_SCAN, Sources, studies, words
+from uadtools.errors import Misuse, UadError
 from uadtools.files import check_free
 from uadtools.preparing.preprocess import Way, prepare
+from uadtools.preparing.way import settle
 from uadtools.report.outline import outlined
 from uadtools.report.picture import check_picture
-from uadtools.volume import bids
 from uadtools.volume.io import SUFFIXES, check_target, save, stem
-from uadtools.volume.listing import files_of
+from uadtools.volume.listing import files_of, is_many
 from uadtools.volume.stream import Study, base_name, read_image
 
-Result = dict[str, Any]
-NAME = "uad-preprocess"
 FILES = (*SUFFIXES, ".png", ".pdf", ".svg")
 """Endings of files; other names are those of folders."""
 MADE = ("_preprocessed", "_brain")
 """Endings of what is made of a scan, unless the user chooses other names."""
+PAIR = "--save-brain and --picture"
+
+
+def preprocess_all(  # noqa: PLR0913  one parameter per option
+    sources: Sources = (),
+    output: Path | str | None = None,
+    *,
+    bids: Path | str | None = None,
+    suffix: str | None = None,
+    save_brain: Path | str | None = None,
+    picture: Path | str | None = None,
+    jobs: int = 1,
+    provenance: bool = True,
+    force: bool = False,
+    as_json: bool = False,
+    tell: Tell = silent,
+    fail: Tell = silent,
+    progress: Progress = unseen,
+    verbose: bool = False,
+    **options: Any,
+) -> list[Result]:
+    """Prepare scans as uad-preprocess does, and write them; returns what `uad-preprocess --json` says of each.
+
+    sources: files, folders and lists of them, or "-" for a stream on standard input; none with bids, a data set of
+    which the scans with this suffix are taken (T1w). output: a file, a folder, or "-" for a stream on standard output;
+    none: the current folder, or a stream where the source is one (no file at all for as_json). save_brain, picture: a
+    file, or a folder for several scans. jobs: processes. options: how, see preparing.way.settle. tell: gets a line for
+    whatever the user should know, and with verbose for each scan. Of several scans, those that are done are skipped,
+    and one that fails does not stop the others: fail gets the line, and its result an `error`. Raises UadError for an
+    only one, and for what is wrong with all of them.
+    """
+    way, inputs = settle(**options), words(sources)
+    if "-" in (str(save_brain), str(picture)):
+        raise Misuse(f"{PAIR}: name a file or a folder")
+    many = is_cohort(inputs, bids)
+    work = [
+        replace(
+            job,
+            brain=_beside(save_brain, job.source, "brain.nii.gz", many) or job.brain,
+            picture=_beside(picture, job.source, "preprocessed.png", many),
+        )
+        for job in jobs_of(inputs, output, bids, suffix)
+    ]
+    sink = Sink.of(
+        "preprocessed",
+        [job.source for job in work],
+        output,
+        force=force,
+        provenance=provenance,
+        as_json=as_json,
+        resumed=many,
+    )
+    own = [options.get(name) for name in ("brain", "register")]
+    sink.sources = [
+        *sink.sources,
+        *(Path(word) for word in own if isinstance(word, str | Path) and Path(word).is_file()),
+    ]
+    if jobs > 1 and sink.stream:
+        raise Misuse("--jobs: several processes cannot write into one stream (name a folder with -o)")
+    preparing = Preparing(way, sink, force=force, provenance=provenance, several=many)
+    preparing.check(work)
+    results: list[Result] = []
+    with progress("preparing") if len(work) > 1 else nullcontext(lambda done, total: None) as watch:
+        for count, (job, made) in enumerate(each(preparing, work, jobs), start=1):
+            watch(count, len(work))
+            if isinstance(made, UadError):
+                if not many:
+                    raise made
+                fail(str(made))
+                results.append({"name": job.source, "error": str(made)})
+                continue
+            for result in made:
+                _say(result, tell, verbose=verbose)
+            results += made
+    return results
+
+
+def is_cohort(inputs: Sequence[str], bids: Path | str | None = None) -> bool:
+    """Tell whether scans are meant that may be done already, and of which one that fails does not stop the others."""
+    return bids is not None or len(inputs) > 1 or any(map(is_many, inputs))
 
 
 @dataclass(frozen=True)
@@ -40,37 +120,19 @@ class Job:
     picture: Path | None = None
 
 
-def jobs_of(
-    inputs: Sequence[str] | None,
-    output: str | None,
-    *,
-    bids: Path | None,
-    suffix: str | None,
-    save_brain: Path | None,
-    picture: Path | None,
-) -> list[Job]:
-    """List the scans that are meant. Raises UadError, and usage errors for options that do not go together."""
-    if "-" in (str(save_brain), str(picture)):
-        raise c.usage("name a file or a folder", "--save-brain and --picture")
-    if bids is not None:
-        if inputs:
-            raise c.usage("takes its scans from the data set, and there are other inputs (leave one out)", "--bids")
-        if not output or output == "-" or output.lower().endswith(FILES):
-            raise c.usage("writes a data set of derivatives (name its folder with -o)", "--bids")
-        jobs = _derivatives(bids, suffix or "T1w", Path(output))
-    else:
+def jobs_of(inputs: Sequence[str], output: Path | str | None, bids: Path | str | None, suffix: str | None) -> list[Job]:
+    """List the scans that are meant. Raises UadError, also for options that do not go together."""
+    if bids is None:
         if suffix:
-            raise c.usage(f"{suffix} chooses scans of a BIDS data set (name it with --bids)", "--suffix")
-        jobs = [Job(file) for source in inputs or ["-"] for file in _files(source)]
-    several = bids is not None or [job.source for job in jobs] != list(inputs or ["-"]) or len(jobs) > 1
-    return [
-        replace(
-            job,
-            brain=_beside(save_brain, job.source, "brain.nii.gz", several) or job.brain,
-            picture=_beside(picture, job.source, "preprocessed.png", several),
-        )
-        for job in jobs
-    ]
+            raise Misuse(f"--suffix: {suffix} chooses scans of a BIDS data set (name it with --bids)")
+        if not inputs:
+            raise UadError(NO_SCAN)
+        return [Job(file) for source in inputs for file in _files(source)]
+    if inputs:
+        raise Misuse("--bids: takes its scans from the data set, and there are other inputs (leave one out)")
+    if not output or str(output) == "-" or str(output).lower().endswith(FILES):
+        raise Misuse("--bids: writes a data set of derivatives (name its folder with -o)")
+    return _derivatives(Path(bids), suffix or "T1w", Path(output))
 
 
 def _files(source: str) -> list[str]:
@@ -83,23 +145,24 @@ def _files(source: str) -> list[str]:
 
 
 def _derivatives(root: Path, suffix: str, out: Path) -> list[Job]:
-    scans = bids.scans(root, suffix)
-    bids.describe(out, __version__)
+    scans = data_sets.scans(root, suffix)
+    data_sets.describe(out, __version__)
     return [
         Job(
             str(scan),
-            bids.derivative(scan, root, out, "preproc"),
-            bids.derivative(scan, root, out, "brain", "mask"),
+            data_sets.derivative(scan, root, out, "preproc"),
+            data_sets.derivative(scan, root, out, "brain", "mask"),
         )
         for scan in scans
     ]
 
 
-def _beside(path: Path | None, source: str, ending: str, several: bool) -> Path | None:
+def _beside(path: Path | str | None, source: str, ending: str, several: bool) -> Path | None:
+    path = None if path is None else Path(path)
     if path is None or not (several or path.is_dir()):
         return path
     if several and path.name.lower().endswith(FILES):
-        raise c.usage(f"{path} is one file, and there are several scans (name a folder)", "--save-brain and --picture")
+        raise Misuse(f"{PAIR}: {path} is one file, and there are several scans (name a folder)")
     return path / f"{'stdin' if source == '-' else base_name(Path(source))}_{ending}"
 
 
@@ -121,7 +184,7 @@ class Preparing:
                 if other.resolve() in inputs:
                     raise UadError(f"{other}: is an input, and would be replaced by what is made of it (name another)")
                 if self.sink.target is not None and other.resolve() == self.sink.target.resolve():
-                    raise c.usage(f"{other} is what --output names, too (name another)", "--save-brain and --picture")
+                    raise Misuse(f"{PAIR}: {other} is what --output names, too (name another)")
         for job in () if self.several else jobs:
             if job.brain:
                 check_target(job.brain, force=self.force, provenance=self.provenance)
@@ -133,7 +196,7 @@ class Preparing:
         made: list[Result] = []
         for raw in studies([job.source], self.way.volume):
             if made and (job.brain or job.picture):
-                raise c.usage(f"{job.source} holds several scans, and this is for one", "--save-brain and --picture")
+                raise Misuse(f"{PAIR}: {job.source} holds several scans, and this is for one")
             made.append(self._one(raw, job))
         return made
 
@@ -178,53 +241,7 @@ class Preparing:
         return True
 
 
-def run(
-    preparing: Preparing, jobs: Sequence[Job], *, processes: int, as_json: bool, quiet: bool, verbose: bool
-) -> None:
-    """Prepare them all and say how it went. Raises UadError if an only one fails; exits with 1 if one of many does."""
-    tell = c.teller(NAME, quiet)
-    results: list[Result] = []
-    with c.progress("preparing", quiet or len(jobs) == 1) as watch:
-        for count, (job, made) in enumerate(each(preparing, jobs, processes), start=1):
-            watch(count, len(jobs))
-            if isinstance(made, UadError):
-                if not preparing.several:
-                    raise made
-                print(f"{NAME}: error: {made}", file=sys.stderr)
-                results.append({"name": job.source, "error": str(made)})
-                continue
-            for result in made:
-                _say(result, tell, verbose=verbose)
-            results += made
-    if as_json:
-        print_json(sorted(results, key=lambda r: str(r["name"])) if processes > 1 else results)
-    if preparing.several:
-        if not quiet and sys.stderr and sys.stderr.isatty():
-            _table(results)
-        failed, skipped = (sum(key in r for r in results) for key in ("error", "skipped"))
-        if failed or skipped or verbose:
-            tell(f"{len(results) - failed - skipped} prepared, {skipped} done before, {failed} failed")
-        if failed:
-            sys.exit(1)
-
-
-def _table(results: Sequence[Result]) -> None:
-    """Show on a terminal what became of each scan."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("scan", "brain, mL", "seconds", "result")
-    for result in results:
-        if "error" in result or "skipped" in result:
-            table.add_row(result["name"], "", "", "failed" if "error" in result else "done before")
-        else:
-            spent, concerns = sum(result["seconds"].values()), len(result["concerns"])
-            said = f"written; {concerns} to look at" if concerns else "written"
-            table.add_row(result["name"], f"{result['brain_ml']:.0f}", f"{spent:.1f}", said)
-    Console(stderr=True).print(table)
-
-
-def _say(result: Result, tell: Any, *, verbose: bool) -> None:
+def _say(result: Result, tell: Tell, *, verbose: bool) -> None:
     for concern in result.get("concerns", ()):
         tell(f"{result['name']}: {concern}")
     if verbose and "skipped" not in result:

@@ -1,0 +1,145 @@
+"""Many scans healed in one call: read ahead, prepared where they are not, healed together, written behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from uadtools.cohort.jobs import Job, Jobs, Lost, Models, files_of, grouped, read
+from uadtools.cohort.parallel import ahead
+from uadtools.cohort.results import Progress, Result, Tell, carried, silent, unseen
+from uadtools.cohort.sink import Behind, Sink
+from uadtools.cohort.sources import NO_SCAN, Sources, words
+from uadtools.errors import Misuse, UadError
+from uadtools.healing.combine import Rule
+from uadtools.healing.ensemble import heal_with
+from uadtools.healing.heal import check_conditioned
+from uadtools.healing.plan import Plan, plan
+from uadtools.models.config import ModelConfig
+from uadtools.volume.stream import Study, last_by, read_mask, read_path
+
+
+def heal_all(  # noqa: PLR0913  one parameter per option
+    sources: Sources,
+    output: Path | str | None = None,
+    *,
+    model: Sources = (),
+    method: str | None = None,
+    t: int | Sequence[int] = (),
+    combine: Rule | None = None,
+    condition: Path | str | None = None,
+    brain: Path | str | None = None,
+    prepared: bool = False,
+    maps: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    batch: int = 0,
+    volume: int | None = None,
+    provenance: bool = True,
+    force: bool = False,
+    as_json: bool = False,
+    tell: Tell = silent,
+    fail: Tell = silent,
+    progress: Progress = unseen,
+    verbose: bool = False,
+    **options: Any,
+) -> list[Result]:
+    """Heal scans as uad-heal does, and write what is made; returns, for each scan, what `uad-heal --json` says of it.
+
+    sources: files, or "-" for a stream on standard input. output: a file, a folder, or "-" for a stream on standard
+    output; none: the current folder, or a stream where the source is one (no file at all for as_json). model: several
+    have the mean of their scores; none: the bundled one that suits the scan. prepared: refuse raw scans instead of
+    preparing them. options: what else the method has, see `uad-heal --help`. tell: gets a line for whatever the user
+    should know, and with verbose for each scan. Of several sources, one that fails does not stop the others: fail gets
+    the line, and its result an `error`. Raises UadError for an only one, and for what is wrong with all of them.
+    """
+    inputs = words(sources)
+    if not inputs:
+        raise UadError(NO_SCAN)
+
+    def how_with(config: ModelConfig | None) -> Plan:
+        return plan(config, method=method, t=t, combine=combine or "mean", **options)
+
+    choice = [Models(paths, how_with, device, precision) for paths in files_of(words(model), method)]
+    how = choice[0].hows[0]
+    if combine and len(how.options) == 1:
+        raise Misuse("--combine: one -t leaves nothing to combine (repeat -t)")
+    kept = how.maps if maps else how.scored_with
+    sink = Sink.of("healed", inputs, output, force=force, provenance=provenance, as_json=as_json, maps=kept)
+    if maps and sink.target is None:
+        raise Misuse("--maps: no file is written that maps could lie beside (a stream holds them all)")
+    if maps and not kept:
+        raise Misuse("--maps: one draw has no spread, and there is no other map (several -t, or --samples)")
+    mask = None if brain is None else read_mask(Path(brain))
+    shown = None if condition is None else replace(next(read_path(Path(condition))), name=Path(condition).name)
+    if shown:
+        check_conditioned(how)
+    jobs = map(Jobs(sink, choice, mask, prepared, volume, tell, progress), ahead(read(inputs, volume)))
+    with Behind(sink) as behind:
+        healing = Healing(behind, len(inputs) > 1, shown, seed, batch, tell, fail, progress, verbose)
+        for group in grouped(jobs, batch):
+            healing.lose(group) if isinstance(group, Lost) else healing.heal(group)
+    return healing.results
+
+
+@dataclass(frozen=True)
+class Healing:
+    """Heals jobs, and says what became of each. several: a scan that fails does not stop the others."""
+
+    behind: Behind
+    several: bool
+    condition: Study | None
+    seed: int
+    batch: int
+    tell: Tell
+    fail: Tell
+    progress: Progress
+    verbose: bool
+    results: list[Result] = field(default_factory=list)
+
+    def heal(self, group: list[Job]) -> None:
+        """Heal studies together; where that cannot be, one by one."""
+        scans, members = [job.study for job in group], group[0].models.members
+        how: dict[str, Any] = {"condition": self.condition, "seed": self.seed, "batch": self.batch}
+        try:
+            with self.progress(f"healing {scans[0].name if len(scans) == 1 else f'{len(scans)} scans'}") as watch:
+                made = heal_with(scans, members, watch=watch, **how)
+        except UadError as error:
+            if len(group) == 1:
+                self.lose(Lost(group[0].source, error))
+            else:
+                for job in group:
+                    self.heal([job])
+            return
+        for study, job in zip(made, group, strict=True):
+            self.behind.write(study, job.path, job.more, partial(self._done, job, study))
+
+    def lose(self, lost: Lost) -> None:
+        """Tell what is wrong with one of several scans, after what was done before it; raise it for an only one."""
+        self.behind.settle()
+        self._give_up(lost)
+
+    def _give_up(self, lost: Lost) -> None:
+        if not self.several or isinstance(lost.error, Misuse):
+            raise lost.error
+        self.fail(str(lost.error))
+        self.results.append({"name": lost.source, "error": str(lost.error)})
+
+    def _done(self, job: Job, study: Study, output: str | UadError | None) -> None:
+        if isinstance(output, UadError):
+            self._give_up(Lost(job.source, output))
+            return
+        own = {"preprocessed": str(self.behind.sink.beside(Path(output), "scan"))} if output and job.more else {}
+        self.results.append({"name": study.name, "output": output, **own, **used(study), **carried(study, self.tell)})
+        if self.verbose:
+            self.tell(f"{study.name}: {job.models}")
+
+
+def used(study: Study) -> dict[str, Any]:
+    """Return what a study was healed with, as its history says: the model's name, none for no model, and arguments."""
+    line = last_by(study.need("healed"), "uad-heal")
+    return {"model": line.get("model"), **line["arguments"]}

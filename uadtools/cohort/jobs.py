@@ -1,0 +1,171 @@
+"""What uad-heal heals, and what with: scans, prepared first where they are not, and models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from uadtools.cohort.parallel import gathered
+from uadtools.cohort.results import Progress, Tell
+from uadtools.cohort.sink import Sink
+from uadtools.cohort.sources import studies
+from uadtools.errors import Misuse, UadError
+from uadtools.healing.choice import alternatives, suited
+from uadtools.healing.ensemble import Member, agreed, check_maps, slices_at_once, slices_of
+from uadtools.healing.plan import Plan
+from uadtools.methods import needs_model
+from uadtools.models.checkpoint import located, read_config
+from uadtools.models.config import ModelConfig
+from uadtools.preparing.raw import is_raw, prepared
+from uadtools.volume.stream import Study
+
+if TYPE_CHECKING:
+    from uadtools.volume.io import Image
+
+
+def files_of(models: Sequence[str], method: str | None) -> list[list[Path]]:
+    """Return the files of the models to heal with, together; several lists: those of which a scan gets one.
+
+    None where the method has no model; where none is named, the bundled ones that can do the method.
+    """
+    if method is None or needs_model(method):
+        return [[located(Path(model)) for model in models]] if models else [[path] for path in alternatives(method)]
+    if models:
+        raise Misuse(f"--model: --method {method} needs no model (leave it out)")
+    return [[]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A study to heal, the models to do it with, the file it goes to, none for the stream, and the roles that get files
+    of their own with it. source: where the study is from.
+    """
+
+    source: str
+    study: Study
+    models: Models
+    path: Path | None
+    more: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A source of which no study can be made, or a study that cannot be healed, and why."""
+
+    source: str
+    error: UadError
+    models: None = None
+
+
+def read(inputs: Sequence[str], volume: int | None) -> Iterator[tuple[str, Study | UadError]]:
+    """Read the studies of all inputs; where one is broken, what is wrong with it comes in its place."""
+    for source in inputs:
+        try:
+            for study in studies([source], volume):
+                yield source, study
+        except Misuse:
+            raise
+        except UadError as error:
+            yield source, error
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """Makes a job of each study, and prepares its scan where that was not done.
+
+    models: those to heal with, or several of which each scan gets what suits it. brain: a mask instead of the study's
+    own. refuse: leave raw scans as they are, which no model takes. volume: which one of a 4-D image was read.
+    """
+
+    sink: Sink
+    models: Sequence[Models]
+    brain: Image | None
+    refuse: bool
+    volume: int | None
+    tell: Tell
+    progress: Progress
+
+    def __call__(self, read: tuple[str, Study | UadError]) -> Job | Lost:
+        source, study = read
+        try:
+            if isinstance(study, UadError):
+                raise study
+            return self._job(source, study if self.brain is None else study.adding(*study.images.values(), self.brain))
+        except UadError as error:
+            return Lost(source, error)
+
+    def _job(self, source: str, given: Study) -> Job:
+        config = self.models[0].seeing
+        if self.refuse or not is_raw(given, config):
+            return Job(source, given, self._suiting(given), self.sink.claim(given))
+        path, concerns = self.sink.claim(given, more=("scan",)), list[str]()
+        with self.progress(f"preparing {given.name}"):
+            made = prepared(given, config, volume=self.volume, tell=concerns.append)
+        kept = f", into {self.sink.beside(path, 'scan')}" if path else ""
+        self.tell(
+            f"{given.name}: was not prepared; prepared as uad-preprocess would (--prepared refuses instead){kept}"
+        )
+        for concern in concerns:
+            self.tell(f"{given.name}: {concern}")
+        return Job(source, made, self._suiting(made), path, ("scan",))
+
+    def _suiting(self, study: Study) -> Models:
+        return self.models[suited(study, [config for models in self.models for config in models.configs[:1]])]
+
+
+@dataclass(eq=False)
+class Models:
+    """The models to heal with, or none, and how; they are loaded when the first scan is there.
+
+    Raises UadError when they see images of different grids or intensities, or make different maps.
+    """
+
+    paths: Sequence[Path]
+    plan: Callable[[ModelConfig | None], Plan]
+    device: str
+    precision: str
+
+    def __post_init__(self) -> None:
+        self.configs = [read_config(path) for path in self.paths]
+        self.hows = [self.plan(config) for config in self.configs or (None,)]
+        self.seeing = agreed(self.configs)
+        check_maps(self.hows)
+
+    @cached_property
+    def members(self) -> list[Member]:
+        if not self.paths:
+            return [Member(None, self.hows[0])]
+        from uadtools.models.model import load_model
+
+        loaded = [load_model(path, device=self.device, precision=self.precision) for path in self.paths]
+        return [Member(model, how) for model, how in zip(loaded, self.hows, strict=True)]
+
+    def __str__(self) -> str:
+        models, how = [member.model for member in self.members if member.model], self.hows[0]
+        steps_back = [f"t {', '.join(map(str, how.arguments['t']))}"] if "t" in how.arguments else []
+        where = [f"{models[0].device}, {models[0].precision}"] if models else []
+        return ", ".join([how.method, *steps_back, *where, *(model.name or model.config.name for model in models)])
+
+
+def grouped(jobs: Iterable[Job | Lost], batch: int) -> Iterator[list[Job] | Lost]:
+    """Yield jobs that are healed together, as they have the same models and share batches, and what is lost between."""
+    for models, same in groupby(jobs, lambda job: job.models):
+        if models is None:
+            yield from (lost for lost in same if isinstance(lost, Lost))
+            continue
+
+        def size(job: Job, models: Models = models) -> int:
+            members = models.members
+            try:
+                return slices_of(job.study, members)
+            except UadError:
+                return 0  # told when it is to be healed
+
+        def enough(models: Models = models) -> int:
+            return slices_at_once(models.members, batch)
+
+        yield from gathered((job for job in same if isinstance(job, Job)), size, enough)

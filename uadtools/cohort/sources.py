@@ -1,0 +1,50 @@
+"""Where studies come from: files, and a stream on standard input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from uadtools.errors import Misuse
+from uadtools.volume.stream import Study, base_name, read_path, read_studies
+
+STDIN = "standard input"
+Sources = Path | str | Sequence[Path | str]
+"""Files; "-" is standard input."""
+NO_SCAN = "no scan is named (name files, or - for standard input)"
+
+
+def words(sources: Sources) -> list[str]:
+    """List sources as words, an only one, too."""
+    return [str(source) for source in ([sources] if isinstance(sources, Path | str) else sources)]
+
+
+def studies(inputs: Sequence[str] | None, volume: int | None = None) -> Iterator[Study]:
+    """Read the studies of all inputs, none meaning standard input, one at a time."""
+    for source in inputs or ["-"]:
+        if source == "-":
+            if not sys.stdin or sys.stdin.isatty():
+                raise Misuse("IN: no input: name files, or pipe a stream in")
+            stdin = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115  the stream outlives this line
+            yield from read_studies(stdin, STDIN, volume)
+        else:
+            yield from _of_file(Path(source), volume)
+
+
+def _of_file(path: Path, volume: int | None) -> Iterator[Study]:
+    """Read a file's studies. An only one is called what the file is called now, whatever it says of itself."""
+    found = read_path(path, volume)
+    first, second = next(found), next(found, None)
+    if second is None:
+        yield named(first, base_name(path))
+    else:
+        yield from (first, second)
+        yield from found
+
+
+def named(study: Study, name: str) -> Study:
+    """Give a study a name, which its images carry on in a stream."""
+    said = {"study": name}
+    return Study(name, {r: replace(i, provenance=i.provenance | said) for r, i in study.images.items()})
