@@ -9,8 +9,8 @@ READY := $(VENV)/.ready
 demo: $(READY)         ## find the lesions of a real patient, and draw them: demo/patient19_FLAIR.png, _T1w.png
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh demo
 
-test: $(READY)         ## run all tests
-	$(BIN)/python -m pytest
+test: $(READY)         ## run all tests, one file after the other on each core (at most eight)
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 lint: $(READY)         ## style and types
 	$(BIN)/ruff check uadtools tests examples benchmarks experiments

@@ -137,6 +137,24 @@ def random_model(config, path):
     return path
 
 
+@pytest.fixture
+def ship(tmp_path_factory, monkeypatch):
+    """Bundle these model files in place of those that ship, the first as the default; returns where each lies."""
+    from uadtools.models import checkpoint
+
+    def bundle(**models):
+        folder = tmp_path_factory.mktemp("shipped")
+        places = {name: folder / "bundled" / name / f"{name}.safetensors" for name in models}
+        for name, model in models.items():
+            places[name].parent.mkdir(parents=True)
+            places[name].write_bytes(model.read_bytes())
+        monkeypatch.setattr(checkpoint, "files", lambda package: folder)
+        monkeypatch.setattr(checkpoint, "DEFAULT", next(iter(models)))
+        return places
+
+    return bundle
+
+
 @pytest.fixture(scope="session")
 def phantom():
     """A prepared scan and its mask on the tiny model's grid: an ellipsoid with smooth contents, 0 outside."""

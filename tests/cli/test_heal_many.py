@@ -38,19 +38,14 @@ def test_small_scans_share_batches_and_come_out_as_alone(uad, scans, tiny_model,
         np.testing.assert_array_equal(read_image(here / folder / "c_healed.nii.gz").data, alone)
 
 
-def test_each_scan_gets_the_bundled_model_for_its_contrast(uad, scans, tiny_model, healthy_table, here, monkeypatch):
+def test_each_scan_gets_the_bundled_model_for_its_contrast(uad, scans, tiny_model, healthy_table, ship, monkeypatch):
     """Models of the default's kind, of which one learnt T1 alone; the middle one of three scans is surely T1."""
     from uadtools.healing import choice
     from uadtools.healing.likeness import keep
-    from uadtools.models import checkpoint
     from uadtools.models.likeness import Unlike
 
-    shipped = here / "shipped"
-    shipped.mkdir()
-    (shipped / "all.safetensors").write_bytes(tiny_model.read_bytes())
-    keep(tiny_model, healthy_table, shipped / "one.safetensors")
-    monkeypatch.setattr(checkpoint, "files", lambda package: shipped)
-    monkeypatch.setattr(checkpoint, "DEFAULT", "all")
+    here = scans[0].parent
+    shipped = ship(all=tiny_model, one=keep(tiny_model, healthy_table, here / "one.safetensors"))
     monkeypatch.setattr(choice, "judged", lambda *given: Unlike(0.4, 1.1, "", 0.8))
     for name, p in zip("abc", (0.6, 1.0, 0.6), strict=True):
         image = read_image(here / f"{name}.nii.gz")
@@ -58,13 +53,12 @@ def test_each_scan_gets_the_bundled_model_for_its_contrast(uad, scans, tiny_mode
         save(replace(image, provenance=image.provenance | {"contrast": contrast}), here / f"{name}.nii.gz", force=True)
     told = uad("heal", *scans, "-t", 5, "-o", "out", "--json").json
     assert [(row["name"], row["model"].split(":")[1]) for row in told] == [
-        (name, file_hash(shipped / f"{model}.safetensors"))
-        for name, model in zip("abc", ("all", "one", "all"), strict=True)
+        (name, file_hash(shipped[model])) for name, model in zip("abc", ("all", "one", "all"), strict=True)
     ]
     assert (
         uad("heal", *scans[1:], "-t", 5, "--model", "all", "-o", "named", "--json")
         .json[0]["model"]
-        .endswith(file_hash(shipped / "all.safetensors"))
+        .endswith(file_hash(shipped["all"]))
     )
 
 

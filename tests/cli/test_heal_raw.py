@@ -33,14 +33,9 @@ def skull(here, raw):
 
 
 @pytest.fixture
-def shipped(tmp_path_factory, tiny_model, tiny_models, monkeypatch):
+def shipped(ship, tiny_model, tiny_models):
     """Two bundled models, of which the default is no diffusion model: first (dae) and another (diffusion)."""
-    folder = tmp_path_factory.mktemp("shipped")
-    for name, file in (("first", tiny_models["dae"]), ("another", tiny_model)):
-        (folder / f"{name}.safetensors").write_bytes(file.read_bytes())
-    monkeypatch.setattr(checkpoint, "files", lambda package: folder)
-    monkeypatch.setattr(checkpoint, "DEFAULT", "first")
-    return folder
+    return ship(first=tiny_models["dae"], another=tiny_model)
 
 
 def test_it_makes_the_files_that_two_commands_make(uad, scan, tiny_model, here):
@@ -236,7 +231,7 @@ def test_a_bundled_model_goes_by_its_name(uad, scan, prepared, shipped, here):
     assert uad("preprocess", scan, "--model", "another", "-o", "b.nii").status == 0
     assert uad("models", "info", "another").out.startswith(b"name         tiny\n")
     assert uad("models", "check", "another").status == 0
-    (here / "another").write_bytes((shipped / "first.safetensors").read_bytes())
+    (here / "another").write_bytes(shipped["first"].read_bytes())
     assert uad("heal", prepared, "--model", "another", "-o", "c.nii").status == 0
     assert model_of(here / "c.nii") == "tiny-dae"
     uad("heal", prepared, "--model", "nobody").fails("heal", 1, "nobody: No such file", "bundled: first, another")

@@ -157,7 +157,7 @@ def test_a_paper_that_registers_needs_a_template(paper, uad, scan, here):
 def test_a_paper_and_a_model_do_not_go_together(uad, scan, tiny_model):
     uad("preprocess", scan, "--like", "sss", "--model", tiny_model).fails("preprocess", 2, "--like", "choose one")
     uad("preprocess", scan, "--like", "sss", "--match-histogram").fails("preprocess", 2, "--like", "choose one")
-    uad("preprocess", scan, "--like", "anoddpm").fails("preprocess", 2, "--like", "'pddpm', 'cddpm', 'sss', 'ldm'")
+    uad("preprocess", scan, "--like", "anoddpm").fails("preprocess", 2, "--like", "'cddpm', 'ldm', 'pddpm', 'sss'")
 
 
 def test_zscore_puts_the_mean_in_the_middle_and_3_deviations_at_the_ends(made, scan, raw):

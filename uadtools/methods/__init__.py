@@ -43,9 +43,10 @@ def all_kinds() -> list[str]:
     return [name for name, seen in glances().items() if seen.trains]
 
 
-def settings() -> list[Any]:
-    """List the settings of all kinds of models, with those of their training."""
-    return [getattr(file(name), "Recipe", file(name).Settings) for name in all_kinds()]
+def settings(*, recipes: bool) -> list[Any]:
+    """List the settings of all kinds of models; recipes: with those of their training."""
+    files = map(file, all_kinds())
+    return [(recipes and getattr(found, "Recipe", None)) or found.Settings for found in files]
 
 
 def get(name: str) -> Any:

@@ -91,7 +91,7 @@ def loss(recipe: Recipe, net: Conditioned, batch: Batch, step: int) -> Tensor:
 
 def start(recipe: Recipe, nets: Sequence[Conditioned], donor: Donor, slices: Healthy) -> None:
     """Take the encoder of a model of kind spark, but for its last layer, which makes the code."""
-    donor.check("spark", "encoder", donor.config.encoder, recipe.encoder, ("base", "blocks"))
+    donor.check("spark", "encoder", "encoder", recipe.encoder, ("base", "blocks"))
     own = {name.removeprefix("encoder."): held for name, held in donor.weights.items() if name.startswith("encoder.")}
     body = {name: held for name, held in own.items() if not name.startswith("head.")}
     for net in nets:

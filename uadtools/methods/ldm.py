@@ -246,7 +246,7 @@ def start(recipe: Recipe, nets: Sequence[LatentDiffusion], donor: Donor, slices:
     from uadtools.methods.base.learning import spread_out
 
     sizes = ("widths", "residuals", "codes", "dimension", "axes")
-    donor.check("vqvae", "autoencoder", donor.config.network, recipe.autoencoder, sizes)
+    donor.check("vqvae", "network", "autoencoder", recipe.autoencoder, sizes)
     for net in nets:
         net.autoencoder.load_state_dict(donor.weights)
     first, where = nets[0], nets[0].deviation.device

@@ -91,7 +91,7 @@ class Settings(Config):
         registry = kinds.registry()
         kind = obj.get("kind", registry.DEFAULT) if isinstance(obj, dict) else registry.DEFAULT
         if kind not in registry.all_kinds():
-            known = [repr(name) for name in registry.all_kinds()]
+            known = sorted(map(repr, registry.all_kinds()), key=lambda name: name != repr(registry.DEFAULT))
             expected = f"{', '.join(known[:-1])} or {known[-1]}"
             fault = InitErrorDetails(type="literal_error", loc=("kind",), input=kind, ctx={"expected": expected})
             raise ValidationError.from_exception_data(cls.__name__, [fault])
@@ -172,7 +172,11 @@ def _with_a_meaning(cls: type[Settings], kind: str, data: dict[str, Any]) -> dic
 
     Raises ValueError where it says anything. A key that no kind has is left to be found unknown.
     """
-    others = kinds.registry().settings
+    recipes = "source" in cls.model_fields
+
+    def others() -> list[type[Settings]]:
+        return list(kinds.registry().settings(recipes=recipes))
+
     refused = [name for name in data if name not in cls.model_fields and any(name in o.model_fields for o in others())]
     made = dict(data)
     for name, table in data.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from uadtools import methods
-from uadtools.errors import UadError
+from uadtools.errors import Misuse
 from uadtools.preparing.preprocess import Way
 
 
@@ -13,9 +13,9 @@ def names() -> list[str]:
 
 
 def like(name: str) -> Way:
-    """Return a paper's way. Raises UadError for an unknown name."""
+    """Return a paper's way. Raises Misuse for an unknown name."""
     if name not in names():
-        raise UadError(f"--like {name}: there are {', '.join(names())}")
+        raise Misuse(f"--like: {name!r} is not one of {', '.join(map(repr, names()))}")
     return Way(**methods.file(name).PREPARATION)
 
 

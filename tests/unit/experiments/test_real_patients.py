@@ -103,15 +103,14 @@ def test_the_script_writes_figures_and_the_table_it_prints(folder, tmp_path, cap
         patients.main(folder, ["blur"], **files)
 
 
-def test_bundled_is_for_each_scan_what_uad_heal_would_take(phantom, tiny_model, healthy_table, tmp_path, monkeypatch):
-    (tmp_path / "all.safetensors").write_bytes(tiny_model.read_bytes())
-    keep(tiny_model, healthy_table, tmp_path / "one.safetensors")
-    monkeypatch.setattr(checkpoint, "files", lambda package: tmp_path)
-    monkeypatch.setattr(checkpoint, "DEFAULT", "all")
+def test_bundled_is_for_each_scan_what_uad_heal_would_take(
+    phantom, tiny_model, healthy_table, tmp_path, ship, monkeypatch
+):
+    shipped = ship(all=tiny_model, one=keep(tiny_model, healthy_table, tmp_path / "one.safetensors"))
     monkeypatch.setattr(choice, "judged", lambda *given: Unlike(0.4, 1.1, "", 0.8))
     healer = healers.Healer.of("bundled:sss")
     assert (healer.name, [other.hash for other in healer.others]) == (
-        "bundled, sss 200", [checkpoint.file_hash(tmp_path / "one.safetensors")],
+        "bundled, sss 200", [checkpoint.file_hash(shipped["one"])],
     )  # fmt: skip
     for p, hashed in ((0.5, healer.hash), (1.0, healer.others[0].hash)):
         contrast = {"name": "T1", "p": {"T1": p, "T2": 1 - p}, "away": 0.2}

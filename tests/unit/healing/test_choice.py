@@ -10,7 +10,6 @@ from uadtools.bench.run import Bench, Runner
 from uadtools.errors import UadError
 from uadtools.healing import choice
 from uadtools.healing.choice import alternatives, bundled_for, suited
-from uadtools.models import checkpoint
 from uadtools.models.checkpoint import bundled, default_path, located, read_config
 from uadtools.models.likeness import Unlike
 from uadtools.training.recipe import load_recipe
@@ -19,24 +18,10 @@ from uadtools.volume.contrast import Contrast
 from uadtools.volume.stream import Study
 
 
-def at(folder, name):
-    """Where the model of a name is bundled."""
-    return folder / "bundled" / name / f"{name}.safetensors"
-
-
-def ship(folder, name, model):
-    at(folder, name).parent.mkdir(parents=True)
-    at(folder, name).write_bytes(model.read_bytes())
-
-
 @pytest.fixture
-def shipped(tmp_path, tiny_model, tiny_models, monkeypatch):
+def shipped(ship, tiny_model, tiny_models):
     """Bundled models, by name: the default m is a vae; z and a diffuse; an autoencoder."""
-    for name, file in {"a": tiny_model, "ae": tiny_models["ae"], "m": tiny_models["vae"], "z": tiny_model}.items():
-        ship(tmp_path, name, file)
-    monkeypatch.setattr(checkpoint, "files", lambda package: tmp_path)
-    monkeypatch.setattr(checkpoint, "DEFAULT", "m")
-    return tmp_path
+    return ship(m=tiny_models["vae"], a=tiny_model, ae=tiny_models["ae"], z=tiny_model)
 
 
 def test_every_bundled_model_says_its_own_name():
@@ -58,12 +43,9 @@ def test_the_default_if_it_can_else_the_first_that_can(method, expected):
 
 
 @pytest.mark.parametrize("method", [name for name in methods.names() if methods.kinds(name)])
-def test_where_none_can_a_recipe_is_named(method, tmp_path, tiny_models, monkeypatch):
+def test_where_none_can_a_recipe_is_named(method, tiny_models, ship):
     """And it is one that trains such a model."""
-    other = "ae" if method != "ae" else "vae"
-    ship(tmp_path, "m", tiny_models[other])
-    monkeypatch.setattr(checkpoint, "files", lambda package: tmp_path)
-    monkeypatch.setattr(checkpoint, "DEFAULT", "m")
+    ship(m=tiny_models["ae" if method != "ae" else "vae"])
     with pytest.raises(UadError, match=rf"^--method {method} needs a model of kind ") as raised:
         bundled_for(method)
     recipe = str(raised.value).partition("--recipe ")[2].split()[0]
@@ -80,7 +62,7 @@ def test_what_a_plan_of_uad_bench_means(model, method, expected, shipped, tmp_pa
     plan = {"name": "p", "set": [{"name": "s", "val": ["a"], "test": ["b"]}], "method": [heals]}
     bench = Bench(BenchConfig.model_validate(plan), base, base / "out")
     found = Runner(bench, bench.config.methods[0])._path
-    assert found == (at(shipped, expected) if expected else base / model)
+    assert found == (shipped[expected] if expected else base / model)
 
 
 @pytest.mark.usefixtures("shipped")
@@ -144,10 +126,10 @@ def test_a_model_is_located_by_file_then_by_name(shipped, tmp_path_factory, monk
     base = tmp_path_factory.mktemp("base")
     monkeypatch.chdir(base)
     (base / "z").write_bytes(b"")
-    assert located(None) == at(shipped, "m")
-    assert located(base.joinpath("a").relative_to(base)) == at(shipped, "a")
+    assert located(None) == shipped["m"]
+    assert located(base.joinpath("a").relative_to(base)) == shipped["a"]
     assert str(located(base.joinpath("z").relative_to(base))) == "z"
     assert located(base / "a") == base / "a"
-    monkeypatch.chdir(shipped)
+    monkeypatch.chdir(shipped["m"].parent)
     assert located(base.joinpath("z").relative_to(base), base) == base / "z"
-    assert located(base.joinpath("a").relative_to(base), base) == at(shipped, "a")
+    assert located(base.joinpath("a").relative_to(base), base) == shipped["a"]

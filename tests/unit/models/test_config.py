@@ -93,7 +93,7 @@ DENSE = {"name": "m", "kind": "ae", "defaults": {"method": "ae"}}
     [
         (
             {"kind": "gan"},
-            "^here: kind: Input should be 'ae', 'cddpm', 'dae', 'diffusion', .* or 'vqvae'$",
+            "^here: kind: Input should be 'diffusion', 'ae', 'cddpm', .* or 'vqvae'$",
         ),
         ({"network": {"heads": 2}}, "^here: network.heads: unknown key$"),
         ({"network": {"base": 12}}, "^here: network: groups = 8 must divide"),

@@ -131,8 +131,9 @@ def test_cddpm_starts_from_an_encoder(guided_recipes, tiny_guided, slices):
     larger = changed(recipe, encoder={"base": 8})
     with pytest.raises(UadError, match=r"other sizes: base is 4 there, 8 in the recipe \(--set encoder.base="):
         start_from(fresh(larger, 0, CPU), larger, slices)
-    with pytest.raises(UadError, match="a model of kind 'cddpm', not 'spark'"):
-        start_from(state, changed(recipe, encoder={"pretrained": str(tiny_guided["cddpm"])}), slices)
+    for other in ("cddpm", "vqvae"):  # with an encoder of that kind, and without any
+        with pytest.raises(UadError, match=f"a model of kind '{other}', not 'spark'"):
+            start_from(state, changed(recipe, encoder={"pretrained": str(tiny_guided[other])}), slices)
 
 
 def test_latent_diffusion_starts_from_an_autoencoder_and_learns_its_scaled_latents(guided_recipes, tiny_guided, slices):

@@ -62,7 +62,7 @@ def test_a_study_is_one_without_provenance_too(roles):
 
 
 def test_what_methods_make_has_roles_that_are_known():
-    options = [methods.get(name).Options() for name in methods.NAMES] + [methods.get("ldm").Options(chain=2)]
+    options = [methods.get(name).Options() for name in methods.names()] + [methods.get("ldm").Options(chain=2)]
     made = {role for o in options for role in getattr(o, "maps", ())}
     assert {"chain", "region", "probability"} < made <= ROLES.keys()
 

@@ -119,14 +119,14 @@ class Donor:
     config: Any
     weights: dict[str, Tensor]
 
-    def check(self, kind: str, table: str, theirs: Config, ours: Config, sizes: Sequence[str]) -> None:
-        """Raise UadError unless it is of a kind, and has the sizes that the recipe has in a table."""
+    def check(self, kind: str, part: str, table: str, ours: Config, sizes: Sequence[str]) -> None:
+        """Raise UadError unless it is of a kind, and a part of it has the sizes that the recipe has in a table."""
         if self.config.kind != kind:
             raise UadError(
                 f"{self.path}: a model of kind '{self.config.kind}', not '{kind}' (uad-train --recipe {kind} makes one)"
             )
         for name in sizes:
-            there, here = getattr(theirs, name), getattr(ours, name)
+            there, here = getattr(getattr(self.config, part), name), getattr(ours, name)
             if there != here:
                 hint = f"(--set {table}.{name}=...)"
                 raise UadError(f"{self.path}: other sizes: {name} is {there} there, {here} in the recipe {hint}")
