@@ -119,8 +119,8 @@ class SequenceVAE(VAE):
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log variance of the middle slices. x: windows (B, 2 reach + 1, H, W)."""
         vectors = self.encoder(x.flatten(0, 1)[:, None]).unflatten(0, x.shape[:2])
-        known, _ = self.recurrent(vectors)
-        mean, log_variance = self.head(known[:, self.reach]).chunk(2, dim=1)
+        states, _ = self.recurrent(vectors)
+        mean, log_variance = self.head(states[:, self.reach]).chunk(2, dim=1)
         return mean, log_variance
 
 

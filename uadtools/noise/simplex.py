@@ -106,11 +106,11 @@ def lattice(points: Floats, amplitudes: Floats | None = None) -> Lattice:
         rows.append(place[near])
         keys.append((corner[near] & 255) @ (256 ** np.arange(n)))
         values.append((amplitude[near] * reach[near] ** 4)[:, None] * away[near])
-    found, column = np.unique(np.concatenate(keys), return_inverse=True)
+    points_used, column = np.unique(np.concatenate(keys), return_inverse=True)
     columns = n * column[:, None] + np.arange(n)
     row = np.repeat(np.concatenate(rows), n)
-    weights = csr_array((np.concatenate(values).ravel(), (row, columns.ravel())), shape=(p, n * len(found)))
-    return Lattice(weights, (found[:, None] // 256 ** np.arange(n)) & 255)
+    weights = csr_array((np.concatenate(values).ravel(), (row, columns.ravel())), shape=(p, n * len(points_used)))
+    return Lattice(weights, (points_used[:, None] // 256 ** np.arange(n)) & 255)
 
 
 def noise_at(points: Floats, seeds: NDArray[np.int64]) -> Floats:

@@ -23,7 +23,7 @@ def fields(config: NoiseConfig, shape: Sequence[int], seeds: NDArray[np.int64]) 
         streams = (np.random.default_rng(int(s) & (2**63 - 1)) for s in seeds)
         return np.stack([stream.standard_normal(tuple(shape), dtype=np.float32) for stream in streams])
     channels, height, width = shape
-    made = simplex_fields(
+    noise = simplex_fields(
         (height, width),
         seeds,
         octaves=config.octaves,
@@ -31,7 +31,7 @@ def fields(config: NoiseConfig, shape: Sequence[int], seeds: NDArray[np.int64]) 
         frequency=config.frequency,
         unit=config.scale == "unit",
     )
-    return np.repeat(made[:, None], channels, axis=1)
+    return np.repeat(noise[:, None], channels, axis=1)
 
 
 def fields_on(config: NoiseConfig, shape: Sequence[int], seeds: NDArray[np.int64], device: torch.device) -> Tensor:
@@ -39,9 +39,9 @@ def fields_on(config: NoiseConfig, shape: Sequence[int], seeds: NDArray[np.int64
     if config.kind == "gaussian" or device.type != "cuda":
         return torch.from_numpy(fields(config, shape, seeds)).to(device)
     channels, height, width = shape
-    chosen = config.model_dump(include={"octaves", "persistence", "frequency"})
-    made = simplex_on((height, width), torch.from_numpy(seeds).to(device), **chosen, unit=config.scale == "unit")
-    return made[:, None].repeat(1, channels, 1, 1)
+    options = config.model_dump(include={"octaves", "persistence", "frequency"})
+    noise = simplex_on((height, width), torch.from_numpy(seeds).to(device), **options, unit=config.scale == "unit")
+    return noise[:, None].repeat(1, channels, 1, 1)
 
 
 class SliceNoise:

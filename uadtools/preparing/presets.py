@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uadtools import methods
 from uadtools.errors import UadError
-from uadtools.preparing.preprocess import Way
+from uadtools.preparing.preparation import Preparation
 
 
 def names() -> list[str]:
@@ -12,11 +12,11 @@ def names() -> list[str]:
     return [name for name in methods.glances() if hasattr(methods.file(name), "PREPARATION")]
 
 
-def like(name: str) -> Way:
-    """Return a paper's way. Raises UadError for an unknown name."""
+def preset(name: str) -> Preparation:
+    """Return a paper's preparation. Raises UadError for an unknown name."""
     if name not in names():
         raise UadError(f"--like {name}: there are {', '.join(names())}")
-    return Way(**methods.file(name).PREPARATION)
+    return Preparation(**methods.file(name).PREPARATION)
 
 
 def template_of(name: str) -> str | None:

@@ -44,7 +44,7 @@ def thick(data: Floats, spacing: Spacing, rng: np.random.Generator, level: float
     shares = np.maximum(shares, 0)
     shares /= shares.sum(axis=1, keepdims=True)
     middles = (edges[1:] + edges[:-1]) / 2 - 0.5
-    back = np.stack([np.interp(voxel, middles, own) for own in np.eye(len(middles))], axis=1)
+    back = np.stack([np.interp(voxel, middles, weights) for weights in np.eye(len(middles))], axis=1)
     changed = np.moveaxis(np.tensordot(back @ shares, _grown(data), axes=(1, axis)), 0, axis)
     return _kept(changed, data), {"axis": axis, "millimetres": level, "start": start * level}
 

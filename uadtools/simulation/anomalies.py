@@ -120,13 +120,13 @@ def put_in(
     t1: the slab before its contrast was drawn, by which places in white matter and beside fluid are told. masks: (D, h,
     w) shapes in [0, 1] to choose from. What changed by less than VISIBLE, smoothed a little, is not anomalous.
     """
-    made, where = slab, np.zeros(slab.shape, bool)
+    corrupted, where = slab, np.zeros(slab.shape, bool)
     for group in groups:
         alpha, core = shape_of(group, t1, brain, masks)
         if alpha[len(alpha) // 2].sum() < 1:
             continue
-        changed = kept_inside(LOOKS[group["look"]["kind"]](made, alpha, core, group["look"], foreign), brain)
+        changed = kept_inside(LOOKS[group["look"]["kind"]](corrupted, alpha, core, group["look"], foreign), brain)
         where |= alpha > 0.4
-        made = changed
-    change = np.abs(smooth(made - slab, (0, 0.7, 0.7)))
-    return made, np.asarray(where & (change > VISIBLE) & brain)
+        corrupted = changed
+    change = np.abs(smooth(corrupted - slab, (0, 0.7, 0.7)))
+    return corrupted, np.asarray(where & (change > VISIBLE) & brain)

@@ -33,9 +33,9 @@ def median(score: Score, size: int) -> Score:
         return score.copy()
     (occupied,) = ndimage.find_objects((score != 0).astype(np.int8))
     box = _grown(occupied, size // 2, score.shape)  # beyond it, every window holds only zeros
-    made = np.zeros_like(score)
-    made[box] = ndimage.median_filter(score[box], size=size, mode="reflect")
-    return made
+    filtered = np.zeros_like(score)
+    filtered[box] = ndimage.median_filter(score[box], size=size, mode="reflect")
+    return filtered
 
 
 def _grown(box: tuple[slice, ...], layers: int, shape: tuple[int, ...]) -> tuple[slice, ...]:

@@ -123,15 +123,15 @@ def to_bytes(image: Image, *, provenance: bool = True, nifti2: bool = False) -> 
     """
     kind: Any = nib.Nifti2Image if nifti2 or max(image.data.shape) > _NIFTI1_AXIS else nib.Nifti1Image
     data = image.data.astype(_stored(image.data.dtype), copy=False)
-    made = kind(data, image.grid.affine, dtype=data.dtype)
-    made.header.set_sform(image.grid.affine, code="scanner")
-    made.header.set_qform(image.grid.affine, code="scanner", strip_shears=True)
-    made.header.set_xyzt_units("mm")
-    made.header["intent_name"] = image.role.encode("latin-1")
+    nifti = kind(data, image.grid.affine, dtype=data.dtype)
+    nifti.header.set_sform(image.grid.affine, code="scanner")
+    nifti.header.set_qform(image.grid.affine, code="scanner", strip_shears=True)
+    nifti.header.set_xyzt_units("mm")
+    nifti.header["intent_name"] = image.role.encode("latin-1")
     if provenance and image.provenance:
         text = json.dumps({"uadtools": image.provenance}).encode()
-        made.header.extensions.append(Nifti1Extension(headers.COMMENT, text))
-    return cast(bytes, made.to_bytes())
+        nifti.header.extensions.append(Nifti1Extension(headers.COMMENT, text))
+    return cast(bytes, nifti.to_bytes())
 
 
 def save(image: Image, path: Path | str, *, force: bool = False, provenance: bool = True) -> None:
@@ -184,23 +184,23 @@ def _plain(file: BinaryIO, name: str) -> Source:
 
 def _some(source: Source, count: int, name: str) -> bytearray:
     """Read count bytes, or what there is."""
-    got = bytearray()
+    data = bytearray()
     try:
-        while len(got) < count and (chunk := source.read(min(count - len(got), _CHUNK))):
-            got += chunk
+        while len(data) < count and (chunk := source.read(min(count - len(data), _CHUNK))):
+            data += chunk
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UadError(f"{name}: its gzip data are cut short or damaged ({error}; get the file again)") from None
     except OSError as error:
         raise UadError(f"{name}: {error.strerror or error}") from None
-    return got
+    return data
 
 
 def _exactly(source: Source, count: int, name: str, what: str, *, before: int = 0) -> bytearray:
     """Read count bytes. before: how many of `what` were read already, for the message."""
-    got = _some(source, count, name)
-    if len(got) < count:
-        raise UadError(f"{name}: cut short after {before + len(got):,} bytes of its {what} (get the file again)")
-    return got
+    data = _some(source, count, name)
+    if len(data) < count:
+        raise UadError(f"{name}: cut short after {before + len(data):,} bytes of its {what} (get the file again)")
+    return data
 
 
 def _voxels(source: Source, fields: Header, name: str, volume: int | None) -> NDArray[Any]:
@@ -208,11 +208,11 @@ def _voxels(source: Source, fields: Header, name: str, volume: int | None) -> ND
     which, count = _chosen(fields.shape, name, volume)
     shape = (*fields.shape[:3], 1)[:3]
     size = math.prod(shape) * fields.dtype.itemsize
-    taken = bytearray()
+    chosen = bytearray()
     for number in range(count):
         raw = _exactly(source, size, name, "voxels", before=number * size)
-        taken = raw if number == which else taken
-    stored = np.frombuffer(taken, fields.dtype).reshape(shape, order="F")
+        chosen = raw if number == which else chosen
+    stored = np.frombuffer(chosen, fields.dtype).reshape(shape, order="F")
     native = stored.astype(fields.dtype.newbyteorder("="), copy=False)
     with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is told to the user
         return np.asarray(apply_read_scaling(native, fields.slope, fields.inter))
@@ -231,27 +231,29 @@ def _chosen(shape: tuple[int, ...], name: str, volume: int | None) -> tuple[int,
 def _image(fields: Header, extensions: Bytes, data: NDArray[Any], name: str) -> Image:
     if data.dtype.kind == "f" and (strange := int(data.size - np.isfinite(data).sum())):
         raise UadError(f"{name}: {strange:,} voxels are NaN or infinite (replace them first)")
-    known = headers.provenance(extensions, fields.order)
+    provenance = headers.provenance(extensions, fields.order)
     x, y, z = data.shape
-    return Image(data, Grid((x, y, z), fields.affine), headers.role(fields.intent, known), known, fields.nifti2)
+    return Image(
+        data, Grid((x, y, z), fields.affine), headers.role(fields.intent, provenance), provenance, fields.nifti2
+    )
 
 
 def _half(path: Path, suffix: str) -> Path:
     """Return the .hdr or the .img of a pair, given either."""
     bare = path.with_name(stem(path))
     names = [bare.with_name(bare.name + s) for s in (suffix, suffix + ".gz", suffix.upper(), suffix.upper() + ".GZ")]
-    found = next((p for p in (path, *names) if p in names and p.is_file()), None)
-    if found is None:
+    half = next((p for p in (path, *names) if p in names and p.is_file()), None)
+    if half is None:
         raise UadError(
             f"{path}: no such file" if not path.is_file() else f"{path}: its other half, {names[0]}, is missing"
         )
-    return found
+    return half
 
 
 def _stored(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the NIfTI data type that holds all values of another."""
-    other = {"b1": "u1", "f2": "f4", "f16": "f8", "f12": "f8"}.get(f"{dtype.kind}{dtype.itemsize}")
-    return np.dtype(other) if other else dtype
+    wider = {"b1": "u1", "f2": "f4", "f16": "f8", "f12": "f8"}.get(f"{dtype.kind}{dtype.itemsize}")
+    return np.dtype(wider) if wider else dtype
 
 
 def _stranger(name: str, before: int) -> str:

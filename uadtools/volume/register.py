@@ -57,10 +57,10 @@ def _found(sitk: Any, moving: Image, fixed: Image, seed: int) -> NDArray[np.floa
     pictures = []
     for image in (fixed, moving):
         grid = _upright(image)
-        made = sitk.GetImageFromArray(resample(image.data.astype(np.float32), image.grid, grid).transpose(2, 1, 0))
-        made.SetSpacing(grid.spacing)
-        made.SetOrigin([float(v) for v in grid.affine[:3, 3]])
-        pictures.append(made)
+        picture = sitk.GetImageFromArray(resample(image.data.astype(np.float32), image.grid, grid).transpose(2, 1, 0))
+        picture.SetSpacing(grid.spacing)
+        picture.SetOrigin([float(v) for v in grid.affine[:3, 3]])
+        pictures.append(picture)
     start = sitk.CenteredTransformInitializer(
         *pictures, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.MOMENTS
     )
@@ -108,7 +108,7 @@ def _upright(image: Image) -> Grid:
     corners = np.array(np.meshgrid(*ends.T, indexing="ij")).reshape(3, -1)
     world = image.grid.affine[:3, :3] @ corners + image.grid.affine[:3, 3:]
     low, high = world.min(axis=1), world.max(axis=1)
-    made = np.diag([FINE, FINE, FINE, 1.0])
-    made[:3, 3] = low
+    affine = np.diag([FINE, FINE, FINE, 1.0])
+    affine[:3, 3] = low
     x, y, z = (int(n) for n in np.ceil((high - low) / FINE) + 1)
-    return Grid((x, y, z), made)
+    return Grid((x, y, z), affine)
