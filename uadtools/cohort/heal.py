@@ -75,14 +75,12 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     if maps and not map_roles:
         raise Misuse("--maps: one draw has no spread, and there is no other map (several -t, or --samples)")
     mask = None if brain is None else read_mask(Path(brain))
-    condition_image = (
-        None if condition is None else replace(next(read_path(Path(condition))), name=Path(condition).name)
-    )
-    if condition_image:
+    shared = None if condition is None else replace(next(read_path(Path(condition))), name=Path(condition).name)
+    if shared:
         check_conditioned(heal_plan)
     jobs = map(JobMaker(sink, ensembles, mask, prepared, volume, tell, progress), prefetched(read(inputs, volume)))
     with Behind(sink) as behind:
-        healing = Healing(behind, len(inputs) > 1, condition_image, seed, batch, tell, fail, progress, verbose)
+        healing = Healing(behind, len(inputs) > 1, shared, seed, batch, tell, fail, progress, verbose)
         for group in grouped(jobs, batch):
             healing.lose(group) if isinstance(group, Failure) else healing.heal(group)
     return healing.results

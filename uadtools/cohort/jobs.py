@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,6 +144,16 @@ class Ensemble:
         loaded = [load_model(path, device=self.device, precision=self.precision) for path in self.paths]
         return [Member(model, plan) for model, plan in zip(loaded, self.plans, strict=True)]
 
+    def slices_of(self, job: HealingJob) -> int:
+        members = self.members
+        try:
+            return slices_of(job.study, members)
+        except UadError:
+            return 0  # told when it is to be healed
+
+    def slices_at_once(self, batch: int) -> int:
+        return slices_at_once(self.members, batch)
+
     def __str__(self) -> str:
         models, plan = [member.model for member in self.members if member.model], self.plans[0]
         steps_back = [f"t {', '.join(map(str, plan.arguments['t']))}"] if "t" in plan.arguments else []
@@ -157,15 +167,5 @@ def grouped(jobs: Iterable[HealingJob | Failure], batch: int) -> Iterator[list[H
         if models is None:
             yield from (lost for lost in same if isinstance(lost, Failure))
             continue
-
-        def size(job: HealingJob, models: Ensemble = models) -> int:
-            members = models.members
-            try:
-                return slices_of(job.study, members)
-            except UadError:
-                return 0  # told when it is to be healed
-
-        def enough(models: Ensemble = models) -> int:
-            return slices_at_once(models.members, batch)
-
-        yield from batched((job for job in same if isinstance(job, HealingJob)), size, enough)
+        healable = (job for job in same if isinstance(job, HealingJob))
+        yield from batched(healable, models.slices_of, partial(models.slices_at_once, batch))

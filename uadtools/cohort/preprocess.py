@@ -81,11 +81,8 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
         as_json=as_json,
         resumed=several,
     )
-    files = [options.get(name) for name in ("brain", "register")]
-    sink.sources = [
-        *sink.sources,
-        *(Path(word) for word in files if isinstance(word, str | Path) and Path(word).is_file()),
-    ]
+    files = [Path(file) for name in ("brain", "register") if isinstance(file := options.get(name), str | Path)]
+    sink.sources = [*sink.sources, *(file for file in files if file.is_file())]
     if jobs > 1 and sink.stream:
         raise Misuse("--jobs: several processes cannot write into one stream (name a folder with -o)")
     preparing = Preparing(preparation, sink, force=force, provenance=provenance, several=several)
@@ -112,7 +109,7 @@ def is_cohort(inputs: Sequence[str], bids: Path | str | None = None) -> bool:
 
 
 @dataclass(frozen=True)
-class PreparationJob:
+class ScanJob:
     """One input, and where what is made of it goes; None: not wanted, and for the output: where the sink says."""
 
     source: str
@@ -123,14 +120,14 @@ class PreparationJob:
 
 def jobs_of(
     inputs: Sequence[str], output: Path | str | None, bids: Path | str | None, suffix: str | None
-) -> list[PreparationJob]:
+) -> list[ScanJob]:
     """List the scans that are meant. Raises UadError, also for options that do not go together."""
     if bids is None:
         if suffix:
             raise Misuse(f"--suffix: {suffix} chooses scans of a BIDS data set (name it with --bids)")
         if not inputs:
             raise UadError(NO_SCAN)
-        return [PreparationJob(file) for source in inputs for file in _files(source)]
+        return [ScanJob(file) for source in inputs for file in _files(source)]
     if inputs:
         raise Misuse("--bids: takes its scans from the data set, and there are other inputs (leave one out)")
     if not output or str(output) == "-" or str(output).lower().endswith(FILES):
@@ -142,16 +139,16 @@ def _files(source: str) -> list[str]:
     """List what an input stands for; of a folder, without what an earlier run made of the others in it."""
     if source == "-":
         return [source]
-    found = list(files_of(source))
-    made = {f"{stem(Path(file))}{ending}" for file in found for ending in MADE}
-    return [file for file in found if stem(Path(file)) not in made]
+    files = list(files_of(source))
+    products = {f"{stem(Path(file))}{ending}" for file in files for ending in MADE}
+    return [file for file in files if stem(Path(file)) not in products]
 
 
-def _derivatives(root: Path, suffix: str, out: Path) -> list[PreparationJob]:
+def _derivatives(root: Path, suffix: str, out: Path) -> list[ScanJob]:
     scans = data_sets.scans(root, suffix)
     data_sets.describe(out, __version__)
     return [
-        PreparationJob(
+        ScanJob(
             str(scan),
             data_sets.derivative(scan, root, out, "preproc"),
             data_sets.derivative(scan, root, out, "brain", "mask"),
@@ -179,7 +176,7 @@ class Preparing:
     provenance: bool
     several: bool
 
-    def check(self, jobs: Sequence[PreparationJob]) -> None:
+    def check(self, jobs: Sequence[ScanJob]) -> None:
         """Refuse a brain or a picture that cannot be written, before any work is done."""
         inputs = {source.resolve() for source in self.sink.sources}
         for job in jobs:
@@ -194,7 +191,7 @@ class Preparing:
             if job.picture:
                 check_picture(job.picture, force=self.force)
 
-    def __call__(self, job: PreparationJob) -> list[Result]:
+    def __call__(self, job: ScanJob) -> list[Result]:
         """Return one result per study. Raises UadError that names the scan."""
         results: list[Result] = []
         for raw in studies([job.source], self.preparation.volume):
@@ -203,7 +200,7 @@ class Preparing:
             results.append(self._one(raw, job))
         return results
 
-    def _one(self, raw: Study, job: PreparationJob) -> Result:
+    def _one(self, raw: Study, job: ScanJob) -> Result:
         path = job.output or self.sink.path(raw.name)
         others = [other for other in (job.brain, job.picture) if other]
         resuming = self.several and not self.force and path is not None and path.exists() and self._made(path)
@@ -223,20 +220,14 @@ class Preparing:
         if job.brain:
             save(brain, job.brain, force=force, provenance=self.provenance)
         if job.picture:
-            outlined(
-                raw.product,
-                prepared.study,
-                job.picture,
-                template=self.preparation.register,
-                flat=self.preparation.grid.flat,
-                force=force,
-            )
+            template, flat = self.preparation.register, self.preparation.grid.flat
+            outlined(raw.product, prepared.study, job.picture, template=template, flat=flat, force=force)
         return {
             "name": raw.name,
             "output": written,
             "brain_ml": prepared.brain_ml,
             "concerns": list(prepared.concerns),
-            "contrast": prepared.contrast.told if prepared.contrast else None,
+            "contrast": prepared.contrast.to_json() if prepared.contrast else None,
             "seconds": {step: round(spent, 3) for step, spent in prepared.seconds.items()},
             "grids": f"{raw.product.grid} -> {brain.grid}",
         }

@@ -46,5 +46,5 @@ def _of_file(path: Path, volume: int | None) -> Iterator[Study]:
 
 def named(study: Study, name: str) -> Study:
     """Give a study a name, which its images carry on in a stream."""
-    said = {"study": name}
-    return Study(name, {r: replace(i, provenance=i.provenance | said) for r, i in study.images.items()})
+    images = study.images.items()
+    return Study(name, {role: replace(i, provenance=i.provenance | {"study": name}) for role, i in images})

@@ -31,11 +31,8 @@ class Denoiser(Protocol):
     def predict(self, x_t: Tensor, t: Timesteps, *, clamp: bool = False) -> Prediction: ...
 
 
-class ConditionalDenoiser(Protocol):
+class ConditionalDenoiser(Denoiser, Protocol):
     """The same of a model that goes by a code, too."""
-
-    @property
-    def schedule(self) -> Schedule: ...
 
     def predict(self, x_t: Tensor, t: Timesteps, *, clamp: bool = False, code: Tensor | None = None) -> Prediction: ...
 

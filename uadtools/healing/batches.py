@@ -58,8 +58,8 @@ def heal_slices(
     model: Model, scans: Sequence[ScanSlices], plan: Plan, *, seed: int, batch: int, watch: Watch
 ) -> list[HealedSlices]:
     """Heal every slice of the stacks with all of the plan's options, in every draw; stacks share batches."""
-    inputs = _Seen.of(model, scans)
-    shape, count = inputs.x.shape[2:], len(inputs.x)
+    seen = _Seen.of(model, scans)
+    shape, count = seen.x.shape[2:], len(seen.x)
     total, done = plan.evaluations((shape[-2], shape[-1])) * count, 0
 
     def tick(count: int) -> None:
@@ -67,19 +67,17 @@ def heal_slices(
         done += count
         watch(done, total)
 
-    asked = replace(model, asked=tick)
-    healed = HealedSlices(np.empty((len(plan.options), plan.samples, *inputs.x.shape), dtype=np.float32), {})
+    asked, heal = replace(model, asked=tick), methods.get(plan.method).heal
+    healed = HealedSlices(np.empty((len(plan.options), plan.samples, *seen.x.shape), dtype=np.float32), {})
     for i, options in enumerate(plan.options):
         for k in range(plan.samples):
             for part in _parts(count, batch or fitting(model, shape)):
                 key = (getattr(options, "t", 0), k, *plan.noise_key(options))
-                noise = model.noise(shape, [(seed, int(z), *key) for z in inputs.positions[part]])
+                noise = model.noise(shape, [(seed, int(z), *key) for z in seen.positions[part]])
                 with torch.inference_mode():
-                    healing = methods.get(plan.method).heal(
-                        asked, inputs.slices(part), options, noise, **inputs.given(part)
-                    )
-                healed.x[i, k, part] = from_network(healing.healed.cpu().numpy())
-                healed.add(part, healing.maps, 1 / (len(plan.options) * plan.samples))
+                    result = heal(asked, seen.slices(part), options, noise, **seen.given(part))
+                healed.x[i, k, part] = from_network(result.healed.cpu().numpy())
+                healed.add(part, result.maps, 1 / (len(plan.options) * plan.samples))
     ends = np.cumsum([len(scan.x) for scan in scans])
     return [healed.of(slice(end - len(scan.x), end)) for scan, end in zip(scans, ends, strict=True)]
 

@@ -36,13 +36,10 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 def list_models() -> list[Row]:
     """List the models that ship with the package, and the recipes by which one can train more."""
-    rows = []
-    for path in bundled():
-        rows.append({"name": path.stem, "what": "model", **_use(read_config(path)), "bytes": path.stat().st_size})
-    for name in names():
-        recipe = load_recipe(name)
-        rows.append({"name": name, "what": "recipe", **_use(recipe), "bytes": None})
-    return rows
+    return [
+        *({"name": p.stem, "what": "model", **_use(read_config(p)), "bytes": p.stat().st_size} for p in bundled()),
+        *({"name": name, "what": "recipe", **_use(load_recipe(name)), "bytes": None} for name in names()),
+    ]
 
 
 def _use(settings: Settings) -> Row:
@@ -78,8 +75,7 @@ def check(path: Path | None = None) -> Path:
 
     path = located(path)
     model = load_model(path, device="cpu", precision="fp32")
-    bad = [name for name, value in model.net.named_parameters() if not value.isfinite().all()]
-    if bad:
+    if bad := [name for name, value in model.net.named_parameters() if not value.isfinite().all()]:
         raise UadError(f"{path}: {bad[0]} holds NaN or infinity")
     if not _finite_answer(model):
         raise UadError(f"{path}: it answers NaN or infinity to an empty slice")
@@ -138,9 +134,9 @@ def import_model(
 
     check_place(out, force=force)
     foreign = read_foreign(checkpoint, program)
-    _agree(given, foreign.found, str(checkpoint))
-    settings = merged(merged(_defaults(program, foreign.found, dict(leaves(given))), foreign.found), given)
-    stated = {name for name, _ in leaves(merged(foreign.found, given))}
+    _agree(given, foreign.settings, str(checkpoint))
+    settings = merged(merged(_defaults(program, foreign.settings, dict(leaves(given))), foreign.settings), given)
+    stated = {name for name, _ in leaves(merged(foreign.settings, given))}
     assumed = {name: value for name, value in leaves(settings) if name not in stated}
     settings = {"name": out.stem, **settings}
     note = {"program": program, "checkpoint": checkpoint.name, "sha256": file_hash(checkpoint, 64)}
@@ -170,12 +166,12 @@ def read_given(config: Path | None, changes: Sequence[str]) -> Row:
     return given
 
 
-def _defaults(program: Program, found: Row, wanted: Mapping[str, Any]) -> Row:
+def _defaults(program: Program, stated: Row, wanted: Mapping[str, Any]) -> Row:
     """Return the settings that a program has where its checkpoint says nothing. wanted: the user's, by their keys."""
-    if "kind" in found:
+    if "kind" in stated:
         return {name: PICTURES[name] for name in ("grid", "intensity")}
     recipe = RECIPES.get(program)
-    if wanted.get("kind") == methods.DEFAULT or found["network"]["embedding"] == "add":
+    if wanted.get("kind") == methods.DEFAULT or stated["network"]["embedding"] == "add":
         recipe = PLAIN.get(program, recipe)
     settings: Row = {}
     if recipe:
@@ -191,9 +187,9 @@ def _defaults(program: Program, found: Row, wanted: Mapping[str, Any]) -> Row:
     return assumed
 
 
-def _agree(given: Mapping[str, Any], found: Mapping[str, Any], where: str) -> None:
+def _agree(given: Mapping[str, Any], settings: Mapping[str, Any], where: str) -> None:
     """Raise UadError for a setting that says otherwise than the checkpoint."""
-    stated = dict(leaves(found))
+    stated = dict(leaves(settings))
     for name, value in leaves(given):
         if stated.get(name, value) != value:
             raise UadError(f"{name} = {value}: {where} says {stated[name]} (leave it out)")

@@ -52,15 +52,13 @@ def heal_with(
     for member in members:
         share = _work(member) / total
 
-        def watch_share(now: int, of: int, before: float = done, share: float = share) -> None:
+        def part(now: int, of: int, before: float = done, share: float = share) -> None:
             watch(round(1000 * (before + share * now / of)), 1000)
 
         model, plan = member.model, member.plan
-        healed.append(
-            heal_together(studies, model, plan, condition=condition, seed=seed, batch=batch, watch=watch_share)
-        )
+        healed.append(heal_together(studies, model, plan, condition=condition, seed=seed, batch=batch, watch=part))
         done += share
-    return [_together(study, members, each, seed) for study, *each in zip(studies, *healed, strict=True)]
+    return [_together(study, members, healings, seed) for study, *healings in zip(studies, *healed, strict=True)]
 
 
 def slices_of(study: Study, members: Sequence[Member]) -> int:

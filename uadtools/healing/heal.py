@@ -90,15 +90,10 @@ def heal_together(
     notes |= {"maps": list(how.maps)} if how.maps else {}
     healed = []
     for study, scan_slices, slices in zip(studies, scans, healed_slices, strict=True):
-        provenance = _known(study, model.config, record(study.need("scan"), "uad-heal", arguments, **notes))
+        scan = study.need("scan")
+        provenance = record(scan, "uad-heal", arguments, **notes) | noted(scan, _brain(study, scan), model.config)
         healed.append(_with_healed(study, scan_slices, slices, how, model, provenance))
     return healed
-
-
-def _known(study: Study, config: ModelConfig, provenance: dict[str, Any]) -> dict[str, Any]:
-    """Add to a study's provenance how unlike the model's healthy inputs it is, where the model knows what they are."""
-    scan = study.need("scan")
-    return provenance | noted(scan, _brain(study, scan), config)
 
 
 def positions_of(study: Study, model: Model) -> NDArray[np.intp]:
@@ -129,9 +124,8 @@ def _with_healed(
     if healed.x.shape[0] * healed.x.shape[1] > 1:
         maps["spread"] = healed.x.reshape(-1, *slices.x.shape).std(axis=0)
     for role, values in maps.items():
-        images.append(
-            image.derive(np.where(brain, _placed(values, slices.positions, scan), 0).astype(np.float32), role)
-        )
+        placed = _placed(values, slices.positions, scan)
+        images.append(image.derive(np.where(brain, placed, 0).astype(np.float32), role))
     return study.adding(*images)
 
 
@@ -139,12 +133,7 @@ def _by_itself(study: Study, plan: Plan) -> Image:
     """Heal a scan without a model. Raises UadError unless its values are those of a prepared scan."""
     scan, name = study.need("scan"), study.name
     brain = _brain(study, scan)
-    low, high = _range(scan)
-    if low < 0 or high > 1:
-        raise UadError(
-            f"{name}: not prepared: values {low:g} to {high:g}, expected 0 to 1 "
-            f"(uad-preprocess SCAN -o - | uad-heal --method {plan.method} -o OUT.nii.gz)"
-        )
+    _check_range(scan, name, f"uad-preprocess SCAN -o - | uad-heal --method {plan.method} -o OUT.nii.gz")
     _check_contents(scan, brain, name)
     healed = methods.get(plan.method).heal(scan, brain, plan.options[0])
     start = replace(scan, provenance=record(scan, "uad-heal", plan.arguments))
@@ -178,9 +167,7 @@ def _condition(condition: Study, scan: Image, plan: Plan) -> NDArray[Any]:
     image = condition.product
     if not image.grid.same(scan.grid):
         raise UadError(f"{condition.name}: has another grid than the scan: {image.grid.unlike(scan.grid)}")
-    low, high = _range(image)
-    if low < 0 or high > 1:
-        raise UadError(f"{condition.name}: not prepared: values {low:g} to {high:g}, expected 0 to 1 (uad-preprocess)")
+    _check_range(image, condition.name, "uad-preprocess")
     return image.data
 
 
@@ -215,6 +202,12 @@ def _range(scan: Image) -> tuple[float, float]:
     return float(scan.data.min()), float(scan.data.max())
 
 
+def _check_range(image: Image, name: str, advice: str) -> None:
+    low, high = _range(image)
+    if low < 0 or high > 1:
+        raise UadError(f"{name}: not prepared: values {low:g} to {high:g}, expected 0 to 1 ({advice})")
+
+
 def _check_contents(scan: Image, brain: NDArray[np.bool_], name: str) -> None:
     """Raise UadError unless there is a brain, and something in it."""
     if not brain.any():
@@ -240,7 +233,6 @@ def _placed(slices: NDArray[np.float32], positions: NDArray[np.intp], scan: Imag
     """Put slices back at their positions in a volume; the others are 0. A volume that was healed whole is one."""
     if slices.ndim == 5:
         return to_volume(slices[0, 0, :, None])
-    depth = scan.data.shape[2]
-    full = np.zeros((depth, *slices.shape[1:]), dtype=np.float32)
+    full = np.zeros((scan.data.shape[2], *slices.shape[1:]), dtype=np.float32)
     full[positions] = slices
     return to_volume(full)

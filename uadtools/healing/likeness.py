@@ -51,7 +51,7 @@ def noted(scan: Image, brain: Any, config: ModelConfig) -> dict[str, Any]:
         return {}
     earlier = concerns_of(scan)
     concerns = [f"unlike the healthy scans of model {config.name}: {likeness.reason}"] if likeness.beyond else []
-    return {"unlike": likeness.told, "concerns": [*earlier, *(text for text in concerns if text not in earlier)]}
+    return {"unlike": likeness.to_json(), "concerns": [*earlier, *(text for text in concerns if text not in earlier)]}
 
 
 def concerns_of(image: Image) -> list[str]:
@@ -70,9 +70,7 @@ def worst_of(healed: Sequence[Image]) -> dict[str, Any]:
     """Return what is to be said of a scan that several models healed: all concerns, and the most unlike of all."""
     concerns = list(dict.fromkeys(text for image in healed for text in concerns_of(image)))
     likenesses = [likeness for image in healed if (likeness := unlike_of(image))]
-    worst = max(
-        likenesses, key=lambda likeness: (likeness["beyond"], likeness["unlike"] / likeness["limit"]), default=None
-    )
+    worst = max(likenesses, key=lambda one: (one["beyond"], one["unlike"] / one["limit"]), default=None)
     return ({"concerns": concerns} if concerns else {}) | ({"unlike": worst} if worst else {})
 
 

@@ -32,11 +32,6 @@ class Plan:
     combine: Rule = "mean"
     expected: bool = False
 
-    @property
-    def noisy(self) -> bool:
-        """Whether the method adds noise, so that there are draws."""
-        return _noisy(type(self.options[0]))
-
     def evaluations(self, shape: tuple[int, int]) -> int:
         """Network evaluations for a slice (H, W)."""
         return self.samples * sum(int(o.evaluations(shape)) for o in self.options)
@@ -83,7 +78,7 @@ class Plan:
     def arguments(self) -> dict[str, Any]:
         first = {f.name: getattr(self.options[0], f.name) for f in fields(self.options[0])}
         arguments: dict[str, Any] = {"method": self.method, **first}
-        if self.noisy:
+        if _noisy(type(self.options[0])):
             arguments |= {"samples": self.samples}
         if "t" in first:
             arguments |= {"t": self.values_of("t"), "combine": self.combine}

@@ -77,7 +77,7 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]
             shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
             return {str(k): str(v) for k, v in metadata.items()}, shapes
     except OSError as error:
-        shipped = ", ".join(own.stem for own in bundled())
+        shipped = ", ".join(shipped_path.stem for shipped_path in bundled())
         raise UadError(
             f"{path}: {error.strerror or error} (is the path of the model right? bundled: {shipped})"
         ) from None

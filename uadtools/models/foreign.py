@@ -27,7 +27,7 @@ class Foreign:
     """A checkpoint's weights by our names; the settings that it tells; and what was left out of it."""
 
     weights: dict[str, Tensor]
-    found: dict[str, Any]
+    settings: dict[str, Any]
     notes: list[str] = field(default_factory=list)
 
 
@@ -150,12 +150,10 @@ def _prefixes(keys: Iterable[str], first: str) -> list[str]:
 
 def _one(prefixes: list[str]) -> str:
     """Return the only prefix, or that of averaged weights. Raises UadError when there are more."""
-    chosen = [prefix for prefix in prefixes if re.search(_AVERAGED, prefix)] or prefixes
-    if len(chosen) > 1:
-        raise UadError(
-            f"several networks: {', '.join(prefix or 'one at the top' for prefix in chosen)} (save only one)"
-        )
-    return chosen[0]
+    best = [prefix for prefix in prefixes if re.search(_AVERAGED, prefix)] or prefixes
+    if len(best) > 1:
+        raise UadError(f"several networks: {', '.join(prefix or 'one at the top' for prefix in best)} (save only one)")
+    return best[0]
 
 
 def _prefix(tensors: dict[str, Tensor], program: Program) -> str:
@@ -197,9 +195,8 @@ def _monai(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     fused = {key: value for key, value in tensors.items() if not re.search(r"\.to_[qkv]\.", key)}
     for key in tensors:
         if ".to_q." in key:
-            fused[key.replace("to_q", "qkv")] = torch.cat(
-                [tensors[key.replace("to_q", f"to_{part}")] for part in "qkv"]
-            )
+            parts = [tensors[key.replace("to_q", f"to_{part}")] for part in "qkv"]
+            fused[key.replace("to_q", "qkv")] = torch.cat(parts)
     fused = {k: v[..., None] if v.ndim == 2 and "attention" in k else v for k, v in fused.items()}
     blocks = names.monai_res_blocks(fused)
     renamed = {names.of_monai(key, blocks): value for key, value in fused.items()}

@@ -15,49 +15,24 @@ FIRST_OF_ENCODER = "layer1.0.conv1.weight"
 FIRST_OF_CODEBOOK = "quantizer.quantizer.embedding.weight"
 
 _GUIDED = (
-    (r"^time_embedding\.1", "time_embed.0"),
-    (r"^time_embedding\.3", "time_embed.2"),
-    (r"^label_emb\.", "condition_embed."),
-    (r"^(input_blocks|down)\.0\.0", "first"),
-    (r"^output_blocks", "up"),
-    (r"^middle_block", "middle"),
-    (r"^out\.0", "out_norm"),
-    (r"^out\.2", "out_conv"),
-    (r"emb(ed)?_layers\.1", "embed"),
-    (r"in_layers\.0", "in_norm"),
-    (r"in_layers\.2", "in_conv"),
-    (r"out_layers\.0", "out_norm"),
-    (r"out_layers\.3", "out_conv"),
-    (r"skip_connection", "skip"),
-    (r"to_qkv", "qkv"),
-    (r"proj_out", "proj"),
-    (r"\.(op|downsample)\.", ".conv."),
-)
+    (r"^time_embedding\.1", "time_embed.0"), (r"^time_embedding\.3", "time_embed.2"),
+    (r"^label_emb\.", "condition_embed."), (r"^(input_blocks|down)\.0\.0", "first"), (r"^output_blocks", "up"),
+    (r"^middle_block", "middle"), (r"^out\.0", "out_norm"), (r"^out\.2", "out_conv"),
+    (r"emb(ed)?_layers\.1", "embed"), (r"in_layers\.0", "in_norm"), (r"in_layers\.2", "in_conv"),
+    (r"out_layers\.0", "out_norm"), (r"out_layers\.3", "out_conv"), (r"skip_connection", "skip"), (r"to_qkv", "qkv"),
+    (r"proj_out", "proj"), (r"\.(op|downsample)\.", ".conv."),
+)  # fmt: skip
 _MONAI = (
-    (r"^conv_in\.conv", "first"),
-    (r"^middle_block\.resnet_1", "middle.0"),
-    (r"^middle_block\.attention\b", "middle.1"),
-    (r"^middle_block\.resnet_2", "middle.2"),
-    (r"^out\.0", "out_norm"),
-    (r"^out\.2\.conv", "out_conv"),
-    (r"norm1", "in_norm"),
-    (r"conv1\.conv", "in_conv"),
-    (r"time_emb_proj", "embed"),
-    (r"norm2", "out_norm"),
-    (r"conv2\.conv", "out_conv"),
-    (r"skip_connection\.conv", "skip"),
-    (r"\.attn\.", "."),
-    (r"proj_attn|out_proj", "proj"),
-    (r"\.(op|conv|postconv)\.conv\.", ".conv."),
-)
+    (r"^conv_in\.conv", "first"), (r"^middle_block\.resnet_1", "middle.0"),
+    (r"^middle_block\.attention\b", "middle.1"), (r"^middle_block\.resnet_2", "middle.2"), (r"^out\.0", "out_norm"),
+    (r"^out\.2\.conv", "out_conv"), (r"norm1", "in_norm"), (r"conv1\.conv", "in_conv"), (r"time_emb_proj", "embed"),
+    (r"norm2", "out_norm"), (r"conv2\.conv", "out_conv"), (r"skip_connection\.conv", "skip"), (r"\.attn\.", "."),
+    (r"proj_attn|out_proj", "proj"), (r"\.(op|conv|postconv)\.conv\.", ".conv."),
+)  # fmt: skip
 _ENCODER = (
-    (r"^conv1", "stem"),
-    (r"^fc", "head"),
-    (r"downsample\.0", "skip_conv"),
-    (r"downsample\.1", "skip_norm"),
-    (r"^bn1", "norm"),
-    (r"bn(\d)", r"norm\1"),
-)
+    (r"^conv1", "stem"), (r"^fc", "head"), (r"downsample\.0", "skip_conv"), (r"downsample\.1", "skip_norm"),
+    (r"^bn1", "norm"), (r"bn(\d)", r"norm\1"),
+)  # fmt: skip
 
 
 def _replaced(key: str, words: Iterable[tuple[str, str]]) -> str:
@@ -126,10 +101,10 @@ def of_monai(key: str, res_blocks: int) -> str:
     """
     key = _replaced(key, _MONAI)
     if match := re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsampler|upsampler)\.(?:(\d+)\.)?(.*)", key):
-        way, level, what, block, rest = match.groups()
+        direction, level, what, block, rest = match.groups()
         stage = int(level) * (res_blocks + 1) + int(block or res_blocks)
         layer = {"resnets": 0, "attentions": 1, "downsampler": 0, "upsampler": "last"}[what]
-        return f"{way}.{stage}.{layer}.{rest}"
+        return f"{direction}.{stage}.{layer}.{rest}"
     return key
 
 

@@ -62,8 +62,7 @@ class Unlike(NamedTuple):
     def beyond(self) -> bool:
         return self.stranger or self.number > self.limit
 
-    @property
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """What goes into provenance and JSON."""
         return {
             "unlike": round(self.number, 3), "limit": self.limit, "reason": self.reason, "p": self.p,
@@ -85,13 +84,11 @@ def unlike(features: dict[str, float], reference: LikenessConfig) -> Unlike:
     levels = np.linspace(0, 1, len(reference.quantiles))
     p = max(least, 1 - float(np.interp(number, reference.quantiles, levels)))
     wanted = "T1-like" if list(reference.contrasts) == ["T1"] else f"like {' or '.join(reference.contrasts)}"
-    difference = f"not {wanted}" if group == "contrast" else f"not that of healthy scans, nearest {contrast}"
-    p_text = f"p < {max(_up(least), 0.001):g}" if p <= least else f"p = {p:.2g}"
+    apart = f"not {wanted}" if group == "contrast" else f"not that of healthy scans, nearest {contrast}"
+    odds = f"p < {max(_up(least), 0.001):g}" if p <= least else f"p = {p:.2g}"
     stranger = _stranger(features, reference)
     reason = (
-        f"contrast: {stranger}, not {' or '.join(reference.contrasts)}"
-        if stranger
-        else f"{group}: {difference}, {p_text}"
+        f"contrast: {stranger}, not {' or '.join(reference.contrasts)}" if stranger else f"{group}: {apart}, {odds}"
     )
     return Unlike(number, reference.limit, reason, p, bool(stranger))
 
@@ -111,11 +108,8 @@ def _stranger(features: dict[str, float], reference: LikenessConfig) -> str:
 
 def distances(features: dict[str, float], groups: dict[str, GroupConfig]) -> dict[str, float]:
     """Return the distance in each group."""
-    by_group = {}
-    for name, group in groups.items():
-        row, mean, inverse = vector(features, GROUPS[name]), np.array(group.mean), np.array(group.inverse)
-        by_group[name] = distance(row, mean, inverse)
-    return by_group
+    rows = {name: vector(features, GROUPS[name]) for name in groups}
+    return {name: distance(rows[name], np.array(g.mean), np.array(g.inverse)) for name, g in groups.items()}
 
 
 def _up(p: float) -> float:

@@ -67,9 +67,8 @@ def _doubling(conv: nn.Module) -> nn.Module:
     for axis in axes:
         before = (0, 0) * (conv.weight.ndim - 1 - axis)
         weight = F.pad(weight, (*before, 0, 1)) + F.pad(weight, (*before, 1, 0))
-    layer: nn.Module = _TRANSPOSED[len(axes)](
-        conv.in_channels, conv.out_channels, 4, stride=2, padding=1, device="meta"
-    )
+    transposed, (into, out) = _TRANSPOSED[len(axes)], (conv.in_channels, conv.out_channels)
+    layer: nn.Module = transposed(into, out, 4, stride=2, padding=1, device="meta")
     layer.load_state_dict({"weight": weight, "bias": conv.bias}, assign=True)
     return layer.requires_grad_(False)
 

@@ -112,7 +112,7 @@ class UNet(nn.Module):
         self.base, self.sinusoid, self.patch, self.skips = base, sinusoid, patch, skips
         self.time_embed = mlp(base, width)
         self.condition_embed = mlp(condition, width) if condition_mlp else nn.Identity()
-        embed_width = width + (width if condition_mlp else condition)
+        embed = width + (width if condition_mlp else condition)
 
         def norm(channels: int) -> nn.Module:
             return nn.GroupNorm(groups, channels, eps=eps)
@@ -121,9 +121,7 @@ class UNet(nn.Module):
             return channels // head_channels if head_channels else heads
 
         conv = CONVOLUTIONS[axes]
-        make = _Parts(
-            embed_width, norm, embedding, dropout, heads_of, attention, attention_order, resample, patch, axes
-        )
+        make = _Parts(embed, norm, embedding, dropout, heads_of, attention, attention_order, resample, patch, axes)
         levels = list(enumerate(base * multiplier for multiplier in multipliers))
 
         here = levels[0][1]

@@ -26,17 +26,12 @@ FACTOR, INCREMENT = 6364136223846793005, 1442695040888963407
 GRADIENTS_2D = np.array([(5, 2), (2, 5), (-5, 2), (-2, 5), (5, -2), (2, -5), (-5, -2), (-2, -5)], dtype=np.float64)
 _GRADIENTS = {
     2: GRADIENTS_2D,
-    3: np.array(
-        [
-            (x * sign_x, y * sign_y, z * sign_z)
-            for sign_z in (1, -1)
-            for sign_y in (1, -1)
-            for sign_x in (-1, 1)
-            for x, y, z in [(11, 4, 4), (4, 11, 4), (4, 4, 11)]
-        ],
-        dtype=np.float64,
-    ),
-}
+    3: np.array([
+        (x * sign_x, y * sign_y, z * sign_z)
+        for sign_z in (1, -1) for sign_y in (1, -1) for sign_x in (-1, 1)
+        for x, y, z in [(11, 4, 4), (4, 11, 4), (4, 4, 11)]
+    ], dtype=np.float64),
+}  # fmt: skip
 _NORM = {2: 47.0, 3: 103.0}
 
 

@@ -188,7 +188,7 @@ def _finished(
     unknown = preparation.grid.flat or preparation.intensity.kind == "ct"
     contrast = None if unknown else seen(values, mask, preparation.grid.spacing)
     concerns = (*work.concerns, *cut, *saturated)
-    notes: dict[str, Any] = {"contrast": contrast.told} if contrast else {}
+    notes: dict[str, Any] = {"contrast": contrast.to_json()} if contrast else {}
     notes |= {"concerns": list(concerns)} if concerns else {}
     image = Image(values, target, "scan", {**scan.provenance, "study": name, "chain": chain, **notes})
     prepared = replace(image, provenance=record(image, "uad-preprocess", preparation.arguments))

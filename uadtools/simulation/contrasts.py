@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadtools.errors import UadError
-from uadtools.simulation.lesions import smooth
+from uadtools.simulation.lesions import Floats, smooth
 from uadtools.volume.intensity import percentile
 
-Floats = NDArray[np.floating[Any]]
 ContrastName = Literal["T1", "T2", "FLAIR", "PD"]
 CONTRASTS: tuple[ContrastName, ...] = get_args(ContrastName)
 TISSUES = ("fluid", "grey", "deep grey", "white")

@@ -12,9 +12,8 @@ import numpy as np
 
 from uadtools.simulation.config import DomainConfig
 from uadtools.simulation.fields import Floats, Labels, Mask, sample, smooth, wavy, white
+from uadtools.volume.intensity import inside
 
-FLOOR = 1e-3
-"""Least value inside the brain, as uad-preprocess makes it."""
 KNOTS = (0.0, 0.15, 0.5, 0.8, 1.0)
 """T1 intensities at which a curve of contrast is drawn: background, fluid, grey matter, white matter, brightest."""
 Numbers = dict[str, Any]
@@ -114,12 +113,12 @@ def as_contrast(slab: Floats, brain: Mask, drawn: Numbers, structures: Labels | 
             image += smooth(levels[structures], (0.4, 0.8, 0.8))
     elif drawn["curve"]:
         image = np.interp(image, *drawn["curve"]).astype(np.float32)
-    inside = image[brain]
-    if len(inside) > 50:
-        low, high = np.percentile(inside[:: max(1, len(inside) // 4000)], [1, 99])
+    values = image[brain]
+    if len(values) > 50:
+        low, high = np.percentile(values[:: max(1, len(values) // 4000)], [1, 99])
         low *= drawn["low"]
         image = (image - low) * np.float32(drawn["top"] / max(high - low, 0.1))
-    return kept_inside(image, brain)
+    return inside(image, brain)
 
 
 def draw_scanner(config: DomainConfig, rng: np.random.Generator) -> Numbers:
@@ -158,15 +157,9 @@ def as_scanned(slab: Floats, brain: Mask, drawn: Numbers) -> Floats:
     if drawn["ghost"]:
         axis, share = drawn["ghost_shift"]
         image = image + np.float32(drawn["ghost"]) * np.roll(image, int(share * image.shape[1 + axis]), axis=1 + axis)
-    return kept_inside(image, brain)
+    return inside(image, brain)
 
 
 def as_noisy(slab: Floats, brain: Mask, drawn: Numbers) -> Floats:
     """Add the scanner's noise."""
-    noise = np.float32(drawn["noise"]) * white(drawn["seeds"][2], slab.shape)
-    return kept_inside(slab + noise, brain)
-
-
-def kept_inside(slab: Floats, brain: Mask) -> Floats:
-    """Keep values in [FLOOR, 1] inside the brain, and 0 outside."""
-    return np.where(brain, np.clip(slab, FLOOR, 1), 0).astype(np.float32)
+    return inside(slab + np.float32(drawn["noise"]) * white(drawn["seeds"][2], slab.shape), brain)

@@ -157,7 +157,7 @@ def simulate(
     rng = generator(seed, study.name, plan.key, copy)
     try:
         _check(scan, plan)
-        data, truth, drawn = _DRAW[plan.kind](scan, plan, rng)
+        data, truth, drawn = _DRAW.get(plan.kind, _artefact)(scan, plan, rng)
     except UadError as error:
         raise UadError(f"{study.name}: {error}") from None
     if missing := drawn.get("sprites", []).count(None):
@@ -272,16 +272,7 @@ def _contrast(scan: Image, plan: Simulation, rng: np.random.Generator) -> Drawin
 
 
 _DRAW: dict[SimulationKind, Callable[[Image, Simulation, np.random.Generator], Drawing]] = {
-    "blobs": _blobs,
-    "masks": _masks,
-    "cavities": _masks,
-    "sprites": _sprites,
-    "coarse": _coarse,
-    "motion": _artefact,
-    "ghost": _artefact,
-    "bias": _artefact,
+    "blobs": _blobs, "masks": _masks, "cavities": _masks, "sprites": _sprites, "coarse": _coarse,
     "contrast": _contrast,
-    "blur": _artefact,
-    "thick": _artefact,
-    "shift": _artefact,
-}
+}  # fmt: skip
+"""The other kinds are artefacts."""

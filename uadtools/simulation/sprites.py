@@ -128,11 +128,8 @@ def _behind(place: NDArray[np.complex128], lines: int, least: int, distance: flo
 
 
 _INSIDE: dict[Shape, Callable[[NDArray[np.complex128], float], Mask]] = {
-    "ellipse": _ellipse,
-    "rectangle": _rectangle,
-    "triangle": _triangle,
-    "star": _star,
-}
+    "ellipse": _ellipse, "rectangle": _rectangle, "triangle": _triangle, "star": _star,
+}  # fmt: skip
 """Which places a shape holds, as complex numbers, in the circle of radius 1 around it."""
 
 

@@ -40,12 +40,13 @@ def n4(data: NDArray[Any], brain: NDArray[np.bool_], grid: Grid) -> NDArray[np.f
     try:
         n4_filter.Execute(sitk.Shrink(scan, factors), sitk.Shrink(mask, factors))
     except RuntimeError as error:
-        raise UadError(f"the bias field cannot be estimated ({_reason(error)}; leave out --bias-correct)") from None
+        raise UadError(f"the bias field cannot be estimated ({last_line(error)}; leave out --bias-correct)") from None
     field = np.exp(sitk.GetArrayFromImage(n4_filter.GetLogBiasFieldAsImage(scan)))
     corrected = values / field
     corrected *= values[usable].mean(dtype=np.float64) / corrected[usable].mean(dtype=np.float64)
     return np.asarray(corrected, dtype=np.float32)
 
 
-def _reason(error: RuntimeError) -> str:
+def last_line(error: RuntimeError) -> str:
+    """Return the line in which SimpleITK says what is wrong."""
     return str(error).strip().splitlines()[-1].strip()

@@ -35,8 +35,7 @@ PROGRAMS = {
 
 def background(data: NDArray[Any]) -> NDArray[np.bool_]:
     """Return the voxels that hold exactly the background value, 0."""
-    empty: NDArray[np.bool_] = data == 0
-    return empty
+    return np.asarray(data == 0)
 
 
 def is_stripped(data: NDArray[Any], grid: Grid) -> bool:
@@ -136,9 +135,6 @@ def deepbet(data: NDArray[Any], grid: Grid) -> NDArray[np.bool_]:
     try:
         _, mask, _ = BrainExtraction(no_gpu=True).run(scan)
     except (AssertionError, ValueError, RuntimeError) as error:
-        raise UadError(f"deepbet finds no brain in it ({_first_line(error)}; pass --brain FILE)") from None
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UadError(f"deepbet finds no brain in it ({reason}; pass --brain FILE)") from None
     return np.asarray(mask.dataobj) > 0
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

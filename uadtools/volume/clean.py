@@ -104,8 +104,7 @@ def drop_small(detection: Mask, min_size: int) -> Mask:
 def keep_largest(detection: Mask) -> Mask:
     """Keep only the 26-connected component with the most voxels; among equals, the first in array order."""
     labels, sizes = _components(detection)
-    largest: Mask = labels == np.argmax(sizes)
-    return largest & detection
+    return np.asarray(labels == np.argmax(sizes)) & detection
 
 
 def _components(detection: Mask) -> tuple[NDArray[np.signedinteger[Any]], NDArray[np.intp]]:

@@ -21,8 +21,6 @@ NAMES = GROUPS["histogram"] + GROUPS["contrast"]
 """The features that tell contrasts apart; sharpness, noise and size would tell scanners and people apart."""
 MARGIN = 1.5
 """How much farther than 99 in 100 scans of the known contrasts a scan may be and still be of one."""
-
-
 PRIORS = {"T1": 0.4, "T2": 0.25, "FLAIR": 0.3, "PD": 0.05}
 """How often such scans come, as a guess: scans of proton density are rare today."""
 LEAST = 0.5
@@ -38,8 +36,7 @@ class Contrast(NamedTuple):
     p: dict[str, float]
     away: float
 
-    @property
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """What goes into provenance and JSON."""
         return {"name": self.name, "p": {k: round(v, 3) for k, v in self.p.items()}, "away": round(self.away, 2)}
 
@@ -71,11 +68,9 @@ def seen(data: NDArray[Any], brain: NDArray[np.bool_], spacing: tuple[float, flo
 
 def contrast_of(scan: Image, brain: NDArray[np.bool_]) -> Contrast | None:
     """Return the contrast of a prepared scan: what uad-preprocess recognised, as provenance says, else what is seen."""
-    recorded: Any = scan.provenance.get("contrast")
+    noted: Any = scan.provenance.get("contrast")
     try:
-        return Contrast(
-            str(recorded["name"]), {str(k): float(v) for k, v in recorded["p"].items()}, float(recorded["away"])
-        )
+        return Contrast(str(noted["name"]), {str(k): float(v) for k, v in noted["p"].items()}, float(noted["away"]))
     except (KeyError, TypeError, ValueError, AttributeError):  # no such provenance, or somebody else's
         return seen(scan.data, brain, scan.grid.spacing)
 
@@ -86,11 +81,10 @@ def learn(rows: Mapping[str, Sequence[dict[str, float]]], margin: float = MARGIN
     means = {name: array.mean(axis=0) for name, array in arrays.items()}
     inverse = spread_of(np.concatenate([array - means[name] for name, array in arrays.items()]), NAMES)[1]
     distances = [distance(row, means[name], inverse) for name, array in arrays.items() for row in array]
-    rounded = [[float(f"{v:.6g}") for v in line] for line in inverse]
     return {
         "features": list(NAMES),
         "means": {name: [round(float(v), 6) for v in mean] for name, mean in means.items()},
-        "inverse": rounded,
+        "inverse": [[float(f"{v:.6g}") for v in line] for line in inverse],
         "usual": round(max(LEAST, float(np.quantile(distances, 0.99))), 4),
         "margin": margin,
     }

@@ -58,8 +58,7 @@ class Grid:
     def _drift(self, other: Grid) -> NDArray[np.float64]:
         """Return the way in mm from this grid's corners to those of another of the same shape: (3, 8)."""
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(3, -1)
-        drift: NDArray[np.float64] = (other.affine - self.affine)[:3] @ np.vstack([corners, np.ones(8)])
-        return drift
+        return np.asarray((other.affine - self.affine)[:3] @ np.vstack([corners, np.ones(8)]))
 
     def __str__(self) -> str:
         size = "x".join(map(str, self.shape))
@@ -207,8 +206,7 @@ def _mapping(source: Grid, target: Grid) -> NDArray[np.float64]:
 
     Rounded, so that halfway between two voxels the same one is nearest all over the volume.
     """
-    mapping: NDArray[np.float64] = np.round(np.linalg.inv(source.affine) @ target.affine, 9)
-    return mapping
+    return np.asarray(np.round(np.linalg.inv(source.affine) @ target.affine, 9))
 
 
 def _sampled(

@@ -67,11 +67,7 @@ def read_images(file: BinaryIO, name: str, volume: int | None = None) -> Iterato
     source = _plain(file, name)
     count = 0
     while start := _some(source, 4, name):
-        size = headers.size_of(start)
-        if size is None:
-            raise UadError(_stranger(name, count))
-        raw = start + _exactly(source, size - 4, name, "header")
-        fields = headers.parse(raw, name)
+        fields, size = _header(source, start, name, count)
         extensions = _exactly(source, fields.offset - size, name, "header")
         yield _image(fields, extensions, _voxels(source, fields, name, volume), name)
         count += 1
@@ -85,12 +81,9 @@ def read_pair(path: Path, volume: int | None = None) -> Image:
     head, body = _half(path, ".hdr"), _half(path, ".img")
     with open_file(head) as file:
         source = _plain(file, name)
-        start = _some(source, 4, name)
-        size = headers.size_of(start)
-        if size is None:
-            raise UadError(_stranger(name, 0) if start else f"{name}: empty (a NIfTI header was expected)")
-        raw = start + _exactly(source, size - 4, name, "header")
-        fields = headers.parse(raw, name, single=False)
+        if not (start := _some(source, 4, name)):
+            raise UadError(f"{name}: empty (a NIfTI header was expected)")
+        fields, _ = _header(source, start, name, single=False)
         extensions = _some(source, _CHUNK, name)
     with open_file(body) as file:
         source = _plain(file, name)
@@ -182,6 +175,16 @@ def _plain(file: BinaryIO, name: str) -> Source:
     return gzip.GzipFile(fileobj=cast(BinaryIO, rejoined)) if start == b"\x1f\x8b" else rejoined
 
 
+def _header(source: Source, start: Bytes, name: str, before: int = 0, *, single: bool = True) -> tuple[Header, int]:
+    """Read the header that begins with these 4 bytes, `before` images after the first; returns its size, too."""
+    size = headers.size_of(start)
+    if size is None and before:
+        raise UadError(f"{name}: what follows its image {before} is no NIfTI image (get the file again)")
+    if size is None:
+        raise UadError(f"{name}: not a NIfTI image (only NIfTI-1 and NIfTI-2 are read; convert DICOM with dcm2niix)")
+    return headers.parse(start + _exactly(source, size - 4, name, "header"), name, single=single), size
+
+
 def _some(source: Source, count: int, name: str) -> bytearray:
     """Read count bytes, or what there is."""
     data = bytearray()
@@ -231,11 +234,9 @@ def _chosen(shape: tuple[int, ...], name: str, volume: int | None) -> tuple[int,
 def _image(fields: Header, extensions: Bytes, data: NDArray[Any], name: str) -> Image:
     if data.dtype.kind == "f" and (strange := int(data.size - np.isfinite(data).sum())):
         raise UadError(f"{name}: {strange:,} voxels are NaN or infinite (replace them first)")
-    provenance = headers.provenance(extensions, fields.order)
-    x, y, z = data.shape
-    return Image(
-        data, Grid((x, y, z), fields.affine), headers.role(fields.intent, provenance), provenance, fields.nifti2
-    )
+    provenance, (x, y, z) = headers.provenance(extensions, fields.order), data.shape
+    role = headers.role(fields.intent, provenance)
+    return Image(data, Grid((x, y, z), fields.affine), role, provenance, fields.nifti2)
 
 
 def _half(path: Path, suffix: str) -> Path:
@@ -254,9 +255,3 @@ def _stored(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the NIfTI data type that holds all values of another."""
     wider = {"b1": "u1", "f2": "f4", "f16": "f8", "f12": "f8"}.get(f"{dtype.kind}{dtype.itemsize}")
     return np.dtype(wider) if wider else dtype
-
-
-def _stranger(name: str, before: int) -> str:
-    if before:
-        return f"{name}: what follows its image {before} is no NIfTI image (get the file again)"
-    return f"{name}: not a NIfTI image (only NIfTI-1 and NIfTI-2 are read; convert DICOM with dcm2niix)"

@@ -170,7 +170,8 @@ def _sharpness(values: NDArray[np.float32], brain: Mask) -> list[float]:
         here, there = np.moveaxis(values, axis, 0)[:-1], np.moveaxis(values, axis, 0)[1:]
         within = np.moveaxis(brain, axis, 0)
         both = within[:-1] & within[1:]
-        along.append(_fisher(_correlation(here[both], there[both])))
+        alike = _correlation(here[both], there[both])
+        along.append(math.atanh(min(max(alike, -0.9999), 0.9999)))  # which spreads correlations near 1 out
     return [*left, *along]
 
 
@@ -206,8 +207,3 @@ def _correlation(first: NDArray[Any], second: NDArray[Any]) -> float:
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
     return float(np.corrcoef(first, second)[0, 1])
-
-
-def _fisher(correlation: float) -> float:
-    """Spread correlations near 1 out."""
-    return math.atanh(min(max(correlation, -0.9999), 0.9999))

@@ -48,9 +48,9 @@ def is_many(source: str) -> bool:
 
 def _is_scan(path: Path) -> bool:
     """Tell whether a file in a folder is a scan; of a pair only the header counts, and hidden files do not."""
-    known = is_image(path) or path.suffix.lower() in PICTURES
+    readable = is_image(path) or path.suffix.lower() in PICTURES
     second = path.name.lower().endswith((".img", ".img.gz"))
-    return known and path.is_file() and not second and not path.name.startswith(".")
+    return readable and path.is_file() and not second and not path.name.startswith(".")
 
 
 def _entries(path: Path) -> list[str]:

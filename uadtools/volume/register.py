@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.errors import UadError
-from uadtools.volume.bias import NEEDS_SITK
+from uadtools.volume.bias import NEEDS_SITK, last_line
 from uadtools.volume.brain import background
 from uadtools.volume.grid import Grid, resample
 from uadtools.volume.io import Image
@@ -48,12 +48,12 @@ def affine(moving: Image, fixed: Image, *, seed: int = 0) -> NDArray[np.float64]
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # the metric does not heed its own number
     try:
-        return _found(sitk, moving, fixed, seed)
+        return _registered(sitk, moving, fixed, seed)
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
 
 
-def _found(sitk: Any, moving: Image, fixed: Image, seed: int) -> NDArray[np.float64]:
+def _registered(sitk: Any, moving: Image, fixed: Image, seed: int) -> NDArray[np.float64]:
     pictures = []
     for image in (fixed, moving):
         grid = _upright(image)
@@ -77,8 +77,8 @@ def _found(sitk: Any, moving: Image, fixed: Image, seed: int) -> NDArray[np.floa
     try:
         search.Execute(*pictures)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise UadError(f"registration failed ({reason}; is the template of the same contrast, and a brain?)") from None
+        advice = "is the template of the same contrast, and a brain?"
+        raise UadError(f"registration failed ({last_line(error)}; {advice})") from None
     points = np.vstack([np.zeros(3), np.eye(3)]) * 100
     images = np.array([start.TransformPoint([float(v) for v in p]) for p in points])
     onto_moving = np.eye(4)

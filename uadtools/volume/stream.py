@@ -54,9 +54,8 @@ class Study:
         on: the image it is asked for; none: the scan, without one the product. Raises UadError, with advice, when it
         lies on another grid.
         """
-        outline = next(
-            (self.images[r] for r, role in ROLES.items() if role.outlines and r in self.images), self.product
-        )
+        outlines = (self.images[r] for r, role in ROLES.items() if role.outlines and r in self.images)
+        outline = next(outlines, self.product)
         self.check_grids(on or self.images.get("scan", self.product), outline, advice=advice)
         return np.asarray(outline.data > 0)
 
@@ -94,8 +93,8 @@ def drawn_lesions(image: Image) -> bool:
 def contrast_level(image: Image) -> float | None:
     """Return the power that uad-simulate raised the scan's intensities to; None where its history tells of none."""
     levels = [arguments.get("level") for arguments in _simulated(image) if arguments.get("kind") == "contrast"]
-    numbers = [level for level in levels if isinstance(level, int | float)]
-    return math.prod(numbers) if numbers else None
+    powers = [level for level in levels if isinstance(level, int | float)]
+    return math.prod(powers) if powers else None
 
 
 def _simulated(image: Image) -> list[dict[str, Any]]:
