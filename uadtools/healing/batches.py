@@ -57,7 +57,7 @@ class HealedSlices:
 def heal_slices(
     model: Model, scans: Sequence[ScanSlices], plan: Plan, *, seed: int, batch: int, watch: Watch
 ) -> list[HealedSlices]:
-    """Heal every slice of the stacks with all of the plan's options, in every draw; stacks share batches."""
+    """Heal every slice of the scans with all of the plan's options, in every draw; scans share batches."""
     seen = _Seen.of(model, scans)
     shape, count = seen.x.shape[2:], len(seen.x)
     total, done = plan.evaluations((shape[-2], shape[-1])) * count, 0
@@ -105,8 +105,8 @@ def fitting(model: Model, shape: Sequence[int]) -> int:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the model sees of all stacks. x, positions, condition: theirs, one after the other; first, last: (S,) the
-    first and last place of the stack that each slice is in.
+    """What the model sees of all scans. x, positions, condition: theirs, one after the other; first, last: (S,) the
+    first and last place of the scan that each slice is in.
     """
 
     model: Model
