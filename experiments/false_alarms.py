@@ -25,22 +25,22 @@ from rich.progress import track
 import uadtools
 from uadtools.errors import UadError
 from uadtools.files import check_free
-from uadtools.simulation.simulate import Plan
+from uadtools.simulation.simulate import Simulation
 from uadtools.volume.listing import files_of
 from uadtools.volume.register import template
 from uadtools.volume.stream import Study, read_path
 
-CHANGES: dict[str, Plan | None] = {
+CHANGES: dict[str, Simulation | None] = {
     "none": None,
-    "blur, 1 mm": Plan("blur", level=1),
-    "blur, 2 mm": Plan("blur", level=2),
-    "slices of 3 mm": Plan("thick", level=3),
-    "half a voxel, linear": Plan("shift", level=0.5),
-    "half a voxel, spline": Plan("shift", level=0.5, interpolation="spline"),
-    "bias, strength 0.3": Plan("bias", strength=0.3),
-    "bias, strength 1": Plan("bias"),
-    "gamma 0.7": Plan("contrast", level=0.7),
-    "gamma 1.4": Plan("contrast", level=1.4),
+    "blur, 1 mm": Simulation("blur", level=1),
+    "blur, 2 mm": Simulation("blur", level=2),
+    "slices of 3 mm": Simulation("thick", level=3),
+    "half a voxel, linear": Simulation("shift", level=0.5),
+    "half a voxel, spline": Simulation("shift", level=0.5, interpolation="spline"),
+    "bias, strength 0.3": Simulation("bias", strength=0.3),
+    "bias, strength 1": Simulation("bias"),
+    "gamma 0.7": Simulation("contrast", level=0.7),
+    "gamma 1.4": Simulation("contrast", level=1.4),
 }
 TEMPLATE = "MNI152"
 HEAD = ("change", "model", "metric", "threshold", "median of heads, mL", "9th decile, mL", f"{TEMPLATE}, mL")
@@ -108,7 +108,7 @@ def main(  # noqa: PLR0913  one parameter per option
         study = next(read_path(Path(file)))
         rows += [row for healer in healers for row in alarms(healer, study, tuple(metric or ()), seed)]
     for healer in healers if brain else ():
-        rows += alarms(healer, uadtools.preprocess(brain, healer.way, name=TEMPLATE), tuple(metric or ()), seed)
+        rows += alarms(healer, uadtools.preprocess(brain, healer.preparation, name=TEMPLATE), tuple(metric or ()), seed)
     found = summed_up(rows)
     about = {"seed": seed, "heads": len(scans), "models": [healer.about for healer in healers]}
     report(markdown(found), about | {"figures": found, "scans": rows}, json_file, markdown_file, force=force)

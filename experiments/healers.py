@@ -16,7 +16,7 @@ from uadtools.healing.choice import alternatives, suited
 from uadtools.healing.plan import Plan, plan
 from uadtools.models.checkpoint import file_hash, located
 from uadtools.models.model import Model
-from uadtools.preparing.preprocess import Way
+from uadtools.preparing.preparation import Preparation
 from uadtools.scoring.score import NEEDED, Metric
 from uadtools.volume.stream import Study
 
@@ -54,16 +54,20 @@ class Healer:
         file, _, method = text.partition(":")
         if file == "bundled":
             first, *others = (cls.of(f"{path}:{method}") for path in alternatives(method or None))
-            return replace(first, name=f"bundled, {first.how.way}", others=tuple(others))
+            return replace(first, name=f"bundled, {first.how.threshold_key}", others=tuple(others))
         path = located(Path(file))
         model = uadtools.load_model(path)
         how = plan(model.config, method=method or None)
-        return cls(f"{model.config.name}, {how.way}", model, how, file_hash(path))
+        return cls(f"{model.config.name}, {how.threshold_key}", model, how, file_hash(path))
 
     @property
-    def way(self) -> Way:
+    def preparation(self) -> Preparation:
         """How scans are prepared for it."""
-        return Way(grid=self.model.config.grid, intensity=self.model.config.intensity) if self.model else Way()
+        return (
+            Preparation(grid=self.model.config.grid, intensity=self.model.config.intensity)
+            if self.model
+            else Preparation()
+        )
 
     def heal(self, study: Study, seed: int = 0) -> Study:
         healers = (self, *self.others)

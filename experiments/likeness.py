@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from uadtools.healing.likeness import fit_likeness
 from uadtools.models.likeness import unlike
-from uadtools.simulation.contrasts import KINDS, synthesize, tissues
+from uadtools.simulation.contrasts import CONTRASTS, synthesize, tissues
 from uadtools.simulation.mild import CHANGES, changed
 from uadtools.volume.contrast import learn, recognise
 from uadtools.volume.grid import nearest
@@ -50,7 +50,7 @@ def person(path, labels, number, tight=None, *, varied):
     )
     data, tissue = scan.data[box], labels_on(labels / f"{base_name(path)}_dseg.nii.gz", scan.grid)[box]
     rows = []
-    for place, kind in enumerate(KINDS):
+    for place, kind in enumerate(CONTRASTS):
         base = data if kind == "T1" else synthesize(data, tissue, kind, rng)
         if varied and rng.random() < 0.35:
             base = changed(base, "tight", rng, scan.grid.spacing)
@@ -79,10 +79,13 @@ def by_contrast(known, kinds):
 
 def confusion(held_out, table):
     """A Markdown table: what was made, and what it was taken for."""
-    names = [*KINDS, "other"]
+    names = [*CONTRASTS, "other"]
     seen = Counter((kind, recognise(told, table).name) for rows in held_out.values() for kind, _, told in rows)
     lines = ["| is / taken for | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    return [*lines, *("| " + " | ".join([kind, *(str(seen[kind, name]) for name in names)]) + " |" for kind in KINDS)]
+    return [
+        *lines,
+        *("| " + " | ".join([kind, *(str(seen[kind, name]) for name in names)]) + " |" for kind in CONTRASTS),
+    ]
 
 
 def judged(held_out, table):
@@ -110,12 +113,12 @@ def main():
     few = given.people and (given.people + 1) // 2
     train = people(given.train, given.labels, given.output / "train.json", given.tight, varied=True, count=given.people)
     val = people(given.val, given.labels, given.output / "val.json", varied=False, count=few)
-    table = learn({k: [t for those in v for t in those] for k, v in by_contrast(train, KINDS).items()})
+    table = learn({k: [t for those in v for t in those] for k, v in by_contrast(train, CONTRASTS).items()})
     (given.output / "contrast.json").write_text(json.dumps(table, indent=1) + "\n")
     print("\n".join(confusion(val, table)))
     source = f"{len(train)} healthy people of IXI (Hammersmith), labels by MALPEM; other contrasts synthesized"
     tables = {}
-    for name, kinds, limit in (("t1", KINDS[:1], 1.1), ("any", KINDS, 0.9)):
+    for name, kinds, limit in (("t1", CONTRASTS[:1], 1.1), ("any", CONTRASTS, 0.9)):
         tables[name] = fit_likeness(by_contrast(train, kinds), limit=limit, source=source)
         (given.output / f"{name}.json").write_text(tables[name].model_dump_json() + "\n")
         judged(val, tables[name])

@@ -62,11 +62,11 @@ def judged(scan: Scan, folder: Path, healers: Sequence[Healer], chosen: tuple[st
     window: of the median filter on all scores.
     """
     raw, truth = read_image(folder / scan.file), read_image(folder / scan.truth)
-    study = uadtools.preprocess(raw, healers[0].way, name=scan.name)
+    study = uadtools.preprocess(raw, healers[0].preparation, name=scan.name)
     rows, kept = [_row(THRESHOLD, "", thresholds(study, scan.told), truth, window)], []
     for healer in (Healer.of("blur"), *healers):
-        fits = healer.model is None or healer.way == healers[0].way
-        healed = healer.heal(study if fits else uadtools.preprocess(raw, healer.way, name=scan.name))
+        fits = healer.model is None or healer.preparation == healers[0].preparation
+        healed = healer.heal(study if fits else uadtools.preprocess(raw, healer.preparation, name=scan.name))
         for metric in metrics(healed, chosen):
             made = [uadtools.score(healed, metric=metric, signed=signed) for signed in ("both", scan.told)]
             rows.append(_row(healer.name, metric, made, truth, window))

@@ -38,16 +38,16 @@ from uadtools.models.checkpoint import file_hash
 from uadtools.models.model import Model
 from uadtools.scoring.calibrate import CONFORMAL, calibrate, usual_floor
 from uadtools.scoring.postproc import own_steps, prepare
-from uadtools.simulation.contrasts import Kind, synthesize
-from uadtools.simulation.simulate import Plan
+from uadtools.simulation.contrasts import ContrastName, synthesize
+from uadtools.simulation.simulate import Simulation
 from uadtools.volume.stream import Study, base_name, read_path
 
 CHANGES = (
-    Plan("blur", level=1), Plan("thick", level=3), Plan("shift", level=0.5), Plan("bias", strength=0.3),
-    Plan("contrast", level=0.7), Plan("contrast", level=1.4),
+    Simulation("blur", level=1), Simulation("thick", level=3), Simulation("shift", level=0.5),
+    Simulation("bias", strength=0.3), Simulation("contrast", level=0.7), Simulation("contrast", level=1.4),
 )  # fmt: skip
-CONTRASTS: tuple[Kind, ...] = ("T2", "FLAIR", "PD")
-LESIONS = (Plan("blobs", tone="dark"), Plan("blobs", tone="bright"))
+CONTRASTS: tuple[ContrastName, ...] = ("T2", "FLAIR", "PD")
+LESIONS = (Simulation("blobs", tone="dark"), Simulation("blobs", tone="bright"))
 ALLOWED = ((1.0, 0.5), (5.0, 0.9))
 """mL that may be detected, and the share of the scans in which no more is."""
 SIGNS = ("both", "dark", "bright")
@@ -66,7 +66,7 @@ def healthy(files: list[Path], labels: Path | None) -> Iterator[Study]:
             yield from synthesized(files, labels, contrast)
 
 
-def synthesized(files: list[Path], labels: Path, contrast: Kind) -> Iterator[Study]:
+def synthesized(files: list[Path], labels: Path, contrast: ContrastName) -> Iterator[Study]:
     """Each scan in another contrast, by the labels of its anatomy."""
     for number, file in enumerate(files):
         study = next(read_path(file))
@@ -145,7 +145,7 @@ def main(
     model, chosen = uadtools.load_model(out), files[4::8][:10]
     each = 1 + len(CHANGES) + (len(CONTRASTS) if labels else 0)
     whole = scores(model, healthy(chosen, labels), each * len(chosen))
-    way = plan(model.config).way
+    way = plan(model.config).threshold_key
     names = {sign: way if sign == "both" else f"{way} {sign}" for sign in SIGNS}
     found = {
         "thresholds": {name: lowest([one[sign] for one in whole]) for sign, name in names.items()},

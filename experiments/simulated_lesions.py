@@ -35,7 +35,7 @@ import uadtools
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
 from uadtools.models.checkpoint import default_path, file_hash
-from uadtools.simulation.lesions import Lesioned, Mask, smooth, with_blobs, with_masks
+from uadtools.simulation.lesions import LesionedScan, Mask, smooth, with_blobs, with_masks
 from uadtools.simulation.source import generator
 from uadtools.volume.clean import median
 from uadtools.volume.io import Image
@@ -65,12 +65,12 @@ class Bench:
 class Judged:
     """One scan: the lesions painted into it, and every method's case by kind; a row of the picture, if asked for."""
 
-    lesions: dict[Kind, Lesioned]
+    lesions: dict[Kind, LesionedScan]
     cases: dict[tuple[Kind, str], Case]
     row: Row | None
 
 
-def simulate(scan: Image, kind: Kind, masks: Sequence[Image], *, name: str, seed: int = 0) -> Lesioned:
+def simulate(scan: Image, kind: Kind, masks: Sequence[Image], *, name: str, seed: int = 0) -> LesionedScan:
     """Paint one kind of lesion into a healthy scan: dark or bright blobs, or the dark lesions of one of the masks."""
     if kind == "ms":
         return with_masks(scan, masks, "dark", generator(seed, name, "dark masks"))
@@ -120,7 +120,7 @@ def score_map(scan: Study, healed: Floats) -> Floats:
     return filtered
 
 
-def with_lesions(scan: Study, kind: Kind, lesioned: Lesioned, seed: int) -> Study:
+def with_lesions(scan: Study, kind: Kind, lesioned: LesionedScan, seed: int) -> Study:
     """Make the lesioned scan a study of its own, so that the shell tools can take it from a file."""
     image, name = scan.need("scan"), f"{scan.name}-{kind}"
     provenance = record(image, "simulated_lesions", {"kind": kind}, seed=seed) | {"study": name}

@@ -31,7 +31,7 @@ import uadtools
 from uadtools.errors import UadError
 from uadtools.healing.plan import Plan, plan
 from uadtools.metrics.ranking import average_precision
-from uadtools.simulation.lesions import Lesioned, Tone, with_blobs
+from uadtools.simulation.lesions import LesionedScan, Tone, with_blobs
 from uadtools.simulation.source import generator
 from uadtools.volume.clean import median
 from uadtools.volume.stream import Study, read_path
@@ -55,7 +55,7 @@ def ways(config: Any, t: int) -> Iterator[tuple[str, Plan]]:
     yield "ddpm", plan(config, method="ddpm", t=(t,), samples=1)
 
 
-def around(scan: Study, lesioned: Lesioned, slices: int) -> Study:
+def around(scan: Study, lesioned: LesionedScan, slices: int) -> Study:
     """Empty all slices of a lesioned scan but so many around the middle of its lesions."""
     image = scan.need("scan")
     first = max(int(np.average(np.arange(image.data.shape[2]), weights=lesioned.truth.sum((0, 1)))) - slices // 2, 0)

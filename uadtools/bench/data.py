@@ -15,7 +15,7 @@ import numpy as np
 
 from uadtools.bench.plan import BenchConfig, SetConfig, Sources
 from uadtools.errors import UadError
-from uadtools.simulation.simulate import Plan, read_masks, simulate
+from uadtools.simulation.simulate import Simulation, read_masks, simulate
 from uadtools.volume.grid import cropped_grid
 from uadtools.volume.io import Image
 from uadtools.volume.listing import files_of
@@ -79,7 +79,7 @@ class Scans:
     def study(self, item: Item) -> Study:
         """Read a scan, draw lesions into it or read its truth, and change its contrast. Raises UadError."""
         study = self._with_lesions(item)
-        return study if item.contrast == 1 else simulate(study, Plan("contrast", level=item.contrast))
+        return study if item.contrast == 1 else simulate(study, Simulation("contrast", level=item.contrast))
 
     def _with_lesions(self, item: Item) -> Study:
         study = next(read_path(Path(item.file)))
@@ -107,10 +107,10 @@ class Scans:
         }
 
     @cached_property
-    def _plans(self) -> dict[str, Plan]:
+    def _plans(self) -> dict[str, Simulation]:
         simulated = {part.name: part.simulate for part in self.config.sets if part.simulate}
         return {
-            name: Plan(
+            name: Simulation(
                 **how.model_dump(exclude={"copies", "masks"}, exclude_none=True),
                 masks=read_masks([str(self.base / mask) for mask in how.masks]),
             )

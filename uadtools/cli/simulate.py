@@ -158,7 +158,7 @@ def simulate(
     from uadtools.cohort.sink import Sink
     from uadtools.cohort.sources import named, studies
     from uadtools.report.picture import truth_picture
-    from uadtools.simulation.simulate import MASKED, Plan, measured, read_masks
+    from uadtools.simulation.simulate import MASKED, Simulation, measured, read_masks
     from uadtools.simulation.simulate import simulate as work
     from uadtools.volume.io import SUFFIXES
 
@@ -169,7 +169,7 @@ def simulate(
     options: dict[str, Any] = {"tone": tone, "size": _pair(size, "--size"), "count": _pair(count, "--count")}
     options |= {"strength": strength, "level": level, "interpolation": interpolation, "masks_box": _box(masks_box)}
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    plan = Plan(kind, masks=read_masks(masks or ()), **given)
+    plan = Simulation(kind, masks=read_masks(masks or ()), **given)
     if unused := given.keys() - plan.arguments.keys():
         option = "--" + min(unused).replace("_", "-")
         raise c.usage(f"has no effect with --kind {kind} (leave it out)", option)

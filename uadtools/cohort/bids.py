@@ -17,14 +17,14 @@ def scans(root: Path, suffix: str) -> list[Path]:
     """List the raw anatomical scans of a data set that have this suffix, such as T1w. Raises UadError if none has."""
     if not root.is_dir():
         raise UadError(f"{root}: no such folder")
-    found = sorted(path for path in _anatomical(root) if path.name.split(".")[0].endswith(f"_{suffix}"))
-    if not found:
+    paths = sorted(path for path in _anatomical(root) if path.name.split(".")[0].endswith(f"_{suffix}"))
+    if not paths:
         others = sorted({match["suffix"] for path in _anatomical(root) if (match := _SCAN.fullmatch(path.name))})
         raise UadError(
             f"{root}: no sub-*/[ses-*/]anat/*_{suffix}.nii[.gz] in it "
             f"({'there are: ' + ', '.join(others) if others else 'is it a BIDS data set?'})"
         )
-    return found
+    return paths
 
 
 def _anatomical(root: Path) -> Iterator[Path]:
@@ -38,8 +38,8 @@ def derivative(scan: Path, root: Path, out: Path, description: str, suffix: str 
     suffix: another one than the scan's, such as mask: sub-1_desc-T1wDESCRIPTION_mask.nii.gz.
     """
     stem = scan.name.split(".")[0]
-    entities, _, own = stem.rpartition("_")
-    kind = f"{description}_{own}" if not suffix else f"{own}{description}_{suffix}"
+    entities, _, scan_suffix = stem.rpartition("_")
+    kind = f"{description}_{scan_suffix}" if not suffix else f"{scan_suffix}{description}_{suffix}"
     return out / scan.parent.relative_to(root) / f"{entities}_desc-{kind}.nii.gz"
 
 
@@ -52,10 +52,10 @@ def describe(out: Path, version: str) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UadError(f"{out}: {error.strerror or error}") from None
-    about = {
+    description = {
         "Name": "uadtools: preprocessed scans",
         "BIDSVersion": VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "uadtools", "Version": version}],
     }
-    write_json(path, about, force=False)
+    write_json(path, description, force=False)

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from uadtools.cohort.jobs import Job, Jobs, Lost, Models, files_of, grouped, read
-from uadtools.cohort.parallel import ahead
+from uadtools.cohort.jobs import Ensemble, Failure, HealingJob, JobMaker, files_of, grouped, read
+from uadtools.cohort.parallel import prefetched
 from uadtools.cohort.results import Progress, Result, Tell, carried, silent, unseen
 from uadtools.cohort.sink import Behind, Sink
 from uadtools.cohort.sources import NO_SCAN, Sources, words
@@ -61,28 +61,28 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     if not inputs:
         raise UadError(NO_SCAN)
 
-    def how_with(config: ModelConfig | None) -> Plan:
+    def settle(config: ModelConfig | None) -> Plan:
         return plan(config, method=method, t=t, combine=combine or "mean", **options)
 
-    choice = [Models(paths, how_with, device, precision) for paths in files_of(words(model), method)]
-    how = choice[0].hows[0]
-    if combine and len(how.options) == 1:
+    ensembles = [Ensemble(paths, settle, device, precision) for paths in files_of(words(model), method)]
+    heal_plan = ensembles[0].plans[0]
+    if combine and len(heal_plan.options) == 1:
         raise Misuse("--combine: one -t leaves nothing to combine (repeat -t)")
-    kept = how.maps if maps else how.scored_with
-    sink = Sink.of("healed", inputs, output, force=force, provenance=provenance, as_json=as_json, maps=kept)
+    map_roles = heal_plan.maps if maps else heal_plan.scored_with
+    sink = Sink.of("healed", inputs, output, force=force, provenance=provenance, as_json=as_json, maps=map_roles)
     if maps and sink.target is None:
         raise Misuse("--maps: no file is written that maps could lie beside (a stream holds them all)")
-    if maps and not kept:
+    if maps and not map_roles:
         raise Misuse("--maps: one draw has no spread, and there is no other map (several -t, or --samples)")
     mask = None if brain is None else read_mask(Path(brain))
-    shown = None if condition is None else replace(next(read_path(Path(condition))), name=Path(condition).name)
-    if shown:
-        check_conditioned(how)
-    jobs = map(Jobs(sink, choice, mask, prepared, volume, tell, progress), ahead(read(inputs, volume)))
+    shared = None if condition is None else replace(next(read_path(Path(condition))), name=Path(condition).name)
+    if shared:
+        check_conditioned(heal_plan)
+    jobs = map(JobMaker(sink, ensembles, mask, prepared, volume, tell, progress), prefetched(read(inputs, volume)))
     with Behind(sink) as behind:
-        healing = Healing(behind, len(inputs) > 1, shown, seed, batch, tell, fail, progress, verbose)
+        healing = Healing(behind, len(inputs) > 1, shared, seed, batch, tell, fail, progress, verbose)
         for group in grouped(jobs, batch):
-            healing.lose(group) if isinstance(group, Lost) else healing.heal(group)
+            healing.lose(group) if isinstance(group, Failure) else healing.heal(group)
     return healing.results
 
 
@@ -101,40 +101,40 @@ class Healing:
     verbose: bool
     results: list[Result] = field(default_factory=list)
 
-    def heal(self, group: list[Job]) -> None:
+    def heal(self, group: list[HealingJob]) -> None:
         """Heal studies together; where that cannot be, one by one."""
         scans, members = [job.study for job in group], group[0].models.members
-        how: dict[str, Any] = {"condition": self.condition, "seed": self.seed, "batch": self.batch}
+        settings: dict[str, Any] = {"condition": self.condition, "seed": self.seed, "batch": self.batch}
         try:
             with self.progress(f"healing {scans[0].name if len(scans) == 1 else f'{len(scans)} scans'}") as watch:
-                made = heal_with(scans, members, watch=watch, **how)
+                healed = heal_with(scans, members, watch=watch, **settings)
         except UadError as error:
             if len(group) == 1:
-                self.lose(Lost(group[0].source, error))
+                self.lose(Failure(group[0].source, error))
             else:
                 for job in group:
                     self.heal([job])
             return
-        for study, job in zip(made, group, strict=True):
+        for study, job in zip(healed, group, strict=True):
             self.behind.write(study, job.path, job.more, partial(self._done, job, study))
 
-    def lose(self, lost: Lost) -> None:
+    def lose(self, lost: Failure) -> None:
         """Tell what is wrong with one of several scans, after what was done before it; raise it for an only one."""
         self.behind.settle()
         self._give_up(lost)
 
-    def _give_up(self, lost: Lost) -> None:
+    def _give_up(self, lost: Failure) -> None:
         if not self.several or isinstance(lost.error, Misuse):
             raise lost.error
         self.fail(str(lost.error))
         self.results.append({"name": lost.source, "error": str(lost.error)})
 
-    def _done(self, job: Job, study: Study, output: str | UadError | None) -> None:
+    def _done(self, job: HealingJob, study: Study, output: str | UadError | None) -> None:
         if isinstance(output, UadError):
-            self._give_up(Lost(job.source, output))
+            self._give_up(Failure(job.source, output))
             return
-        own = {"preprocessed": str(self.behind.sink.beside(Path(output), "scan"))} if output and job.more else {}
-        self.results.append({"name": study.name, "output": output, **own, **used(study), **carried(study, self.tell)})
+        files = {"preprocessed": str(self.behind.sink.beside(Path(output), "scan"))} if output and job.more else {}
+        self.results.append({"name": study.name, "output": output, **files, **used(study), **carried(study, self.tell)})
         if self.verbose:
             self.tell(f"{study.name}: {job.models}")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uadtools.cohort.parallel import gathered
+from uadtools.cohort.parallel import batched
 from uadtools.cohort.results import Progress, Tell
 from uadtools.cohort.sink import Sink
 from uadtools.cohort.sources import studies
@@ -40,20 +40,20 @@ def files_of(models: Sequence[str], method: str | None) -> list[list[Path]]:
 
 
 @dataclass(frozen=True)
-class Job:
+class HealingJob:
     """A study to heal, the models to do it with, the file it goes to, none for the stream, and the roles that get files
     of their own with it. source: where the study is from.
     """
 
     source: str
     study: Study
-    models: Models
+    models: Ensemble
     path: Path | None
     more: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Lost:
+class Failure:
     """A source of which no study can be made, or a study that cannot be healed, and why."""
 
     source: str
@@ -74,7 +74,7 @@ def read(inputs: Sequence[str], volume: int | None) -> Iterator[tuple[str, Study
 
 
 @dataclass(frozen=True)
-class Jobs:
+class JobMaker:
     """Makes a job of each study, and prepares its scan where that was not done.
 
     models: those to heal with, or several of which each scan gets what suits it. brain: a mask instead of the study's
@@ -82,90 +82,90 @@ class Jobs:
     """
 
     sink: Sink
-    models: Sequence[Models]
+    models: Sequence[Ensemble]
     brain: Image | None
     refuse: bool
     volume: int | None
     tell: Tell
     progress: Progress
 
-    def __call__(self, read: tuple[str, Study | UadError]) -> Job | Lost:
+    def __call__(self, read: tuple[str, Study | UadError]) -> HealingJob | Failure:
         source, study = read
         try:
             if isinstance(study, UadError):
                 raise study
             return self._job(source, study if self.brain is None else study.adding(*study.images.values(), self.brain))
         except UadError as error:
-            return Lost(source, error)
+            return Failure(source, error)
 
-    def _job(self, source: str, given: Study) -> Job:
-        config = self.models[0].seeing
-        if self.refuse or not is_raw(given, config):
-            return Job(source, given, self._suiting(given), self.sink.claim(given))
-        path, concerns = self.sink.claim(given, more=("scan",)), list[str]()
-        with self.progress(f"preparing {given.name}"):
-            made = prepared(given, config, volume=self.volume, tell=concerns.append)
-        kept = f", into {self.sink.beside(path, 'scan')}" if path else ""
+    def _job(self, source: str, study: Study) -> HealingJob:
+        config = self.models[0].config
+        if self.refuse or not is_raw(study, config):
+            return HealingJob(source, study, self._suiting(study), self.sink.claim(study))
+        path, concerns = self.sink.claim(study, more=("scan",)), list[str]()
+        with self.progress(f"preparing {study.name}"):
+            prepared_study = prepared(study, config, volume=self.volume, tell=concerns.append)
+        where = f", into {self.sink.beside(path, 'scan')}" if path else ""
         self.tell(
-            f"{given.name}: was not prepared; prepared as uad-preprocess would (--prepared refuses instead){kept}"
+            f"{study.name}: was not prepared; prepared as uad-preprocess would (--prepared refuses instead){where}"
         )
         for concern in concerns:
-            self.tell(f"{given.name}: {concern}")
-        return Job(source, made, self._suiting(made), path, ("scan",))
+            self.tell(f"{study.name}: {concern}")
+        return HealingJob(source, prepared_study, self._suiting(prepared_study), path, ("scan",))
 
-    def _suiting(self, study: Study) -> Models:
+    def _suiting(self, study: Study) -> Ensemble:
         return self.models[suited(study, [config for models in self.models for config in models.configs[:1]])]
 
 
 @dataclass(eq=False)
-class Models:
+class Ensemble:
     """The models to heal with, or none, and how; they are loaded when the first scan is there.
 
     Raises UadError when they see images of different grids or intensities, or make different maps.
     """
 
     paths: Sequence[Path]
-    plan: Callable[[ModelConfig | None], Plan]
+    settle: Callable[[ModelConfig | None], Plan]
     device: str
     precision: str
 
     def __post_init__(self) -> None:
         self.configs = [read_config(path) for path in self.paths]
-        self.hows = [self.plan(config) for config in self.configs or (None,)]
-        self.seeing = agreed(self.configs)
-        check_maps(self.hows)
+        self.plans = [self.settle(config) for config in self.configs or (None,)]
+        self.config = agreed(self.configs)
+        check_maps(self.plans)
 
     @cached_property
     def members(self) -> list[Member]:
         if not self.paths:
-            return [Member(None, self.hows[0])]
+            return [Member(None, self.plans[0])]
         from uadtools.models.model import load_model
 
         loaded = [load_model(path, device=self.device, precision=self.precision) for path in self.paths]
-        return [Member(model, how) for model, how in zip(loaded, self.hows, strict=True)]
+        return [Member(model, plan) for model, plan in zip(loaded, self.plans, strict=True)]
+
+    def slices_of(self, job: HealingJob) -> int:
+        members = self.members
+        try:
+            return slices_of(job.study, members)
+        except UadError:
+            return 0  # told when it is to be healed
+
+    def slices_at_once(self, batch: int) -> int:
+        return slices_at_once(self.members, batch)
 
     def __str__(self) -> str:
-        models, how = [member.model for member in self.members if member.model], self.hows[0]
-        steps_back = [f"t {', '.join(map(str, how.arguments['t']))}"] if "t" in how.arguments else []
+        models, plan = [member.model for member in self.members if member.model], self.plans[0]
+        steps_back = [f"t {', '.join(map(str, plan.arguments['t']))}"] if "t" in plan.arguments else []
         where = [f"{models[0].device}, {models[0].precision}"] if models else []
-        return ", ".join([how.method, *steps_back, *where, *(model.name or model.config.name for model in models)])
+        return ", ".join([plan.method, *steps_back, *where, *(model.name or model.config.name for model in models)])
 
 
-def grouped(jobs: Iterable[Job | Lost], batch: int) -> Iterator[list[Job] | Lost]:
+def grouped(jobs: Iterable[HealingJob | Failure], batch: int) -> Iterator[list[HealingJob] | Failure]:
     """Yield jobs that are healed together, as they have the same models and share batches, and what is lost between."""
     for models, same in groupby(jobs, lambda job: job.models):
         if models is None:
-            yield from (lost for lost in same if isinstance(lost, Lost))
+            yield from (lost for lost in same if isinstance(lost, Failure))
             continue
-
-        def size(job: Job, models: Models = models) -> int:
-            members = models.members
-            try:
-                return slices_of(job.study, members)
-            except UadError:
-                return 0  # told when it is to be healed
-
-        def enough(models: Models = models) -> int:
-            return slices_at_once(models.members, batch)
-
-        yield from gathered((job for job in same if isinstance(job, Job)), size, enough)
+        healable = (job for job in same if isinstance(job, HealingJob))
+        yield from batched(healable, models.slices_of, partial(models.slices_at_once, batch))

@@ -25,7 +25,7 @@ _work: Callable[[Any], Any]
 _busy = False
 
 
-def each(work: Callable[[T], R], items: Sequence[T], processes: int = 1) -> Iterator[tuple[T, R | UadError]]:
+def parallel_map(work: Callable[[T], R], items: Sequence[T], processes: int = 1) -> Iterator[tuple[T, R | UadError]]:
     """Do the work for every item, and yield each item with its result or its UadError, in the order they get done.
 
     An item that memory does not suffice for has a UadError, too; Misuse, which is wrong with all, and any other
@@ -46,8 +46,8 @@ def each(work: Callable[[T], R], items: Sequence[T], processes: int = 1) -> Iter
     try:
         with _shielded():
             running = {pool.submit(_one, item): item for item in items}
-        for done in as_completed(running):
-            yield running[done], done.result()
+        for future in as_completed(running):
+            yield running[future], future.result()
     except BrokenProcessPool:
         raise UadError(
             "a process was killed, perhaps for memory (fewer --jobs need less; what is done stays)"
@@ -59,32 +59,32 @@ def each(work: Callable[[T], R], items: Sequence[T], processes: int = 1) -> Iter
         Thread(target=_see_ended, args=(processes_left,), daemon=True).start()
 
 
-def ahead(items: Iterable[T]) -> Iterator[T]:
+def prefetched(items: Iterable[T]) -> Iterator[T]:
     """Yield items, while the next one is made in a thread. What goes wrong there is raised where that item would be.
 
     Whoever leaves early does not wait for the item under way.
     """
-    made: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
-    wanted = Semaphore(0)
+    queue: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
+    requests = Semaphore(0)
 
-    def make() -> None:
+    def fill() -> None:
         try:
             for item in items:
-                made.put((item,))
-                wanted.acquire()
-            made.put(None)
+                queue.put((item,))
+                requests.acquire()
+            queue.put(None)
         except BaseException as error:
-            made.put(error)
+            queue.put(error)
 
-    Thread(target=make, daemon=True).start()
-    while (one := made.get()) is not None:
-        if isinstance(one, BaseException):
-            raise one
-        wanted.release()
-        yield one[0]
+    Thread(target=fill, daemon=True).start()
+    while (entry := queue.get()) is not None:
+        if isinstance(entry, BaseException):
+            raise entry
+        requests.release()
+        yield entry[0]
 
 
-def gathered(items: Iterable[T], size: Callable[[T], int], enough: Callable[[], int]) -> Iterator[list[T]]:
+def batched(items: Iterable[T], size: Callable[[T], int], enough: Callable[[], int]) -> Iterator[list[T]]:
     """Yield items in groups, each as long as it takes for their sizes to come to enough.
 
     What goes wrong with an item is raised after the group of those before it. enough: asked once there is an item.

@@ -10,14 +10,15 @@ from typing import Any
 
 from uadtools import __version__
 from uadtools.cohort import bids as data_sets
-from uadtools.cohort.parallel import each
+from uadtools.cohort.parallel import parallel_map
 from uadtools.cohort.results import Progress, Result, Tell, silent, unseen
 from uadtools.cohort.sink import Sink
 from uadtools.cohort.sources import NO_SCAN, Sources, studies, words
 from uadtools.errors import Misuse, UadError
 from uadtools.files import check_free
-from uadtools.preparing.preprocess import Way, prepare
-from uadtools.preparing.way import settle
+from uadtools.preparing.options import settle
+from uadtools.preparing.preparation import Preparation
+from uadtools.preparing.preprocess import prepare
 from uadtools.report.outline import outlined
 from uadtools.report.picture import check_picture
 from uadtools.volume.io import SUFFIXES, check_target, save, stem
@@ -54,20 +55,20 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     sources: files, folders and lists of them, or "-" for a stream on standard input; none with bids, a data set of
     which the scans with this suffix are taken (T1w). output: a file, a folder, or "-" for a stream on standard output;
     none: the current folder, or a stream where the source is one (no file at all for as_json). save_brain, picture: a
-    file, or a folder for several scans. jobs: processes. options: how, see preparing.way.settle. tell: gets a line for
+    file, or a folder for several scans. jobs: processes. options: see preparing.options.settle. tell: gets a line for
     whatever the user should know, and with verbose for each scan. Of several scans, those that are done are skipped,
     and one that fails does not stop the others: fail gets the line, and its result an `error`. Raises UadError for an
     only one, and for what is wrong with all of them.
     """
-    way, inputs = settle(**options), words(sources)
+    preparation, inputs = settle(**options), words(sources)
     if "-" in (str(save_brain), str(picture)):
         raise Misuse(f"{PAIR}: name a file or a folder")
-    many = is_cohort(inputs, bids)
+    several = is_cohort(inputs, bids)
     work = [
         replace(
             job,
-            brain=_beside(save_brain, job.source, "brain.nii.gz", many) or job.brain,
-            picture=_beside(picture, job.source, "preprocessed.png", many),
+            brain=_beside(save_brain, job.source, "brain.nii.gz", several) or job.brain,
+            picture=_beside(picture, job.source, "preprocessed.png", several),
         )
         for job in jobs_of(inputs, output, bids, suffix)
     ]
@@ -78,30 +79,27 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
         force=force,
         provenance=provenance,
         as_json=as_json,
-        resumed=many,
+        resumed=several,
     )
-    own = [options.get(name) for name in ("brain", "register")]
-    sink.sources = [
-        *sink.sources,
-        *(Path(word) for word in own if isinstance(word, str | Path) and Path(word).is_file()),
-    ]
+    files = [Path(file) for name in ("brain", "register") if isinstance(file := options.get(name), str | Path)]
+    sink.sources = [*sink.sources, *(file for file in files if file.is_file())]
     if jobs > 1 and sink.stream:
         raise Misuse("--jobs: several processes cannot write into one stream (name a folder with -o)")
-    preparing = Preparing(way, sink, force=force, provenance=provenance, several=many)
+    preparing = Preparing(preparation, sink, force=force, provenance=provenance, several=several)
     preparing.check(work)
     results: list[Result] = []
     with progress("preparing") if len(work) > 1 else nullcontext(lambda done, total: None) as watch:
-        for count, (job, made) in enumerate(each(preparing, work, jobs), start=1):
+        for count, (job, outcome) in enumerate(parallel_map(preparing, work, jobs), start=1):
             watch(count, len(work))
-            if isinstance(made, UadError):
-                if not many:
-                    raise made
-                fail(str(made))
-                results.append({"name": job.source, "error": str(made)})
+            if isinstance(outcome, UadError):
+                if not several:
+                    raise outcome
+                fail(str(outcome))
+                results.append({"name": job.source, "error": str(outcome)})
                 continue
-            for result in made:
+            for result in outcome:
                 _say(result, tell, verbose=verbose)
-            results += made
+            results += outcome
     return results
 
 
@@ -111,7 +109,7 @@ def is_cohort(inputs: Sequence[str], bids: Path | str | None = None) -> bool:
 
 
 @dataclass(frozen=True)
-class Job:
+class ScanJob:
     """One input, and where what is made of it goes; None: not wanted, and for the output: where the sink says."""
 
     source: str
@@ -120,14 +118,16 @@ class Job:
     picture: Path | None = None
 
 
-def jobs_of(inputs: Sequence[str], output: Path | str | None, bids: Path | str | None, suffix: str | None) -> list[Job]:
+def jobs_of(
+    inputs: Sequence[str], output: Path | str | None, bids: Path | str | None, suffix: str | None
+) -> list[ScanJob]:
     """List the scans that are meant. Raises UadError, also for options that do not go together."""
     if bids is None:
         if suffix:
             raise Misuse(f"--suffix: {suffix} chooses scans of a BIDS data set (name it with --bids)")
         if not inputs:
             raise UadError(NO_SCAN)
-        return [Job(file) for source in inputs for file in _files(source)]
+        return [ScanJob(file) for source in inputs for file in _files(source)]
     if inputs:
         raise Misuse("--bids: takes its scans from the data set, and there are other inputs (leave one out)")
     if not output or str(output) == "-" or str(output).lower().endswith(FILES):
@@ -139,16 +139,16 @@ def _files(source: str) -> list[str]:
     """List what an input stands for; of a folder, without what an earlier run made of the others in it."""
     if source == "-":
         return [source]
-    found = list(files_of(source))
-    made = {f"{stem(Path(file))}{ending}" for file in found for ending in MADE}
-    return [file for file in found if stem(Path(file)) not in made]
+    files = list(files_of(source))
+    products = {f"{stem(Path(file))}{ending}" for file in files for ending in MADE}
+    return [file for file in files if stem(Path(file)) not in products]
 
 
-def _derivatives(root: Path, suffix: str, out: Path) -> list[Job]:
+def _derivatives(root: Path, suffix: str, out: Path) -> list[ScanJob]:
     scans = data_sets.scans(root, suffix)
     data_sets.describe(out, __version__)
     return [
-        Job(
+        ScanJob(
             str(scan),
             data_sets.derivative(scan, root, out, "preproc"),
             data_sets.derivative(scan, root, out, "brain", "mask"),
@@ -170,13 +170,13 @@ def _beside(path: Path | str | None, source: str, ending: str, several: bool) ->
 class Preparing:
     """Prepares the studies of an input. several: it is one of many, and may be done already."""
 
-    way: Way
+    preparation: Preparation
     sink: Sink
     force: bool
     provenance: bool
     several: bool
 
-    def check(self, jobs: Sequence[Job]) -> None:
+    def check(self, jobs: Sequence[ScanJob]) -> None:
         """Refuse a brain or a picture that cannot be written, before any work is done."""
         inputs = {source.resolve() for source in self.sink.sources}
         for job in jobs:
@@ -191,52 +191,51 @@ class Preparing:
             if job.picture:
                 check_picture(job.picture, force=self.force)
 
-    def __call__(self, job: Job) -> list[Result]:
+    def __call__(self, job: ScanJob) -> list[Result]:
         """Return one result per study. Raises UadError that names the scan."""
-        made: list[Result] = []
-        for raw in studies([job.source], self.way.volume):
-            if made and (job.brain or job.picture):
+        results: list[Result] = []
+        for raw in studies([job.source], self.preparation.volume):
+            if results and (job.brain or job.picture):
                 raise Misuse(f"{PAIR}: {job.source} holds several scans, and this is for one")
-            made.append(self._one(raw, job))
-        return made
+            results.append(self._one(raw, job))
+        return results
 
-    def _one(self, raw: Study, job: Job) -> Result:
+    def _one(self, raw: Study, job: ScanJob) -> Result:
         path = job.output or self.sink.path(raw.name)
         others = [other for other in (job.brain, job.picture) if other]
-        ours = self.several and not self.force and path is not None and path.exists() and self._made(path)
-        if ours and all(other.exists() for other in others):
+        resuming = self.several and not self.force and path is not None and path.exists() and self._made(path)
+        if resuming and all(other.exists() for other in others):
             return {"name": raw.name, "output": str(path), "skipped": True}
-        force = self.force or ours  # an earlier run was stopped between these files
+        force = self.force or resuming  # an earlier run was stopped between these files
         sink = replace(self.sink, force=force)
         path = sink.claim(raw, path)
         for other in others:
             check_free(other, force=force) if other.parent.exists() else other.parent.mkdir(parents=True)
         try:
-            made = prepare(raw.product, self.way, name=raw.name)
+            prepared = prepare(raw.product, self.preparation, name=raw.name)
         except UadError as error:
             raise UadError(f"{raw.name}: {error}") from None
-        written = sink.write(made.study, path)
-        brain = made.study.need("brain")
+        written = sink.write(prepared.study, path)
+        brain = prepared.study.need("brain")
         if job.brain:
             save(brain, job.brain, force=force, provenance=self.provenance)
         if job.picture:
-            outlined(
-                raw.product, made.study, job.picture, template=self.way.register, flat=self.way.grid.flat, force=force
-            )
+            template, flat = self.preparation.register, self.preparation.grid.flat
+            outlined(raw.product, prepared.study, job.picture, template=template, flat=flat, force=force)
         return {
             "name": raw.name,
             "output": written,
-            "brain_ml": made.brain_ml,
-            "concerns": list(made.concerns),
-            "contrast": made.contrast.told if made.contrast else None,
-            "seconds": {step: round(spent, 3) for step, spent in made.seconds.items()},
+            "brain_ml": prepared.brain_ml,
+            "concerns": list(prepared.concerns),
+            "contrast": prepared.contrast.to_json() if prepared.contrast else None,
+            "seconds": {step: round(spent, 3) for step, spent in prepared.seconds.items()},
             "grids": f"{raw.product.grid} -> {brain.grid}",
         }
 
     def _made(self, path: Path) -> bool:
         """Tell that a file is what this makes. Raises UadError if it was made with other settings."""
         history = read_image(path).provenance.get("history", [{}])
-        if self.provenance and history[-1].get("arguments") != self.way.arguments:
+        if self.provenance and history[-1].get("arguments") != self.preparation.arguments:
             raise UadError(f"{path}: exists, and was made with other settings (--force replaces it)")
         return True
 

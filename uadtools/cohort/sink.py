@@ -88,10 +88,10 @@ class Sink:
         if path in others:
             raise UadError(f"{path}: the prepared scan gets this name (give the output another)")
         if path.parent.is_dir() or self._is_file:  # a folder that is still to be made has nothing in the way
-            for each in (path, *others):
-                check_target(each, force=self.force, provenance=self.provenance)
-                if self.force and any(s.exists() and each.exists() and s.samefile(each) for s in self.sources):
-                    raise UadError(f"{each}: is an input, and would be replaced by what is made of it (name another)")
+            for file in (path, *others):
+                check_target(file, force=self.force, provenance=self.provenance)
+                if self.force and any(s.exists() and file.exists() and s.samefile(file) for s in self.sources):
+                    raise UadError(f"{file}: is an input, and would be replaced by what is made of it (name another)")
 
     @property
     def _is_file(self) -> bool:
@@ -172,7 +172,7 @@ class Behind:
         while self._under_way:
             written, done = self._under_way.pop()
             try:
-                made: str | UadError | None = written.result()
+                output: str | UadError | None = written.result()
             except UadError as error:
-                made = error
-            done(made)
+                output = error
+            done(output)

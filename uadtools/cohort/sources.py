@@ -35,16 +35,16 @@ def studies(inputs: Sequence[str] | None, volume: int | None = None) -> Iterator
 
 def _of_file(path: Path, volume: int | None) -> Iterator[Study]:
     """Read a file's studies. An only one is called what the file is called now, whatever it says of itself."""
-    found = read_path(path, volume)
-    first, second = next(found), next(found, None)
+    studies_of_file = read_path(path, volume)
+    first, second = next(studies_of_file), next(studies_of_file, None)
     if second is None:
         yield named(first, base_name(path))
     else:
         yield from (first, second)
-        yield from found
+        yield from studies_of_file
 
 
 def named(study: Study, name: str) -> Study:
     """Give a study a name, which its images carry on in a stream."""
-    said = {"study": name}
-    return Study(name, {r: replace(i, provenance=i.provenance | said) for r, i in study.images.items()})
+    images = study.images.items()
+    return Study(name, {role: replace(i, provenance=i.provenance | {"study": name}) for role, i in images})

@@ -55,9 +55,9 @@ def bound_map(model: Denoiser, x0: Tensor, timesteps: Sequence[int], noise: Nois
     total = torch.zeros_like(x0[:, :1])
     at_once = max(1, POSITIONS // total.numel())
     for start in range(0, len(timesteps), at_once):
-        some = timesteps[start : start + at_once]
-        x_t = torch.cat([add_noise(x0, t, noise(), model.schedule) for t in some])
-        seen = model.predict(x_t, torch.tensor(some, device=x0.device).repeat_interleave(len(x0))).x0
-        for t, x0_pred in zip(some, torch.split(seen, len(x0)), strict=True):
+        part = timesteps[start : start + at_once]
+        x_t = torch.cat([add_noise(x0, t, noise(), model.schedule) for t in part])
+        seen = model.predict(x_t, torch.tensor(part, device=x0.device).repeat_interleave(len(x0))).x0
+        for t, x0_pred in zip(part, torch.split(seen, len(x0)), strict=True):
             total += bound_term(x0, x0_pred, t, model.schedule).mean(dim=1, keepdim=True)
     return total / len(timesteps)

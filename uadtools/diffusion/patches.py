@@ -41,9 +41,9 @@ def boxes(shape: tuple[int, int], patch: int, stride: int | None = None) -> list
     return [Box(top, left, top + patch, left + patch) for top in rows for left in columns]
 
 
-def masks(drawn: list[Box], shape: tuple[int, int]) -> Tensor:
+def masks(boxes: list[Box], shape: tuple[int, int]) -> Tensor:
     """Tell which pixels lie in each box. Returns (len(drawn), 1, H, W), boolean."""
-    made = torch.zeros(len(drawn), 1, *shape, dtype=torch.bool)
-    for mask, box in zip(made, drawn, strict=True):
+    masks = torch.zeros(len(boxes), 1, *shape, dtype=torch.bool)
+    for mask, box in zip(masks, boxes, strict=True):
         mask[:, box.top : box.bottom, box.left : box.right] = True
-    return made
+    return masks

@@ -11,7 +11,7 @@ from torch import Tensor
 from uadtools.diffusion.schedule import Schedule
 
 Target = Literal["eps", "x0"]
-Steps = int | Tensor
+Timesteps = int | Tensor
 """One step for a whole batch, or (B,) int64."""
 
 
@@ -28,20 +28,17 @@ class Denoiser(Protocol):
     @property
     def schedule(self) -> Schedule: ...
 
-    def predict(self, x_t: Tensor, t: Steps, *, clamp: bool = False) -> Prediction: ...
+    def predict(self, x_t: Tensor, t: Timesteps, *, clamp: bool = False) -> Prediction: ...
 
 
-class ConditionalDenoiser(Protocol):
+class ConditionalDenoiser(Denoiser, Protocol):
     """The same of a model that goes by a code, too."""
 
-    @property
-    def schedule(self) -> Schedule: ...
-
-    def predict(self, x_t: Tensor, t: Steps, *, clamp: bool = False, code: Tensor | None = None) -> Prediction: ...
+    def predict(self, x_t: Tensor, t: Timesteps, *, clamp: bool = False, code: Tensor | None = None) -> Prediction: ...
 
 
 @dataclass(frozen=True)
-class Given:
+class ConditionedDenoiser:
     """A model that is told the same code whenever it is asked, as samplers do. code: (B, D)."""
 
     model: ConditionalDenoiser
@@ -51,11 +48,11 @@ class Given:
     def schedule(self) -> Schedule:
         return self.model.schedule
 
-    def predict(self, x_t: Tensor, t: Steps, *, clamp: bool = False) -> Prediction:
+    def predict(self, x_t: Tensor, t: Timesteps, *, clamp: bool = False) -> Prediction:
         return self.model.predict(x_t, t, clamp=clamp, code=self.code)
 
 
-def add_noise(x0: Tensor, t: Steps, eps: Tensor, schedule: Schedule) -> Tensor:
+def add_noise(x0: Tensor, t: Timesteps, eps: Tensor, schedule: Schedule) -> Tensor:
     """Noise x0 to step t: sqrt(abar_t) x0 + sqrt(1 - abar_t) eps.
 
     x0, eps: (B, C, H, W) or (B, C, D, H, W), images in [-1, 1]; t: one step for all, or (B,) int64, in [0, T). Returns
@@ -66,29 +63,29 @@ def add_noise(x0: Tensor, t: Steps, eps: Tensor, schedule: Schedule) -> Tensor:
     return signal * x0 + noise * eps
 
 
-def x0_from_eps(x_t: Tensor, t: Steps, eps: Tensor, schedule: Schedule) -> Tensor:
+def x0_from_eps(x_t: Tensor, t: Timesteps, eps: Tensor, schedule: Schedule) -> Tensor:
     """Return (x_t - sqrt(1 - abar_t) eps) / sqrt(abar_t). Shapes as in add_noise."""
     signal, noise = _levels(t, schedule, x_t)
     return (x_t - noise * eps) / signal
 
 
-def eps_from_x0(x_t: Tensor, t: Steps, x0: Tensor, schedule: Schedule) -> Tensor:
+def eps_from_x0(x_t: Tensor, t: Timesteps, x0: Tensor, schedule: Schedule) -> Tensor:
     """Return (x_t - sqrt(abar_t) x0) / sqrt(1 - abar_t). Shapes as in add_noise."""
     signal, noise = _levels(t, schedule, x_t)
     return (x_t - signal * x0) / noise
 
 
-def _levels(t: Steps, schedule: Schedule, like: Tensor) -> tuple[float | Tensor, float | Tensor]:
+def _levels(t: Timesteps, schedule: Schedule, images: Tensor) -> tuple[float | Tensor, float | Tensor]:
     """Return sqrt(abar_t) and sqrt(1 - abar_t): numbers for one step, for several tensors that multiply images."""
     if isinstance(t, int):
         abar = schedule.alpha_bar(t)
         return math.sqrt(abar), math.sqrt(1 - abar)
-    abars = schedule.alpha_bars(t).view(-1, *[1] * (like.ndim - 1))
+    abars = schedule.alpha_bars(t).view(-1, *[1] * (images.ndim - 1))
     return abars.sqrt(), (1 - abars).sqrt()
 
 
 def both(
-    output: Tensor, target: Target, x_t: Tensor, t: Steps, schedule: Schedule, *, clamp: bool = False
+    output: Tensor, target: Target, x_t: Tensor, t: Timesteps, schedule: Schedule, *, clamp: bool = False
 ) -> Prediction:
     """Turn a network's output into x0 and eps, whichever of them it predicts.
 

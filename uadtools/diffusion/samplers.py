@@ -146,9 +146,9 @@ def heun(model: Denoiser, x_t: Tensor, timesteps: Sequence[int], *, clamp: bool 
         guess = model.predict(x_t, s, clamp=clamp)
         moved = _move(guess, to, model.schedule)
         if to >= 0:
-            ahead = model.predict(moved, to, clamp=clamp)
+            next_guess = model.predict(moved, to, clamp=clamp)
             now, then = model.schedule.alpha_bar(s), model.schedule.alpha_bar(to)
-            slope = (guess.eps + ahead.eps) / 2
+            slope = (guess.eps + next_guess.eps) / 2
             step = math.sqrt((1 - then) / then) - math.sqrt((1 - now) / now)
             moved = math.sqrt(then) * (x_t / math.sqrt(now) + step * slope)
         x_t = moved

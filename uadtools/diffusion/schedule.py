@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Kind = Literal["linear", "cosine"]
+ScheduleKind = Literal["linear", "cosine"]
 
 
-def betas(kind: Kind, steps: int) -> NDArray[np.float64]:
+def betas(kind: ScheduleKind, steps: int) -> NDArray[np.float64]:
     """Return beta_t for t in [0, steps).
 
     linear: from 1e-4 to 2e-2 at 1000 steps, scaled with 1000 / steps otherwise (Ho et al. 2020).
@@ -43,7 +43,7 @@ class Schedule:
         self.alphas_cumprod = np.cumprod(1 - betas)
 
     @classmethod
-    def of(cls, kind: Kind, steps: int = 1000) -> Schedule:
+    def of(cls, kind: ScheduleKind, steps: int = 1000) -> Schedule:
         return cls(betas(kind, steps))
 
     @property

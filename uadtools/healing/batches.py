@@ -23,7 +23,7 @@ HELD, ROOM = 16, 2**29
 
 
 @dataclass(frozen=True)
-class Stack:
+class ScanSlices:
     """What is to be healed of one scan. x: (S, 1, H, W) in [0, 1], one above the other; positions: (S,) their z.
 
     condition: other slices to condition them on, shaped like x. Of a volume that is healed whole x is (1, 1, D, H, W).
@@ -35,49 +35,51 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Draws:
-    """healed: (T, K, S, 1, H, W) in [0, 1], for T options and K draws; maps: (S, 1, H, W), means over all of them.
+class HealedSlices:
+    """x: (T, K, S, 1, H, W) in [0, 1], for T options and K draws; maps: (S, 1, H, W), means over all of them.
 
     Of a volume that is healed whole: (T, K, 1, 1, D, H, W) and (1, 1, D, H, W).
     """
 
-    healed: Floats
+    x: Floats
     maps: dict[str, Floats]
 
-    def of(self, part: slice) -> Draws:
+    def of(self, part: slice) -> HealedSlices:
         """Return those of some of the slices."""
-        return Draws(self.healed[:, :, part], {name: values[part] for name, values in self.maps.items()})
+        return HealedSlices(self.x[:, :, part], {name: values[part] for name, values in self.maps.items()})
 
     def add(self, part: slice, maps: dict[str, Tensor], weight: float) -> None:
         for name, values in maps.items():
-            whole = self.maps.setdefault(name, np.zeros(self.healed.shape[2:], dtype=np.float32))
+            whole = self.maps.setdefault(name, np.zeros(self.x.shape[2:], dtype=np.float32))
             whole[part] += weight * values.cpu().numpy()
 
 
-def draw(model: Model, stacks: Sequence[Stack], how: Plan, *, seed: int, batch: int, watch: Watch) -> list[Draws]:
-    """Heal every slice of the stacks with all of the plan's options, in every draw; stacks share batches."""
-    seen = _Seen.of(model, stacks)
+def heal_slices(
+    model: Model, scans: Sequence[ScanSlices], plan: Plan, *, seed: int, batch: int, watch: Watch
+) -> list[HealedSlices]:
+    """Heal every slice of the scans with all of the plan's options, in every draw; scans share batches."""
+    seen = _Seen.of(model, scans)
     shape, count = seen.x.shape[2:], len(seen.x)
-    total, done = how.evaluations((shape[-2], shape[-1])) * count, 0
+    total, done = plan.evaluations((shape[-2], shape[-1])) * count, 0
 
     def tick(count: int) -> None:
         nonlocal done
         done += count
         watch(done, total)
 
-    asked = replace(model, asked=tick)
-    made = Draws(np.empty((len(how.options), how.samples, *seen.x.shape), dtype=np.float32), {})
-    for i, options in enumerate(how.options):
-        for k in range(how.samples):
+    asked, heal = replace(model, asked=tick), methods.get(plan.method).heal
+    healed = HealedSlices(np.empty((len(plan.options), plan.samples, *seen.x.shape), dtype=np.float32), {})
+    for i, options in enumerate(plan.options):
+        for k in range(plan.samples):
             for part in _parts(count, batch or fitting(model, shape)):
-                own = (getattr(options, "t", 0), k, *how.key(options))
-                noise = model.noise(shape, [(seed, int(z), *own) for z in seen.positions[part]])
+                key = (getattr(options, "t", 0), k, *plan.noise_key(options))
+                noise = model.noise(shape, [(seed, int(z), *key) for z in seen.positions[part]])
                 with torch.inference_mode():
-                    found = methods.get(how.method).heal(asked, seen.slices(part), options, noise, **seen.given(part))
-                made.healed[i, k, part] = from_network(found.healed.cpu().numpy())
-                made.add(part, found.maps, 1 / (len(how.options) * how.samples))
-    ends = np.cumsum([len(stack.x) for stack in stacks])
-    return [made.of(slice(end - len(stack.x), end)) for stack, end in zip(stacks, ends, strict=True)]
+                    result = heal(asked, seen.slices(part), options, noise, **seen.given(part))
+                healed.x[i, k, part] = from_network(result.healed.cpu().numpy())
+                healed.add(part, result.maps, 1 / (len(plan.options) * plan.samples))
+    ends = np.cumsum([len(scan.x) for scan in scans])
+    return [healed.of(slice(end - len(scan.x), end)) for scan, end in zip(scans, ends, strict=True)]
 
 
 def _parts(count: int, batch: int) -> Iterator[slice]:
@@ -94,17 +96,17 @@ def fitting(model: Model, shape: Sequence[int]) -> int:
     """
     gpu = model.device.type == "cuda"
     most = 64 if gpu else 16
-    held = HELD * model.config.held(shape) * model.precision.itemsize
-    if not held:
+    bytes_of_slice = HELD * model.config.held(shape) * model.precision.itemsize
+    if not bytes_of_slice:
         return most
     free = torch.cuda.mem_get_info(model.device)[0] // 2 if gpu else ROOM
-    return int(min(max(free // held, 1), most))
+    return int(min(max(free // bytes_of_slice, 1), most))
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the model sees of all stacks. x, positions, condition: theirs, one after the other; first, last: (S,) the
-    first and last place of the stack that each slice is in.
+    """What the model sees of all scans. x, positions, condition: theirs, one after the other; first, last: (S,) the
+    first and last place of the scan that each slice is in.
     """
 
     model: Model
@@ -115,14 +117,14 @@ class _Seen:
     last: NDArray[np.intp]
 
     @classmethod
-    def of(cls, model: Model, stacks: Sequence[Stack]) -> _Seen:
-        sizes = [len(stack.x) for stack in stacks]
+    def of(cls, model: Model, scans: Sequence[ScanSlices]) -> _Seen:
+        sizes = [len(scan.x) for scan in scans]
         ends = np.cumsum(sizes)
-        conditions = [stack.condition for stack in stacks if stack.condition is not None]
+        conditions = [scan.condition for scan in scans if scan.condition is not None]
         return cls(
             model,
-            np.concatenate([stack.x for stack in stacks]),
-            np.concatenate([stack.positions for stack in stacks]),
+            np.concatenate([scan.x for scan in scans]),
+            np.concatenate([scan.positions for scan in scans]),
             np.concatenate(conditions) if conditions else None,
             np.repeat(ends - sizes, sizes),
             np.repeat(ends - 1, sizes),

@@ -36,13 +36,10 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 def list_models() -> list[Row]:
     """List the models that ship with the package, and the recipes by which one can train more."""
-    rows = []
-    for path in bundled():
-        rows.append({"name": path.stem, "what": "model", **_use(read_config(path)), "bytes": path.stat().st_size})
-    for name in names():
-        recipe = load_recipe(name)
-        rows.append({"name": name, "what": "recipe", **_use(recipe), "bytes": None})
-    return rows
+    return [
+        *({"name": p.stem, "what": "model", **_use(read_config(p)), "bytes": p.stat().st_size} for p in bundled()),
+        *({"name": name, "what": "recipe", **_use(load_recipe(name)), "bytes": None} for name in names()),
+    ]
 
 
 def _use(settings: Settings) -> Row:
@@ -78,9 +75,8 @@ def check(path: Path | None = None) -> Path:
 
     path = located(path)
     model = load_model(path, device="cpu", precision="fp32")
-    lost = [name for name, value in model.net.named_parameters() if not value.isfinite().all()]
-    if lost:
-        raise UadError(f"{path}: {lost[0]} holds NaN or infinity")
+    if bad := [name for name, value in model.net.named_parameters() if not value.isfinite().all()]:
+        raise UadError(f"{path}: {bad[0]} holds NaN or infinity")
     if not _finite_answer(model):
         raise UadError(f"{path}: it answers NaN or infinity to an empty slice")
     return path
@@ -113,24 +109,18 @@ def _finite_answer(model: Model) -> bool:
 
     config, file = model.config, kind(model.config.kind)
     columns, rows, depth = config.grid.shape
-    seen = (depth, rows, columns) if config.solid else (rows, columns)
-    x = torch.full((1, 2 * config.reach + 1, *seen), -1.0)
+    shape = (depth, rows, columns) if config.solid else (rows, columns)
+    x = torch.full((1, 2 * config.reach + 1, *shape), -1.0)
     if hasattr(file, "probe"):
         return bool(file.probe(model, x).isfinite().all())
     method = config.METHOD or config.kind  # of those that can heal with it, the quickest
-    how, noise = plan(config, method=method), model.noise(seen, [(0,)])
-    healed = methods.get(method).heal(model, x, how.options[0], lambda: 0 * noise()).healed
+    heal_plan, noise = plan(config, method=method), model.noise(shape, [(0,)])
+    healed = methods.get(method).heal(model, x, heal_plan.options[0], lambda: 0 * noise()).healed
     return bool(healed.isfinite().all())
 
 
 def import_model(
-    checkpoint: Path,
-    program: Program,
-    out: Path,
-    *,
-    given: Mapping[str, Any],
-    half: bool = False,
-    force: bool = False,
+    checkpoint: Path, program: Program, out: Path, *, given: Mapping[str, Any], half: bool = False, force: bool = False
 ) -> Row:
     """Make a model file of what another program trained. Returns the file, what was assumed, and what was left out.
 
@@ -144,18 +134,18 @@ def import_model(
 
     check_place(out, force=force)
     foreign = read_foreign(checkpoint, program)
-    _agree(given, foreign.found, str(checkpoint))
-    settings = merged(merged(_defaults(program, foreign.found, dict(leaves(given))), foreign.found), given)
-    said = {name for name, _ in leaves(merged(foreign.found, given))}
-    assumed = {name: value for name, value in leaves(settings) if name not in said}
+    _agree(given, foreign.settings, str(checkpoint))
+    settings = merged(merged(_defaults(program, foreign.settings, dict(leaves(given))), foreign.settings), given)
+    stated = {name for name, _ in leaves(merged(foreign.settings, given))}
+    assumed = {name: value for name, value in leaves(settings) if name not in stated}
     settings = {"name": out.stem, **settings}
     note = {"program": program, "checkpoint": checkpoint.name, "sha256": file_hash(checkpoint, 64)}
     parse(Settings, settings, "the model's settings")
     config = parse(ModelConfig, {**settings, "training": note}, "the model's settings")
     methods.check_default(config.defaults.method, config.kind)
     check_fit(config, foreign.weights, str(checkpoint))
-    kind = torch.float16 if half else torch.float32
-    weights = {name: value.to(kind) if value.is_floating_point() else value for name, value in foreign.weights.items()}
+    dtype = torch.float16 if half else torch.float32
+    weights = {name: value.to(dtype) if value.is_floating_point() else value for name, value in foreign.weights.items()}
     if large := [name for name, value in weights.items() if not value.isfinite().all()]:
         raise UadError(f"--half: {large[0]} does not fit in 16 bits (leave it out)")
     save_model(out, config, weights, half=False)
@@ -176,19 +166,19 @@ def read_given(config: Path | None, changes: Sequence[str]) -> Row:
     return given
 
 
-def _defaults(program: Program, found: Row, wanted: Mapping[str, Any]) -> Row:
+def _defaults(program: Program, stated: Row, wanted: Mapping[str, Any]) -> Row:
     """Return the settings that a program has where its checkpoint says nothing. wanted: the user's, by their keys."""
-    if "kind" in found:
+    if "kind" in stated:
         return {name: PICTURES[name] for name in ("grid", "intensity")}
     recipe = RECIPES.get(program)
-    if wanted.get("kind") == methods.DEFAULT or found["network"]["embedding"] == "add":
+    if wanted.get("kind") == methods.DEFAULT or stated["network"]["embedding"] == "add":
         recipe = PLAIN.get(program, recipe)
-    known: Row = {}
+    settings: Row = {}
     if recipe:
         loaded = load_recipe(recipe)
         shared = set(Settings.of_kind(loaded.kind).model_fields) - {"name", "licence"}
-        known = loaded.model_dump(mode="json", include=shared, exclude_unset=True)
-    assumed = merged(known, ASSUMED[program])
+        settings = loaded.model_dump(mode="json", include=shared, exclude_unset=True)
+    assumed = merged(settings, ASSUMED[program])
     network = assumed["network"]
     if "network.head_channels" in wanted or "head_channels" in network:
         network.pop("heads", None)
@@ -197,25 +187,25 @@ def _defaults(program: Program, found: Row, wanted: Mapping[str, Any]) -> Row:
     return assumed
 
 
-def _agree(given: Mapping[str, Any], found: Mapping[str, Any], where: str) -> None:
+def _agree(given: Mapping[str, Any], settings: Mapping[str, Any], where: str) -> None:
     """Raise UadError for a setting that says otherwise than the checkpoint."""
-    told = dict(leaves(found))
+    stated = dict(leaves(settings))
     for name, value in leaves(given):
-        if told.get(name, value) != value:
-            raise UadError(f"{name} = {value}: {where} says {told[name]} (leave it out)")
+        if stated.get(name, value) != value:
+            raise UadError(f"{name} = {value}: {where} says {stated[name]} (leave it out)")
 
 
 def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> Row:
     """Put the second settings over the first. A table of another kind takes nothing from the one before it."""
-    made = dict(first)
+    settings = dict(first)
     for name, value in second.items():
-        before = made.get(name)
+        before = settings.get(name)
         if isinstance(before, dict) and isinstance(value, dict):
             other = "kind" in before and value.get("kind", before["kind"]) != before["kind"]
-            made[name] = value if other else merged(before, value)
+            settings[name] = value if other else merged(before, value)
         else:
-            made[name] = value
-    return made
+            settings[name] = value
+    return settings
 
 
 def leaves(settings: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:

@@ -62,8 +62,8 @@ def suited(study: Study, configs: Sequence[ModelConfig]) -> int:
         return 0
     for number, config in enumerate(configs):
         if config.likeness and list(config.likeness.contrasts) == [contrast.name]:
-            found = judged(scan, brain, config)
-            if found and not found.beyond and found.p >= TYPICAL:
+            likeness = judged(scan, brain, config)
+            if likeness and not likeness.beyond and likeness.p >= TYPICAL:
                 return number
     return 0
 
@@ -97,5 +97,5 @@ def _recipe(method: str, kinds: Sequence[str]) -> str:
     if method in names():
         return method
     grid = read_config(default_path()).grid
-    found = {name: recipe for name in names() if (recipe := load_recipe(name)).kind in kinds}
-    return min(found, key=lambda name: (found[name].grid != grid, name), default="NAME")
+    recipes = {name: recipe for name in names() if (recipe := load_recipe(name)).kind in kinds}
+    return min(recipes, key=lambda name: (recipes[name].grid != grid, name), default="NAME")

@@ -25,7 +25,7 @@ class Member:
     """A model, none for a method without one, and how to heal with it."""
 
     model: Model | None
-    how: Plan
+    plan: Plan
 
 
 def heal_with(
@@ -45,20 +45,20 @@ def heal_with(
     """
     if len(members) == 1:
         only = members[0]
-        return heal_together(studies, only.model, only.how, condition=condition, seed=seed, batch=batch, watch=watch)
+        return heal_together(studies, only.model, only.plan, condition=condition, seed=seed, batch=batch, watch=watch)
     agreed([member.model.config for member in members if member.model])
-    check_maps([member.how for member in members])
-    total, done, made = sum(_work(member) for member in members), 0.0, []
+    check_maps([member.plan for member in members])
+    total, done, healed = sum(_work(member) for member in members), 0.0, []
     for member in members:
         share = _work(member) / total
 
-        def told(now: int, of: int, before: float = done, share: float = share) -> None:
+        def part(now: int, of: int, before: float = done, share: float = share) -> None:
             watch(round(1000 * (before + share * now / of)), 1000)
 
-        model, how = member.model, member.how
-        made.append(heal_together(studies, model, how, condition=condition, seed=seed, batch=batch, watch=told))
+        model, plan = member.model, member.plan
+        healed.append(heal_together(studies, model, plan, condition=condition, seed=seed, batch=batch, watch=part))
         done += share
-    return [_together(study, members, each, seed) for study, *each in zip(studies, *made, strict=True)]
+    return [_together(study, members, healings, seed) for study, *healings in zip(studies, *healed, strict=True)]
 
 
 def slices_of(study: Study, members: Sequence[Member]) -> int:
@@ -90,12 +90,12 @@ def agreed(configs: Sequence[ModelConfig]) -> ModelConfig | None:
 def _work(member: Member) -> int:
     assert member.model  # what needs none is never one of several
     columns, rows, _ = member.model.config.grid.shape
-    return member.how.evaluations((rows, columns))
+    return member.plan.evaluations((rows, columns))
 
 
-def check_maps(hows: Sequence[Plan]) -> None:
+def check_maps(plans: Sequence[Plan]) -> None:
     """Raise UadError when models make different maps."""
-    maps = dict.fromkeys(", ".join(sorted(how.maps)) or "none" for how in hows)
+    maps = dict.fromkeys(", ".join(sorted(plan.maps)) or "none" for plan in plans)
     if len(maps) > 1:
         raise UadError(
             f"the models make different maps ({' and '.join(maps)}), which have no mean (heal with models of one kind, "
@@ -103,17 +103,17 @@ def check_maps(hows: Sequence[Plan]) -> None:
         )
 
 
-def _together(study: Study, members: Sequence[Member], made: Sequence[Study], seed: int) -> Study:
+def _together(study: Study, members: Sequence[Member], healings: Sequence[Study], seed: int) -> Study:
     scan = study.need("scan")
-    arguments = {"models": [member.how.arguments for member in members]}
+    arguments = {"models": [member.plan.arguments for member in members]}
     names = ", ".join(member.model.name or member.model.config.name for member in members if member.model)
-    maps = members[0].how.maps
-    told = {"maps": list(maps)} if maps else {}
-    provenance = record(scan, "uad-heal", arguments, seed=seed, model=names, threshold=None, **told)
-    start = replace(scan, provenance=provenance | worst_of([one.need("healed") for one in made]))
-    healed = mean_residual(scan.data, np.stack([one.need("healed").data for one in made]))
-    images = [start.derive(healed, "healed")]
+    maps = members[0].plan.maps
+    notes = {"maps": list(maps)} if maps else {}
+    provenance = record(scan, "uad-heal", arguments, seed=seed, model=names, threshold=None, **notes)
+    image = replace(scan, provenance=provenance | worst_of([one.need("healed") for one in healings]))
+    healed = mean_residual(scan.data, np.stack([one.need("healed").data for one in healings]))
+    images = [image.derive(healed, "healed")]
     for role in sorted(maps):
-        mean = np.asarray(np.mean([one.need(role).data for one in made], axis=0), dtype=np.float32)
-        images.append(start.derive(mean, role))
+        mean = np.asarray(np.mean([one.need(role).data for one in healings], axis=0), dtype=np.float32)
+        images.append(image.derive(mean, role))
     return study.adding(*images)

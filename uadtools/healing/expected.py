@@ -23,5 +23,4 @@ def expected_of(scan: Image, brain: NDArray[np.bool_], by_contrast: Mapping[str,
 def on_grid(expected: Floats, shape: tuple[int, ...]) -> Floats:
     """Return a reference at every voxel of the model's grid, linearly."""
     places = np.meshgrid(*[np.arange(n) / 2 for n in shape], indexing="ij", sparse=False)
-    made = ndimage.map_coordinates(expected, np.stack(places), order=1, mode="nearest", output=np.float32)
-    return np.asarray(made)
+    return np.asarray(ndimage.map_coordinates(expected, np.stack(places), order=1, mode="nearest", output=np.float32))

@@ -17,7 +17,8 @@ from uadtools.healing.choice import ready
 from uadtools.healing.combine import combine
 from uadtools.healing.expected import expected_of, on_grid
 from uadtools.healing.likeness import noted
-from uadtools.healing.plan import Plan, Watch, plan
+from uadtools.healing.plan import Plan, Watch
+from uadtools.healing.plan import plan as settle_plan
 from uadtools.models.checkpoint import DEFAULT, bundled
 from uadtools.models.config import IntensityConfig, ModelConfig, parse
 from uadtools.volume.intensity import inside
@@ -26,7 +27,7 @@ from uadtools.volume.slices import filled, to_slices, to_solid, to_volume
 from uadtools.volume.stream import Study, last_by, record
 
 if TYPE_CHECKING:
-    from uadtools.healing.batches import Draws, Stack
+    from uadtools.healing.batches import HealedSlices, ScanSlices
     from uadtools.models.model import Model
 
 
@@ -56,7 +57,7 @@ def heal(
     study = Study("scan", {"scan": study}) if isinstance(study, Image) else study
     if isinstance(model, str | Path) or (model is None and how is None):
         study, model = ready(study, model, how.method if how else options.get("method"))
-    how = how or plan(model.config if model else None, **options)
+    how = how or settle_plan(model.config if model else None, **options)
     return heal_together([study], model, how, condition=condition, seed=seed, batch=batch, watch=watch)[0]
 
 
@@ -71,33 +72,28 @@ def heal_together(
     watch: Watch = lambda done, total: None,
 ) -> list[Study]:
     """Heal several studies as heal() does one; their slices share batches, which moves last bits at most."""
-    how = how or plan(model.config if model else None)
+    how = how or settle_plan(model.config if model else None)
     if not methods.needs_model(how.method):
         return [study.adding(_by_itself(study, how)) for study in studies]
     if model is None:
         raise UadError(f"--method {how.method} needs a model")
-    from uadtools.healing.batches import Stack, draw
+    from uadtools.healing.batches import ScanSlices, heal_slices
 
-    stacks = []
+    scans = []
     for study in studies:
         scan, positions = study.need("scan"), positions_of(study, model)
-        shown = None if condition is None else _cut(_condition(condition, scan, how), positions, model)
-        stacks.append(Stack(_cut(scan.data, positions, model), positions, shown))
-    made = draw(model, stacks, how, seed=seed, batch=batch, watch=watch)
+        condition_slices = None if condition is None else _cut(_condition(condition, scan, how), positions, model)
+        scans.append(ScanSlices(_cut(scan.data, positions, model), positions, condition_slices))
+    healed_slices = heal_slices(model, scans, how, seed=seed, batch=batch, watch=watch)
     arguments = how.arguments | ({"condition": condition.name} if condition else {})
-    told = {"seed": seed, "model": model.name or model.config.name, **_detection(how, model.config)}
-    told |= {"maps": list(how.maps)} if how.maps else {}
+    notes = {"seed": seed, "model": model.name or model.config.name, **_detection(how, model.config)}
+    notes |= {"maps": list(how.maps)} if how.maps else {}
     healed = []
-    for study, stack, draws in zip(studies, stacks, made, strict=True):
-        said = _known(study, model.config, record(study.need("scan"), "uad-heal", arguments, **told))
-        healed.append(_with_draws(study, stack, draws, how, model, said))
+    for study, scan_slices, slices in zip(studies, scans, healed_slices, strict=True):
+        scan = study.need("scan")
+        provenance = record(scan, "uad-heal", arguments, **notes) | noted(scan, _brain(study, scan), model.config)
+        healed.append(_with_healed(study, scan_slices, slices, how, model, provenance))
     return healed
-
-
-def _known(study: Study, config: ModelConfig, provenance: dict[str, Any]) -> dict[str, Any]:
-    """Add to a study's provenance how unlike the model's healthy inputs it is, where the model knows what they are."""
-    scan = study.need("scan")
-    return provenance | noted(scan, _brain(study, scan), config)
 
 
 def positions_of(study: Study, model: Model) -> NDArray[np.intp]:
@@ -112,76 +108,73 @@ def _cut(volume: NDArray[Any], positions: NDArray[np.intp], model: Model) -> NDA
     return to_solid(volume) if model.config.solid else to_slices(volume)[positions]
 
 
-def _with_draws(study: Study, stack: Stack, draws: Draws, how: Plan, model: Model, provenance: dict[str, Any]) -> Study:
-    """Give a study what its draws come to: the healed scan and the maps, 0 outside the brain."""
+def _with_healed(
+    study: Study, slices: ScanSlices, healed: HealedSlices, plan: Plan, model: Model, provenance: dict[str, Any]
+) -> Study:
+    """Give a study what its healed slices come to: the healed scan and the maps, 0 outside the brain."""
     scan = study.need("scan")
-    brain, start = _brain(study, scan), replace(scan, provenance=provenance)
-    per_t = draws.healed.mean(axis=1, dtype=np.float64).astype(np.float32)
-    combined = _placed(combine(stack.x, per_t, how.combine), stack.positions, scan)
-    made = [start.derive(inside(combined, brain), "healed")]
-    maps = dict(draws.maps)
-    if model.expected and how.expected:
-        known = on_grid(expected_of(scan, brain, model.expected), scan.data.shape)
-        made.append(start.derive(np.where(brain, known, 0).astype(np.float32), "expected"))
-    if draws.healed.shape[0] * draws.healed.shape[1] > 1:
-        maps["spread"] = draws.healed.reshape(-1, *stack.x.shape).std(axis=0)
+    brain, image = _brain(study, scan), replace(scan, provenance=provenance)
+    per_t = healed.x.mean(axis=1, dtype=np.float64).astype(np.float32)
+    combined = _placed(combine(slices.x, per_t, plan.combine), slices.positions, scan)
+    images = [image.derive(inside(combined, brain), "healed")]
+    maps = dict(healed.maps)
+    if model.expected and plan.expected:
+        expected = on_grid(expected_of(scan, brain, model.expected), scan.data.shape)
+        images.append(image.derive(np.where(brain, expected, 0).astype(np.float32), "expected"))
+    if healed.x.shape[0] * healed.x.shape[1] > 1:
+        maps["spread"] = healed.x.reshape(-1, *slices.x.shape).std(axis=0)
     for role, values in maps.items():
-        made.append(start.derive(np.where(brain, _placed(values, stack.positions, scan), 0).astype(np.float32), role))
-    return study.adding(*made)
+        placed = _placed(values, slices.positions, scan)
+        images.append(image.derive(np.where(brain, placed, 0).astype(np.float32), role))
+    return study.adding(*images)
 
 
-def _by_itself(study: Study, how: Plan) -> Image:
+def _by_itself(study: Study, plan: Plan) -> Image:
     """Heal a scan without a model. Raises UadError unless its values are those of a prepared scan."""
     scan, name = study.need("scan"), study.name
     brain = _brain(study, scan)
-    low, high = _range(scan)
-    if low < 0 or high > 1:
-        raise UadError(
-            f"{name}: not prepared: values {low:g} to {high:g}, expected 0 to 1 "
-            f"(uad-preprocess SCAN -o - | uad-heal --method {how.method} -o OUT.nii.gz)"
-        )
+    _check_range(scan, name, f"uad-preprocess SCAN -o - | uad-heal --method {plan.method} -o OUT.nii.gz")
     _check_contents(scan, brain, name)
-    healed = methods.get(how.method).heal(scan, brain, how.options[0])
-    start = replace(scan, provenance=record(scan, "uad-heal", how.arguments))
+    healed = methods.get(plan.method).heal(scan, brain, plan.options[0])
+    start = replace(scan, provenance=record(scan, "uad-heal", plan.arguments))
     return start.derive(inside(healed, brain), "healed")
 
 
-def _detection(how: Plan, config: ModelConfig) -> dict[str, Any]:
+def _detection(plan: Plan, config: ModelConfig) -> dict[str, Any]:
     """What the model recommends for detection after this way of healing: the chain, the metric, its thresholds and the
     noise floors of healthy scores.
     """
-    own = config.defaults
-    known, floors = (_by_sign(how, config, table) for table in (own.thresholds, own.floors))
-    chain = own.chain.model_dump()
+    defaults = config.defaults
+    thresholds, floors = (_by_sign(plan, config, table) for table in (defaults.thresholds, defaults.floors))
+    chain = defaults.chain.model_dump()
     return {
-        "threshold": known.get("both"), "thresholds": known, "floors": floors, "metric": own.metric, "chain": chain
+        "threshold": thresholds.get("both"), "thresholds": thresholds, "floors": floors, "metric": defaults.metric,
+        "chain": chain,
     }  # fmt: skip
 
 
-def _by_sign(how: Plan, config: ModelConfig, table: dict[str, float]) -> dict[str, float]:
+def _by_sign(plan: Plan, config: ModelConfig, table: dict[str, float]) -> dict[str, float]:
     """What one of the model's tables has for this way of healing, by the sign of scores."""
-    if not how.as_settled(config):
+    if not plan.as_settled(config):
         return {}
-    ways = {"both": how.way, "dark": f"{how.way} dark", "bright": f"{how.way} bright"}
-    return {sign: table[way] for sign, way in ways.items() if way in table}
+    keys = {"both": plan.threshold_key, "dark": f"{plan.threshold_key} dark", "bright": f"{plan.threshold_key} bright"}
+    return {sign: table[key] for sign, key in keys.items() if key in table}
 
 
-def _condition(condition: Study, scan: Image, how: Plan) -> NDArray[Any]:
+def _condition(condition: Study, scan: Image, plan: Plan) -> NDArray[Any]:
     """Return the voxels of an image to condition on. Raises UadError when it does not fit the scan or the method."""
-    check_conditioned(how)
+    check_conditioned(plan)
     image = condition.product
     if not image.grid.same(scan.grid):
         raise UadError(f"{condition.name}: has another grid than the scan: {image.grid.unlike(scan.grid)}")
-    low, high = _range(image)
-    if low < 0 or high > 1:
-        raise UadError(f"{condition.name}: not prepared: values {low:g} to {high:g}, expected 0 to 1 (uad-preprocess)")
+    _check_range(image, condition.name, "uad-preprocess")
     return image.data
 
 
-def check_conditioned(how: Plan) -> None:
+def check_conditioned(plan: Plan) -> None:
     """Raise UadError for a method that is not conditioned on an image."""
-    if "condition" not in signature(methods.get(how.method).heal).parameters:
-        raise UadError(f"--condition has no effect with --method {how.method} (leave it out)")
+    if "condition" not in signature(methods.get(plan.method).heal).parameters:
+        raise UadError(f"--condition has no effect with --method {plan.method} (leave it out)")
 
 
 def _brain(study: Study, scan: Image) -> NDArray[np.bool_]:
@@ -209,6 +202,12 @@ def _range(scan: Image) -> tuple[float, float]:
     return float(scan.data.min()), float(scan.data.max())
 
 
+def _check_range(image: Image, name: str, advice: str) -> None:
+    low, high = _range(image)
+    if low < 0 or high > 1:
+        raise UadError(f"{name}: not prepared: values {low:g} to {high:g}, expected 0 to 1 ({advice})")
+
+
 def _check_contents(scan: Image, brain: NDArray[np.bool_], name: str) -> None:
     """Raise UadError unless there is a brain, and something in it."""
     if not brain.any():
@@ -234,7 +233,6 @@ def _placed(slices: NDArray[np.float32], positions: NDArray[np.intp], scan: Imag
     """Put slices back at their positions in a volume; the others are 0. A volume that was healed whole is one."""
     if slices.ndim == 5:
         return to_volume(slices[0, 0, :, None])
-    depth = scan.data.shape[2]
-    full = np.zeros((depth, *slices.shape[1:]), dtype=np.float32)
+    full = np.zeros((scan.data.shape[2], *slices.shape[1:]), dtype=np.float32)
     full[positions] = slices
     return to_volume(full)

@@ -20,7 +20,7 @@ from uadtools.volume.likeness import FEATURES, GROUPS, features, spread_of, vect
 from uadtools.volume.listing import files_of
 from uadtools.volume.stream import read_image
 
-Told = dict[str, float]
+Features = dict[str, float]
 LIMIT = 1.1
 """Of `unlike`, unless healthy scans themselves lie beyond; see docs/likeness.md for what lies on either side."""
 MARGIN = 1.1
@@ -46,41 +46,41 @@ def judged(scan: Image, brain: Any, config: ModelConfig) -> Unlike | None:
 
 def noted(scan: Image, brain: Any, config: ModelConfig) -> dict[str, Any]:
     """Return what a scan's provenance is to say of it: `unlike`, and one more of `concerns` where it is beyond."""
-    found = judged(scan, brain, config)
-    if found is None:
+    likeness = judged(scan, brain, config)
+    if likeness is None:
         return {}
     earlier = concerns_of(scan)
-    said = [f"unlike the healthy scans of model {config.name}: {found.reason}"] if found.beyond else []
-    return {"unlike": found.told, "concerns": [*earlier, *(text for text in said if text not in earlier)]}
+    concerns = [f"unlike the healthy scans of model {config.name}: {likeness.reason}"] if likeness.beyond else []
+    return {"unlike": likeness.to_json(), "concerns": [*earlier, *(text for text in concerns if text not in earlier)]}
 
 
 def concerns_of(image: Image) -> list[str]:
     """Return what the tools before said against their own results."""
-    found = image.provenance.get("concerns", [])
-    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+    concerns = image.provenance.get("concerns", [])
+    return [text for text in concerns if isinstance(text, str)] if isinstance(concerns, list) else []
 
 
 def unlike_of(image: Image) -> dict[str, Any] | None:
     """Return what uad-heal found of the scan's likeness; None where it did not ask."""
-    found = image.provenance.get("unlike")
-    return found if isinstance(found, dict) else None
+    likeness = image.provenance.get("unlike")
+    return likeness if isinstance(likeness, dict) else None
 
 
 def worst_of(healed: Sequence[Image]) -> dict[str, Any]:
     """Return what is to be said of a scan that several models healed: all concerns, and the most unlike of all."""
     concerns = list(dict.fromkeys(text for image in healed for text in concerns_of(image)))
-    asked = [found for image in healed if (found := unlike_of(image))]
-    worst = max(asked, key=lambda found: (found["beyond"], found["unlike"] / found["limit"]), default=None)
+    likenesses = [likeness for image in healed if (likeness := unlike_of(image))]
+    worst = max(likenesses, key=lambda one: (one["beyond"], one["unlike"] / one["limit"]), default=None)
     return ({"concerns": concerns} if concerns else {}) | ({"unlike": worst} if worst else {})
 
 
 def too_unlike(image: Image) -> str:
     """Return why nothing should be detected in a scan; an empty string where nothing speaks against it."""
-    found = unlike_of(image) or {}
-    return str(found.get("reason", "unlike healthy scans")) if found.get("beyond") is True else ""
+    likeness = unlike_of(image) or {}
+    return str(likeness.get("reason", "unlike healthy scans")) if likeness.get("beyond") is True else ""
 
 
-def versions(scan: Image, rng: np.random.Generator, count: int = VERSIONS) -> Iterator[Told]:
+def versions(scan: Image, rng: np.random.Generator, count: int = VERSIONS) -> Iterator[Features]:
     """Describe a scan as it is, and with mild changes that differ from one another."""
     spacing = scan.grid.spacing
     yield features(scan.data, scan.data > 0, spacing)
@@ -90,7 +90,7 @@ def versions(scan: Image, rng: np.random.Generator, count: int = VERSIONS) -> It
 
 
 def fit_likeness(
-    described: Mapping[str, Sequence[Sequence[Told]]], *, limit: float = LIMIT, source: str = ""
+    described: Mapping[str, Sequence[Sequence[Features]]], *, limit: float = LIMIT, source: str = ""
 ) -> LikenessConfig:
     """Make the table of what healthy scans look like.
 
@@ -103,7 +103,7 @@ def fit_likeness(
             raise UadError(
                 f"{len(people)} scans of {contrast}: at least {LEAST_SCANS} are needed to know what is usual"
             )
-    numbers = [together(distances(*one)) for people in described.values() for one in _crossed(people)]
+    numbers = [together(distances(*held_out)) for people in described.values() for held_out in _crossed(people)]
     quantiles = tuple(round(float(q), 4) for q in np.quantile(numbers, np.linspace(0, 1, 101)))
     tables = {contrast: _table(people) for contrast, people in described.items()}
     limit = max(limit, round(MARGIN * float(np.quantile(numbers, 0.99)), 3))
@@ -148,7 +148,7 @@ def describe(
     if config.grid.flat:
         raise UadError(f"model {config.name} takes single slices, and only volumes are described")
     files = [file for source in sources for file in files_of(source)]
-    people: dict[str, list[list[Told]]] = {}
+    people: dict[str, list[list[Features]]] = {}
     for number, file in enumerate(files):
         scan = read_image(Path(file))
         if config.grid.misfit(scan.grid):
@@ -162,31 +162,31 @@ def describe(
     return fit_likeness(_joined(people), source=", ".join(Path(source).name for source in sources))
 
 
-def _joined(people: Mapping[str, list[list[Told]]]) -> dict[str, list[list[Told]]]:
+def _joined(people: Mapping[str, list[list[Features]]]) -> dict[str, list[list[Features]]]:
     """Put those of a contrast that there are too few of to those of the one that there are most of."""
     most = max(people, key=lambda name: len(people[name]))
-    made: dict[str, list[list[Told]]] = {most: []}
-    for name, those in people.items():
-        made.setdefault(name if len(those) >= LEAST_SCANS else most, []).extend(those)
-    return made
+    joined: dict[str, list[list[Features]]] = {most: []}
+    for name, scans in people.items():
+        joined.setdefault(name if len(scans) >= LEAST_SCANS else most, []).extend(scans)
+    return joined
 
 
-def _crossed(people: Sequence[Sequence[Told]]) -> Iterator[tuple[Told, dict[str, GroupConfig]]]:
+def _crossed(people: Sequence[Sequence[Features]]) -> Iterator[tuple[Features, dict[str, GroupConfig]]]:
     """Yield everybody's features with the table of those in the other folds."""
     folds = min(FOLDS, len(people))
     for fold in range(folds):
         table = _table([person for number, person in enumerate(people) if number % folds != fold])
         for person in people[fold::folds]:
-            yield from ((told, table) for told in person)
+            yield from ((described, table) for described in person)
 
 
-def _table(people: Sequence[Sequence[Told]]) -> dict[str, GroupConfig]:
-    rows = np.array([vector(told) for person in people for told in person])
-    made = {}
+def _table(people: Sequence[Sequence[Features]]) -> dict[str, GroupConfig]:
+    rows = np.array([vector(described) for person in people for described in person])
+    table = {}
     for name, names in GROUPS.items():
         mean, inverse = spread_of(rows[:, [FEATURES.index(feature) for feature in names]], names)
-        made[name] = GroupConfig(mean=_short(mean), inverse=tuple(map(_short, inverse)))
-    return made
+        table[name] = GroupConfig(mean=_short(mean), inverse=tuple(map(_short, inverse)))
+    return table
 
 
 def _short(values: Any) -> tuple[float, ...]:

@@ -32,47 +32,42 @@ class Plan:
     combine: Rule = "mean"
     expected: bool = False
 
-    @property
-    def noisy(self) -> bool:
-        """Whether the method adds noise, so that there are draws."""
-        return _noisy(type(self.options[0]))
-
     def evaluations(self, shape: tuple[int, int]) -> int:
         """Network evaluations for a slice (H, W)."""
         return self.samples * sum(int(o.evaluations(shape)) for o in self.options)
 
-    def each(self, name: str) -> list[int]:
+    def values_of(self, name: str) -> list[int]:
         """List the different values of an option; none where the method does not have it."""
         return list(dict.fromkeys(getattr(o, name) for o in self.options if hasattr(o, name)))
 
     @property
-    def way(self) -> str:
+    def threshold_key(self) -> str:
         """The method, its t, what else may be repeated, and its draws: a threshold's key.
 
         A method by itself is its name; at t = 300, with four draws, "NAME 300 x4"; with patches of 48, "NAME 500 p48".
         """
-        several = [f"x{self.samples}"] if self.samples > 1 else []
+        samples = [f"x{self.samples}"] if self.samples > 1 else []
         named = [("", "t"), *((name[0], name) for name in repeated(type(self.options[0])))]
-        listed = [(letter, ",".join(map(str, self.each(name)))) for letter, name in named]
-        return " ".join([self.method, *(letter + values for letter, values in listed if values), *several])
+        listed = [(letter, ",".join(map(str, self.values_of(name)))) for letter, name in named]
+        return " ".join([self.method, *(letter + values for letter, values in listed if values), *samples])
 
-    def key(self, options: Any) -> tuple[int, ...]:
+    def noise_key(self, options: Any) -> tuple[int, ...]:
         """Return the numbers by which the noise of some of the options differs from that of the others, beside t."""
         return tuple(getattr(options, name) for name in repeated(type(options)))
 
     def as_settled(self, config: ModelConfig) -> bool:
         """Tell whether a model would be healed with in this way where no more is said than t, draws and patches."""
         first = type(self.options[0])
-        values = {name: self.each(name) for name in repeated(first)}
-        plain = _listed(config, self.method, self.each("t"), values)
+        values = {name: self.values_of(name) for name in repeated(first)}
+        plain = _listed(config, self.method, self.values_of("t"), values)
         return self == Plan(self.method, plain, self.samples, expected=self.expected)
 
     @property
     def maps(self) -> tuple[str, ...]:
         """The roles of what is made beside the healed scan."""
-        own: tuple[str, ...] = getattr(self.options[0], "maps", ())
-        own = (*own, "expected") if self.expected else own
-        return (*own, "spread") if len(self.options) * self.samples > 1 else own
+        roles: tuple[str, ...] = getattr(self.options[0], "maps", ())
+        roles = (*roles, "expected") if self.expected else roles
+        return (*roles, "spread") if len(self.options) * self.samples > 1 else roles
 
     @property
     def scored_with(self) -> tuple[str, ...]:
@@ -82,12 +77,12 @@ class Plan:
     @property
     def arguments(self) -> dict[str, Any]:
         first = {f.name: getattr(self.options[0], f.name) for f in fields(self.options[0])}
-        made: dict[str, Any] = {"method": self.method, **first}
-        if self.noisy:
-            made |= {"samples": self.samples}
+        arguments: dict[str, Any] = {"method": self.method, **first}
+        if _noisy(type(self.options[0])):
+            arguments |= {"samples": self.samples}
         if "t" in first:
-            made |= {"t": self.each("t"), "combine": self.combine}
-        return made | {name: self.each(name) for name in repeated(type(self.options[0]))}
+            arguments |= {"t": self.values_of("t"), "combine": self.combine}
+        return arguments | {name: self.values_of(name) for name in repeated(type(self.options[0]))}
 
 
 def plan(
@@ -106,11 +101,11 @@ def plan(
     """
     t = (t,) if isinstance(t, int) else tuple(t)
     name = _method(config, method)
-    own = methods.get(name).Options
-    known, several = {f.name for f in fields(own)}, repeated(own)
+    options_class = methods.get(name).Options
+    names, several = {f.name for f in fields(options_class)}, repeated(options_class)
     given = {key: value for key, value in options.items() if value is not None and value != ()}
-    idle = given.keys() - known
-    needs = {"t": ("t" in known, t), "samples": (_noisy(own), samples)}
+    idle = given.keys() - names
+    needs = {"t": ("t" in names, t), "samples": (_noisy(options_class), samples)}
     idle |= {name for name, (able, value) in needs.items() if value and not able}
     if idle:
         named = ", ".join(sorted(f"--{key}" if len(key) > 1 else f"-{key}" for key in idle))
@@ -120,33 +115,33 @@ def plan(
     }
     expected = config is not None and config.reference is not None and name == config.defaults.method
     if config is None:
-        return Plan(name, (own(**given),), expected=expected)
-    if "t" not in known:
+        return Plan(name, (options_class(**given),), expected=expected)
+    if "t" not in names:
         return Plan(name, _listed(config, name, (), given), expected=expected)
     steps = _steps(config, name, t)
     count = samples if samples is not None else _own(config, name, t).samples
     if count < 1:
         raise UadError(f"--samples {count}: at least 1 is needed")
     chosen = _listed(config, name, steps, given)
-    walked = given.get("steps", getattr(chosen[0], "steps", None))
-    if walked is not None and (bad := [o.t for o in chosen if not 1 <= walked <= o.t + 1]):
-        raise UadError(f"--steps {walked}: from -t {bad[0]} there are 1 to {bad[0] + 1}")
+    step_count = given.get("steps", getattr(chosen[0], "steps", None))
+    if step_count is not None and (bad := [o.t for o in chosen if not 1 <= step_count <= o.t + 1]):
+        raise UadError(f"--steps {step_count}: from -t {bad[0]} there are 1 to {bad[0] + 1}")
     return Plan(name, chosen, count, combine, expected)
 
 
 def repeated(options: type[Any]) -> set[str]:
     """Return the names of a method's options that may have several values, each of which is healed with."""
     hints = get_type_hints(options, include_extras=True)
-    notes = {one.name: getattr(hints[one.name], "__metadata__", ()) for one in fields(options)}
-    return {name for name, told in notes.items() if any(getattr(note, "several", False) for note in told)}
+    notes = {field.name: getattr(hints[field.name], "__metadata__", ()) for field in fields(options)}
+    return {name for name, metadata in notes.items() if any(getattr(note, "several", False) for note in metadata)}
 
 
 def _listed(config: ModelConfig, name: str, steps: Sequence[int], given: dict[str, Any]) -> tuple[Any, ...]:
     """List the options for each t, and for each of what else the method settles with the model."""
     file = methods.get(name)
     by_t = [{"t": t} for t in steps] or [{}]
-    own = file.settle(config, given) if hasattr(file, "settle") else _each_of(given, repeated(file.Options))
-    return tuple(file.Options(**{**given, **more, **t}) for t in by_t for more in own)
+    variants = file.settle(config, given) if hasattr(file, "settle") else _each_of(given, repeated(file.Options))
+    return tuple(file.Options(**{**given, **variant, **t}) for t in by_t for variant in variants)
 
 
 def _each_of(given: dict[str, Any], several: set[str]) -> list[dict[str, Any]]:

@@ -82,11 +82,11 @@ def keep_reference(
     import torch
 
     config = read_config(model)
-    known = check_contrast(config, contrast, model)
-    if known and contrast:
-        about = known.model_copy(update={"contrasts": known.contrasts | {contrast: about.scans}})
-    elif known:
-        about = about.model_copy(update={"contrasts": known.contrasts})
+    earlier = check_contrast(config, contrast, model)
+    if earlier and contrast:
+        about = earlier.model_copy(update={"contrasts": earlier.contrasts | {contrast: about.scans}})
+    elif earlier:
+        about = about.model_copy(update={"contrasts": earlier.contrasts})
     name = f"{REFERENCE}.{contrast}" if contrast else REFERENCE
     tensors = {name: torch.from_numpy(expected).half()}
     return amend(model, out, config.model_copy(update={"reference": about}), tensors, force=force)

@@ -59,12 +59,12 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise, *, condition: 
 
     x: (B, 1, H, W) in [-1, 1]; condition: other slices to take the code from, shaped like x (the paper's figure 2).
     """
-    from uadtools.diffusion.process import Given, add_noise
+    from uadtools.diffusion.process import ConditionedDenoiser, add_noise
     from uadtools.diffusion.samplers import single
 
     code = model.ask(x if condition is None else condition, of=model.net.encoder)
     x_t = add_noise(x, options.t, noise(), model.schedule)
-    return Healing(end(single(Given(model, code), x_t, options.t)))
+    return Healing(end(single(ConditionedDenoiser(model, code), x_t, options.t)))
 
 
 def build(settings: Settings) -> Conditioned:

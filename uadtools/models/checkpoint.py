@@ -74,10 +74,10 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]
                 raise UadError(f"{path}: not a model file (`uad-models import` reads other programs' weights)")
             header = json.loads(brace + file.read(size - 1))
             metadata = header.pop("__metadata__", {})
-            shapes = {name: tuple(about["shape"]) for name, about in header.items()}
+            shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
             return {str(k): str(v) for k, v in metadata.items()}, shapes
     except OSError as error:
-        shipped = ", ".join(own.stem for own in bundled())
+        shipped = ", ".join(shipped_path.stem for shipped_path in bundled())
         raise UadError(
             f"{path}: {error.strerror or error} (is the path of the model right? bundled: {shipped})"
         ) from None
@@ -98,9 +98,9 @@ def read_config(path: Path) -> ModelConfig:
         data = None
     if not isinstance(data, dict):
         raise UadError(f"{path}: its uadtools settings are no JSON object")
-    found = data.pop("format", None)
-    if found != FORMAT:
-        raise UadError(f"{path}: model format {found}, this version reads format {FORMAT} (update uadtools)")
+    version = data.pop("format", None)
+    if version != FORMAT:
+        raise UadError(f"{path}: model format {version}, this version reads format {FORMAT} (update uadtools)")
     return parse(ModelConfig, data, str(path))
 
 

@@ -16,16 +16,9 @@ from uadtools.noise.config import NoiseConfig
 from uadtools.settings import Config
 
 __all__ = [
-    "DefaultsConfig",
-    "GridConfig",
-    "IntensityConfig",
-    "ModelConfig",
-    "NoiseConfig",
-    "NoisedSettings",
-    "ScheduleConfig",
-    "Settings",
-    "parse",
-]
+    "DefaultsConfig", "GridConfig", "IntensityConfig", "ModelConfig", "NoiseConfig", "NoisedSettings", "ScheduleConfig",
+    "Settings", "parse",
+]  # fmt: skip
 
 
 class ModelConfig(Settings):

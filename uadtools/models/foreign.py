@@ -27,7 +27,7 @@ class Foreign:
     """A checkpoint's weights by our names; the settings that it tells; and what was left out of it."""
 
     weights: dict[str, Tensor]
-    found: dict[str, Any]
+    settings: dict[str, Any]
     notes: list[str] = field(default_factory=list)
 
 
@@ -42,13 +42,13 @@ def read_foreign(path: Path, program: Program) -> Foreign:
         raise UadError(f"{path}: {error.strerror or error}") from None
     tensors = read_tensors(path) if path.suffix == ".safetensors" else dict(_tensors(_unpickled(path)))
     try:
-        found = _of_program(tensors, program)
+        foreign = _of_program(tensors, program)
     except UadError as error:
         raise UadError(f"{path}: {error}") from None
-    lost = [name for name, value in found.weights.items() if value.is_floating_point() and not value.isfinite().all()]
-    if lost:
-        raise UadError(f"{path}: {lost[0]} holds NaN or infinity (was its training cut short?)")
-    return found
+    bad = [name for name, value in foreign.weights.items() if value.is_floating_point() and not value.isfinite().all()]
+    if bad:
+        raise UadError(f"{path}: {bad[0]} holds NaN or infinity (was its training cut short?)")
+    return foreign
 
 
 def check_fit(settings: Settings, weights: Mapping[str, Tensor], where: str) -> None:
@@ -59,18 +59,18 @@ def check_fit(settings: Settings, weights: Mapping[str, Tensor], where: str) -> 
 
     with torch.device("meta"):
         expected = {name: tuple(value.shape) for name, value in build(settings).state_dict().items()}
-    found = _shapes(weights)
+    shapes = _shapes(weights)
     faults = {
-        "without": sorted(expected.keys() - found.keys()),
-        "with unknown": sorted(found.keys() - expected.keys()),
+        "without": sorted(expected.keys() - shapes.keys()),
+        "with unknown": sorted(shapes.keys() - expected.keys()),
         "of another shape:": [
-            f"{name} {found[name]} instead of {shape}"
+            f"{name} {shapes[name]} instead of {shape}"
             for name, shape in expected.items()
-            if found.get(name, shape) != shape
+            if shapes.get(name, shape) != shape
         ],
     }
-    if told := [f"{what} {_few(which)}" for what, which in faults.items() if which]:
-        raise UadError(f"{where}: not the network that its shapes and settings say: {'; '.join(told)}")
+    if lines := [f"{what} {_few(which)}" for what, which in faults.items() if which]:
+        raise UadError(f"{where}: not the network that its shapes and settings say: {'; '.join(lines)}")
 
 
 def _few(which: list[str]) -> str:
@@ -112,18 +112,18 @@ def _tensors(data: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 def _of_program(tensors: dict[str, Tensor], program: Program) -> Foreign:
     if program == "monai" and (books := _prefixes(tensors, names.FIRST_OF_CODEBOOK)):
         return _codebook(_within(tensors, _one(books)))
-    own = _within(tensors, _prefix(tensors, program))
-    _refuse(own, program)
-    weights = _monai(own) if program == "monai" else {names.of_guided(key): value for key, value in own.items()}
+    theirs = _within(tensors, _prefix(tensors, program))
+    _refuse(theirs, program)
+    weights = _monai(theirs) if program == "monai" else {names.of_guided(key): value for key, value in theirs.items()}
     notes = _without_variance(weights) if program == "guided-diffusion" else []
     shapes = _shapes(weights)
     _refuse_shapes(shapes)
-    found: dict[str, Any] = {"network": names.unet_sizes(shapes), **_schedule(tensors)}
+    settings: dict[str, Any] = {"network": names.unet_sizes(shapes), **_schedule(tensors)}
     if program in CONDITIONED:
         encoder = _encoder(tensors)
-        found["encoder"] = names.encoder_sizes(_shapes(encoder))
+        settings["encoder"] = names.encoder_sizes(_shapes(encoder))
         weights = {f"unet.{k}": v for k, v in weights.items()} | {f"encoder.{k}": v for k, v in encoder.items()}
-    return Foreign(weights, found, notes)
+    return Foreign(weights, settings, notes)
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> names.Shapes:
@@ -144,34 +144,34 @@ def _within(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _prefixes(keys: Iterable[str], first: str) -> list[str]:
     """List what stands before a network's first weight: one prefix for each network there is."""
-    found = [key.removesuffix(first) for key in keys if key.endswith(first)]
-    return sorted(prefix for prefix in found if not prefix or prefix.endswith("."))
+    prefixes = [key.removesuffix(first) for key in keys if key.endswith(first)]
+    return sorted(prefix for prefix in prefixes if not prefix or prefix.endswith("."))
 
 
 def _one(prefixes: list[str]) -> str:
     """Return the only prefix, or that of averaged weights. Raises UadError when there are more."""
-    found = [prefix for prefix in prefixes if re.search(_AVERAGED, prefix)] or prefixes
-    if len(found) > 1:
-        raise UadError(f"several networks: {', '.join(prefix or 'one at the top' for prefix in found)} (save only one)")
-    return found[0]
+    best = [prefix for prefix in prefixes if re.search(_AVERAGED, prefix)] or prefixes
+    if len(best) > 1:
+        raise UadError(f"several networks: {', '.join(prefix or 'one at the top' for prefix in best)} (save only one)")
+    return best[0]
 
 
 def _prefix(tensors: dict[str, Tensor], program: Program) -> str:
     """Return what stands before the network's weights. Raises UadError when it is not there."""
-    if found := _prefixes(tensors, FIRST[program]):
-        return _one(found)
+    if prefixes := _prefixes(tensors, FIRST[program]):
+        return _one(prefixes)
     others = [other for other, first in FIRST.items() if _prefixes(tensors, first)]
     hint = f" (it looks like one of --from {' or '.join(others)})" if others else ""
     raise UadError(f"no network of {program} in it{hint}" if tensors else "no weights in it (save a state dict)")
 
 
-def _refuse(own: Mapping[str, Tensor], program: Program) -> None:
+def _refuse(weights: Mapping[str, Tensor], program: Program) -> None:
     """Raise UadError for a network that needs more than an image and a step, or is not told to be conditioned."""
-    if "label_emb.weight" in own or "class_embedding.weight" in own:
+    if "label_emb.weight" in weights or "class_embedding.weight" in weights:
         raise UadError("a class-conditional network, which is not supported")
-    if any("transformer_blocks" in key for key in own):
+    if any("transformer_blocks" in key for key in weights):
         raise UadError("a network with cross-attention, which is not supported")
-    conditioned = "label_emb.0.weight" in own
+    conditioned = "label_emb.0.weight" in weights
     if conditioned and program not in CONDITIONED:
         raise UadError("a network with an image's code as condition (--from cddpm reads it)")
     if program in CONDITIONED and not conditioned:
@@ -188,47 +188,48 @@ def _refuse_shapes(shapes: names.Shapes) -> None:
         raise UadError(f"a network that gives {last[0]} channels, which is not supported")
 
 
-def _monai(own: dict[str, Tensor]) -> dict[str, Tensor]:
+def _monai(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Name MONAI's weights as ours, and make one convolution of its three linear layers of attention."""
     import torch
 
-    fused = {key: value for key, value in own.items() if not re.search(r"\.to_[qkv]\.", key)}
-    for key in own:
+    fused = {key: value for key, value in tensors.items() if not re.search(r"\.to_[qkv]\.", key)}
+    for key in tensors:
         if ".to_q." in key:
-            fused[key.replace("to_q", "qkv")] = torch.cat([own[key.replace("to_q", f"to_{part}")] for part in "qkv"])
+            parts = [tensors[key.replace("to_q", f"to_{part}")] for part in "qkv"]
+            fused[key.replace("to_q", "qkv")] = torch.cat(parts)
     fused = {k: v[..., None] if v.ndim == 2 and "attention" in k else v for k, v in fused.items()}
     blocks = names.monai_res_blocks(fused)
-    made = {names.of_monai(key, blocks): value for key, value in fused.items()}
-    numbered = names.with_last_numbered(made)
-    return {numbered[key]: value for key, value in made.items()}
+    renamed = {names.of_monai(key, blocks): value for key, value in fused.items()}
+    numbered = names.with_last_numbered(renamed)
+    return {numbered[key]: value for key, value in renamed.items()}
 
 
-def _codebook(own: dict[str, Tensor]) -> Foreign:
+def _codebook(tensors: dict[str, Tensor]) -> Foreign:
     """Name the weights of MONAI's VQ-VAE as ours."""
-    ours = names.of_codebook(_shapes(own))
-    weights = {ours.get(key, key): value for key, value in own.items()}
+    our_names = names.of_codebook(_shapes(tensors))
+    weights = {our_names.get(key, key): value for key, value in tensors.items()}
     return Foreign(weights, {"kind": CODEBOOK, "network": names.codebook_sizes(_shapes(weights))})
 
 
 def _encoder(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    found = _prefixes(tensors, names.FIRST_OF_ENCODER)
-    if not found:
+    prefixes = _prefixes(tensors, names.FIRST_OF_ENCODER)
+    if not prefixes:
         raise UadError(
             "no ResNet encoder in it; the condition cannot be told without (save it with the U-Net's weights)"
         )
-    return {names.of_encoder(key): value for key, value in _within(tensors, _one(found)).items()}
+    return {names.of_encoder(key): value for key, value in _within(tensors, _one(prefixes)).items()}
 
 
 def _schedule(tensors: dict[str, Tensor]) -> dict[str, Any]:
     """Tell the schedule from the betas that a program may save with its weights. Raises UadError for another one."""
     import numpy as np
 
-    from uadtools.diffusion.schedule import Kind, betas
+    from uadtools.diffusion.schedule import ScheduleKind, betas
 
     saved = next((value.double().numpy() for key, value in tensors.items() if key.split(".")[-1] == "betas"), None)
     if saved is None:
         return {}
-    kinds: tuple[Kind, ...] = ("linear", "cosine")
+    kinds: tuple[ScheduleKind, ...] = ("linear", "cosine")
     for kind in kinds:
         if np.allclose(saved, betas(kind, len(saved)), rtol=1e-3, atol=1e-7):
             return {"schedule": {"kind": kind, "steps": len(saved)}}

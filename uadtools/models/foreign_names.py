@@ -15,49 +15,24 @@ FIRST_OF_ENCODER = "layer1.0.conv1.weight"
 FIRST_OF_CODEBOOK = "quantizer.quantizer.embedding.weight"
 
 _GUIDED = (
-    (r"^time_embedding\.1", "time_embed.0"),
-    (r"^time_embedding\.3", "time_embed.2"),
-    (r"^label_emb\.", "condition_embed."),
-    (r"^(input_blocks|down)\.0\.0", "first"),
-    (r"^output_blocks", "up"),
-    (r"^middle_block", "middle"),
-    (r"^out\.0", "out_norm"),
-    (r"^out\.2", "out_conv"),
-    (r"emb(ed)?_layers\.1", "embed"),
-    (r"in_layers\.0", "in_norm"),
-    (r"in_layers\.2", "in_conv"),
-    (r"out_layers\.0", "out_norm"),
-    (r"out_layers\.3", "out_conv"),
-    (r"skip_connection", "skip"),
-    (r"to_qkv", "qkv"),
-    (r"proj_out", "proj"),
-    (r"\.(op|downsample)\.", ".conv."),
-)
+    (r"^time_embedding\.1", "time_embed.0"), (r"^time_embedding\.3", "time_embed.2"),
+    (r"^label_emb\.", "condition_embed."), (r"^(input_blocks|down)\.0\.0", "first"), (r"^output_blocks", "up"),
+    (r"^middle_block", "middle"), (r"^out\.0", "out_norm"), (r"^out\.2", "out_conv"),
+    (r"emb(ed)?_layers\.1", "embed"), (r"in_layers\.0", "in_norm"), (r"in_layers\.2", "in_conv"),
+    (r"out_layers\.0", "out_norm"), (r"out_layers\.3", "out_conv"), (r"skip_connection", "skip"), (r"to_qkv", "qkv"),
+    (r"proj_out", "proj"), (r"\.(op|downsample)\.", ".conv."),
+)  # fmt: skip
 _MONAI = (
-    (r"^conv_in\.conv", "first"),
-    (r"^middle_block\.resnet_1", "middle.0"),
-    (r"^middle_block\.attention\b", "middle.1"),
-    (r"^middle_block\.resnet_2", "middle.2"),
-    (r"^out\.0", "out_norm"),
-    (r"^out\.2\.conv", "out_conv"),
-    (r"norm1", "in_norm"),
-    (r"conv1\.conv", "in_conv"),
-    (r"time_emb_proj", "embed"),
-    (r"norm2", "out_norm"),
-    (r"conv2\.conv", "out_conv"),
-    (r"skip_connection\.conv", "skip"),
-    (r"\.attn\.", "."),
-    (r"proj_attn|out_proj", "proj"),
-    (r"\.(op|conv|postconv)\.conv\.", ".conv."),
-)
+    (r"^conv_in\.conv", "first"), (r"^middle_block\.resnet_1", "middle.0"),
+    (r"^middle_block\.attention\b", "middle.1"), (r"^middle_block\.resnet_2", "middle.2"), (r"^out\.0", "out_norm"),
+    (r"^out\.2\.conv", "out_conv"), (r"norm1", "in_norm"), (r"conv1\.conv", "in_conv"), (r"time_emb_proj", "embed"),
+    (r"norm2", "out_norm"), (r"conv2\.conv", "out_conv"), (r"skip_connection\.conv", "skip"), (r"\.attn\.", "."),
+    (r"proj_attn|out_proj", "proj"), (r"\.(op|conv|postconv)\.conv\.", ".conv."),
+)  # fmt: skip
 _ENCODER = (
-    (r"^conv1", "stem"),
-    (r"^fc", "head"),
-    (r"downsample\.0", "skip_conv"),
-    (r"downsample\.1", "skip_norm"),
-    (r"^bn1", "norm"),
-    (r"bn(\d)", r"norm\1"),
-)
+    (r"^conv1", "stem"), (r"^fc", "head"), (r"downsample\.0", "skip_conv"), (r"downsample\.1", "skip_norm"),
+    (r"^bn1", "norm"), (r"bn(\d)", r"norm\1"),
+)  # fmt: skip
 
 
 def _replaced(key: str, words: Iterable[tuple[str, str]]) -> str:
@@ -68,7 +43,7 @@ def _replaced(key: str, words: Iterable[tuple[str, str]]) -> str:
 
 def of_guided(key: str) -> str:
     """Return our name for a weight of guided-diffusion and what came of it: AnoDDPM, pDDPM, cDDPM."""
-    return re.sub(r"^(?:input_blocks|down)\.(\d+)", lambda found: f"down.{int(found[1]) - 1}", _replaced(key, _GUIDED))
+    return re.sub(r"^(?:input_blocks|down)\.(\d+)", lambda match: f"down.{int(match[1]) - 1}", _replaced(key, _GUIDED))
 
 
 _CODEBOOK = {
@@ -83,20 +58,20 @@ def of_codebook(shapes: Shapes) -> dict[str, str]:
 
     shapes: by MONAI's names.
     """
-    made = dict(_CODEBOOK)
+    renamed = dict(_CODEBOOK)
     for part in ("encoder", "decoder"):
         place, blocks = 0, _numbers(shapes, rf"{part}\.blocks\.(\d+)")
         for block in blocks:
             plain = f"{part}.blocks.{block}.conv"
             if f"{plain}.weight" in shapes:
-                made |= {f"{plain}.{kind}": f"{part}.{place}.{kind}" for kind in ("weight", "bias")}
+                renamed |= {f"{plain}.{kind}": f"{part}.{place}.{kind}" for kind in ("weight", "bias")}
                 resamples = shapes[f"{plain}.weight"][2] == 4
                 place += 2 if resamples and block != blocks[-1] else 1
             else:
                 for conv, kind in product(("conv1", "conv2"), ("weight", "bias")):
-                    made[f"{part}.blocks.{block}.{conv}.conv.{kind}"] = f"{part}.{place}.{conv}.{kind}"
+                    renamed[f"{part}.blocks.{block}.{conv}.conv.{kind}"] = f"{part}.{place}.{conv}.{kind}"
                 place += 1
-    return made
+    return renamed
 
 
 def codebook_sizes(shapes: Shapes) -> dict[str, Any]:
@@ -116,7 +91,7 @@ def codebook_sizes(shapes: Shapes) -> dict[str, Any]:
 
 def of_encoder(key: str) -> str:
     """Return our name for a weight of timm's ResNet."""
-    return re.sub(r"^layer(\d+)", lambda found: f"stages.{int(found[1]) - 1}", _replaced(key, _ENCODER))
+    return re.sub(r"^layer(\d+)", lambda match: f"stages.{int(match[1]) - 1}", _replaced(key, _ENCODER))
 
 
 def of_monai(key: str, res_blocks: int) -> str:
@@ -125,26 +100,26 @@ def of_monai(key: str, res_blocks: int) -> str:
     What comes after the residual blocks of a level is halving, on the way up doubling in the last one's own stage.
     """
     key = _replaced(key, _MONAI)
-    if found := re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsampler|upsampler)\.(?:(\d+)\.)?(.*)", key):
-        way, level, what, block, rest = found.groups()
+    if match := re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsampler|upsampler)\.(?:(\d+)\.)?(.*)", key):
+        direction, level, what, block, rest = match.groups()
         stage = int(level) * (res_blocks + 1) + int(block or res_blocks)
         layer = {"resnets": 0, "attentions": 1, "downsampler": 0, "upsampler": "last"}[what]
-        return f"{way}.{stage}.{layer}.{rest}"
+        return f"{direction}.{stage}.{layer}.{rest}"
     return key
 
 
 def with_last_numbered(keys: Iterable[str]) -> dict[str, str]:
     """Number what of_monai() calls the last layer of a stage: it comes after the attention, where there is one."""
     keys = set(keys)
-    made = {}
+    renamed = {}
     for key in keys:
         stage, last, rest = key.partition(".last.")
-        made[key] = f"{stage}.{2 if f'{stage}.1.norm.weight' in keys else 1}.{rest}" if last else key
-    return made
+        renamed[key] = f"{stage}.{2 if f'{stage}.1.norm.weight' in keys else 1}.{rest}" if last else key
+    return renamed
 
 
 def _numbers(shapes: Iterable[str], pattern: str) -> list[int]:
-    return sorted({int(found[1]) for key in shapes if (found := re.match(pattern, key))})
+    return sorted({int(match[1]) for key in shapes if (match := re.match(pattern, key))})
 
 
 def monai_res_blocks(keys: Iterable[str]) -> int:

@@ -61,5 +61,5 @@ class IntensityConfig(Config):
         return self
 
     def __str__(self) -> str:
-        said = {"percentile": f":{self.low:g},{self.high:g}", "ct": f":{self.center:g},{self.width:g}"}
-        return self.kind + said.get(self.kind, "")
+        limits = {"percentile": f":{self.low:g},{self.high:g}", "ct": f":{self.center:g},{self.width:g}"}
+        return self.kind + limits.get(self.kind, "")

@@ -62,8 +62,7 @@ class Unlike(NamedTuple):
     def beyond(self) -> bool:
         return self.stranger or self.number > self.limit
 
-    @property
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """What goes into provenance and JSON."""
         return {
             "unlike": round(self.number, 3), "limit": self.limit, "reason": self.reason, "p": self.p,
@@ -71,47 +70,46 @@ class Unlike(NamedTuple):
         }  # fmt: skip
 
 
-def unlike(told: dict[str, float], reference: LikenessConfig) -> Unlike:
+def unlike(features: dict[str, float], reference: LikenessConfig) -> Unlike:
     """Measure how unlike the healthy scans of a table a scan with these features is: of the nearest contrast.
 
     The number is the root mean square over the groups of features of the distances in them, which are root mean squares
     of deviations, correlations taken into account; 1 is a deviation in every respect. A scan that is surely of a
     contrast that the table does not know is beyond the limit, too.
     """
-    by_contrast = {contrast: distances(told, groups) for contrast, groups in reference.contrasts.items()}
-    contrast, found = min(by_contrast.items(), key=lambda item: together(item[1]))
-    group, number = max(found, key=lambda name: found[name]), together(found)
+    by_contrast = {contrast: distances(features, groups) for contrast, groups in reference.contrasts.items()}
+    contrast, by_group = min(by_contrast.items(), key=lambda item: together(item[1]))
+    group, number = max(by_group, key=lambda name: by_group[name]), together(by_group)
     least = 1 / (reference.scans + 1)
     levels = np.linspace(0, 1, len(reference.quantiles))
     p = max(least, 1 - float(np.interp(number, reference.quantiles, levels)))
-    known = "T1-like" if list(reference.contrasts) == ["T1"] else f"like {' or '.join(reference.contrasts)}"
-    what = f"not {known}" if group == "contrast" else f"not that of healthy scans, nearest {contrast}"
-    said = f"p < {max(_up(least), 0.001):g}" if p <= least else f"p = {p:.2g}"
-    stranger = _stranger(told, reference)
-    reason = f"contrast: {stranger}, not {' or '.join(reference.contrasts)}" if stranger else f"{group}: {what}, {said}"
+    wanted = "T1-like" if list(reference.contrasts) == ["T1"] else f"like {' or '.join(reference.contrasts)}"
+    apart = f"not {wanted}" if group == "contrast" else f"not that of healthy scans, nearest {contrast}"
+    odds = f"p < {max(_up(least), 0.001):g}" if p <= least else f"p = {p:.2g}"
+    stranger = _stranger(features, reference)
+    reason = (
+        f"contrast: {stranger}, not {' or '.join(reference.contrasts)}" if stranger else f"{group}: {apart}, {odds}"
+    )
     return Unlike(number, reference.limit, reason, p, bool(stranger))
 
 
-def together(found: dict[str, float]) -> float:
+def together(by_group: dict[str, float]) -> float:
     """Return the one number that distances in several groups come to."""
-    return float(np.sqrt(np.mean(np.square(list(found.values())))))
+    return float(np.sqrt(np.mean(np.square(list(by_group.values())))))
 
 
-def _stranger(told: dict[str, float], reference: LikenessConfig) -> str:
+def _stranger(features: dict[str, float], reference: LikenessConfig) -> str:
     """Return the contrast that a scan surely has and the table does not know; an empty string where there is none."""
-    seen = recognise(told)
-    known = set(reference.contrasts)
-    strange = known <= set(seen.p) and seen.name not in {*known, OTHER} and seen.p[seen.name] >= SURE
-    return seen.name if strange else ""
+    contrast = recognise(features)
+    names = set(reference.contrasts)
+    strange = names <= set(contrast.p) and contrast.name not in {*names, OTHER} and contrast.p[contrast.name] >= SURE
+    return contrast.name if strange else ""
 
 
-def distances(told: dict[str, float], groups: dict[str, GroupConfig]) -> dict[str, float]:
+def distances(features: dict[str, float], groups: dict[str, GroupConfig]) -> dict[str, float]:
     """Return the distance in each group."""
-    made = {}
-    for name, group in groups.items():
-        row, mean, inverse = vector(told, GROUPS[name]), np.array(group.mean), np.array(group.inverse)
-        made[name] = distance(row, mean, inverse)
-    return made
+    rows = {name: vector(features, GROUPS[name]) for name in groups}
+    return {name: distance(rows[name], np.array(g.mean), np.array(g.inverse)) for name, g in groups.items()}
 
 
 def _up(p: float) -> float:

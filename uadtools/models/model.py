@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from uadtools.diffusion.process import Prediction, Steps, both
+from uadtools.diffusion.process import Prediction, Timesteps, both
 from uadtools.diffusion.schedule import Schedule
 from uadtools.errors import UadError
 from uadtools.models.checkpoint import REFERENCE, file_hash, located, read_config, read_tensors
@@ -69,15 +69,15 @@ class Model:
         return output.float()
 
     @torch.inference_mode()
-    def predict(self, x_t: Tensor, t: Steps, *, clamp: bool = False, code: Tensor | None = None) -> Prediction:
+    def predict(self, x_t: Tensor, t: Timesteps, *, clamp: bool = False, code: Tensor | None = None) -> Prediction:
         """Return x0 and eps behind x_t.
 
         x_t: (B, 1, H, W) in the units of [-1, 1]; t: one step for all, or (B,) int64; clamp: limit x0 to [-1, 1]; code:
         of the image that the model is to go by, where it is one that needs it.
         """
         steps = torch.as_tensor(t, dtype=torch.int64, device=x_t.device).expand(len(x_t))
-        known = () if code is None else (code,)
-        return both(self.ask(x_t, steps, *known), self.config.target, x_t, t, self.schedule, clamp=clamp)
+        codes = () if code is None else (code,)
+        return both(self.ask(x_t, steps, *codes), self.config.target, x_t, t, self.schedule, clamp=clamp)
 
     def noise(self, shape: Sequence[int], keys: Sequence[tuple[int, ...]]) -> Callable[[], Tensor]:
         """Return the noise for slices (H, W), a call for each draw; what a slice gets depends on its key alone.
@@ -114,7 +114,7 @@ def load_model(path: Path | str | None = None, *, device: str = "auto", precisio
         if dtype != torch.float32:
             unet.halve(dtype)
     net = net.to(memory_format=layout(3 if config.solid else 2))  # type: ignore[call-overload]
-    by_contrast = {name.removeprefix(REFERENCE).removeprefix("."): known for name, known in expected.items()}
+    by_contrast = {name.removeprefix(REFERENCE).removeprefix("."): reference for name, reference in expected.items()}
     return Model(config, net, where, dtype, f"{config.name}:{file_hash(path)}", by_contrast)
 
 

@@ -71,7 +71,6 @@ class UNetConfig(NetworkConfig):
 
     @property
     def divisor(self) -> int:
-        """Slices must be multiples of this many pixels in height and width."""
         return int(self.patch * 2 ** (len(self.multipliers) - 1))
 
     def held(self, shape: Sequence[int]) -> int:
@@ -91,7 +90,6 @@ class _DenseConfig(NetworkConfig):
 
     @property
     def divisor(self) -> int:
-        """Slices must be multiples of this many pixels in height and width."""
         return int(2 ** len(self.multipliers))
 
 

@@ -91,8 +91,8 @@ class Settings(Config):
         registry = kinds.registry()
         kind = obj.get("kind", registry.DEFAULT) if isinstance(obj, dict) else registry.DEFAULT
         if kind not in registry.all_kinds():
-            known = sorted(map(repr, registry.all_kinds()), key=lambda name: name != repr(registry.DEFAULT))
-            expected = f"{', '.join(known[:-1])} or {known[-1]}"
+            names = sorted(map(repr, registry.all_kinds()), key=lambda name: name != repr(registry.DEFAULT))
+            expected = f"{', '.join(names[:-1])} or {names[-1]}"
             fault = InitErrorDetails(type="literal_error", loc=("kind",), input=kind, ctx={"expected": expected})
             raise ValidationError.from_exception_data(cls.__name__, [fault])
         return cls.of_kind(kind).model_validate(obj, **more)
@@ -156,11 +156,11 @@ S = TypeVar("S", bound=Settings)
 @cache
 def _of_kind(base: type[S], kind: str) -> type[S]:
     """Return a kind's own settings with those of a base class, such as ModelConfig."""
-    own = kinds.kind(kind)
-    made: type[S] | None = getattr(own, base.__name__, None)
-    if made and issubclass(made, base):
-        return made
-    return create_model(base.__name__, __base__=(base, own.Settings), __doc__=base.__doc__)
+    file = kinds.kind(kind)
+    kind_class: type[S] | None = getattr(file, base.__name__, None)
+    if kind_class and issubclass(kind_class, base):
+        return kind_class
+    return create_model(base.__name__, __base__=(base, file.Settings), __doc__=base.__doc__)
 
 
 def _no_meaning(kind: str) -> str:
@@ -178,18 +178,18 @@ def _with_a_meaning(cls: type[Settings], kind: str, data: dict[str, Any]) -> dic
         return list(kinds.registry().settings(recipes=recipes))
 
     refused = [name for name in data if name not in cls.model_fields and any(name in o.model_fields for o in others())]
-    made = dict(data)
+    kept = dict(data)
     for name, table in data.items():
-        own = _table(cls, name)
-        if own is None or not isinstance(table, dict) or not (idle := table.keys() - own.model_fields.keys()):
+        schema = _table(cls, name)
+        if schema is None or not isinstance(table, dict) or not (idle := table.keys() - schema.model_fields.keys()):
             continue
-        richer = [other for one in others() if (other := _table(one, name)) and issubclass(other, own)]
+        richer = [other for one in others() if (other := _table(one, name)) and issubclass(other, schema)]
         fields = {key: field for other in richer for key, field in other.model_fields.items() if key in idle}
         refused += [f"{name}.{key}" for key, field in fields.items() if table[key] != field.default]
-        made[name] = {key: value for key, value in table.items() if key not in fields}
+        kept[name] = {key: value for key, value in table.items() if key not in fields}
     if refused:
         raise ValueError(f"{', '.join(refused)}: {_no_meaning(kind)}")
-    return made
+    return kept
 
 
 def _table(cls: type[Settings], name: str) -> type[Config] | None:

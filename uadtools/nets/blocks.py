@@ -32,10 +32,10 @@ def sinusoid(t: Tensor, width: int, order: Literal["cos_sin", "sin_cos"]) -> Ten
     return torch.cat(parts if order == "cos_sin" else parts[::-1], dim=1)
 
 
-def _resampled(x: Tensor, how: Resample) -> Tensor:
-    if how == "up":
+def _resampled(x: Tensor, resample: Resample) -> Tensor:
+    if resample == "up":
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
-    return _POOLS[x.ndim - 2](x, 2) if how == "down" else x
+    return _POOLS[x.ndim - 2](x, 2) if resample == "down" else x
 
 
 def zeroed(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> nn.Module:
@@ -67,9 +67,10 @@ def _doubling(conv: nn.Module) -> nn.Module:
     for axis in axes:
         before = (0, 0) * (conv.weight.ndim - 1 - axis)
         weight = F.pad(weight, (*before, 0, 1)) + F.pad(weight, (*before, 1, 0))
-    made: nn.Module = _TRANSPOSED[len(axes)](conv.in_channels, conv.out_channels, 4, stride=2, padding=1, device="meta")
-    made.load_state_dict({"weight": weight, "bias": conv.bias}, assign=True)
-    return made.requires_grad_(False)
+    transposed, (into, out) = _TRANSPOSED[len(axes)], (conv.in_channels, conv.out_channels)
+    layer: nn.Module = transposed(into, out, 4, stride=2, padding=1, device="meta")
+    layer.load_state_dict({"weight": weight, "bias": conv.bias}, assign=True)
+    return layer.requires_grad_(False)
 
 
 def mlp(into: int, out: int) -> nn.Module:
@@ -151,19 +152,19 @@ class Attention(nn.Module):
 class Resampling(nn.Module):
     """Plain halving or doubling, with a 3x3 convolution (strided when halving) or without."""
 
-    def __init__(self, channels: int, how: Resample, *, convolve: bool, axes: Axes = 2) -> None:
+    def __init__(self, channels: int, resample: Resample, *, convolve: bool, axes: Axes = 2) -> None:
         super().__init__()
-        self.how: Resample = "none" if how == "down" and convolve else how
-        stride, conv = 2 if how == "down" else 1, CONVOLUTIONS[axes]
+        self.resample: Resample = "none" if resample == "down" and convolve else resample
+        stride, conv = 2 if resample == "down" else 1, CONVOLUTIONS[axes]
         self.conv: nn.Module = conv(channels, channels, 3, stride, padding=1) if convolve else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        out: Tensor = self.conv(_resampled(x, self.how))
+        out: Tensor = self.conv(_resampled(x, self.resample))
         return out
 
     def fold(self) -> None:
-        if self.how == "up" and not isinstance(self.conv, nn.Identity):
-            self.conv, self.how = _doubling(self.conv), "none"
+        if self.resample == "up" and not isinstance(self.conv, nn.Identity):
+            self.conv, self.resample = _doubling(self.conv), "none"
 
 
 class Stage(nn.ModuleList):

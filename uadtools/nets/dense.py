@@ -65,12 +65,14 @@ class Autoencoder(nn.Module):
     shape: (H, W); base: channels of the first level, times `multipliers` at each level; a level halves the image.
     """
 
+    OUTPUTS = 1
+
     def __init__(
         self, shape: tuple[int, int], *, base: int, multipliers: Sequence[int], latent: int, groups: int
     ) -> None:
         super().__init__()
         widths = [base * multiplier for multiplier in multipliers]
-        self.encoder = Encoder(shape, widths, latent, groups=groups)
+        self.encoder = Encoder(shape, widths, self.OUTPUTS * latent, groups=groups)
         self.decoder = Decoder(shape, widths, latent, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,16 +81,10 @@ class Autoencoder(nn.Module):
         return image
 
 
-class VAE(nn.Module):
+class VAE(Autoencoder):
     """An encoder to mean and log variance of `latent` numbers, and a decoder. Sizes as for Autoencoder."""
 
-    def __init__(
-        self, shape: tuple[int, int], *, base: int, multipliers: Sequence[int], latent: int, groups: int
-    ) -> None:
-        super().__init__()
-        widths = [base * multiplier for multiplier in multipliers]
-        self.encoder = Encoder(shape, widths, 2 * latent, groups=groups)
-        self.decoder = Decoder(shape, widths, latent, groups=groups)
+    OUTPUTS = 2
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log variance, (B, latent) each."""
@@ -119,8 +115,8 @@ class SequenceVAE(VAE):
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log variance of the middle slices. x: windows (B, 2 reach + 1, H, W)."""
         vectors = self.encoder(x.flatten(0, 1)[:, None]).unflatten(0, x.shape[:2])
-        known, _ = self.recurrent(vectors)
-        mean, log_variance = self.head(known[:, self.reach]).chunk(2, dim=1)
+        states, _ = self.recurrent(vectors)
+        mean, log_variance = self.head(states[:, self.reach]).chunk(2, dim=1)
         return mean, log_variance
 
 

@@ -36,9 +36,9 @@ class MaskedAutoencoder(nn.Module):
 
         Returns (B, 1, H, W); what the decoder says of the visible squares means nothing.
         """
-        found = self.encoder.features(x, seen)[::-1]
+        stages = self.encoder.features(x, seen)[::-1]
         h: Tensor | None = None
-        for features, project, hidden, up in zip(found, self.project, self.hidden, self.up, strict=False):
+        for features, project, hidden, up in zip(stages, self.project, self.hidden, self.up, strict=False):
             dense = project(torch.where(seen_at(features, seen), features, hidden.to(features.dtype)))
             h = up(dense if h is None else h + dense)
         painted: Tensor = self.out(self.up[-1](h))

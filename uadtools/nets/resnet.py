@@ -86,13 +86,13 @@ class ResNet(nn.Module):
             x = x * seen_at(x, seen)
         h = F.max_pool2d(F.relu(self.norm(self.stem(x), seen)), 3, stride=2, padding=1)
         h = h if seen is None else h * seen_at(h, seen)
-        found = []
+        stages = []
         for stage in self.stages:
             assert isinstance(stage, nn.ModuleList)
             for block in stage:
                 h = block(h, seen)
-            found.append(h)
-        return found
+            stages.append(h)
+        return stages
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 1, H, W) to (B, dimension)."""

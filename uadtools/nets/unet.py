@@ -41,9 +41,9 @@ class _Parts:
     patch: int
     axes: Axes
 
-    def block(self, into: int, out: int, how: Resample = "none") -> nn.Module:
+    def block(self, into: int, out: int, resample: Resample = "none") -> nn.Module:
         return ResBlock(
-            (into, out), self.width, norm=self.norm, embedding=self.embedding, dropout=self.dropout, resample=how,
+            (into, out), self.width, norm=self.norm, embedding=self.embedding, dropout=self.dropout, resample=resample,
             axes=self.axes,
         )  # fmt: skip
 
@@ -54,10 +54,10 @@ class _Parts:
         """A residual block, and attention where this level has it."""
         return Stage([self.block(into, out), *([self.attend(out)] if self.patch * 2**level in self.attention else [])])
 
-    def change(self, channels: int, how: Resample) -> nn.Module:
+    def change(self, channels: int, resample: Resample) -> nn.Module:
         if self.resample == "residual":
-            return self.block(channels, channels, how)
-        return Resampling(channels, how, convolve=self.resample == "conv", axes=self.axes)
+            return self.block(channels, channels, resample)
+        return Resampling(channels, resample, convolve=self.resample == "conv", axes=self.axes)
 
 
 def _is_block(stage: nn.Module) -> bool:
@@ -112,7 +112,7 @@ class UNet(nn.Module):
         self.base, self.sinusoid, self.patch, self.skips = base, sinusoid, patch, skips
         self.time_embed = mlp(base, width)
         self.condition_embed = mlp(condition, width) if condition_mlp else nn.Identity()
-        told = width + (width if condition_mlp else condition)
+        embed = width + (width if condition_mlp else condition)
 
         def norm(channels: int) -> nn.Module:
             return nn.GroupNorm(groups, channels, eps=eps)
@@ -121,7 +121,7 @@ class UNet(nn.Module):
             return channels // head_channels if head_channels else heads
 
         conv = CONVOLUTIONS[axes]
-        make = _Parts(told, norm, embedding, dropout, heads_of, attention, attention_order, resample, patch, axes)
+        make = _Parts(embed, norm, embedding, dropout, heads_of, attention, attention_order, resample, patch, axes)
         levels = list(enumerate(base * multiplier for multiplier in multipliers))
 
         here = levels[0][1]

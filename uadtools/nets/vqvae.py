@@ -61,15 +61,15 @@ class Codebook(nn.Module):
     def follow(self, z: Tensor, indices: Tensor) -> None:
         """Move the codes towards the latents that they stand for, and revive the dead. Shapes as in forward."""
         rows = z.detach().movedim(1, -1)
-        flat, found = rows.reshape(-1, rows.shape[-1]).float(), indices.flatten()
-        now = torch.bincount(found, minlength=len(self.counts)).to(flat)
-        sums = torch.zeros_like(self.sums).index_add_(0, found, flat)
+        flat, flat_indices = rows.reshape(-1, rows.shape[-1]).float(), indices.flatten()
+        counts = torch.bincount(flat_indices, minlength=len(self.counts)).to(flat)
+        sums = torch.zeros_like(self.sums).index_add_(0, flat_indices, flat)
         picked = flat[torch.randint(len(flat), (len(self.counts),), device=flat.device)]
         if dist.is_initialized():  # what all processes saw together; the dead are revived by the first
-            dist.all_reduce(now)
+            dist.all_reduce(counts)
             dist.all_reduce(sums)
             dist.broadcast(picked, 0)
-        self.counts.lerp_(now, 1 - self.decay)
+        self.counts.lerp_(counts, 1 - self.decay)
         self.sums.lerp_(sums, 1 - self.decay)
         dead = self.counts < self.DEAD
         self.counts.copy_(torch.where(dead, torch.ones_like(self.counts), self.counts))
@@ -123,8 +123,8 @@ class VQVAE(nn.Module):
 
     def quantise(self, x: Tensor) -> Quantised:
         """Return the codes and indices of an image."""
-        found: Quantised = self.codebook(self.encode(x))
-        return found
+        quantised: Quantised = self.codebook(self.encode(x))
+        return quantised
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the image of a latent. z: (B, D, h, w), which need not be of codes. Returns (B, 1, H, W)."""

@@ -22,13 +22,13 @@ def coarse_fields(
     if resolution < 2:
         raise UadError(f"coarse noise of resolution {resolution}: there is no such thing (at least 2 is needed)")
     rows, columns = (_hats(size, resolution) for size in shape)
-    made = np.empty((len(seeds), *shape), dtype=np.float32)
-    for field, seed in zip(made, seeds, strict=True):
+    fields = np.empty((len(seeds), *shape), dtype=np.float32)
+    for field, seed in zip(fields, seeds, strict=True):
         rng = np.random.default_rng(int(seed) & (2**63 - 1))
         values = std * rng.standard_normal((resolution, resolution))
         shift = rng.integers(shape)
         field[:] = np.roll(rows @ values @ columns.T, tuple(int(s) for s in shift), axis=(0, 1))
-    return made
+    return fields
 
 
 def _hats(size: int, resolution: int) -> NDArray[np.float64]:

@@ -44,7 +44,7 @@ def permutations_on(seeds: Tensor) -> Tensor:
     was what lay at n; where there is no such n, it is v itself. Following these links, in strides that double, ends at
     such a v.
     """
-    factors, steps = (each.to(seeds.device) for each in _jumps())
+    factors, steps = (part.to(seeds.device) for part in _jumps())
     places = torch.arange(256, device=seeds.device)
     picked = torch.remainder(seeds[:, None] * factors + steps + 31, places + 1)
 
@@ -64,11 +64,11 @@ def permutations_on(seeds: Tensor) -> Tensor:
 @lru_cache(maxsize=1)
 def _jumps() -> tuple[Tensor, Tensor]:
     """Return f and s (256,) such that the generator's number for place i is seed * f[i] + s[i]."""
-    factor, step, made = 1, 0, []
+    factor, step, states = 1, 0, []
     for _ in range(259):
         factor, step = factor * FACTOR % 2**64, (step * FACTOR + INCREMENT) % 2**64
-        made.append((factor, step))
-    numbers = np.array(made[:2:-1], dtype=np.uint64).astype(np.int64)
+        states.append((factor, step))
+    numbers = np.array(states[:2:-1], dtype=np.uint64).astype(np.int64)
     return torch.from_numpy(numbers[:, 0].copy()), torch.from_numpy(numbers[:, 1].copy())
 
 
@@ -77,12 +77,12 @@ def _prepared(
     shape: tuple[int, int], octaves: int, persistence: float, frequency: float, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the weights (P, 2 L), the lattice points (L, 2) and the gradients (8, 2), on the device."""
-    found = octaves_of(shape, octaves, persistence, frequency, None)
-    parts = (torch.from_numpy(part) for part in (found.weights.indptr, found.weights.indices, found.weights.data))
+    lattice = octaves_of(shape, octaves, persistence, frequency, None)
+    parts = (torch.from_numpy(part) for part in (lattice.weights.indptr, lattice.weights.indices, lattice.weights.data))
     rows, columns, values = parts
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*beta state")
         weights = torch.sparse_csr_tensor(
-            rows, columns, values.float(), found.weights.shape, device=device, check_invariants=True
+            rows, columns, values.float(), lattice.weights.shape, device=device, check_invariants=True
         )
-    return weights, torch.from_numpy(found.corners).to(device), torch.from_numpy(GRADIENTS_2D).float().to(device)
+    return weights, torch.from_numpy(lattice.corners).to(device), torch.from_numpy(GRADIENTS_2D).float().to(device)

@@ -26,17 +26,12 @@ FACTOR, INCREMENT = 6364136223846793005, 1442695040888963407
 GRADIENTS_2D = np.array([(5, 2), (2, 5), (-5, 2), (-2, 5), (5, -2), (2, -5), (-5, -2), (-2, -5)], dtype=np.float64)
 _GRADIENTS = {
     2: GRADIENTS_2D,
-    3: np.array(
-        [
-            (x * sign_x, y * sign_y, z * sign_z)
-            for sign_z in (1, -1)
-            for sign_y in (1, -1)
-            for sign_x in (-1, 1)
-            for x, y, z in [(11, 4, 4), (4, 11, 4), (4, 4, 11)]
-        ],
-        dtype=np.float64,
-    ),
-}
+    3: np.array([
+        (x * sign_x, y * sign_y, z * sign_z)
+        for sign_z in (1, -1) for sign_y in (1, -1) for sign_x in (-1, 1)
+        for x, y, z in [(11, 4, 4), (4, 11, 4), (4, 4, 11)]
+    ], dtype=np.float64),
+}  # fmt: skip
 _NORM = {2: 47.0, 3: 103.0}
 
 
@@ -106,11 +101,11 @@ def lattice(points: Floats, amplitudes: Floats | None = None) -> Lattice:
         rows.append(place[near])
         keys.append((corner[near] & 255) @ (256 ** np.arange(n)))
         values.append((amplitude[near] * reach[near] ** 4)[:, None] * away[near])
-    found, column = np.unique(np.concatenate(keys), return_inverse=True)
+    points_used, column = np.unique(np.concatenate(keys), return_inverse=True)
     columns = n * column[:, None] + np.arange(n)
     row = np.repeat(np.concatenate(rows), n)
-    weights = csr_array((np.concatenate(values).ravel(), (row, columns.ravel())), shape=(p, n * len(found)))
-    return Lattice(weights, (found[:, None] // 256 ** np.arange(n)) & 255)
+    weights = csr_array((np.concatenate(values).ravel(), (row, columns.ravel())), shape=(p, n * len(points_used)))
+    return Lattice(weights, (points_used[:, None] // 256 ** np.arange(n)) & 255)
 
 
 def noise_at(points: Floats, seeds: NDArray[np.int64]) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,15 +24,8 @@ def fields(config: NoiseConfig, shape: Sequence[int], seeds: NDArray[np.int64]) 
         streams = (np.random.default_rng(int(s) & (2**63 - 1)) for s in seeds)
         return np.stack([stream.standard_normal(tuple(shape), dtype=np.float32) for stream in streams])
     channels, height, width = shape
-    made = simplex_fields(
-        (height, width),
-        seeds,
-        octaves=config.octaves,
-        persistence=config.persistence,
-        frequency=config.frequency,
-        unit=config.scale == "unit",
-    )
-    return np.repeat(made[:, None], channels, axis=1)
+    noise = simplex_fields((height, width), seeds, **_octaves(config))
+    return np.repeat(noise[:, None], channels, axis=1)
 
 
 def fields_on(config: NoiseConfig, shape: Sequence[int], seeds: NDArray[np.int64], device: torch.device) -> Tensor:
@@ -39,9 +33,12 @@ def fields_on(config: NoiseConfig, shape: Sequence[int], seeds: NDArray[np.int64
     if config.kind == "gaussian" or device.type != "cuda":
         return torch.from_numpy(fields(config, shape, seeds)).to(device)
     channels, height, width = shape
-    chosen = config.model_dump(include={"octaves", "persistence", "frequency"})
-    made = simplex_on((height, width), torch.from_numpy(seeds).to(device), **chosen, unit=config.scale == "unit")
-    return made[:, None].repeat(1, channels, 1, 1)
+    noise = simplex_on((height, width), torch.from_numpy(seeds).to(device), **_octaves(config))
+    return noise[:, None].repeat(1, channels, 1, 1)
+
+
+def _octaves(config: NoiseConfig) -> dict[str, Any]:
+    return {**config.model_dump(include={"octaves", "persistence", "frequency"}), "unit": config.scale == "unit"}
 
 
 class SliceNoise:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uadtools import methods
 from uadtools.errors import Misuse
-from uadtools.preparing.preprocess import Way
+from uadtools.preparing.preparation import Preparation
 
 
 def names() -> list[str]:
@@ -12,11 +12,11 @@ def names() -> list[str]:
     return [name for name in methods.glances() if hasattr(methods.file(name), "PREPARATION")]
 
 
-def like(name: str) -> Way:
-    """Return a paper's way. Raises Misuse for an unknown name."""
+def preset(name: str) -> Preparation:
+    """Return a paper's preparation. Raises Misuse for an unknown name."""
     if name not in names():
         raise Misuse(f"--like: {name!r} is not one of {', '.join(map(repr, names()))}")
-    return Way(**methods.file(name).PREPARATION)
+    return Preparation(**methods.file(name).PREPARATION)
 
 
 def template_of(name: str) -> str | None:

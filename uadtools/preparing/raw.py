@@ -5,7 +5,8 @@ from __future__ import annotations
 from uadtools.errors import UadError
 from uadtools.models.checkpoint import default_path, read_config
 from uadtools.models.config import ModelConfig
-from uadtools.preparing.preprocess import Tell, Way, preprocess
+from uadtools.preparing.preparation import Preparation
+from uadtools.preparing.preprocess import Tell, preprocess
 from uadtools.volume.stream import Study
 
 
@@ -34,8 +35,10 @@ def prepared(
     if not is_raw(study, config):
         return study
     model = config or read_config(default_path())
-    way = Way(grid=model.grid, intensity=model.intensity, brain=study.images.get("brain", "auto"), volume=volume)
+    preparation = Preparation(
+        grid=model.grid, intensity=model.intensity, brain=study.images.get("brain", "auto"), volume=volume
+    )
     try:
-        return preprocess(study.need("scan"), way, name=study.name, tell=tell)
+        return preprocess(study.need("scan"), preparation, name=study.name, tell=tell)
     except UadError as error:
         raise UadError(f"{study.name}: is not prepared, and uad-preprocess cannot do it by default: {error}") from None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
-from uadtools.volume.chain import Chain, seen_from
+from uadtools.volume.chain import GridChain, seen_from
 from uadtools.volume.grid import Grid, carry_mask, oriented, resample
 from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES
@@ -71,7 +71,7 @@ def _views(study: Study, truth: Image | None) -> dict[str, NDArray[Any]]:
     return views
 
 
-def _on(image: Image, base: Grid, role: str, chain: Chain) -> NDArray[Any]:
+def _on(image: Image, base: Grid, role: str, chain: GridChain) -> NDArray[Any]:
     """Return an image on the base grid, which the chain led to, in RAS order."""
     grid = image.grid if image.grid.same(base) else seen_from(chain, image.grid)
     if ROLES[role].kind == "mask":

@@ -5,7 +5,6 @@ None is a lesion. What changes is how sharp a scan is, which differs most betwee
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadtools.errors import UadError
-from uadtools.simulation.artefacts import Drawn, Floats, Spacing
+from uadtools.simulation.artefacts import Artefact, Drawn, Floats, Spacing
 
 Interpolation = Literal["linear", "spline"]
 ORDERS: dict[Interpolation, Literal[1, 3]] = {"linear": 1, "spline": 3}
@@ -44,7 +43,7 @@ def thick(data: Floats, spacing: Spacing, rng: np.random.Generator, level: float
     shares = np.maximum(shares, 0)
     shares /= shares.sum(axis=1, keepdims=True)
     middles = (edges[1:] + edges[:-1]) / 2 - 0.5
-    back = np.stack([np.interp(voxel, middles, own) for own in np.eye(len(middles))], axis=1)
+    back = np.stack([np.interp(voxel, middles, weights) for weights in np.eye(len(middles))], axis=1)
     changed = np.moveaxis(np.tensordot(back @ shares, _grown(data), axes=(1, axis)), 0, axis)
     return _kept(changed, data), {"axis": axis, "millimetres": level, "start": start * level}
 
@@ -61,8 +60,7 @@ def shift(
     return _kept(changed, data), {"voxels": voxels.tolist(), "interpolation": interpolation}
 
 
-Change = Callable[[Floats, Spacing, np.random.Generator, float], tuple[Floats, Drawn]]
-ACQUISITIONS: dict[str, Change] = {"blur": blur, "thick": thick, "shift": shift}
+ACQUISITIONS: dict[str, Artefact] = {"blur": blur, "thick": thick, "shift": shift}
 
 
 def _grown(data: Floats) -> NDArray[np.float64]:

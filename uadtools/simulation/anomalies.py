@@ -13,15 +13,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from uadtools.simulation.config import AnomalyConfig
-from uadtools.simulation.domains import Numbers, kept_inside
+from uadtools.simulation.domains import Numbers
 from uadtools.simulation.fields import Floats, Mask, smooth
 from uadtools.simulation.looks import LOOKS, Foreign
 from uadtools.simulation.shapes import shape_of
+from uadtools.volume.intensity import inside
 
 VISIBLE = 0.04
 """Change of intensity from which on an anomaly counts as one; less is not to be learnt."""
-
-
 EASY = {"none": 0.05, "radius": 3.5, "least": 0.3}
 """Where training starts: without looks that are faint, too. With everything at once nothing is learnt for long."""
 FAINT = ("waves", "blur", "texture", "push")
@@ -120,13 +119,12 @@ def put_in(
     t1: the slab before its contrast was drawn, by which places in white matter and beside fluid are told. masks: (D, h,
     w) shapes in [0, 1] to choose from. What changed by less than VISIBLE, smoothed a little, is not anomalous.
     """
-    made, where = slab, np.zeros(slab.shape, bool)
+    corrupted, where = slab, np.zeros(slab.shape, bool)
     for group in groups:
         alpha, core = shape_of(group, t1, brain, masks)
         if alpha[len(alpha) // 2].sum() < 1:
             continue
-        changed = kept_inside(LOOKS[group["look"]["kind"]](made, alpha, core, group["look"], foreign), brain)
+        corrupted = inside(LOOKS[group["look"]["kind"]](corrupted, alpha, core, group["look"], foreign), brain)
         where |= alpha > 0.4
-        made = changed
-    change = np.abs(smooth(made - slab, (0, 0.7, 0.7)))
-    return made, np.asarray(where & (change > VISIBLE) & brain)
+    change = np.abs(smooth(corrupted - slab, (0, 0.7, 0.7)))
+    return corrupted, np.asarray(where & (change > VISIBLE) & brain)

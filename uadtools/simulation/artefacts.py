@@ -45,12 +45,7 @@ def motion(data: Floats, spacing: Spacing, rng: np.random.Generator, strength: f
     moved = (k for k in range(MOVES + 1) if k != part[count // 2])
     for k, turn, shift in zip(moved, degrees, shifts, strict=True):
         lines = np.where(_along(part == k, axis), _lines(_moved(data, spacing, turn, shift), axis), lines)
-    drawn = {
-        "axis": axis,
-        "times": times.tolist(),
-        "degrees": degrees.tolist(),
-        "millimetres": shifts.tolist(),
-    }
+    drawn = {"axis": axis, "times": times.tolist(), "degrees": degrees.tolist(), "millimetres": shifts.tolist()}
     return _image(lines, axis), drawn
 
 

@@ -58,11 +58,7 @@ def draw_item(config: CorruptionConfig, rng: np.random.Generator, step: int) -> 
 
 
 def make_item(
-    slab: Floats,
-    drawn: Numbers,
-    foreign: Foreign,
-    masks: Sequence[Floats] = (),
-    structures: Labels | None = None,
+    slab: Floats, drawn: Numbers, foreign: Foreign, masks: Sequence[Floats] = (), structures: Labels | None = None
 ) -> Item:
     """Make an item of a healthy slab, (D, H, W) in [0, 1], as drawn.
 
@@ -77,8 +73,8 @@ def make_item(
     plain = as_contrast(t1, brain, drawn["contrast"], moved)
 
     def other(number: float) -> Floats:
-        found = foreign(number)
-        return as_contrast(found, found > 0.02, drawn["contrast"])
+        slab_of_other = foreign(number)
+        return as_contrast(slab_of_other, slab_of_other > 0.02, drawn["contrast"])
 
     damaged, where = put_in(plain, t1, brain, drawn["groups"], other, masks)
     left = as_stripped(brain, drawn["scanner"])

@@ -12,9 +12,8 @@ import numpy as np
 
 from uadtools.simulation.config import DomainConfig
 from uadtools.simulation.fields import Floats, Labels, Mask, sample, smooth, wavy, white
+from uadtools.volume.intensity import inside
 
-FLOOR = 1e-3
-"""Least value inside the brain, as uad-preprocess makes it."""
 KNOTS = (0.0, 0.15, 0.5, 0.8, 1.0)
 """T1 intensities at which a curve of contrast is drawn: background, fluid, grey matter, white matter, brightest."""
 Numbers = dict[str, Any]
@@ -103,23 +102,23 @@ def as_contrast(slab: Floats, brain: Mask, drawn: Numbers, structures: Labels | 
     What is ordered alike in T1 and in the levels drawn stays so, as the curve is linear between its knots. structures:
     (D, H, W), numbers of the anatomy; each is somewhat darker or brighter than the curve would have it.
     """
-    made = slab ** np.float32(drawn["gamma"])
+    image = slab ** np.float32(drawn["gamma"])
     if drawn["levels"]:
-        curve = np.interp(made, drawn["knots"], drawn["levels"]).astype(np.float32)
-        fine = made - smooth(made, (0.6, 1, 1))
-        made = smooth(curve, (0.4, drawn["soft"], drawn["soft"])) + np.float32(drawn["texture"]) * fine
+        curve = np.interp(image, drawn["knots"], drawn["levels"]).astype(np.float32)
+        fine = image - smooth(image, (0.6, 1, 1))
+        image = smooth(curve, (0.4, drawn["soft"], drawn["soft"])) + np.float32(drawn["texture"]) * fine
         if structures is not None:
             deviation, seed = drawn["regions"]
             levels = np.float32(deviation) * white(seed, (256,))
-            made += smooth(levels[structures], (0.4, 0.8, 0.8))
+            image += smooth(levels[structures], (0.4, 0.8, 0.8))
     elif drawn["curve"]:
-        made = np.interp(made, *drawn["curve"]).astype(np.float32)
-    inside = made[brain]
-    if len(inside) > 50:
-        low, high = np.percentile(inside[:: max(1, len(inside) // 4000)], [1, 99])
+        image = np.interp(image, *drawn["curve"]).astype(np.float32)
+    values = image[brain]
+    if len(values) > 50:
+        low, high = np.percentile(values[:: max(1, len(values) // 4000)], [1, 99])
         low *= drawn["low"]
-        made = (made - low) * np.float32(drawn["top"] / max(high - low, 0.1))
-    return kept_inside(made, brain)
+        image = (image - low) * np.float32(drawn["top"] / max(high - low, 0.1))
+    return inside(image, brain)
 
 
 def draw_scanner(config: DomainConfig, rng: np.random.Generator) -> Numbers:
@@ -151,22 +150,16 @@ def as_stripped(brain: Mask, drawn: Numbers) -> Mask:
 
 def as_scanned(slab: Floats, brain: Mask, drawn: Numbers) -> Floats:
     """Show a slab as the scanner would, but for its noise; brain: what is left of it, outside which all is 0."""
-    made = smooth(slab, drawn["blur"])
+    image = smooth(slab, drawn["blur"])
     if drawn["bias"]:
         cell = drawn["bias_cell"]
-        made = made * np.exp(np.float32(drawn["bias"]) * wavy(drawn["seeds"][0], slab.shape, (8, cell, cell)))
+        image = image * np.exp(np.float32(drawn["bias"]) * wavy(drawn["seeds"][0], slab.shape, (8, cell, cell)))
     if drawn["ghost"]:
         axis, share = drawn["ghost_shift"]
-        made = made + np.float32(drawn["ghost"]) * np.roll(made, int(share * made.shape[1 + axis]), axis=1 + axis)
-    return kept_inside(made, brain)
+        image = image + np.float32(drawn["ghost"]) * np.roll(image, int(share * image.shape[1 + axis]), axis=1 + axis)
+    return inside(image, brain)
 
 
 def as_noisy(slab: Floats, brain: Mask, drawn: Numbers) -> Floats:
     """Add the scanner's noise."""
-    noise = np.float32(drawn["noise"]) * white(drawn["seeds"][2], slab.shape)
-    return kept_inside(slab + noise, brain)
-
-
-def kept_inside(slab: Floats, brain: Mask) -> Floats:
-    """Keep values in [FLOOR, 1] inside the brain, and 0 outside."""
-    return np.where(brain, np.clip(slab, FLOOR, 1), 0).astype(np.float32)
+    return inside(slab + np.float32(drawn["noise"]) * white(drawn["seeds"][2], slab.shape), brain)

@@ -39,12 +39,12 @@ def _linear(size: int, count: int) -> Floats:
 
 def smooth(field: NDArray[Any], widths: Sequence[float]) -> Floats:
     """Smooth with a Gaussian of these deviations in voxels, cut off at three; borders are repeated."""
-    made = np.asarray(field, dtype=np.float32)
+    smoothed = np.asarray(field, dtype=np.float32)
     for axis, width in enumerate(widths):
         if width > 0.05:
-            lines = made.reshape(-1, made.shape[axis], math.prod(made.shape[axis + 1 :]))
-            made = (_gaussian(made.shape[axis], float(width)) @ lines).reshape(made.shape)
-    return made
+            lines = smoothed.reshape(-1, smoothed.shape[axis], math.prod(smoothed.shape[axis + 1 :]))
+            smoothed = (_gaussian(smoothed.shape[axis], float(width)) @ lines).reshape(smoothed.shape)
+    return smoothed
 
 
 @lru_cache(maxsize=256)
@@ -55,10 +55,10 @@ def _gaussian(size: int, width: float) -> Floats:
     rows = np.zeros((size, size + 2 * reach + 1))
     rows[:, : len(taps)] = taps / taps.sum()
     long = rows.ravel()[: size * (size + 2 * reach)].reshape(size, -1)  # each row begins one place after the one above
-    made = long[:, reach : reach + size].copy()
-    made[:, 0] += long[:, :reach].sum(axis=1)
-    made[:, -1] += long[:, reach + size :].sum(axis=1)
-    return made.astype(np.float32)
+    weights = long[:, reach : reach + size].copy()
+    weights[:, 0] += long[:, :reach].sum(axis=1)
+    weights[:, -1] += long[:, reach + size :].sum(axis=1)
+    return weights.astype(np.float32)
 
 
 def nearest(labels: Labels, rows: Floats, columns: Floats) -> Labels:
@@ -79,9 +79,9 @@ def sample(slab: Floats, rows: Floats, columns: Floats) -> Floats:
     top, left = rows.astype(np.intp), columns.astype(np.intp)
     down, right = rows - top, columns - left
     corner = (top * padded.shape[2] + left).ravel()
-    made = np.zeros((depth, corner.size), np.float32)
+    sampled = np.zeros((depth, corner.size), np.float32)
     for y, wy in ((0, 1 - down), (1, down)):
         for x, wx in ((0, 1 - right), (1, right)):
             part = padded.reshape(depth, -1).take(corner + (y * padded.shape[2] + x), axis=1, mode="clip")
-            made += part * (wy * wx).ravel().astype(np.float32)
-    return made.reshape(depth, *rows.shape)
+            sampled += part * (wy * wx).ravel().astype(np.float32)
+    return sampled.reshape(depth, *rows.shape)

@@ -64,7 +64,7 @@ class Levels(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Lesioned:
+class LesionedScan:
     """A scan with lesions. image: (X, Y, Z) float32; label: k in the k-th lesion, 0 elsewhere.
 
     levels: the intensity that each lesion was moved to; diameters: mm, one per blob (none for a mask); origin: the mask
@@ -89,7 +89,7 @@ def with_blobs(
     *,
     size: tuple[float, float] = DIAMETERS,
     count: tuple[int, int] = BLOBS,
-) -> Lesioned:
+) -> LesionedScan:
     """Paint irregular blobs into a healthy scan, their number and their diameters (mm) even over count and size.
 
     Lesions that are not bright go to a level drawn from the middle half of the way from fluid to grey matter, bright
@@ -100,12 +100,12 @@ def with_blobs(
     diameters = tuple(float(d) for d in np.sort(rng.uniform(*size, number))[::-1])
     label = blobs(scan.data > 0, diameters, scan.grid.spacing, rng)
     levels = tissue_levels(scan.data[scan.data > 0])
-    return Lesioned(*_painted(scan.data, label, tone, levels, rng), diameters)
+    return LesionedScan(*_painted(scan.data, label, tone, levels, rng), diameters)
 
 
 def with_masks(
     scan: Image, masks: Sequence[Image], tone: Tone, rng: np.random.Generator, *, box: Box = MASKS_BOX
-) -> Lesioned:
+) -> LesionedScan:
     """Paint the lesions of one of these masks, drawn at random, into a healthy scan; levels as in `with_blobs`.
 
     The masks are in MNI space, and moved onto the subject (see `brought_over`), or on the scan's grid, and stay where
@@ -113,10 +113,12 @@ def with_masks(
     """
     levels = tissue_levels(scan.data[scan.data > 0])
     label, origin = _mask_label(scan, masks, levels, rng, box)
-    return Lesioned(*_painted(scan.data, label, tone, levels, rng), origin=origin)
+    return LesionedScan(*_painted(scan.data, label, tone, levels, rng), origin=origin)
 
 
-def with_cavities(scan: Image, masks: Sequence[Image], rng: np.random.Generator, *, box: Box = MNI152_BOX) -> Lesioned:
+def with_cavities(
+    scan: Image, masks: Sequence[Image], rng: np.random.Generator, *, box: Box = MNI152_BOX
+) -> LesionedScan:
     """Fill one of these masks, drawn at random, with fluid, as an old stroke leaves its place; else as `with_masks`.
 
     The level is even over a quarter of the way from fluid to grey matter, about fluid: cavities hold more or less of
@@ -126,7 +128,7 @@ def with_cavities(scan: Image, masks: Sequence[Image], rng: np.random.Generator,
     label, origin = _mask_label(scan, masks, levels, rng, box)
     level = float(levels.csf + rng.uniform(-0.1, 0.15) * (levels.gm - levels.csf))
     image = paint(scan.data, label > 0, level, scan.data > 0, edge=CAVITY_EDGE, texture=CAVITY_TEXTURE)
-    return Lesioned(image, label, (level,), origin=origin)
+    return LesionedScan(image, label, (level,), origin=origin)
 
 
 def tissue_levels(values: Floats) -> Levels:
@@ -213,10 +215,10 @@ def tissue_box(image: Floats, grid: Grid, levels: Levels) -> Floats:
 
 def brought_over(mask: Image, scan: Image, levels: Levels, box: Box = MASKS_BOX) -> Mask:
     """Move a mask onto a subject: each world axis is shifted and scaled so that `box` becomes the subject's."""
-    own = tissue_box(scan.data, scan.grid, levels)
-    scale = (own[1] - own[0]) / (box[1] - box[0])
+    subject_box = tissue_box(scan.data, scan.grid, levels)
+    scale = (subject_box[1] - subject_box[0]) / (box[1] - box[0])
     move = np.diag([*scale, 1.0])
-    move[:3, 3] = own[0] - scale * box[0]
+    move[:3, 3] = subject_box[0] - scale * box[0]
     source = Grid(mask.grid.shape, move @ mask.grid.affine)
     return np.asarray(resample((mask.data > 0).astype(np.float32), source, scan.grid) > 0.5)
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from uadtools.simulation.lesions import blobs, paint, smooth
+from uadtools.simulation.lesions import Floats, Mask, blobs, paint, smooth
 from uadtools.volume.intensity import percentile
 
-Floats = NDArray[np.floating[Any]]
-Mask = NDArray[np.bool_]
 CHANGES = ("blurred", "biased", "thick", "shifted", "darker", "brighter", "noisy", "tight", "lesioned")
 
 

@@ -83,8 +83,8 @@ def _distance(box: tuple[slice, slice, slice], depth: int, centre: NDArray[np.in
     x = np.arange(box[2].start, box[2].stop, dtype=np.float32)[None, None] - centre[1]
     cos, sin = np.float32(np.cos(part["turn"])), np.float32(np.sin(part["turn"]))
     a, b, c = part["axes"]
-    made = np.sqrt(((cos * y + sin * x) / a) ** 2 + ((cos * x - sin * y) / b) ** 2 + (z / c) ** 2) / part["radius"]
-    return np.asarray(made, np.float32)
+    distance = np.sqrt(((cos * y + sin * x) / a) ** 2 + ((cos * x - sin * y) / b) ** 2 + (z / c) ** 2) / part["radius"]
+    return np.asarray(distance, np.float32)
 
 
 def _stamp(alpha: Floats, centre: NDArray[np.intp], mask: Floats, drawn: Sequence[Any]) -> None:

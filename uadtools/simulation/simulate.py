@@ -28,14 +28,14 @@ from uadtools.volume.listing import files_of
 from uadtools.volume.slices import to_volume
 from uadtools.volume.stream import Study, drawn_lesions, read_mask, record
 
-Kind = Literal[
+SimulationKind = Literal[
     "blobs", "masks", "cavities", "sprites", "coarse", "motion", "ghost", "bias", "contrast", "blur", "thick", "shift"
 ]
-TONED: tuple[Kind, ...] = ("blobs", "masks")
-MASKED: tuple[Kind, ...] = ("masks", "cavities")
+TONED: tuple[SimulationKind, ...] = ("blobs", "masks")
+MASKED: tuple[SimulationKind, ...] = ("masks", "cavities")
 BOXES: dict[str, Box] = {"ms": lesions.MASKS_BOX, "mni152": lesions.MNI152_BOX}
 """By name: the tissue of the brains that masks were drawn on."""
-LEVELS: dict[Kind, float] = {"contrast": 2.0, "blur": 1.0, "thick": 3.0, "shift": 0.5}
+LEVELS: dict[SimulationKind, float] = {"contrast": 2.0, "blur": 1.0, "thick": 3.0, "shift": 0.5}
 """What `level` is where none is given: a power, mm, mm, and voxels."""
 EMPTY = 0.1
 """Least share of a prepared scan that is exactly 0: what is outside the brain."""
@@ -47,7 +47,7 @@ STD = 0.2
 
 
 @dataclass(frozen=True)
-class Plan:
+class Simulation:
     """What to draw into a scan.
 
     tone: of blobs and masks. size: smallest and largest diameter, of blobs in mm, of sprites in pixels; None: the
@@ -56,7 +56,7 @@ class Plan:
     raised to; of blur and thick in mm, of shift in voxels; None: that of LEVELS. interpolation: of shift.
     """
 
-    kind: Kind
+    kind: SimulationKind
     tone: Tone = "dark"
     size: tuple[float, float] | None = None
     count: tuple[int, int] = lesions.BLOBS
@@ -80,18 +80,18 @@ class Plan:
 
         By default that of the MS masks of Lesjak et al. 2018, for cavities the MNI152 template's. Raises UadError.
         """
-        own = self.masks_box or ("mni152" if self.kind == "cavities" else "ms")
-        if isinstance(own, str):
-            if own not in BOXES:
+        box = self.masks_box or ("mni152" if self.kind == "cavities" else "ms")
+        if isinstance(box, str):
+            if box not in BOXES:
                 raise UadError(
-                    f"--masks-box {own}: there are {', '.join(BOXES)}, or XMIN,YMIN,ZMIN,XMAX,YMAX,ZMAX in mm"
+                    f"--masks-box {box}: there are {', '.join(BOXES)}, or XMIN,YMIN,ZMIN,XMAX,YMAX,ZMAX in mm"
                 )
-            return BOXES[own]
-        ends = np.array(own, dtype=float)
+            return BOXES[box]
+        ends = np.array(box, dtype=float)
         if ends.shape != (6,) or not np.isfinite(ends).all() or not (ends[:3] < ends[3:]).all():
-            said = ",".join(f"{end:g}" for end in own)
+            listed = ",".join(f"{end:g}" for end in box)
             raise UadError(
-                f"--masks-box {said}: XMIN,YMIN,ZMIN,XMAX,YMAX,ZMAX in mm are needed, each MIN below its MAX"
+                f"--masks-box {listed}: XMIN,YMIN,ZMIN,XMAX,YMAX,ZMAX in mm are needed, each MIN below its MAX"
             )
         return ends.reshape(2, 3)
 
@@ -103,7 +103,7 @@ class Plan:
     @property
     def arguments(self) -> dict[str, Any]:
         """What goes into the provenance: everything that has an effect on this kind."""
-        said: dict[Kind, dict[str, Any]] = {
+        by_kind: dict[SimulationKind, dict[str, Any]] = {
             "blobs": {"tone": self.tone, "size": list(self.diameters), "count": list(self.count)},
             "masks": {"tone": self.tone, "masks": list(self.masks), "masks_box": self.box.ravel().tolist()},
             "cavities": {"masks": list(self.masks), "masks_box": self.box.ravel().tolist()},
@@ -111,7 +111,7 @@ class Plan:
             "shift": {"level": self.degree, "interpolation": self.interpolation},
             **{kind: {"level": self.degree} for kind in LEVELS if kind != "shift"},
         }
-        return {"kind": self.kind, **said.get(self.kind, {"strength": self.strength})}
+        return {"kind": self.kind, **by_kind.get(self.kind, {"strength": self.strength})}
 
     def __post_init__(self) -> None:
         (small, large), (fewest, most) = self.diameters, self.count
@@ -132,7 +132,7 @@ class Plan:
 
 def simulate(
     study: Study,
-    plan: Plan | Kind,
+    plan: Simulation | SimulationKind,
     *,
     seed: int = 0,
     copy: int = 0,
@@ -148,7 +148,7 @@ def simulate(
     on seed, copy, the study's name and the plan alone, and is told in the provenance. tell: gets one line when there
     is no room for a sprite in some images. Raises UadError for a scan that the plan is not for.
     """
-    plan = replace(plan, **options) if isinstance(plan, Plan) else Plan(plan, **options)
+    plan = replace(plan, **options) if isinstance(plan, Simulation) else Simulation(plan, **options)
     scan, before = study.need("scan"), study.images.get("truth")
     if before is None and drawn_lesions(scan):
         raise UadError(
@@ -157,16 +157,16 @@ def simulate(
     rng = generator(seed, study.name, plan.key, copy)
     try:
         _check(scan, plan)
-        data, truth, drawn = _DRAW[plan.kind](scan, plan, rng)
+        data, truth, drawn = _DRAW.get(plan.kind, _artefact)(scan, plan, rng)
     except UadError as error:
         raise UadError(f"{study.name}: {error}") from None
     if missing := drawn.get("sprites", []).count(None):
         tell(f"{study.name}: {missing} of {len(drawn['sprites'])} images show too little of a head, and get no sprite")
     if before is not None:
         truth = (truth > 0) | label_of(before, scan, f"{study.name}: truth")
-    said = record(scan, "uad-simulate", plan.arguments, seed=seed, copy=copy, drawn=drawn)
-    made = replace(scan, provenance=said).derive(data.astype(np.float32), "scan")
-    return study.adding(made, made.derive(truth.astype(np.uint8), "truth"))
+    provenance = record(scan, "uad-simulate", plan.arguments, seed=seed, copy=copy, drawn=drawn)
+    image = replace(scan, provenance=provenance).derive(data.astype(np.float32), "scan")
+    return study.adding(image, image.derive(truth.astype(np.uint8), "truth"))
 
 
 def read_masks(sources: Sequence[str]) -> dict[str, Image]:
@@ -183,17 +183,17 @@ def read_masks(sources: Sequence[str]) -> dict[str, Image]:
 def measured(study: Study) -> dict[str, Any]:
     """Tell what was drawn into a study: its lesions' voxels and volume, and what chance chose."""
     truth = study.need("truth")
-    done = truth.provenance["history"][-1]
+    line = truth.provenance["history"][-1]
     count = int(truth.data.sum())
     volume = count * truth.grid.voxel_volume
-    return {"kind": done["arguments"]["kind"], "lesion_voxels": count, "lesion_ml": volume, "drawn": done["drawn"]}
+    return {"kind": line["arguments"]["kind"], "lesion_voxels": count, "lesion_ml": volume, "drawn": line["drawn"]}
 
 
-Made = tuple[NDArray[Any], NDArray[Any], dict[str, Any]]
+Drawing = tuple[NDArray[Any], NDArray[Any], dict[str, Any]]
 """The changed scan, the truth, and what was drawn, as JSON."""
 
 
-def _check(scan: Image, plan: Plan) -> None:
+def _check(scan: Image, plan: Simulation) -> None:
     low, high = float(scan.data.min()), float(scan.data.max())
     if high <= 0:
         raise UadError("no voxel above background (is this the right file?)")
@@ -209,38 +209,38 @@ def _check(scan: Image, plan: Plan) -> None:
         raise UadError("hardly anything of it is 0, so where is the brain? (uad-preprocess SCAN -o - | uad-simulate)")
 
 
-def _blobs(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
-    made = lesions.with_blobs(scan, plan.tone, rng, size=plan.diameters, count=plan.count)
-    return made.image, made.truth, {"diameters": made.diameters, "levels": made.levels}
+def _blobs(scan: Image, plan: Simulation, rng: np.random.Generator) -> Drawing:
+    lesioned = lesions.with_blobs(scan, plan.tone, rng, size=plan.diameters, count=plan.count)
+    return lesioned.image, lesioned.truth, {"diameters": lesioned.diameters, "levels": lesioned.levels}
 
 
-def _masks(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
+def _masks(scan: Image, plan: Simulation, rng: np.random.Generator) -> Drawing:
     masks = list(plan.masks.values())
     if plan.kind == "cavities":
-        made = lesions.with_cavities(scan, masks, rng, box=plan.box)
+        lesioned = lesions.with_cavities(scan, masks, rng, box=plan.box)
     else:
-        made = lesions.with_masks(scan, masks, plan.tone, rng, box=plan.box)
-    sizes = np.sort(np.bincount(ndimage.label(made.truth, CORNERS)[0].ravel())[1:])[::-1]
+        lesioned = lesions.with_masks(scan, masks, plan.tone, rng, box=plan.box)
+    sizes = np.sort(np.bincount(ndimage.label(lesioned.truth, CORNERS)[0].ravel())[1:])[::-1]
     diameters = np.cbrt(6 / np.pi * sizes * math.prod(scan.grid.spacing)).tolist()
-    mask = list(plan.masks)[made.origin or 0]
-    return made.image, made.truth, {"mask": mask, "diameters": diameters, "levels": made.levels}
+    mask = list(plan.masks)[lesioned.origin or 0]
+    return lesioned.image, lesioned.truth, {"mask": mask, "diameters": diameters, "levels": lesioned.levels}
 
 
-def _sprites(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
+def _sprites(scan: Image, plan: Simulation, rng: np.random.Generator) -> Drawing:
     """Draw one into every image of the stack, along the third axis."""
     data, truth = scan.data.astype(np.float32), np.zeros(scan.data.shape, dtype=bool)
     drawn: list[dict[str, Any] | None] = []
-    for z, own in enumerate(rng.spawn(data.shape[2])):
-        made = sprites.with_sprite(data[:, :, z], own, plan.diameters)
-        drawn.append(asdict(made[2]) if made else None)
-        if made:
-            data[:, :, z], truth[:, :, z], _ = made
+    for z, image_rng in enumerate(rng.spawn(data.shape[2])):
+        sprite = sprites.with_sprite(data[:, :, z], image_rng, plan.diameters)
+        drawn.append(asdict(sprite[2]) if sprite else None)
+        if sprite:
+            data[:, :, z], truth[:, :, z], _ = sprite
     if not truth.any():
         raise UadError(f"no image shows enough of a head for a sprite of {plan.diameters[0]:g} pixels")
     return data, truth, {"sprites": drawn}
 
 
-def _coarse(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
+def _coarse(scan: Image, plan: Simulation, rng: np.random.Generator) -> Drawing:
     """Add noise to every axial slice, as the denoising autoencoder is trained with."""
     x, y, z = scan.data.shape
     std = STD * plan.strength
@@ -249,7 +249,7 @@ def _coarse(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
     return inside(scan.data + noise, scan.data > 0), np.zeros((x, y, z)), {"std": std}
 
 
-def _artefact(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
+def _artefact(scan: Image, plan: Simulation, rng: np.random.Generator) -> Drawing:
     """Spoil the scan; a scan without skull keeps its brain, as that is cut out of the spoilt one, too."""
     data = scan.data.astype(np.float32)
     if plan.kind == "shift":
@@ -265,23 +265,14 @@ def _artefact(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
     return changed, np.zeros(data.shape), drawn
 
 
-def _contrast(scan: Image, plan: Plan, rng: np.random.Generator) -> Made:
+def _contrast(scan: Image, plan: Simulation, rng: np.random.Generator) -> Drawing:
     """Raise what is inside the brain to a power. Source: Behrendt et al. 2023 (cDDPM), 4.5.2."""
     changed = inside(scan.data.astype(np.float32) ** plan.degree, scan.data > 0)
     return changed, np.zeros(scan.data.shape), {"level": plan.degree}
 
 
-_DRAW: dict[Kind, Callable[[Image, Plan, np.random.Generator], Made]] = {
-    "blobs": _blobs,
-    "masks": _masks,
-    "cavities": _masks,
-    "sprites": _sprites,
-    "coarse": _coarse,
-    "motion": _artefact,
-    "ghost": _artefact,
-    "bias": _artefact,
+_DRAW: dict[SimulationKind, Callable[[Image, Simulation, np.random.Generator], Drawing]] = {
+    "blobs": _blobs, "masks": _masks, "cavities": _masks, "sprites": _sprites, "coarse": _coarse,
     "contrast": _contrast,
-    "blur": _artefact,
-    "thick": _artefact,
-    "shift": _artefact,
-}
+}  # fmt: skip
+"""The other kinds are artefacts."""

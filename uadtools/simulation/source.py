@@ -7,23 +7,9 @@ from zlib import crc32
 import numpy as np
 
 KEYS = (
-    "dark blobs",
-    "bright blobs",
-    "dark masks",
-    "bright masks",
-    "both blobs",
-    "both masks",
-    "sprites",
-    "coarse",
-    "motion",
-    "ghost",
-    "bias",
-    "contrast",
-    "cavities",
-    "blur",
-    "thick",
-    "shift",
-)
+    "dark blobs", "bright blobs", "dark masks", "bright masks", "both blobs", "both masks", "sprites", "coarse",
+    "motion", "ghost", "bias", "contrast", "cavities", "blur", "thick", "shift",
+)  # fmt: skip
 """What is drawn. The place in this list is a part of the seed, so that what is new comes last."""
 
 

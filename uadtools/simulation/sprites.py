@@ -66,8 +66,8 @@ def with_sprite(
     degrees, aspect = rng.uniform(0, 360), rng.uniform(0.5, 1)
     share = coverage((image.shape[0], image.shape[1]), Sprite(shape, x, y, diameter, degrees, aspect, 0))
     grey = _grey(float((share * image).sum() / share.sum()), rng)
-    drawn = Sprite(shape, float(x), float(y), float(diameter), float(degrees), float(aspect), grey)
-    return (image + share * (grey - image)).astype(np.float32), share >= 0.5, drawn
+    sprite = Sprite(shape, float(x), float(y), float(diameter), float(degrees), float(aspect), grey)
+    return (image + share * (grey - image)).astype(np.float32), share >= 0.5, sprite
 
 
 def head(image: Floats) -> Mask:
@@ -128,11 +128,8 @@ def _behind(place: NDArray[np.complex128], lines: int, least: int, distance: flo
 
 
 _INSIDE: dict[Shape, Callable[[NDArray[np.complex128], float], Mask]] = {
-    "ellipse": _ellipse,
-    "rectangle": _rectangle,
-    "triangle": _triangle,
-    "star": _star,
-}
+    "ellipse": _ellipse, "rectangle": _rectangle, "triangle": _triangle, "star": _star,
+}  # fmt: skip
 """Which places a shape holds, as complex numbers, in the circle of radius 1 around it."""
 
 

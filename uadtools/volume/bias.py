@@ -26,11 +26,11 @@ def n4(data: NDArray[Any], brain: NDArray[np.bool_], grid: Grid) -> NDArray[np.f
         import SimpleITK as sitk  # noqa: N813  as its own documents call it
     except ImportError:
         raise UadError(f"--bias-correct {NEEDS_SITK}") from None
-    told = brain & (data > 0)
-    if not told.any():
+    usable = brain & (data > 0)
+    if not usable.any():
         raise UadError("no voxel above 0 in the brain, so it has no bias field to correct (leave out --bias-correct)")
     values = data.astype(np.float32)
-    scan, mask = sitk.GetImageFromArray(values), sitk.GetImageFromArray(told.astype(np.uint8))
+    scan, mask = sitk.GetImageFromArray(values), sitk.GetImageFromArray(usable.astype(np.uint8))
     spacing = grid.spacing[::-1]  # GetImageFromArray takes the last array axis for x
     factors = [max(1, min(round(COARSE / s), n // 4)) for s, n in zip(spacing, reversed(data.shape), strict=True)]
     for image in (scan, mask):
@@ -40,12 +40,13 @@ def n4(data: NDArray[Any], brain: NDArray[np.bool_], grid: Grid) -> NDArray[np.f
     try:
         n4_filter.Execute(sitk.Shrink(scan, factors), sitk.Shrink(mask, factors))
     except RuntimeError as error:
-        raise UadError(f"the bias field cannot be estimated ({_reason(error)}; leave out --bias-correct)") from None
+        raise UadError(f"the bias field cannot be estimated ({last_line(error)}; leave out --bias-correct)") from None
     field = np.exp(sitk.GetArrayFromImage(n4_filter.GetLogBiasFieldAsImage(scan)))
     corrected = values / field
-    corrected *= values[told].mean(dtype=np.float64) / corrected[told].mean(dtype=np.float64)
+    corrected *= values[usable].mean(dtype=np.float64) / corrected[usable].mean(dtype=np.float64)
     return np.asarray(corrected, dtype=np.float32)
 
 
-def _reason(error: RuntimeError) -> str:
+def last_line(error: RuntimeError) -> str:
+    """Return the line in which SimpleITK says what is wrong."""
     return str(error).strip().splitlines()[-1].strip()

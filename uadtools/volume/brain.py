@@ -35,8 +35,7 @@ PROGRAMS = {
 
 def background(data: NDArray[Any]) -> NDArray[np.bool_]:
     """Return the voxels that hold exactly the background value, 0."""
-    found: NDArray[np.bool_] = data == 0
-    return found
+    return np.asarray(data == 0)
 
 
 def is_stripped(data: NDArray[Any], grid: Grid) -> bool:
@@ -55,33 +54,33 @@ def from_background(data: NDArray[Any]) -> NDArray[np.bool_]:
 
 def from_air(data: NDArray[Any]) -> NDArray[np.bool_]:
     """Take the largest thing that is not air in a CT scan for what is to be looked at, and close holes inside of it."""
-    found = ndimage.binary_opening(data > AIR)
-    return np.asarray(ndimage.binary_fill_holes(keep_largest(found)), dtype=bool)
+    body = ndimage.binary_opening(data > AIR)
+    return np.asarray(ndimage.binary_fill_holes(keep_largest(body)), dtype=bool)
 
 
 def concerns(brain: NDArray[np.bool_], grid: Grid) -> list[str]:
     """Say what is strange about a brain mask on the scan's grid: its size, and how much of it is cut off."""
-    said = []
+    lines = []
     volume = float(brain.sum()) * grid.voxel_volume
     if not SMALLEST_BRAIN <= volume <= LARGEST_BRAIN:
-        said.append(
+        lines.append(
             f"the brain has {volume:,.0f} mL; {SMALLEST_BRAIN:,.0f} to {LARGEST_BRAIN:,.0f} is what adults have "
             "(look at the mask: --save-brain FILE)"
         )
     faces = np.prod(grid.spacing) / np.array(grid.spacing) / 100  # cm2
     cut = sum(float(brain.take(end, axis).sum()) * faces[axis] for axis in range(3) for end in (0, -1))
     if cut > CUT_BRAIN:
-        said.append(f"the brain touches the border of the scan over {cut:.0f} cm2, so a part of it is missing")
-    return said
+        lines.append(f"the brain touches the border of the scan over {cut:.0f} cm2, so a part of it is missing")
+    return lines
 
 
 def cut_off(brain: NDArray[np.bool_], grid: Grid, target: Grid) -> list[str]:
     """Say how much of a brain lies outside another grid."""
     onto = np.linalg.inv(target.affine) @ grid.affine
     places = np.argwhere(brain) @ onto[:3, :3].T + onto[:3, 3]
-    lost = float(((places < -0.5) | (places > np.array(target.shape) - 0.5)).any(axis=1).mean())
-    said = f"{lost:.1%} of the brain lies outside the grid of {'x'.join(map(str, target.shape))} and is cut off"
-    return [said] if lost >= 0.001 else []  # one voxel in a thousand is the roundness of the mask's edge
+    outside = float(((places < -0.5) | (places > np.array(target.shape) - 0.5)).any(axis=1).mean())
+    line = f"{outside:.1%} of the brain lies outside the grid of {'x'.join(map(str, target.shape))} and is cut off"
+    return [line] if outside >= 0.001 else []  # one voxel in a thousand is the roundness of the mask's edge
 
 
 def require_brain(brain: NDArray[np.bool_], grid: Grid, room: float) -> None:
@@ -96,25 +95,25 @@ def by_program(name: str, data: NDArray[Any], grid: Grid) -> NDArray[np.bool_]:
 
     Raises UadError when it is not there or fails. Sources: Isensee et al. 2019; Hoopes et al. 2022.
     """
-    called, line = PROGRAMS[name]
-    program = next((found for found in map(shutil.which, called) if found), None)
+    names, template = PROGRAMS[name]
+    program = next((path for path in map(shutil.which, names) if path), None)
     if program is None:
-        raise UadError(f"--brain {name}: no program {' or '.join(called)} is installed (install it, or --brain FILE)")
+        raise UadError(f"--brain {name}: no program {' or '.join(names)} is installed (install it, or --brain FILE)")
     with tempfile.TemporaryDirectory() as folder:
         scan, out = Path(folder, "scan.nii.gz"), Path(folder, "brain.nii.gz")
         nib.save(nib.Nifti1Image(data.astype(np.float32), grid.affine), scan)
-        words = [word.format(program=program, scan=scan, out=out) for word in line.split()]
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
-        if done.returncode or not out.exists():
-            said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
-            raise UadError(f"{name} failed with status {done.returncode} ({said})")
+        words = [word.format(program=program, scan=scan, out=out) for word in template.split()]
+        process = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
+        if process.returncode or not out.exists():
+            reason = (process.stderr.strip() or process.stdout.strip() or "it said nothing").splitlines()[-1]
+            raise UadError(f"{name} failed with status {process.returncode} ({reason})")
         try:
-            made: Any = nib.load(out)
-            stripped = np.asarray(made.dataobj)
+            output: Any = nib.load(out)
+            stripped = np.asarray(output.dataobj)
         except (nib.filebasedimages.ImageFileError, OSError, ValueError, EOFError, zlib.error):
             raise UadError(f"{name} gave back a file that is not readable, so its brain is of no use") from None
         stripped = stripped.reshape(stripped.shape[:3]) if stripped.shape[3:] == (1,) else stripped
-        if stripped.shape != data.shape or not np.allclose(made.affine, grid.affine, atol=1e-3):
+        if stripped.shape != data.shape or not np.allclose(output.affine, grid.affine, atol=1e-3):
             raise UadError(f"{name} gave back another grid than it got, so its brain is of no use")
         outside = min(0, data.min())  # what synthstrip puts there, and hd-bet 0
         return np.asarray(ndimage.binary_fill_holes((stripped != 0) & (stripped != outside)), dtype=bool)
@@ -136,9 +135,6 @@ def deepbet(data: NDArray[Any], grid: Grid) -> NDArray[np.bool_]:
     try:
         _, mask, _ = BrainExtraction(no_gpu=True).run(scan)
     except (AssertionError, ValueError, RuntimeError) as error:
-        raise UadError(f"deepbet finds no brain in it ({_first_line(error)}; pass --brain FILE)") from None
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UadError(f"deepbet finds no brain in it ({reason}; pass --brain FILE)") from None
     return np.asarray(mask.dataobj) > 0
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

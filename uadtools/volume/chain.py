@@ -17,7 +17,7 @@ from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import require_labels
 
-Chain = list[dict[str, Any]]
+GridChain = list[dict[str, Any]]
 """Oldest first: {"step": "input" | "reorient" | "register" | "resample" | "crop_pad", "grid": {...}}.
 
 A register step has a "matrix", too, (4, 4), from the world in mm before it to the world after it (the template's).
@@ -27,11 +27,11 @@ _FAULTS = (IndexError, KeyError, TypeError, ValueError, OverflowError)
 
 def link(step: str, grid: Grid, matrix: NDArray[np.float64] | None = None) -> dict[str, Any]:
     """Make one step of a chain."""
-    made = {"step": step, "grid": grid.to_json()}
-    return made if matrix is None else made | {"matrix": [[float(v) for v in row] for row in matrix]}
+    step_json = {"step": step, "grid": grid.to_json()}
+    return step_json if matrix is None else step_json | {"matrix": [[float(v) for v in row] for row in matrix]}
 
 
-def native_grid(chain: Chain) -> Grid:
+def native_grid(chain: GridChain) -> Grid:
     """Return the grid of the original scan. Raises UadError when the chain is missing or damaged."""
     try:
         return Grid.from_json(chain[0]["grid"])
@@ -54,22 +54,22 @@ def to_native(image: Image, name: str) -> Image:
     return image.derive(resample(image.data, here, target), image.role, target)
 
 
-def in_scan_space(chain: Chain, grid: Grid) -> Grid:
+def in_scan_space(chain: GridChain, grid: Grid) -> Grid:
     """Return a grid at the end of the chain as it lies in the original scan's world: registration undone."""
     return Grid(grid.shape, np.linalg.inv(_moved(chain)) @ grid.affine)
 
 
-def in_model_space(chain: Chain, grid: Grid) -> Grid:
+def in_model_space(chain: GridChain, grid: Grid) -> Grid:
     """Return a grid in the original scan's world as it lies at the end of the chain: registration done."""
     return Grid(grid.shape, _moved(chain) @ grid.affine)
 
 
-def seen_from(chain: Chain, grid: Grid) -> Grid:
+def seen_from(chain: GridChain, grid: Grid) -> Grid:
     """Return a grid as it lies at the end of the chain, where any but that of the original scan lies already."""
     return in_model_space(chain, grid) if chain and native_grid(chain).same(grid) else grid
 
 
-def _moved(chain: Chain) -> NDArray[np.float64]:
+def _moved(chain: GridChain) -> NDArray[np.float64]:
     """Return the matrix from the original scan's world to the world at the end of the chain."""
     total = np.eye(4)
     try:
@@ -85,7 +85,7 @@ def _moved(chain: Chain) -> NDArray[np.float64]:
     return total
 
 
-def continued(chain: object, grid: Grid) -> Chain:
+def continued(chain: object, grid: Grid) -> GridChain:
     """Return a chain that led to this grid, so that it can go on, or else the beginning of one."""
     try:
         if isinstance(chain, list) and native_grid(chain) and Grid.from_json(chain[-1]["grid"]).same(grid):
@@ -104,10 +104,10 @@ def label_of(label: Image, prediction: Image, name: str) -> NDArray[np.bool_]:
         return np.asarray(label.data > 0.5)
     chain = prediction.provenance.get("chain", [])
     try:
-        known = label.grid.same(native_grid(chain))
+        matches = label.grid.same(native_grid(chain))
     except UadError:
-        known = False
-    if not known:
+        matches = False
+    if not matches:
         raise UadError(
             f"{name} and prediction lie on different grids: {label.grid.unlike(prediction.grid)} "
             "(uad-postproc --native puts a detection on the grid of the scan)"

@@ -33,9 +33,9 @@ def median(score: Score, size: int) -> Score:
         return score.copy()
     (occupied,) = ndimage.find_objects((score != 0).astype(np.int8))
     box = _grown(occupied, size // 2, score.shape)  # beyond it, every window holds only zeros
-    made = np.zeros_like(score)
-    made[box] = ndimage.median_filter(score[box], size=size, mode="reflect")
-    return made
+    filtered = np.zeros_like(score)
+    filtered[box] = ndimage.median_filter(score[box], size=size, mode="reflect")
+    return filtered
 
 
 def _grown(box: tuple[slice, ...], layers: int, shape: tuple[int, ...]) -> tuple[slice, ...]:
@@ -104,8 +104,7 @@ def drop_small(detection: Mask, min_size: int) -> Mask:
 def keep_largest(detection: Mask) -> Mask:
     """Keep only the 26-connected component with the most voxels; among equals, the first in array order."""
     labels, sizes = _components(detection)
-    largest: Mask = labels == np.argmax(sizes)
-    return largest & detection
+    return np.asarray(labels == np.argmax(sizes)) & detection
 
 
 def _components(detection: Mask) -> tuple[NDArray[np.signedinteger[Any]], NDArray[np.intp]]:

@@ -21,8 +21,6 @@ NAMES = GROUPS["histogram"] + GROUPS["contrast"]
 """The features that tell contrasts apart; sharpness, noise and size would tell scanners and people apart."""
 MARGIN = 1.5
 """How much farther than 99 in 100 scans of the known contrasts a scan may be and still be of one."""
-
-
 PRIORS = {"T1": 0.4, "T2": 0.25, "FLAIR": 0.3, "PD": 0.05}
 """How often such scans come, as a guess: scans of proton density are rare today."""
 LEAST = 0.5
@@ -38,20 +36,19 @@ class Contrast(NamedTuple):
     p: dict[str, float]
     away: float
 
-    @property
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """What goes into provenance and JSON."""
         return {"name": self.name, "p": {k: round(v, 3) for k, v in self.p.items()}, "away": round(self.away, 2)}
 
 
-def recognise(told: dict[str, float], table: Mapping[str, Any] | None = None) -> Contrast:
+def recognise(features: dict[str, float], table: Mapping[str, Any] | None = None) -> Contrast:
     """Tell the contrast of a scan with these features (volume.likeness.features).
 
     table: of `learn`; none: the bundled one, of contrasts that were synthesized from labelled T1 scans, and of T1 scans
     themselves. Linear discriminant analysis with the PRIORS.
     """
     table = table or bundled()
-    row, inverse = vector(told, NAMES), np.array(table["inverse"])
+    row, inverse = vector(features, NAMES), np.array(table["inverse"])
     away = {name: distance(row, np.array(mean), inverse) for name, mean in table["means"].items()}
     logits = np.array([math.log(PRIORS.get(name, 1.0)) - len(NAMES) * d**2 / 2 for name, d in away.items()])
     shares = np.exp(logits - logits.max())
@@ -71,25 +68,24 @@ def seen(data: NDArray[Any], brain: NDArray[np.bool_], spacing: tuple[float, flo
 
 def contrast_of(scan: Image, brain: NDArray[np.bool_]) -> Contrast | None:
     """Return the contrast of a prepared scan: what uad-preprocess recognised, as provenance says, else what is seen."""
-    told: Any = scan.provenance.get("contrast")
+    noted: Any = scan.provenance.get("contrast")
     try:
-        return Contrast(str(told["name"]), {str(k): float(v) for k, v in told["p"].items()}, float(told["away"]))
+        return Contrast(str(noted["name"]), {str(k): float(v) for k, v in noted["p"].items()}, float(noted["away"]))
     except (KeyError, TypeError, ValueError, AttributeError):  # no such provenance, or somebody else's
         return seen(scan.data, brain, scan.grid.spacing)
 
 
 def learn(rows: Mapping[str, Sequence[dict[str, float]]], margin: float = MARGIN) -> dict[str, Any]:
     """Make the table from features by contrast: a mean (F,) each, and one inverse covariance (F, F) of all."""
-    arrays = {name: np.array([vector(told, NAMES) for told in those]) for name, those in rows.items()}
+    arrays = {name: np.array([vector(features, NAMES) for features in scans]) for name, scans in rows.items()}
     means = {name: array.mean(axis=0) for name, array in arrays.items()}
     inverse = spread_of(np.concatenate([array - means[name] for name, array in arrays.items()]), NAMES)[1]
-    own = [distance(row, means[name], inverse) for name, array in arrays.items() for row in array]
-    short = [[float(f"{v:.6g}") for v in line] for line in inverse]
+    distances = [distance(row, means[name], inverse) for name, array in arrays.items() for row in array]
     return {
         "features": list(NAMES),
         "means": {name: [round(float(v), 6) for v in mean] for name, mean in means.items()},
-        "inverse": short,
-        "usual": round(max(LEAST, float(np.quantile(own, 0.99))), 4),
+        "inverse": [[float(f"{v:.6g}") for v in line] for line in inverse],
+        "usual": round(max(LEAST, float(np.quantile(distances, 0.99))), 4),
         "margin": margin,
     }
 

@@ -58,8 +58,7 @@ class Grid:
     def _drift(self, other: Grid) -> NDArray[np.float64]:
         """Return the way in mm from this grid's corners to those of another of the same shape: (3, 8)."""
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(3, -1)
-        drift: NDArray[np.float64] = (other.affine - self.affine)[:3] @ np.vstack([corners, np.ones(8)])
-        return drift
+        return np.asarray((other.affine - self.affine)[:3] @ np.vstack([corners, np.ones(8)]))
 
     def __str__(self) -> str:
         size = "x".join(map(str, self.shape))
@@ -172,8 +171,8 @@ def _coverage(
 def _overlaps(count: int, source_count: int, step: float, start: float) -> NDArray[np.float32]:
     """Return the share of each of `count` voxels that lies in each source voxel; the i-th is at start + i step."""
     middle, half = start + step * np.arange(count)[:, None], abs(step) / 2
-    own = np.arange(source_count)
-    ends = np.minimum(middle + half, own + 0.5) - np.maximum(middle - half, own - 0.5)
+    source_voxels = np.arange(source_count)
+    ends = np.minimum(middle + half, source_voxels + 0.5) - np.maximum(middle - half, source_voxels - 0.5)
     return np.asarray(np.maximum(ends, 0) / abs(step), dtype=np.float32)
 
 
@@ -190,11 +189,11 @@ def _with_lost(carried: NDArray[np.bool_], mask: NDArray[np.bool_], mapping: NDA
             continue
         there = mapping.copy()
         there[:3, 3] += mapping[:3, :3] @ low - ends[:, 0] - 0.5
-        own = labels[box] == number
+        component = labels[box] == number
         x, y, z = (int(n) for n in high - low)
-        share = _coverage(own, there, (x, y, z), least=3)  # a single voxel may lie between the middles of these
+        share = _coverage(component, there, (x, y, z), least=3)  # a single voxel may lie between the middles of these
         place = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        volume = min(own.sum() * scale, share.sum())
+        volume = min(component.sum() * scale, share.sum())
         if 2 * (carried[place] & (share > 0)).sum() >= volume and (carried[place] & (share > 0)).any():
             continue
         most = np.argsort(-np.round(share, 6), axis=None, kind="stable")[: max(1, round(volume))]
@@ -207,8 +206,7 @@ def _mapping(source: Grid, target: Grid) -> NDArray[np.float64]:
 
     Rounded, so that halfway between two voxels the same one is nearest all over the volume.
     """
-    mapping: NDArray[np.float64] = np.round(np.linalg.inv(source.affine) @ target.affine, 9)
-    return mapping
+    return np.asarray(np.round(np.linalg.inv(source.affine) @ target.affine, 9))
 
 
 def _sampled(

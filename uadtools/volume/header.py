@@ -86,17 +86,17 @@ def provenance(raw: Bytes, order: str) -> dict[str, Any]:
     for code, content in _extensions(raw, order):
         if code == COMMENT:
             try:
-                found = json.loads(content.rstrip(b"\0"))["uadtools"]
+                data = json.loads(content.rstrip(b"\0"))["uadtools"]
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue
-            if isinstance(found, dict):
-                return _well_formed(found)
+            if isinstance(data, dict):
+                return _well_formed(data)
     return {}
 
 
-def role(intent: str, known: dict[str, Any]) -> str:
+def role(intent: str, provenance: dict[str, Any]) -> str:
     """Return the role that intent_name states. Other programs write other things there: such an image is a scan."""
-    return intent if intent in ROLES or (known and intent.isidentifier()) else "scan"
+    return intent if intent in ROLES or (provenance and intent.isidentifier()) else "scan"
 
 
 def _check_magic(fields: Any, name: str, *, single: bool) -> None:
@@ -150,15 +150,15 @@ def _extensions(raw: Bytes, order: str) -> Iterator[tuple[int, Bytes]]:
         at += size
 
 
-def _well_formed(found: dict[str, Any]) -> dict[str, Any]:
+def _well_formed(data: dict[str, Any]) -> dict[str, Any]:
     """Drop what is not as uad tools write it, so that no reader has to ask."""
-    history = found.get("history", [])
+    history = data.get("history", [])
     fits = {
-        "study": isinstance(found.get("study"), str),
-        "chain": isinstance(found.get("chain"), list),
+        "study": isinstance(data.get("study"), str),
+        "chain": isinstance(data.get("chain"), list),
         "history": isinstance(history, list) and all(isinstance(line, dict) for line in history),
     }
-    return {key: value for key, value in found.items() if fits.get(key, True)}
+    return {key: value for key, value in data.items() if fits.get(key, True)}
 
 
 def _damaged(name: str, what: object) -> UadError:

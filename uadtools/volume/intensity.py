@@ -50,8 +50,8 @@ def matched(data: NDArray[np.float32], brain: NDArray[np.bool_], quantiles: Sequ
     `percentile`.
     """
     levels = np.linspace(0, 1, len(quantiles))
-    own = np.quantile(data[brain], levels)
-    return inside(np.interp(data, own, quantiles), brain)
+    scan_quantiles = np.quantile(data[brain], levels)
+    return inside(np.interp(data, scan_quantiles, quantiles), brain)
 
 
 def inside(data: NDArray[Any], brain: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -67,11 +67,7 @@ def read_images(file: BinaryIO, name: str, volume: int | None = None) -> Iterato
     source = _plain(file, name)
     count = 0
     while start := _some(source, 4, name):
-        size = headers.size_of(start)
-        if size is None:
-            raise UadError(_stranger(name, count))
-        raw = start + _exactly(source, size - 4, name, "header")
-        fields = headers.parse(raw, name)
+        fields, size = _header(source, start, name, count)
         extensions = _exactly(source, fields.offset - size, name, "header")
         yield _image(fields, extensions, _voxels(source, fields, name, volume), name)
         count += 1
@@ -85,12 +81,9 @@ def read_pair(path: Path, volume: int | None = None) -> Image:
     head, body = _half(path, ".hdr"), _half(path, ".img")
     with open_file(head) as file:
         source = _plain(file, name)
-        start = _some(source, 4, name)
-        size = headers.size_of(start)
-        if size is None:
-            raise UadError(_stranger(name, 0) if start else f"{name}: empty (a NIfTI header was expected)")
-        raw = start + _exactly(source, size - 4, name, "header")
-        fields = headers.parse(raw, name, single=False)
+        if not (start := _some(source, 4, name)):
+            raise UadError(f"{name}: empty (a NIfTI header was expected)")
+        fields, _ = _header(source, start, name, single=False)
         extensions = _some(source, _CHUNK, name)
     with open_file(body) as file:
         source = _plain(file, name)
@@ -123,15 +116,15 @@ def to_bytes(image: Image, *, provenance: bool = True, nifti2: bool = False) -> 
     """
     kind: Any = nib.Nifti2Image if nifti2 or max(image.data.shape) > _NIFTI1_AXIS else nib.Nifti1Image
     data = image.data.astype(_stored(image.data.dtype), copy=False)
-    made = kind(data, image.grid.affine, dtype=data.dtype)
-    made.header.set_sform(image.grid.affine, code="scanner")
-    made.header.set_qform(image.grid.affine, code="scanner", strip_shears=True)
-    made.header.set_xyzt_units("mm")
-    made.header["intent_name"] = image.role.encode("latin-1")
+    nifti = kind(data, image.grid.affine, dtype=data.dtype)
+    nifti.header.set_sform(image.grid.affine, code="scanner")
+    nifti.header.set_qform(image.grid.affine, code="scanner", strip_shears=True)
+    nifti.header.set_xyzt_units("mm")
+    nifti.header["intent_name"] = image.role.encode("latin-1")
     if provenance and image.provenance:
         text = json.dumps({"uadtools": image.provenance}).encode()
-        made.header.extensions.append(Nifti1Extension(headers.COMMENT, text))
-    return cast(bytes, made.to_bytes())
+        nifti.header.extensions.append(Nifti1Extension(headers.COMMENT, text))
+    return cast(bytes, nifti.to_bytes())
 
 
 def save(image: Image, path: Path | str, *, force: bool = False, provenance: bool = True) -> None:
@@ -182,25 +175,35 @@ def _plain(file: BinaryIO, name: str) -> Source:
     return gzip.GzipFile(fileobj=cast(BinaryIO, rejoined)) if start == b"\x1f\x8b" else rejoined
 
 
+def _header(source: Source, start: Bytes, name: str, before: int = 0, *, single: bool = True) -> tuple[Header, int]:
+    """Read the header that begins with these 4 bytes, `before` images after the first; returns its size, too."""
+    size = headers.size_of(start)
+    if size is None and before:
+        raise UadError(f"{name}: what follows its image {before} is no NIfTI image (get the file again)")
+    if size is None:
+        raise UadError(f"{name}: not a NIfTI image (only NIfTI-1 and NIfTI-2 are read; convert DICOM with dcm2niix)")
+    return headers.parse(start + _exactly(source, size - 4, name, "header"), name, single=single), size
+
+
 def _some(source: Source, count: int, name: str) -> bytearray:
     """Read count bytes, or what there is."""
-    got = bytearray()
+    data = bytearray()
     try:
-        while len(got) < count and (chunk := source.read(min(count - len(got), _CHUNK))):
-            got += chunk
+        while len(data) < count and (chunk := source.read(min(count - len(data), _CHUNK))):
+            data += chunk
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UadError(f"{name}: its gzip data are cut short or damaged ({error}; get the file again)") from None
     except OSError as error:
         raise UadError(f"{name}: {error.strerror or error}") from None
-    return got
+    return data
 
 
 def _exactly(source: Source, count: int, name: str, what: str, *, before: int = 0) -> bytearray:
     """Read count bytes. before: how many of `what` were read already, for the message."""
-    got = _some(source, count, name)
-    if len(got) < count:
-        raise UadError(f"{name}: cut short after {before + len(got):,} bytes of its {what} (get the file again)")
-    return got
+    data = _some(source, count, name)
+    if len(data) < count:
+        raise UadError(f"{name}: cut short after {before + len(data):,} bytes of its {what} (get the file again)")
+    return data
 
 
 def _voxels(source: Source, fields: Header, name: str, volume: int | None) -> NDArray[Any]:
@@ -208,11 +211,11 @@ def _voxels(source: Source, fields: Header, name: str, volume: int | None) -> ND
     which, count = _chosen(fields.shape, name, volume)
     shape = (*fields.shape[:3], 1)[:3]
     size = math.prod(shape) * fields.dtype.itemsize
-    taken = bytearray()
+    chosen = bytearray()
     for number in range(count):
         raw = _exactly(source, size, name, "voxels", before=number * size)
-        taken = raw if number == which else taken
-    stored = np.frombuffer(taken, fields.dtype).reshape(shape, order="F")
+        chosen = raw if number == which else chosen
+    stored = np.frombuffer(chosen, fields.dtype).reshape(shape, order="F")
     native = stored.astype(fields.dtype.newbyteorder("="), copy=False)
     with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is told to the user
         return np.asarray(apply_read_scaling(native, fields.slope, fields.inter))
@@ -231,30 +234,24 @@ def _chosen(shape: tuple[int, ...], name: str, volume: int | None) -> tuple[int,
 def _image(fields: Header, extensions: Bytes, data: NDArray[Any], name: str) -> Image:
     if data.dtype.kind == "f" and (strange := int(data.size - np.isfinite(data).sum())):
         raise UadError(f"{name}: {strange:,} voxels are NaN or infinite (replace them first)")
-    known = headers.provenance(extensions, fields.order)
-    x, y, z = data.shape
-    return Image(data, Grid((x, y, z), fields.affine), headers.role(fields.intent, known), known, fields.nifti2)
+    provenance, (x, y, z) = headers.provenance(extensions, fields.order), data.shape
+    role = headers.role(fields.intent, provenance)
+    return Image(data, Grid((x, y, z), fields.affine), role, provenance, fields.nifti2)
 
 
 def _half(path: Path, suffix: str) -> Path:
     """Return the .hdr or the .img of a pair, given either."""
     bare = path.with_name(stem(path))
     names = [bare.with_name(bare.name + s) for s in (suffix, suffix + ".gz", suffix.upper(), suffix.upper() + ".GZ")]
-    found = next((p for p in (path, *names) if p in names and p.is_file()), None)
-    if found is None:
+    half = next((p for p in (path, *names) if p in names and p.is_file()), None)
+    if half is None:
         raise UadError(
             f"{path}: no such file" if not path.is_file() else f"{path}: its other half, {names[0]}, is missing"
         )
-    return found
+    return half
 
 
 def _stored(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the NIfTI data type that holds all values of another."""
-    other = {"b1": "u1", "f2": "f4", "f16": "f8", "f12": "f8"}.get(f"{dtype.kind}{dtype.itemsize}")
-    return np.dtype(other) if other else dtype
-
-
-def _stranger(name: str, before: int) -> str:
-    if before:
-        return f"{name}: what follows its image {before} is no NIfTI image (get the file again)"
-    return f"{name}: not a NIfTI image (only NIfTI-1 and NIfTI-2 are read; convert DICOM with dcm2niix)"
+    wider = {"b1": "u1", "f2": "f4", "f16": "f8", "f12": "f8"}.get(f"{dtype.kind}{dtype.itemsize}")
+    return np.dtype(wider) if wider else dtype

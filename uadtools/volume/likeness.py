@@ -67,15 +67,15 @@ def features(data: NDArray[Any], brain: Mask, spacing: tuple[float, float, float
         raise UadError("all one value inside the brain, so nothing can be said of what it is like")
     ranks = _ranks(values, brain)
     depth = _depth(brain)
-    told = [_histogram(values[brain]), _contrast(ranks, brain, depth), _sharpness(values, brain)]
-    told += [_noise(ranks, brain, depth), _size(brain)]
-    flat = [float(value) for group in told for value in group]
+    groups = [_histogram(values[brain]), _contrast(ranks, brain, depth), _sharpness(values, brain)]
+    groups += [_noise(ranks, brain, depth), _size(brain)]
+    flat = [float(value) for group in groups for value in group]
     return dict(zip(FEATURES, flat, strict=True))
 
 
-def vector(told: dict[str, float], names: tuple[str, ...] = FEATURES) -> Floats:
+def vector(features: dict[str, float], names: tuple[str, ...] = FEATURES) -> Floats:
     """Return features as an array, in the order of their names."""
-    return np.array([told[name] for name in names], dtype=np.float64)
+    return np.array([features[name] for name in names], dtype=np.float64)
 
 
 def spread_of(rows: Floats, names: tuple[str, ...]) -> tuple[Floats, Floats]:
@@ -84,9 +84,9 @@ def spread_of(rows: Floats, names: tuple[str, ...]) -> tuple[Floats, Floats]:
     The covariance is drawn towards its own diagonal by a tenth, so that a few rows do not make it singular.
     """
     covariance = np.atleast_2d(np.cov(rows, rowvar=False))
-    own = np.diag(covariance)
+    variances = np.diag(covariance)
     allowed = np.diag([TOLERANCE[name] ** 2 for name in names])
-    inverse = np.linalg.inv(0.9 * covariance + np.diag(0.1 * own) + allowed)
+    inverse = np.linalg.inv(0.9 * covariance + np.diag(0.1 * variances) + allowed)
     return rows.mean(axis=0), np.asarray(inverse, dtype=np.float64)
 
 
@@ -143,15 +143,15 @@ def _order(ranks: NDArray[np.float32], brain: Mask, depth: Floats) -> list[float
     correlation, and the skewness of a difference of Gaussians: thin things are dark (sulci of T1) or bright (of T2).
     """
     soft = _smoothed(ranks, brain, 0.5)
-    told = []
+    correlations = []
     for extreme in (brain & (soft < 0.25), brain & (soft > 0.75)):
         away = _depth(~extreme)
         near = brain & ~extreme & (away <= 9) & (depth > 4)
-        told.append(_correlation(away[near], ranks[near]))
+        correlations.append(_correlation(away[near], ranks[near]))
     thin = (_smoothed(ranks, brain, 0.7) - _smoothed(ranks, brain, 2.0))[brain & (depth > 4)]
     deviation = float(thin.std()) if len(thin) else 0.0
     skew = float(((thin - thin.mean()) ** 3).mean()) / deviation**3 if deviation else 0.0
-    return [*told, max(-3.0, min(3.0, skew))]
+    return [*correlations, max(-3.0, min(3.0, skew))]
 
 
 def _depth(mask: Mask) -> Floats:
@@ -170,7 +170,8 @@ def _sharpness(values: NDArray[np.float32], brain: Mask) -> list[float]:
         here, there = np.moveaxis(values, axis, 0)[:-1], np.moveaxis(values, axis, 0)[1:]
         within = np.moveaxis(brain, axis, 0)
         both = within[:-1] & within[1:]
-        along.append(_fisher(_correlation(here[both], there[both])))
+        alike = _correlation(here[both], there[both])
+        along.append(math.atanh(min(max(alike, -0.9999), 0.9999)))  # which spreads correlations near 1 out
     return [*left, *along]
 
 
@@ -206,8 +207,3 @@ def _correlation(first: NDArray[Any], second: NDArray[Any]) -> float:
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
     return float(np.corrcoef(first, second)[0, 1])
-
-
-def _fisher(correlation: float) -> float:
-    """Spread correlations near 1 out."""
-    return math.atanh(min(max(correlation, -0.9999), 0.9999))

@@ -29,10 +29,10 @@ def files_of(source: str) -> Iterator[str]:
 def _files_of(source: str) -> Iterator[str]:
     path = Path(source)
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if _is_scan(p))
-        if not found:
+        paths = sorted(p for p in path.rglob("*") if _is_scan(p))
+        if not paths:
             raise UadError(f"{source}: no NIfTI file in this folder")
-        yield from map(str, found)
+        yield from map(str, paths)
     elif is_many(source):
         for entry in _entries(path):
             yield from _files_of(str(path.parent / entry))
@@ -48,9 +48,9 @@ def is_many(source: str) -> bool:
 
 def _is_scan(path: Path) -> bool:
     """Tell whether a file in a folder is a scan; of a pair only the header counts, and hidden files do not."""
-    known = is_image(path) or path.suffix.lower() in PICTURES
+    readable = is_image(path) or path.suffix.lower() in PICTURES
     second = path.name.lower().endswith((".img", ".img.gz"))
-    return known and path.is_file() and not second and not path.name.startswith(".")
+    return readable and path.is_file() and not second and not path.name.startswith(".")
 
 
 def _entries(path: Path) -> list[str]:
@@ -58,19 +58,19 @@ def _entries(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".csv":
-            found = [row["path"] for row in csv.DictReader(text.splitlines())]
+            entries = [row["path"] for row in csv.DictReader(text.splitlines())]
         elif path.suffix == ".jsonl":
-            found = [json.loads(line)["path"] for line in text.splitlines() if line.strip()]
+            entries = [json.loads(line)["path"] for line in text.splitlines() if line.strip()]
         else:
-            found = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+            entries = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
     except OSError as error:
         raise UadError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise UadError(f"{path}: not a text file, so it is no list of scans") from None
     except (KeyError, ValueError, TypeError):
-        found = [""]
-    if not all(isinstance(entry, str) and entry for entry in found):
+        entries = [""]
+    if not all(isinstance(entry, str) and entry for entry in entries):
         raise UadError(f"{path}: every entry needs a `path`")
-    if not found:
+    if not entries:
         raise UadError(f"{path}: an empty list")
-    return found
+    return entries

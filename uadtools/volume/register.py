@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.errors import UadError
-from uadtools.volume.bias import NEEDS_SITK
+from uadtools.volume.bias import NEEDS_SITK, last_line
 from uadtools.volume.brain import background
 from uadtools.volume.grid import Grid, resample
 from uadtools.volume.io import Image
@@ -48,19 +48,19 @@ def affine(moving: Image, fixed: Image, *, seed: int = 0) -> NDArray[np.float64]
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # the metric does not heed its own number
     try:
-        return _found(sitk, moving, fixed, seed)
+        return _registered(sitk, moving, fixed, seed)
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
 
 
-def _found(sitk: Any, moving: Image, fixed: Image, seed: int) -> NDArray[np.float64]:
+def _registered(sitk: Any, moving: Image, fixed: Image, seed: int) -> NDArray[np.float64]:
     pictures = []
     for image in (fixed, moving):
         grid = _upright(image)
-        made = sitk.GetImageFromArray(resample(image.data.astype(np.float32), image.grid, grid).transpose(2, 1, 0))
-        made.SetSpacing(grid.spacing)
-        made.SetOrigin([float(v) for v in grid.affine[:3, 3]])
-        pictures.append(made)
+        picture = sitk.GetImageFromArray(resample(image.data.astype(np.float32), image.grid, grid).transpose(2, 1, 0))
+        picture.SetSpacing(grid.spacing)
+        picture.SetOrigin([float(v) for v in grid.affine[:3, 3]])
+        pictures.append(picture)
     start = sitk.CenteredTransformInitializer(
         *pictures, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.MOMENTS
     )
@@ -77,8 +77,8 @@ def _found(sitk: Any, moving: Image, fixed: Image, seed: int) -> NDArray[np.floa
     try:
         search.Execute(*pictures)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise UadError(f"registration failed ({reason}; is the template of the same contrast, and a brain?)") from None
+        advice = "is the template of the same contrast, and a brain?"
+        raise UadError(f"registration failed ({last_line(error)}; {advice})") from None
     points = np.vstack([np.zeros(3), np.eye(3)]) * 100
     images = np.array([start.TransformPoint([float(v) for v in p]) for p in points])
     onto_moving = np.eye(4)
@@ -108,7 +108,7 @@ def _upright(image: Image) -> Grid:
     corners = np.array(np.meshgrid(*ends.T, indexing="ij")).reshape(3, -1)
     world = image.grid.affine[:3, :3] @ corners + image.grid.affine[:3, 3:]
     low, high = world.min(axis=1), world.max(axis=1)
-    made = np.diag([FINE, FINE, FINE, 1.0])
-    made[:3, 3] = low
+    affine = np.diag([FINE, FINE, FINE, 1.0])
+    affine[:3, 3] = low
     x, y, z = (int(n) for n in np.ceil((high - low) / FINE) + 1)
-    return Grid((x, y, z), made)
+    return Grid((x, y, z), affine)

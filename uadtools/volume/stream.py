@@ -43,10 +43,10 @@ class Study:
             raise UadError(f"{self.name}: no image of role '{role}' (it has: {', '.join(self.images)})")
         return self.images[role]
 
-    def adding(self, *made: Image) -> Study:
+    def adding(self, *images: Image) -> Study:
         """Put what a tool made in front, the product first, and keep the rest behind it."""
-        fresh = {image.role: image for image in made}
-        return Study(self.name, fresh | {r: i for r, i in self.images.items() if r not in fresh})
+        new = {image.role: image for image in images}
+        return Study(self.name, new | {r: i for r, i in self.images.items() if r not in new})
 
     def brain(self, on: Image | None = None, advice: str = "pass a mask with --brain") -> NDArray[np.bool_]:
         """Return where the brain is: where the mask is above 0, without one the scan, without that healed or score.
@@ -54,9 +54,10 @@ class Study:
         on: the image it is asked for; none: the scan, without one the product. Raises UadError, with advice, when it
         lies on another grid.
         """
-        told = next((self.images[r] for r, role in ROLES.items() if role.outlines and r in self.images), self.product)
-        self.check_grids(on or self.images.get("scan", self.product), told, advice=advice)
-        return np.asarray(told.data > 0)
+        outlines = (self.images[r] for r, role in ROLES.items() if role.outlines and r in self.images)
+        outline = next(outlines, self.product)
+        self.check_grids(on or self.images.get("scan", self.product), outline, advice=advice)
+        return np.asarray(outline.data > 0)
 
     def check_grids(self, image: Image, *others: Image, advice: str) -> None:
         """Raise UadError, with advice, unless images lie on one grid."""
@@ -86,14 +87,14 @@ def last_by(image: Image, tool: str) -> dict[str, Any]:
 
 def drawn_lesions(image: Image) -> bool:
     """Tell whether its history says that uad-simulate drew lesions into the scan."""
-    return any(done.get("kind") in ("blobs", "masks", "cavities", "sprites") for done in _simulated(image))
+    return any(arguments.get("kind") in ("blobs", "masks", "cavities", "sprites") for arguments in _simulated(image))
 
 
 def contrast_level(image: Image) -> float | None:
     """Return the power that uad-simulate raised the scan's intensities to; None where its history tells of none."""
-    levels = [done.get("level") for done in _simulated(image) if done.get("kind") == "contrast"]
-    known = [level for level in levels if isinstance(level, int | float)]
-    return math.prod(known) if known else None
+    levels = [arguments.get("level") for arguments in _simulated(image) if arguments.get("kind") == "contrast"]
+    powers = [level for level in levels if isinstance(level, int | float)]
+    return math.prod(powers) if powers else None
 
 
 def _simulated(image: Image) -> list[dict[str, Any]]:
@@ -144,8 +145,8 @@ def read_mask(path: Path) -> Image:
 
 def require_labels(data: NDArray[Any], name: str) -> None:
     """Raise UadError for an image of too many values to be a mask, or one of a few labels. name: in the error."""
-    many = data.dtype.itemsize > 1 and data.max() > 1
-    if many and len(np.unique(data)) > MOST_LABELS:
+    numeric = data.dtype.itemsize > 1 and data.max() > 1
+    if numeric and len(np.unique(data)) > MOST_LABELS:
         raise UadError(f"{name}: holds more than {MOST_LABELS} different values, so it is no mask (is it the scan?)")
 
 

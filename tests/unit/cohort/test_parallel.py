@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 from parallel_work import blocked, deaf, doubled, gentle, in_turn, killed, mistaken, said, surroundings, until, writing
 
-from uadtools.cohort.parallel import each
+from uadtools.cohort.parallel import parallel_map
 from uadtools.errors import UadError
 
 
@@ -19,14 +19,14 @@ def over(tmp_path):
 
 @pytest.mark.parametrize("processes", [1, 3])
 def test_every_item_comes_with_its_result_and_errors_stop_no_other(processes):
-    found = {item: said(result) for item, result in each(doubled, range(7), processes)}
+    found = {item: said(result) for item, result in parallel_map(doubled, range(7), processes)}
     error = "{}: cannot be doubled (take another)"
     assert found == {0: 0, 1: 2, 2: error.format(2), 3: 6, 4: 8, 5: error.format(5), 6: 12}
 
 
 def test_one_process_does_the_items_in_their_order_each_when_it_is_asked_for():
     done = []
-    found = each(lambda item: done.append(item) or item, [3, 1, 2])
+    found = parallel_map(lambda item: done.append(item) or item, [3, 1, 2])
     assert done == []
     assert next(found) == (3, 3)
     assert done == [3]
@@ -34,21 +34,21 @@ def test_one_process_does_the_items_in_their_order_each_when_it_is_asked_for():
 
 
 def test_several_processes_give_what_gets_done_first(tmp_path):
-    assert list(each(partial(in_turn, tmp_path), range(3), 3)) == [(2, 2), (1, 1), (0, 0)]
+    assert list(parallel_map(partial(in_turn, tmp_path), range(3), 3)) == [(2, 2), (1, 1), (0, 0)]
 
 
 @pytest.mark.parametrize("processes", [1, 4])
 def test_no_items_are_no_work(processes):
-    assert list(each(doubled, [], processes)) == []
+    assert list(parallel_map(doubled, [], processes)) == []
 
 
 def test_one_item_needs_no_other_process():
-    ((_, (process, _, _)),) = each(surroundings, [0], 4)
+    ((_, (process, _, _)),) = parallel_map(surroundings, [0], 4)
     assert process == os.getpid()
 
 
 def test_several_items_are_done_in_other_processes_that_share_the_cores():
-    found = [result for _, result in each(surroundings, range(6), 2)]
+    found = [result for _, result in parallel_map(surroundings, range(6), 2)]
     processes = {process for process, _, _ in found}
     assert os.getpid() not in processes
     assert len(processes) <= 2
@@ -59,20 +59,20 @@ def test_several_items_are_done_in_other_processes_that_share_the_cores():
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_bug_is_no_error_of_the_user(processes):
     with pytest.raises(ValueError, match="a bug with"):
-        list(each(mistaken, [1, 2], processes))
+        list(parallel_map(mistaken, [1, 2], processes))
 
 
 def test_interrupts_are_left_to_the_parent():
-    assert sorted(each(gentle, [1, 2], 2)) == [(1, 1), (2, 2)]
+    assert sorted(parallel_map(gentle, [1, 2], 2)) == [(1, 1), (2, 2)]
 
 
 def test_interrupts_do_not_reach_a_process_that_is_starting():
-    assert [result for _, result in each(blocked, [1, 2], 2)] == [True, True]
+    assert [result for _, result in parallel_map(blocked, [1, 2], 2)] == [True, True]
     assert not blocked(0)
 
 
 def test_a_killed_process_is_told_and_what_was_done_before_is_given(tmp_path):
-    found = each(partial(killed, tmp_path), [0, 1], 2)
+    found = parallel_map(partial(killed, tmp_path), [0, 1], 2)
     assert next(found) == (0, 0)
     (tmp_path / "done").touch()
     with pytest.raises(UadError, match=r"^a process was killed, perhaps for memory \(fewer --jobs need less") as caught:
@@ -82,14 +82,14 @@ def test_a_killed_process_is_told_and_what_was_done_before_is_given(tmp_path):
 
 
 def test_items_that_are_equal_are_items_each_and_when_all_are_done_the_processes_end():
-    assert list(each(doubled, [1, 1, 1], 2)) == [(1, 2)] * 3
+    assert list(parallel_map(doubled, [1, 1, 1], 2)) == [(1, 2)] * 3
     assert until(lambda: not multiprocessing.active_children())
 
 
 @pytest.mark.parametrize("work", [writing, deaf])
 def test_an_interrupt_ends_the_processes_and_lets_them_clean_up(work, over):
     """Also one that misses the first request to end: it is asked again."""
-    found = each(partial(work, over), range(6), 2)
+    found = parallel_map(partial(work, over), range(6), 2)
     assert next(found) == (0, 0)
     with pytest.raises(KeyboardInterrupt):
         found.throw(KeyboardInterrupt)

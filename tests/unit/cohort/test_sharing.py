@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from uadtools.cohort.parallel import ahead, gathered
+from uadtools.cohort.parallel import batched, prefetched
 from uadtools.errors import UadError
 from uadtools.healing.ensemble import Member, heal_with, slices_at_once, slices_of
 from uadtools.healing.heal import heal, heal_together
@@ -45,17 +45,17 @@ def test_the_next_item_is_made_while_one_is_worked_on_and_no_further():
                 second.set()
             yield number
 
-    coming = ahead(items())
+    coming = prefetched(items())
     assert next(coming) == 0
     assert second.wait(5)
     time.sleep(0.1)
     assert made == [0, 1]
     assert list(coming) == [1, 2, 3]
-    assert list(ahead([])) == []
+    assert list(prefetched([])) == []
 
 
 def test_what_goes_wrong_ahead_is_raised_in_its_turn():
-    coming = ahead(failing([1, 2], UadError("third")))
+    coming = prefetched(failing([1, 2], UadError("third")))
     assert [next(coming), next(coming)] == [1, 2]
     with pytest.raises(UadError, match="third"):
         next(coming)
@@ -72,11 +72,11 @@ def test_what_goes_wrong_ahead_is_raised_in_its_turn():
     ],
 )
 def test_items_are_gathered_until_they_are_enough(sizes, enough, expected):
-    assert list(gathered(sizes, lambda size: size, lambda: enough)) == expected
+    assert list(batched(sizes, lambda size: size, lambda: enough)) == expected
 
 
 def test_a_fault_comes_after_all_that_came_before_it():
-    groups = gathered(failing([1, 2], UadError("third")), lambda size: size, lambda: 10)
+    groups = batched(failing([1, 2], UadError("third")), lambda size: size, lambda: 10)
     assert next(groups) == [1, 2]
     with pytest.raises(UadError, match="third"):
         next(groups)
@@ -88,7 +88,7 @@ def test_an_item_without_a_size_is_a_fault_too():
             raise UadError("not prepared")
         return item
 
-    groups = gathered([1, 2, 3], size, lambda: 10)
+    groups = batched([1, 2, 3], size, lambda: 10)
     assert next(groups) == [1]
     with pytest.raises(UadError, match="not prepared"):
         next(groups)

@@ -6,7 +6,7 @@ from loading import load
 
 import uadtools
 from uadtools.errors import UadError
-from uadtools.simulation.simulate import Plan
+from uadtools.simulation.simulate import Simulation
 
 _, alarms = load("healers"), load("false_alarms")
 
@@ -22,7 +22,7 @@ def folder(tmp_path, layered):
 @pytest.fixture(autouse=True)
 def changes(monkeypatch, tmp_path):
     (tmp_path / "healthy").mkdir(exist_ok=True)
-    monkeypatch.setattr(alarms, "CHANGES", {"none": None, "blur": Plan("blur", level=2)})
+    monkeypatch.setattr(alarms, "CHANGES", {"none": None, "blur": Simulation("blur", level=2)})
 
 
 def test_alarms_are_what_the_chain_detects_after_the_change(folder):
@@ -32,7 +32,7 @@ def test_alarms_are_what_the_chain_detects_after_the_change(folder):
     assert report["heads"] == 2
     assert len(report["scans"]) == 2 * 2
     study = next(alarms.read_path(folder / "b_preprocessed.nii.gz"))
-    changed = uadtools.simulate(study, Plan("blur", level=2), seed=0)
+    changed = uadtools.simulate(study, Simulation("blur", level=2), seed=0)
     scored = uadtools.score(uadtools.heal(changed, None, alarms.Healer.of("blur").how))
     found = uadtools.postproc(scored).product
     (row,) = (row for row in report["scans"] if (row["scan"], row["change"]) == ("b", "blur"))

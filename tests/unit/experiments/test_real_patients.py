@@ -84,7 +84,7 @@ def test_a_model_and_a_method_are_named_by_a_word(tiny_model):
     own, other = healers.Healer.of(str(tiny_model)), healers.Healer.of(f"{tiny_model}:ddim")
     assert (own.name, other.name) == ("tiny, sss 200", "tiny, ddim 250")
     assert own.how == plan(own.model.config)
-    assert own.way.grid == own.model.config.grid
+    assert own.preparation.grid == own.model.config.grid
     assert own.about["model"] == own.hash != ""
     with pytest.raises(UadError, match="no-such"):
         healers.Healer.of("no-such.safetensors")

@@ -33,7 +33,7 @@ def members(tiny_model):
 
 
 def test_the_score_of_several_is_the_mean_of_their_scores(phantom, members):
-    alone = [score(heal(phantom, m.model, m.how, seed=3)).need("score").data for m in members]
+    alone = [score(heal(phantom, m.model, m.plan, seed=3)).need("score").data for m in members]
     made = score(heal_with([phantom], members, seed=3)[0])
     np.testing.assert_allclose(made.need("score").data, np.mean(alone, axis=0), rtol=0, atol=1e-6)
     assert np.abs(alone[0] - alone[1]).max() > 0.1
@@ -44,7 +44,7 @@ def test_the_score_of_several_is_the_mean_of_their_scores(phantom, members):
 
 
 def test_one_member_is_healed_as_ever(phantom, members):
-    one, same = heal_with([phantom], members[:1])[0], heal(phantom, members[0].model, members[0].how)
+    one, same = heal_with([phantom], members[:1])[0], heal(phantom, members[0].model, members[0].plan)
     np.testing.assert_array_equal(one.need("healed").data, same.need("healed").data)
     assert one.need("healed").provenance == same.need("healed").provenance
 
@@ -58,7 +58,7 @@ def test_what_is_done_is_told_from_nothing_to_all(phantom, members):
 
 
 def test_maps_that_only_one_has_have_no_mean(phantom, members):
-    several = replace(members[1], how=plan(members[1].model.config, t=(100,), samples=2))
+    several = replace(members[1], plan=plan(members[1].model.config, t=(100,), samples=2))
     made = heal_with([phantom], [several, several])[0]
     assert made.need("spread").data.max() > 0
     with pytest.raises(UadError, match=r"different maps \(none and spread\)"):
@@ -68,7 +68,7 @@ def test_maps_that_only_one_has_have_no_mean(phantom, members):
 def test_models_on_different_grids_are_refused(phantom, members):
     model = members[0].model
     config = model.config.model_copy(update={"grid": model.config.grid.model_copy(update={"spacing": (1.0, 1.0, 1.0)})})
-    other = Member(replace(model, config=config), members[0].how)
+    other = Member(replace(model, config=config), members[0].plan)
     with pytest.raises(
         UadError, match=r"different grids or intensities: 16x16x8 voxels of 2 x .* and 16x16x8 voxels of 1"
     ):

@@ -115,7 +115,7 @@ def test_the_way_of_healing_in_words():
         "blur": plan(method="blur", sigma=4.0),
         "threshold": plan(method="threshold"),
     }
-    assert {way: how.way for way, how in ways.items()} == {way: way for way in ways}
+    assert {way: how.threshold_key for way, how in ways.items()} == {way: way for way in ways}
 
 
 def test_healed_comes_first_and_the_rest_is_kept(model, phantom):
@@ -304,7 +304,7 @@ def test_a_plan_of_patches():
     """The model's sizes, unless others are given, each at every t."""
     how = plan(GUIDED)
     assert [(o.t, o.patch, o.stride) for o in how.options] == [(500, 48, None), (500, 60, None)]
-    assert how.way == "pddpm 500 p48,60"
+    assert how.threshold_key == "pddpm 500 p48,60"
     assert how.evaluations((96, 96)) == 8
     how = plan(GUIDED, t=(250, 500), patch=(32,), stride=16)
     assert [(o.t, o.patch, o.stride) for o in how.options] == [(250, 32, 16), (500, 32, 16)]

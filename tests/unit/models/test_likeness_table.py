@@ -32,7 +32,7 @@ def test_the_group_that_adds_most_is_the_reason(middle, healthy_table, group):
     assert found.reason.startswith(f"{group}: not ")
     assert found.reason.endswith("p < 0.04")
     assert found.p == pytest.approx(1 / 31)
-    assert found.told["beyond"] is True
+    assert found.to_json()["beyond"] is True
 
 
 def test_farther_is_more_unlike_and_less_probable(middle, healthy_table):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
-from uadtools.simulation.contrasts import KINDS, LEVELS, TISSUES, synthesize, tissues
+from uadtools.simulation.contrasts import CONTRASTS, LEVELS, TISSUES, synthesize, tissues
 
 ORDERS = {
     "T1": ("fluid", "grey", "white"),
@@ -44,7 +44,7 @@ def test_the_levels_drawn_from_have_that_order():
             assert by_name[darker][1] <= by_name[brighter][0], kind
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CONTRASTS)
 def test_what_comes_out_is_a_prepared_scan_and_the_seed_decides(head, kind):
     t1, labels = head
     made, again, other = (synthesize(t1, labels, kind, np.random.default_rng(seed)) for seed in (1, 1, 2))

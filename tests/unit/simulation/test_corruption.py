@@ -9,7 +9,6 @@ from uadtools.simulation.anomalies import draw_groups, put_in
 from uadtools.simulation.config import AnomalyConfig, CorruptionConfig, Looks, Shapes
 from uadtools.simulation.corruption import STEPS, draw_item, make_item
 from uadtools.simulation.domains import (
-    FLOOR,
     KNOTS,
     DomainConfig,
     as_contrast,
@@ -21,6 +20,7 @@ from uadtools.simulation.domains import (
 )
 from uadtools.simulation.fields import sample, smooth
 from uadtools.simulation.looks import LOOKS
+from uadtools.volume.intensity import FLOOR
 
 HARD = 10**6
 NOTHING = DomainConfig(

@@ -8,7 +8,7 @@ from uadtools.errors import UadError
 from uadtools.healing.heal import check_prepared
 from uadtools.models.config import ModelConfig
 from uadtools.report.picture import truth_picture
-from uadtools.simulation.simulate import Plan, measured, read_masks, simulate
+from uadtools.simulation.simulate import Simulation, measured, read_masks, simulate
 from uadtools.volume.grid import Grid
 from uadtools.volume.intensity import FLOOR
 from uadtools.volume.io import Image, save
@@ -30,7 +30,7 @@ def study(layered):
 @pytest.fixture
 def plan(mni_mask):
     masks = {"m.nii": mni_mask(BESIDE)}
-    return lambda kind, **options: Plan(kind, masks=masks if kind in ("masks", "cavities") else {}, **options)
+    return lambda kind, **options: Simulation(kind, masks=masks if kind in ("masks", "cavities") else {}, **options)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_prepared_scan_stays_prepared(kind, study, layered):
     chain = [{"step": "input", "grid": layered.grid.to_json()}]
     history = [{"tool": "uad-preprocess", "arguments": {"intensity": config.intensity.model_dump(mode="json")}}]
     known = replace(layered, provenance={"study": "a", "chain": chain, "history": history})
-    scan = simulate(Study("a", {"scan": known}), Plan(kind)).need("scan")
+    scan = simulate(Study("a", {"scan": known}), Simulation(kind)).need("scan")
     check_prepared(scan, scan.data > 0, config, "a")
     assert scan.provenance["chain"] == chain
     assert [line["tool"] for line in scan.provenance["history"]] == ["uad-preprocess", "uad-simulate"]
@@ -96,7 +96,7 @@ def test_a_prepared_scan_stays_prepared(kind, study, layered):
 
 def test_every_image_of_a_stack_gets_one_sprite_but_those_without_head(stack):
     told = []
-    made = simulate(stack, Plan("sprites"), tell=told.append)
+    made = simulate(stack, Simulation("sprites"), tell=told.append)
     drawn = measured(made)["drawn"]["sprites"]
     truth = made.need("truth").data
     assert [bool(sprite) for sprite in drawn] == [True, False, True]
@@ -109,26 +109,26 @@ def test_every_image_of_a_stack_gets_one_sprite_but_those_without_head(stack):
 
 def test_a_sprite_hangs_on_its_place_in_the_stack_and_not_on_the_others(stack):
     scan = stack.need("scan")
-    whole = simulate(stack, Plan("sprites")).need("scan").data
+    whole = simulate(stack, Simulation("sprites")).need("scan").data
     first = Image(scan.data[:, :, :1], Grid((40, 36, 1), scan.grid.affine))
-    alone = simulate(Study("stack", {"scan": first}), Plan("sprites")).need("scan").data
+    alone = simulate(Study("stack", {"scan": first}), Simulation("sprites")).need("scan").data
     np.testing.assert_array_equal(alone[:, :, 0], whole[:, :, 0])
     without = scan.data.copy()
     without[:, :, 0] = 25 / 255
-    last = simulate(Study("stack", {"scan": scan.derive(without, "scan")}), Plan("sprites")).need("scan").data
+    last = simulate(Study("stack", {"scan": scan.derive(without, "scan")}), Simulation("sprites")).need("scan").data
     np.testing.assert_array_equal(last[:, :, 2], whole[:, :, 2])
 
 
 def test_a_raw_head_gets_artefacts_beyond_its_border(head):
     study = Study("a", {"scan": head})
     outside = head.data == 0
-    ghost = simulate(study, Plan("ghost")).need("scan").data
+    ghost = simulate(study, Simulation("ghost")).need("scan").data
     assert (ghost[outside] > 1).any()
     assert ghost.max() > 500
 
 
 def test_a_stripped_raw_scan_stays_stripped(stripped):
-    made = simulate(Study("a", {"scan": stripped}), Plan("motion")).need("scan").data
+    made = simulate(Study("a", {"scan": stripped}), Simulation("motion")).need("scan").data
     assert not made[stripped.data == 0].any()
     assert made.max() > 300
 
@@ -147,26 +147,26 @@ def test_an_empty_scan_is_refused(kind, layered, plan):
 
 def test_lesions_need_a_brain_with_nothing_around_it(stack):
     with pytest.raises(UadError, match="where is the brain"):
-        simulate(stack, Plan("blobs"))
+        simulate(stack, Simulation("blobs"))
 
 
 @pytest.mark.parametrize("kind", ["motion", "ghost", "bias", "blur", "thick", "shift"])
 def test_artefacts_of_mri_need_a_volume_of_mri(kind, layered):
     with pytest.raises(UadError, match=f"values from -1000, but {kind} is an artefact of MRI"):
-        simulate(Study("a", {"scan": layered.derive(2000 * layered.data - 1000, "scan")}), Plan(kind))
+        simulate(Study("a", {"scan": layered.derive(2000 * layered.data - 1000, "scan")}), Simulation(kind))
     slice_ = Image(layered.data[:, :, 20:21], Grid((48, 48, 1), layered.grid.affine))
     with pytest.raises(UadError, match=f"a single slice, but {kind} is an artefact of volumes"):
-        simulate(Study("a", {"scan": slice_}), Plan(kind))
+        simulate(Study("a", {"scan": slice_}), Simulation(kind))
 
 
 def test_a_stack_without_any_head_is_refused(stack):
     scan = stack.need("scan")
     with pytest.raises(UadError, match=r"^stack: no image shows enough of a head for a sprite of 5 pixels"):
-        simulate(Study("stack", {"scan": scan.derive(np.full_like(scan.data, 0.1), "scan")}), Plan("sprites"))
+        simulate(Study("stack", {"scan": scan.derive(np.full_like(scan.data, 0.1), "scan")}), Simulation("sprites"))
 
 
 def test_size_and_count_are_those_of_the_plan(study):
-    drawn = measured(simulate(study, Plan("blobs", size=(8, 8), count=(5, 5))))["drawn"]
+    drawn = measured(simulate(study, Simulation("blobs", size=(8, 8), count=(5, 5))))["drawn"]
     assert drawn["diameters"] == pytest.approx([8] * 5)
 
 
@@ -181,13 +181,15 @@ def test_tone_has_an_effect_on_blobs_and_masks(study, plan):
 @pytest.mark.parametrize("kind", ["coarse", "motion", "ghost", "bias"])
 def test_strength_has_an_effect(kind, study):
     before = study.need("scan").data
-    weak, strong = (np.abs(simulate(study, Plan(kind, strength=s)).need("scan").data - before).mean() for s in (0.2, 1))
+    weak, strong = (
+        np.abs(simulate(study, Simulation(kind, strength=s)).need("scan").data - before).mean() for s in (0.2, 1)
+    )
     assert 0 < weak < strong
 
 
 def test_coarse_noise_is_that_of_the_denoising_autoencoder(study):
     before = study.need("scan").data
-    changed = simulate(study, Plan("coarse", strength=0.1)).need("scan").data
+    changed = simulate(study, Simulation("coarse", strength=0.1)).need("scan").data
     noise = (changed - before)[18:30, 18:30, 18:30]
     assert noise.std() == pytest.approx(0.02 * 2 / 3, rel=0.3)
     pairs = [(noise.take(range(11), axis).ravel(), noise.take(range(1, 12), axis).ravel()) for axis in range(3)]
@@ -224,7 +226,7 @@ def test_what_was_drawn_is_measured(study, plan):
 )
 def test_what_cannot_be_drawn_is_refused(options, words):
     with pytest.raises(UadError, match=words):
-        Plan(**options)
+        Simulation(**options)
 
 
 def test_masks_are_read_from_files_and_folders_and_keep_apart(tmp_path, mni_mask):
@@ -243,14 +245,14 @@ def test_an_empty_mask_is_refused(tmp_path, mni_mask):
 
 @pytest.mark.parametrize("kind", ["blobs", "ghost"])
 def test_a_picture_is_drawn_with_and_without_truth(kind, study, head, tmp_path):
-    truth_picture(simulate(study, Plan(kind)), tmp_path / "a.png")
+    truth_picture(simulate(study, Simulation(kind)), tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_raw_head_is_drawn_in_its_own_range(head, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr("uadtools.report.picture.picture", lambda study, *args, **options: shown.append(study))
-    truth_picture(simulate(Study("a", {"scan": head}), Plan("bias", strength=0.01)), tmp_path / "a.png")
+    truth_picture(simulate(Study("a", {"scan": head}), Simulation("bias", strength=0.01)), tmp_path / "a.png")
     assert 0.9 < np.percentile(shown[0].need("scan").data, 99.5) < 1.1
 
 
@@ -273,7 +275,7 @@ def test_drawn_lesions_without_their_truth_are_refused(study, plan):
 @pytest.mark.parametrize("level", [0.3, 1.0, 2.0])
 def test_a_contrast_is_a_power_inside_the_brain_and_told(level, study):
     before = study.need("scan").data
-    made = simulate(study, Plan("contrast", level=level), seed=1)
+    made = simulate(study, Simulation("contrast", level=level), seed=1)
     np.testing.assert_allclose(made.need("scan").data, np.where(before > 0, np.maximum(before**level, FLOOR), 0), 1e-6)
     assert not made.need("truth").data.any()
     assert made.product.provenance["history"][-1]["arguments"] == {"kind": "contrast", "level": level}
@@ -282,7 +284,7 @@ def test_a_contrast_is_a_power_inside_the_brain_and_told(level, study):
 
 def test_levels_of_contrast_multiply_and_lesions_keep_their_truth(study, plan):
     lesioned = simulate(study, plan("blobs"))
-    made = simulate(simulate(lesioned, Plan("contrast", level=2)), Plan("contrast", level=1.5))
+    made = simulate(simulate(lesioned, Simulation("contrast", level=2)), Simulation("contrast", level=1.5))
     assert contrast_level(made.need("scan")) == 3
     assert contrast_level(lesioned.need("scan")) is None
     np.testing.assert_array_equal(made.need("truth").data, lesioned.need("truth").data)
@@ -292,16 +294,16 @@ def test_levels_of_contrast_multiply_and_lesions_keep_their_truth(study, plan):
 def test_another_level_of_sharpness_is_told(kind, study):
     before = study.need("scan").data
     weak, strong = {"blur": (0.8, 3), "thick": (3, 8), "shift": (0.1, 0.5)}[kind]
-    made = [simulate(study, Plan(kind, level=level)) for level in (weak, strong)]
+    made = [simulate(study, Simulation(kind, level=level)) for level in (weak, strong)]
     assert [m.product.provenance["history"][-1]["arguments"]["level"] for m in made] == [weak, strong]
     changes = [np.abs(m.need("scan").data - before).mean() for m in made]
     assert 0 < changes[0] < changes[1]
-    default = simulate(study, Plan(kind)).product.provenance["history"][-1]["arguments"]["level"]
+    default = simulate(study, Simulation(kind)).product.provenance["history"][-1]["arguments"]["level"]
     assert default == {"blur": 1, "thick": 3, "shift": 0.5}[kind]
 
 
 def test_shift_by_splines_differs_and_is_told(study):
-    linear, spline = (simulate(study, Plan("shift", interpolation=way)) for way in ("linear", "spline"))
+    linear, spline = (simulate(study, Simulation("shift", interpolation=way)) for way in ("linear", "spline"))
     assert (linear.need("scan").data != spline.need("scan").data).any()
     for made, way in ((linear, "linear"), (spline, "spline")):
         line = made.product.provenance["history"][-1]
@@ -323,19 +325,19 @@ def test_masks_are_laid_over_by_the_box_of_the_brains_they_are_from(study, plan)
 @pytest.mark.parametrize("box", ["mni", (1, 2, 3), (0, 0, 0, 1, 1, 0), (0, 0, 0, 1, 1, float("nan"))])
 def test_a_box_that_is_none_is_refused(box):
     with pytest.raises(UadError, match=r"^--masks-box .*XMIN,YMIN,ZMIN,XMAX,YMAX,ZMAX in mm"):
-        Plan("masks", masks_box=box)
+        Simulation("masks", masks_box=box)
 
 
 def test_a_drawn_cavity_without_its_truth_is_seen(study, plan):
     scan = simulate(study, plan("cavities")).need("scan")
     with pytest.raises(UadError, match="holds drawn lesions, but not their truth"):
-        simulate(Study("a", {"scan": scan}), Plan("blur"))
+        simulate(Study("a", {"scan": scan}), Simulation("blur"))
 
 
 def test_a_kind_and_words_are_a_plan_and_words_change_one_that_is_there(study):
-    expected = simulate(study, Plan("blobs", tone="bright", size=(8, 12)), seed=3).need("scan").data
+    expected = simulate(study, Simulation("blobs", tone="bright", size=(8, 12)), seed=3).need("scan").data
     for given, words in (
         ("blobs", {"tone": "bright", "size": (8, 12)}),
-        (Plan("blobs", tone="bright"), {"size": (8, 12)}),
+        (Simulation("blobs", tone="bright"), {"size": (8, 12)}),
     ):
         np.testing.assert_array_equal(simulate(study, given, seed=3, **words).need("scan").data, expected)

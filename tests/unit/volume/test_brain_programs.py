@@ -9,7 +9,8 @@ import pytest
 
 from uadtools.errors import UadError
 from uadtools.models.config import GridConfig, IntensityConfig
-from uadtools.preparing.preprocess import Way, prepare
+from uadtools.preparing.preparation import Preparation
+from uadtools.preparing.preprocess import prepare
 from uadtools.volume.brain import by_program, concerns, from_air
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
@@ -134,7 +135,7 @@ def test_a_program_finds_the_brain_of_a_scan_that_is_prepared(answers, head, str
     """It sees the scan in RAS, as the rest of the preparation does."""
     ras = nib.as_closest_canonical(nib.Nifti1Image(stripped.data, stripped.grid.affine))
     answers("mri_synthstrip", np.asarray(ras.dataobj), ras.affine)
-    made = prepare(head, Way(grid=GRID, brain="synthstrip"), name="a")
+    made = prepare(head, Preparation(grid=GRID, brain="synthstrip"), name="a")
     assert made.study.need("brain").data.sum() == brain.data.sum()
     assert made.concerns == ()
     assert made.study.product.provenance["history"][-1]["arguments"]["brain"] == "synthstrip"
@@ -171,11 +172,11 @@ def test_without_a_mask_a_ct_scan_is_all_that_is_no_air(head, brain):
     scan = head.derive(hounsfield(head, brain), "scan")
     ct = IntensityConfig(kind="ct")
     large = GridConfig(shape=(48, 56, 48), spacing=(4, 4, 4))
-    made = prepare(scan, Way(grid=large, intensity=ct, brain="none"))
+    made = prepare(scan, Preparation(grid=large, intensity=ct, brain="none"))
     assert made.study.need("brain").data.sum() == pytest.approx((head.data > 0).sum(), rel=0.01)
     assert made.concerns == ()
     with pytest.raises(UadError, match="this CT scan has its skull"):
-        prepare(scan, Way(grid=large, intensity=ct))
+        prepare(scan, Preparation(grid=large, intensity=ct))
 
 
 def test_a_brain_as_it_should_be_is_of_no_concern(brain):
@@ -220,9 +221,9 @@ def test_a_little_of_the_border_is_no_concern(columns, strange, brain):
 
 def test_concerns_are_told_of_every_mask_but_of_no_single_slices(stripped, brain):
     half = stripped.derive(np.where(np.arange(50) < 25, stripped.data, 0), "scan")
-    made = prepare(half, Way(grid=GRID))
+    made = prepare(half, Preparation(grid=GRID))
     assert [line.split(";")[0] for line in made.concerns] == ["the brain has 607 mL"]
     mask = brain.derive(np.where(np.arange(50) < 25, brain.data, 0), "brain")
-    assert prepare(stripped, Way(grid=GRID, brain=mask)).concerns == made.concerns
+    assert prepare(stripped, Preparation(grid=GRID, brain=mask)).concerns == made.concerns
     flat = GridConfig(shape=(48, 56, 1), spacing=(4, 4, 4))
-    assert prepare(Image(half.data, half.grid), Way(grid=flat)).concerns == ()
+    assert prepare(Image(half.data, half.grid), Preparation(grid=flat)).concerns == ()

@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from uadtools.errors import UadError
 from uadtools.models.config import GridConfig
-from uadtools.preparing.preprocess import Way, prepare
+from uadtools.preparing.preparation import Preparation
+from uadtools.preparing.preprocess import prepare
 from uadtools.volume.chain import native_grid, to_native
 from uadtools.volume.clean import keep_largest
 from uadtools.volume.grid import Grid, carry_mask, oriented, resample
@@ -89,7 +90,7 @@ def onto(brain):
     return (
         matrix,
         target,
-        prepare(brain, Way(grid=GRID, register=target, template_name="t.nii", brain="none"), name="a"),
+        prepare(brain, Preparation(grid=GRID, register=target, template_name="t.nii", brain="none"), name="a"),
     )
 
 
@@ -159,7 +160,7 @@ def test_a_registration_that_fails_is_a_concern(onto, brain, monkeypatch):
     _, target, made = onto
     assert made.concerns == ()
     monkeypatch.setattr("uadtools.volume.register.affine", lambda moving, fixed, seed: np.diag([0.6, 0.6, 0.6, 1]))
-    failed = prepare(brain, Way(grid=GRID, register=target, brain="none"))
+    failed = prepare(brain, Preparation(grid=GRID, register=target, brain="none"))
     (said,) = [line for line in failed.concerns if "registration" in line]
     assert said.startswith("registration may have failed: scan and template overlap with Dice 0.")
 
@@ -193,7 +194,7 @@ def test_a_scan_of_a_cohort_lies_on_the_same_grid_as_the_others(onto, brain):
     half = Image(np.where(np.arange(brain.grid.shape[2]) < 70, brain.data, 0), brain.grid)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("uadtools.volume.register.affine", lambda moving, fixed, seed: found_by(made))
-        other = prepare(half, Way(grid=GRID, register=target, brain="none"))
+        other = prepare(half, Preparation(grid=GRID, register=target, brain="none"))
     assert other.study.product.grid.same(made.study.product.grid)
 
 
@@ -325,4 +326,4 @@ def test_single_slices_are_not_registered(small):
     with pytest.raises(
         UadError, match=r"^--register is for volumes, and this model takes single slices \(leave it out\)$"
     ):
-        prepare(small, Way(grid=GridConfig(shape=(64, 64, 1)), register=small))
+        prepare(small, Preparation(grid=GridConfig(shape=(64, 64, 1)), register=small))

@@ -1,4 +1,4 @@
-"""How scans are prepared, in words: a paper's or a model's way, and what is wanted otherwise."""
+"""The options of uad-preprocess, settled: the preparation of a paper or a model, and what is wanted otherwise."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 from uadtools.errors import Misuse, UadError
 from uadtools.models.checkpoint import located, read_config
 from uadtools.models.config import GridConfig, IntensityConfig, parse
-from uadtools.preparing.preprocess import WAYS_TO_A_BRAIN, Way
-from uadtools.preparing.presets import like as like_paper
-from uadtools.preparing.presets import template_of
+from uadtools.preparing.preparation import BRAIN_EXTRACTORS, Preparation
+from uadtools.preparing.presets import preset, template_of
 from uadtools.volume.intensity import WINDOWS
 from uadtools.volume.io import Image
 from uadtools.volume.stream import read_mask
@@ -30,26 +29,26 @@ def settle(  # noqa: PLR0913  one parameter per option
     match_histogram: bool = False,
     seed: int = 0,
     volume: int | None = None,
-) -> Way:
-    """Settle how to prepare scans: a paper's way or a model's, and what is wanted otherwise, in uad-preprocess's words.
+) -> Preparation:
+    """Settle how to prepare scans: as a paper or for a model, and what is wanted otherwise, in uad-preprocess's words.
 
     Raises UadError for what there is not, and for what does not go together.
     """
     if like and (model or match_histogram):
         raise Misuse(f"--like: {like} has a grid and intensities of its own, and so has a model (choose one)")
-    way = like_paper(like) if like else _of_model(model, needed=match_histogram or not (spacing and shape))
-    if match_histogram and not way.quantiles:
+    preparation = preset(like) if like else _of_model(model, needed=match_histogram or not (spacing and shape))
+    if match_histogram and not preparation.quantiles:
         raise UadError("--match-histogram: this model does not say which intensities it was trained on (leave it out)")
-    if like and register is None and (there := template_of(like)):
+    if like and register is None and (template := template_of(like)):
         fetched = "which you have to fetch: --register FILE (or none, or mni)"
-        raise Misuse(f"--like: {like} registers to {there}, {fetched}")
+        raise Misuse(f"--like: {like} registers to {template}, {fetched}")
     return replace(
-        way,
-        quantiles=way.quantiles if match_histogram else (),
-        grid=_grid(way.grid, spacing, shape),
-        intensity=_intensity(way.intensity, intensity),
-        brain=_brain(way, brain),
-        bias_correct=way.bias_correct if bias_correct is None else bias_correct,
+        preparation,
+        quantiles=preparation.quantiles if match_histogram else (),
+        grid=_grid(preparation.grid, spacing, shape),
+        intensity=_intensity(preparation.intensity, intensity),
+        brain=_brain(preparation, brain),
+        bias_correct=preparation.bias_correct if bias_correct is None else bias_correct,
         register=_template(register),
         template_name=Path(register).name if register else "none",
         seed=seed,
@@ -57,11 +56,11 @@ def settle(  # noqa: PLR0913  one parameter per option
     )
 
 
-def _of_model(model: Path | str | None, *, needed: bool) -> Way:
+def _of_model(model: Path | str | None, *, needed: bool) -> Preparation:
     if model is None and not needed:
-        return Way()
+        return Preparation()
     config = read_config(located(None if model is None else Path(model)))
-    return Way(grid=config.grid, intensity=config.intensity, quantiles=config.quantiles)
+    return Preparation(grid=config.grid, intensity=config.intensity, quantiles=config.quantiles)
 
 
 def _grid(base: GridConfig, spacing: str | None, shape: str | None) -> GridConfig:
@@ -73,14 +72,14 @@ def _grid(base: GridConfig, spacing: str | None, shape: str | None) -> GridConfi
     return base.model_copy(update=changes)
 
 
-def _numbers(text: str, option: str, kind: type[int] | type[float]) -> list[Any]:
+def _numbers(text: str, option: str, number: type[int] | type[float]) -> list[Any]:
     try:
-        found = [kind(part) for part in text.replace("x", ",").split(",")]
+        numbers = [number(part) for part in text.replace("x", ",").split(",")]
     except ValueError:
-        found = []
-    if len(found) not in (1, 3) or any(not 0 < n < 10_000 for n in found):
+        numbers = []
+    if len(numbers) not in (1, 3) or any(not 0 < n < 10_000 for n in numbers):
         raise Misuse(f"{option}: {text}: expected one positive number or three, such as 2 or 2,2,2")
-    return found * 3 if len(found) == 1 else found
+    return numbers * 3 if len(numbers) == 1 else numbers
 
 
 def _intensity(base: IntensityConfig, text: str | None) -> IntensityConfig:
@@ -101,15 +100,15 @@ def _intensity(base: IntensityConfig, text: str | None) -> IntensityConfig:
     return base.model_copy(update={"kind": kind})
 
 
-def _brain(way: Way, text: Image | Path | str | None) -> Image | str:
-    if text is None:
-        return way.brain
-    if isinstance(text, Image) or text in WAYS_TO_A_BRAIN:
-        return text
+def _brain(preparation: Preparation, brain: Image | Path | str | None) -> Image | str:
+    if brain is None:
+        return preparation.brain
+    if isinstance(brain, Image) or brain in BRAIN_EXTRACTORS:
+        return brain
     try:
-        return read_mask(Path(text))
+        return read_mask(Path(brain))
     except UadError as error:
-        raise UadError(f"--brain: {error} (there are {', '.join(WAYS_TO_A_BRAIN)}, and FILE)") from None
+        raise UadError(f"--brain: {error} (there are {', '.join(BRAIN_EXTRACTORS)}, and FILE)") from None
 
 
 def _template(text: Path | str | None) -> Image | None:
