@@ -1,58 +1,17 @@
-"""The options of the chain from score to detection, which uad-postproc and uad-calibrate share."""
+"""The chain from score to detection, as uad-postproc and uad-calibrate are told it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from uadtools.cli._common import usage
 
 if TYPE_CHECKING:
     from uadtools.scoring.postproc import Steps
     from uadtools.volume.stream import Study
-
-Median = Annotated[
-    int | None,
-    typer.Option(
-        "--median",
-        metavar="SIZE",
-        min=1,
-        help="Median filter of SIZE x SIZE x SIZE voxels; 1: none. Default: the model's, else 5.",
-        show_default=False,
-    ),
-]
-Erode = Annotated[
-    int | None,
-    typer.Option(
-        "--erode",
-        metavar="N",
-        min=0,
-        help="Take N layers of voxels off the brain, where skull stripping leaves its traces. Default: the model's, "
-        "else 3.",
-        show_default=False,
-    ),
-]
-MinSize = Annotated[
-    int | None,
-    typer.Option(
-        "--min-size",
-        metavar="N",
-        min=0,
-        help="Drop components of fewer than N voxels. Default: the model's, else 7.",
-        show_default=False,
-    ),
-]
-Dilate = Annotated[
-    int | None,
-    typer.Option(
-        "--dilate", metavar="N", min=0, help="Add N layers of voxels to what was found. Default: 0.", show_default=False
-    ),
-]
-Largest = Annotated[bool | None, typer.Option("--largest", help="Keep only the largest component.", show_default=False)]
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What all commands share: the error boundary, options, progress bars."""
+"""What all commands share: the error boundary, what is told, progress bars."""
 
 from __future__ import annotations
 
@@ -13,97 +13,17 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import typer
 import typer.main
 
-from uadtools import __version__
 from uadtools.cli._help import Grouped
 from uadtools.errors import Misuse, UadError
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
 UNLIKE = 3
 """Exit status where --strict was asked for and a scan is unlike what the model learnt from; all is written."""
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"uadtools {__version__}")
-        raise typer.Exit
-
-
-def _device(name: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
-        raise typer.BadParameter(f"{name}: there are auto, cpu, cuda, cuda:N and mps")
-    return name
-
-
-Inputs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="IN",
-        help="NIfTI files, or - for a stream on standard input (which no IN means, too).",
-        show_default=False,
-    ),
-]
-Output = Annotated[
-    str | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="OUT",
-        help="A file (.nii or .nii.gz), a folder (any other name), or - for a stream on standard output. Default: "
-        "files in the current folder, named after the input; a stream if the input is one.",
-        show_default=False,
-    ),
-]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
-Json = Annotated[bool, typer.Option("--json", help="Write the result as JSON to standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors; no progress bar.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done, on standard error.")]
-Version = Annotated[bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)]
-Provenance = Annotated[
-    bool,
-    typer.Option(
-        "--provenance/--no-provenance",
-        help="Keep the history and the chain of grids in a header extension, and beside files as JSON. Some foreign "
-        "tools cannot read a piped image with an extension; without it --native is impossible.",
-    ),
-]
-Volume = Annotated[
-    int | None,
-    typer.Option(
-        "--volume", metavar="N", min=0, help="Which volume of a 4-D image, counted from 0.", show_default=False
-    ),
-]
-Seed = Annotated[
-    int, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="The same seed gives the same result.")
-]
-Device = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", callback=_device, help="Where torch computes.")
-]
-Precision = Annotated[
-    Literal["auto", "fp32", "bf16"],
-    typer.Option(
-        "--precision",
-        metavar="auto|fp32|bf16",
-        help="What torch computes in; auto: bf16 where the hardware multiplies in it, else fp32.",
-    ),
-]
-Strict = Annotated[
-    bool,
-    typer.Option(
-        "--strict",
-        help="Leave with exit status 3 where a scan is unlike what the model learnt from; what is made is written.",
-    ),
-]
-Batch = Annotated[
-    int,
-    typer.Option(
-        "--batch", metavar="N", min=0, help="Slices at a time, which small scans share; 0: what suits the device."
-    ),
-]
 
 
 @dataclass(frozen=True)

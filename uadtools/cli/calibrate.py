@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import typer
+from typing import TYPE_CHECKING, Any, Literal
 
 from uadtools.cli import _chain as chain
 from uadtools.cli import _common as c
+from uadtools.cli import _options as o
 
 if TYPE_CHECKING:
     from uadtools.volume.stream import Study
@@ -21,112 +20,50 @@ EXAMPLES = """
   (cat healthy.nii; uad-simulate healthy.nii -o - --kind blobs) | uad-heal | uad-score | uad-calibrate -o threshold.json
   uad-calibrate scores/*.nii.gz --truth truth/*.nii.gz --rule best-dice -o threshold.json
 """
+Rule = Literal["scanwise", "voxelwise", "percentile", "best-dice"]
+Per = Literal["voxel", "slice"]
 SILENT = 0.1
 """Recall below which a threshold is said to silence the detector."""
 
 
 def calibrate(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[SCORE]...",
-            help="Score maps of healthy scans, or - for a stream on standard input (which no SCORE means, too). Scans "
-            "whose truth shows a lesion are not healthy: they tell what the threshold leaves.",
-            show_default=False,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write the threshold to this file, for uad-postproc --threshold FILE.json.",
-            show_default=False,
-        ),
-    ] = None,
-    rule: Annotated[
-        Literal["scanwise", "voxelwise", "percentile", "best-dice"] | None,
-        typer.Option(
-            "--rule",
-            metavar="scanwise|voxelwise|percentile|best-dice",
-            help="scanwise: at most a share LEVEL of new healthy scans has a false alarm; voxelwise: at most a share "
-            "LEVEL of a new healthy brain is above the threshold, on average; percentile: of the healthy voxels given, "
-            "without a promise; best-dice: the highest Dice on scans with lesions. Default: scanwise.",
-            show_default=False,
-        ),
-    ] = None,
-    level: Annotated[
-        float | None,
-        typer.Option(
-            "--level",
-            metavar="LEVEL",
-            help="Highest rate of false positives; 1 / LEVEL - 1 healthy scans are needed. Default: 0.05.",
-            show_default=False,
-        ),
-    ] = None,
-    percentile: Annotated[
-        float | None,
-        typer.Option("--percentile", metavar="P", min=0, max=100, help="Default: 99.5.", show_default=False),
-    ] = None,
-    allow: Annotated[
-        float | None,
-        typer.Option(
-            "--allow",
-            metavar="ML",
-            min=0,
-            help="How much may be detected in a healthy scan before it is a false alarm (scanwise). Default: 0.",
-            show_default=False,
-        ),
-    ] = None,
-    power: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--power",
-            metavar="SCORE...",
-            help="Score maps of scans with lesions, to tell which of them the threshold finds.",
-            show_default=False,
-        ),
-    ] = None,
-    truth: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--truth",
-            metavar="T...",
-            help="Lesion masks of the --power scans, in their order; without --power, of the SCOREs.",
-            show_default=False,
-        ),
-    ] = None,
-    residuals: Annotated[
-        Path | None,
-        typer.Option(
-            "--residuals",
-            metavar="FILE.nii.gz",
-            help="Instead of a threshold, write mean and spread of the healthy scores at each position, for uad-score "
-            "--normal.",
-            show_default=False,
-        ),
-    ] = None,
-    per: Annotated[
-        Literal["voxel", "slice"] | None,
-        typer.Option(
-            "--per",
-            metavar="voxel|slice",
-            help="What a position of --residuals is. Default: voxel.",
-            show_default=False,
-        ),
-    ] = None,
-    median: chain.Median = None,
-    erode: chain.Erode = None,
-    min_size: chain.MinSize = None,
-    dilate: chain.Dilate = None,
-    largest: chain.Largest = None,
-    volume: c.Volume = None,
-    force: c.Force = False,
-    as_json: c.Json = False,
-    quiet: c.Quiet = False,
-    verbose: c.Verbose = False,
-    version: c.Version = False,
+    inputs: list[str] | None = o.argument("""[SCORE]...
+        Score maps of healthy scans, or - for a stream on standard input (which no SCORE means, too). Scans whose
+        truth shows a lesion are not healthy: they tell what the threshold leaves."""),
+    output: Path | None = o.option("""--output -o FILE
+        Write the threshold to this file, for uad-postproc --threshold FILE.json."""),
+    rule: Rule | None = o.option(f"""--rule {o.choices(Rule)}
+        scanwise: at most a share LEVEL of new healthy scans has a false alarm; voxelwise: at most a share LEVEL of
+        a new healthy brain is above the threshold, on average; percentile: of the healthy voxels given, without a
+        promise; best-dice: the highest Dice on scans with lesions. Default: scanwise."""),
+    level: float | None = o.option("""--level LEVEL
+        Highest rate of false positives; 1 / LEVEL - 1 healthy scans are needed. Default: 0.05."""),
+    percentile: float | None = o.option("--percentile P  Default: 99.5.", min=0, max=100),
+    allow: float | None = o.option(
+        """--allow ML
+        How much may be detected in a healthy scan before it is a false alarm (scanwise). Default: 0.""",
+        min=0,
+    ),
+    power: list[str] | None = o.option("""--power SCORE...
+        Score maps of scans with lesions, to tell which of them the threshold finds."""),
+    truth: list[Path] | None = o.option("""--truth T...
+        Lesion masks of the --power scans, in their order; without --power, of the SCOREs."""),
+    residuals: Path | None = o.option("""--residuals FILE.nii.gz
+        Instead of a threshold, write mean and spread of the healthy scores at each position, for uad-score
+        --normal."""),
+    per: Per | None = o.option(f"""--per {o.choices(Per)}
+        What a position of --residuals is. Default: voxel."""),
+    median: int | None = o.MEDIAN,
+    erode: int | None = o.ERODE,
+    min_size: int | None = o.MIN_SIZE,
+    dilate: int | None = o.DILATE,
+    largest: bool | None = o.LARGEST,
+    volume: int | None = o.VOLUME,
+    force: bool = o.FORCE,
+    as_json: bool = o.JSON,
+    quiet: bool = o.QUIET,
+    verbose: bool = o.VERBOSE,
+    version: bool = o.VERSION,
 ) -> None:
     """Find a detection threshold, say what it promises about healthy scans, and what it leaves of lesions."""
     from uadtools.files import check_free, write_json

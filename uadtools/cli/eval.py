@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from uadtools.cli import _common as c
+from uadtools.cli import _options as o
 
 EXAMPLES = """
   uad-eval lesions.nii.gz --truth expert.nii.gz --lesions
@@ -22,157 +21,51 @@ EXAMPLES = """
 
 
 def evaluate(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[PRED]...",
-            help="Detections, score maps or healed scans, or - for a stream on standard input (which no PRED means, "
-            "too).",
-            show_default=False,
-        ),
-    ] = None,
-    truth: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--truth",
-            metavar="T...",
-            help="The experts' lesion masks, in the order of the predictions; on their grid, or on the grid of the "
-            "original scan. Default: what the stream holds. Healed scans can do without.",
-            show_default=False,
-        ),
-    ] = None,
-    brain: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--brain",
-            metavar="FILE...",
-            help="Brain masks, one for each prediction: count only the voxels inside. Default: all for detections, "
-            "where the score is above 0 for score maps.",
-            show_default=False,
-        ),
-    ] = None,
-    scan: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--scan",
-            metavar="FILE...",
-            help="The prepared scans, one for each prediction, which healed scans are compared with; for score maps, "
-            "the plain intensity threshold is judged beside them. Default: what the stream holds.",
-            show_default=False,
-        ),
-    ] = None,
-    best: Annotated[
-        bool,
-        typer.Option(
-            "--best", help="Best possible Dice of score maps, over all thresholds: a ceiling, not a performance."
-        ),
-    ] = False,
-    threshold_from: Annotated[
-        Path | None,
-        typer.Option(
-            "--threshold-from",
-            metavar="VAL.json",
-            help='Turn score maps into detections at the threshold of this file: {"threshold": X}, or a report of '
-            "--best --json on other scans.",
-            show_default=False,
-        ),
-    ] = None,
-    lesions: Annotated[
-        bool,
-        typer.Option(
-            "--lesions",
-            help="Add what needs whole lesions and millimetres: recall, precision, F1, Dice and number of lesions, "
-            "recall by their size, HD95, and volumes.",
-        ),
-    ] = False,
-    by: Annotated[
-        str | None,
-        typer.Option(
-            "--by",
-            metavar="COLUMN,...",
-            help="Add the means of subgroups, by these columns of --participants; by contrast without one, where "
-            "uad-simulate changed it.",
-            show_default=False,
-        ),
-    ] = None,
-    participants: Annotated[
-        Path | None,
-        typer.Option(
-            "--participants",
-            metavar="FILE.csv|.tsv",
-            help="A table with a row for each person, whose id the scans' names begin with.",
-            show_default=False,
-        ),
-    ] = None,
-    healthy: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--healthy",
-            metavar="FILE.json...",
-            help="Case scores of healthy people from uad-score --json, to tell them from those of --sick; instead of "
-            "PRED.",
-            show_default=False,
-        ),
-    ] = None,
-    sick: Annotated[
-        list[Path] | None,
-        typer.Option("--sick", metavar="FILE.json...", help="Case scores of sick people.", show_default=False),
-    ] = None,
-    compare: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--compare",
-            metavar="REPORT.json...",
-            help="Compare reports that -o wrote with the first of them, or with this run's if there are PRED: "
-            "differences of means with their intervals, and permutation tests.",
-            show_default=False,
-        ),
-    ] = None,
-    figure: Annotated[
-        str | None,
-        typer.Option(
-            "--figure",
-            metavar="NAME,...",
-            help="The figures to compare. Default: dice, auprc, ssim and l1, as far as all reports have them.",
-            show_default=False,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Write the report as JSON to this file.", show_default=False
-        ),
-    ] = None,
-    csv: Annotated[
-        Path | None,
-        typer.Option("--csv", metavar="FILE", help="Write the figures of every scan as CSV.", show_default=False),
-    ] = None,
-    picture: Annotated[
-        Path | None,
-        typer.Option(
-            "--picture",
-            metavar="OUT.png",
-            help="Draw the study: scan, healed, score, detection, truth (one study; a stream has all of them).",
-            show_default=False,
-        ),
-    ] = None,
-    plot: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--plot",
-            metavar="KIND=FILE",
-            help="Draw a plot as .png, .pdf or .svg; of score maps: pr (precision against recall), dice (against the "
-            "threshold); of detections: bland-altman (volumes). Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    seed: c.Seed = 0,
-    volume: c.Volume = None,
-    force: c.Force = False,
-    as_json: c.Json = False,
-    quiet: c.Quiet = False,
-    verbose: c.Verbose = False,
-    version: c.Version = False,
+    inputs: list[str] | None = o.argument("""[PRED]...
+        Detections, score maps or healed scans, or - for a stream on standard input (which no PRED means, too)."""),
+    truth: list[Path] | None = o.option("""--truth T...
+        The experts' lesion masks, in the order of the predictions; on their grid, or on the grid of the original
+        scan. Default: what the stream holds. Healed scans can do without."""),
+    brain: list[Path] | None = o.option("""--brain FILE...
+        Brain masks, one for each prediction: count only the voxels inside. Default: all for detections, where the
+        score is above 0 for score maps."""),
+    scan: list[Path] | None = o.option("""--scan FILE...
+        The prepared scans, one for each prediction, which healed scans are compared with; for score maps, the
+        plain intensity threshold is judged beside them. Default: what the stream holds."""),
+    best: bool = o.flag("--best  Best possible Dice of score maps, over all thresholds: a ceiling, not a performance."),
+    threshold_from: Path | None = o.option("""--threshold-from VAL.json
+        Turn score maps into detections at the threshold of this file: {"threshold": X}, or a report of --best
+        --json on other scans."""),
+    lesions: bool = o.flag("""--lesions
+        Add what needs whole lesions and millimetres: recall, precision, F1, Dice and number of lesions, recall by
+        their size, HD95, and volumes."""),
+    by: str | None = o.option("""--by COLUMN,...
+        Add the means of subgroups, by these columns of --participants; by contrast without one, where uad-simulate
+        changed it."""),
+    participants: Path | None = o.option("""--participants FILE.csv|.tsv
+        A table with a row for each person, whose id the scans' names begin with."""),
+    healthy: list[Path] | None = o.option("""--healthy FILE.json...
+        Case scores of healthy people from uad-score --json, to tell them from those of --sick; instead of PRED."""),
+    sick: list[Path] | None = o.option("--sick FILE.json...  Case scores of sick people."),
+    compare: list[Path] | None = o.option("""--compare REPORT.json...
+        Compare reports that -o wrote with the first of them, or with this run's if there are PRED: differences of
+        means with their intervals, and permutation tests."""),
+    figure: str | None = o.option("""--figure NAME,...
+        The figures to compare. Default: dice, auprc, ssim and l1, as far as all reports have them."""),
+    output: Path | None = o.option("--output -o FILE  Write the report as JSON to this file."),
+    csv: Path | None = o.option("--csv FILE  Write the figures of every scan as CSV."),
+    picture: Path | None = o.option("""--picture OUT.png
+        Draw the study: scan, healed, score, detection, truth (one study; a stream has all of them)."""),
+    plot: list[str] | None = o.option("""--plot KIND=FILE
+        Draw a plot as .png, .pdf or .svg; of score maps: pr (precision against recall), dice (against the
+        threshold); of detections: bland-altman (volumes). Repeatable."""),
+    seed: int = o.SEED,
+    volume: int | None = o.VOLUME,
+    force: bool = o.FORCE,
+    as_json: bool = o.JSON,
+    quiet: bool = o.QUIET,
+    verbose: bool = o.VERBOSE,
+    version: bool = o.VERSION,
 ) -> None:
     """Measure predictions against the truth: per scan, averaged over scans, and pooled, with 95% intervals."""
     from uadtools.cli import _judging as j

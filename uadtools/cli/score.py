@@ -6,11 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import typer
+from typing import TYPE_CHECKING, Any, Literal
 
 from uadtools.cli import _common as c
+from uadtools.cli import _options as o
 from uadtools.errors import UadError
 
 if TYPE_CHECKING:
@@ -22,95 +21,42 @@ EXAMPLES = """
   uad-heal scan_preprocessed.nii.gz -o - | uad-score --json   prints the case scores
   uad-heal a.nii.gz --samples 8 -o - | uad-score --metric mahalanobis -o a_score.nii.gz
 """
+Metric = Literal["l1", "l2", "product", "relative", "probability", "ssim", "gradient", "mahalanobis"]
+Signed = Literal["both", "bright", "dark"]
 
 
 def score(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SCAN HEALED",
-            help="Two files, or - for a stream on standard input (which no argument means, too).",
-            show_default=False,
-        ),
-    ] = None,
-    output: c.Output = None,
-    metric: Annotated[
-        Literal["l1", "l2", "product", "relative", "probability", "ssim", "gradient", "mahalanobis"] | None,
-        typer.Option(
-            "--metric",
-            metavar="l1|l2|product|relative|probability|ssim|gradient|mahalanobis",
-            help="l1: |scan - healed|; l2: its square; probability: that something was changed there, as restore and "
-            "disyre say; product: l1 times its root; relative: product in units of what healthy scans have there, as "
-            "far as the model knows; ssim: 1 - structural similarity, averaged over several windows; "
-            "gradient: steepness of scan - healed; mahalanobis: l1 in units of the spread over several draws. Default: "
-            "relative, product or l1, the first that there are maps for.",
-            show_default=False,
-        ),
-    ] = None,
-    signed: Annotated[
-        Literal["both", "bright", "dark"],
-        typer.Option(
-            "--signed", metavar="both|bright|dark", help="Score only what is brighter, or darker, than its healed self."
-        ),
-    ] = "both",
-    spread: Annotated[
-        Path | None,
-        typer.Option(
-            "--spread",
-            metavar="FILE",
-            help="For --metric mahalanobis: the spread that uad-heal --maps writes; default: the stream's.",
-            show_default=False,
-        ),
-    ] = None,
-    probability: Annotated[
-        Path | None,
-        typer.Option(
-            "--probability",
-            metavar="FILE",
-            help="For --metric product and probability: the map that uad-heal wrote; default: the stream's, or the one "
-            "beside HEALED.",
-            show_default=False,
-        ),
-    ] = None,
-    region: Annotated[
-        Path | None,
-        typer.Option(
-            "--region",
-            metavar="FILE",
-            help="Where the score counts: the region that uad-heal --maps writes for ldm; default: the stream's.",
-            show_default=False,
-        ),
-    ] = None,
-    normal: Annotated[
-        Path | None,
-        typer.Option(
-            "--normal",
-            metavar="FILE",
-            help="Put the score in units of what healthy scans score there, which uad-calibrate --residuals learns: "
-            "(score - mean) / standard deviation.",
-            show_default=False,
-        ),
-    ] = None,
-    brain: Annotated[
-        Path | None,
-        typer.Option(
-            "--brain",
-            metavar="FILE",
-            help="Brain mask on the scan's grid; default: where the scan is above 0.",
-            show_default=False,
-        ),
-    ] = None,
-    native: Annotated[
-        bool,
-        typer.Option("--native", help="Put the score on the grid of the original scan, linearly (a last step)."),
-    ] = False,
-    volume: c.Volume = None,
-    provenance: c.Provenance = True,
-    force: c.Force = False,
-    as_json: c.Json = False,
-    quiet: c.Quiet = False,
-    verbose: c.Verbose = False,
-    version: c.Version = False,
+    inputs: list[str] | None = o.argument("""SCAN HEALED
+        Two files, or - for a stream on standard input (which no argument means, too)."""),
+    output: str | None = o.OUTPUT,
+    metric: Metric | None = o.option(f"""--metric {o.choices(Metric)}
+        l1: |scan - healed|; l2: its square; probability: that something was changed there, as restore and disyre
+        say; product: l1 times its root; relative: product in units of what healthy scans have there, as far as the
+        model knows; ssim: 1 - structural similarity, averaged over several windows; gradient: steepness of scan -
+        healed; mahalanobis: l1 in units of the spread over several draws. Default: relative, product or l1, the
+        first that there are maps for."""),
+    signed: Signed = o.option(
+        f"--signed {o.choices(Signed)}  Score only what is brighter, or darker, than its healed self.", "both"
+    ),
+    spread: Path | None = o.option("""--spread FILE
+        For --metric mahalanobis: the spread that uad-heal --maps writes; default: the stream's."""),
+    probability: Path | None = o.option("""--probability FILE
+        For --metric product and probability: the map that uad-heal wrote; default: the stream's, or the one beside
+        HEALED."""),
+    region: Path | None = o.option("""--region FILE
+        Where the score counts: the region that uad-heal --maps writes for ldm; default: the stream's."""),
+    normal: Path | None = o.option("""--normal FILE
+        Put the score in units of what healthy scans score there, which uad-calibrate --residuals learns: (score -
+        mean) / standard deviation."""),
+    brain: Path | None = o.option("--brain FILE  Brain mask on the scan's grid; default: where the scan is above 0."),
+    native: bool = o.flag("--native  Put the score on the grid of the original scan, linearly (a last step)."),
+    volume: int | None = o.VOLUME,
+    provenance: bool = o.PROVENANCE,
+    force: bool = o.FORCE,
+    as_json: bool = o.JSON,
+    quiet: bool = o.QUIET,
+    verbose: bool = o.VERBOSE,
+    version: bool = o.VERSION,
 ) -> None:
     """Score how much each voxel of a scan differs from its healed self; --json gives numbers for the whole scan."""
     from uadtools.cohort.results import carried

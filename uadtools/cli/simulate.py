@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import typer
+from typing import Any, Literal
 
 from uadtools.cli import _common as c
+from uadtools.cli import _options as o
 from uadtools.errors import UadError
 
 EXAMPLES = """
@@ -20,138 +19,58 @@ EXAMPLES = """
   uad-simulate prepared/*.nii.gz -o clinical/ --kind thick --level 5
   uad-preprocess scan.nii.gz -o - | uad-simulate --kind blobs --tone bright --size 10,20 | uad-heal | uad-score -o s.nii
 """
+Kind = Literal[
+    "blobs", "masks", "cavities", "sprites", "coarse", "motion", "ghost", "bias", "contrast", "blur", "thick", "shift"
+]
+Tone = Literal["dark", "bright", "both"]
+Interpolation = Literal["linear", "spline"]
 
 
 def simulate(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="IN",
-            help="NIfTI files, 2-D images (.png, .jpg, .npz), or - for a stream on standard input (which no IN means, "
-            "too).",
-            show_default=False,
-        ),
-    ] = None,
-    *,
-    kind: Annotated[
-        Literal[
-            "blobs",
-            "masks",
-            "cavities",
-            "sprites",
-            "coarse",
-            "motion",
-            "ghost",
-            "bias",
-            "contrast",
-            "blur",
-            "thick",
-            "shift",
-        ],
-        typer.Option(
-            "--kind",
-            metavar="blobs|masks|cavities|sprites|coarse|motion|ghost|bias|contrast|blur|thick|shift",
-            help="What to draw. Lesions: blobs, or those of expert masks; cavities of their shape, filled with fluid "
-            "as an old stroke is; a sprite in every image of a 2-D stack. No lesions, so that the truth is empty: "
-            "coarse noise, the artefacts motion, ghost and bias, another contrast, and scans that were blurred (blur), "
-            "resampled to thick slices and back (thick), or shifted by a part of a voxel (shift).",
-        ),
-    ],
-    output: c.Output = None,
-    tone: Annotated[
-        Literal["dark", "bright", "both"] | None,
-        typer.Option(
-            "--tone",
-            metavar="dark|bright|both",
-            help="Of blobs and masks: as dark as between fluid and grey matter in T1, or brighter than white matter; "
-            "both: each at random. Default: dark.",
-            show_default=False,
-        ),
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            "--size",
-            metavar="MIN,MAX",
-            help="Diameters of blobs in mm (default 5,30), or of sprites in pixels (default 5,16).",
-            show_default=False,
-        ),
-    ] = None,
-    count: Annotated[
-        str | None,
-        typer.Option("--count", metavar="MIN,MAX", help="How many blobs in a scan. Default: 1,3.", show_default=False),
-    ] = None,
-    masks: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--masks",
-            metavar="DIR|FILE...",
-            help="Lesion masks in MNI space, of which each scan gets one, moved onto the subject; or masks on the "
-            "scan's own grid.",
-            show_default=False,
-        ),
-    ] = None,
-    masks_box: Annotated[
-        str | None,
-        typer.Option(
-            "--masks-box",
-            metavar="ms|mni152|BOX",
-            help="Where the tissue of the brains lies that masks were drawn on, which is laid over the subject's: ms "
-            "(default for masks), that of the multiple sclerosis masks of Lesjak et al. 2018, whose brains are smaller "
-            "than the template; mni152 (default for cavities), that of brains stretched to the MNI152 template; or "
-            "XMIN,YMIN,ZMIN,XMAX,YMAX,ZMAX in mm of the masks' world.",
-            show_default=False,
-        ),
-    ] = None,
-    strength: Annotated[
-        float | None,
-        typer.Option(
-            "--strength",
-            metavar="X",
-            help="Of coarse noise and artefacts; 0 changes nothing. Default: 1, the publications'.",
-            show_default=False,
-        ),
-    ] = None,
-    level: Annotated[
-        float | None,
-        typer.Option(
-            "--level",
-            metavar="X",
-            help="Of contrast: intensities, which are 0 to 1, are raised to this power; 1 changes nothing (default: "
-            "2). Of blur: the Gaussian's deviation in mm (1). Of thick: of a slice, in mm, along a random axis (3). Of "
-            "shift: in voxels along each axis, forwards or backwards at random (0.5).",
-            show_default=False,
-        ),
-    ] = None,
-    interpolation: Annotated[
-        Literal["linear", "spline"] | None,
-        typer.Option(
-            "--interpolation",
-            metavar="linear|spline",
-            help="Of shift: linear, which blurs, or cubic splines, which overshoot at edges. Default: linear.",
-            show_default=False,
-        ),
-    ] = None,
-    copies: Annotated[
-        int, typer.Option("--copies", metavar="N", min=1, help="Draws for each scan, called NAME_1, NAME_2, ...")
-    ] = 1,
-    picture: Annotated[
-        Path | None,
-        typer.Option(
-            "--picture",
-            metavar="FILE|DIR",
-            help="Draw the changed scan and its truth; several scans into a folder.",
-            show_default=False,
-        ),
-    ] = None,
-    seed: c.Seed = 0,
-    volume: c.Volume = None,
-    provenance: c.Provenance = True,
-    force: c.Force = False,
-    as_json: c.Json = False,
-    quiet: c.Quiet = False,
-    verbose: c.Verbose = False,
-    version: c.Version = False,
+    inputs: list[str] | None = o.argument("""IN
+        NIfTI files, 2-D images (.png, .jpg, .npz), or - for a stream on standard input (which no IN means, too)."""),
+    kind: Kind = o.option(
+        f"""--kind {o.choices(Kind)}
+        What to draw. Lesions: blobs, or those of expert masks; cavities of their shape, filled with fluid as an
+        old stroke is; a sprite in every image of a 2-D stack. No lesions, so that the truth is empty: coarse
+        noise, the artefacts motion, ghost and bias, another contrast, and scans that were blurred (blur),
+        resampled to thick slices and back (thick), or shifted by a part of a voxel (shift).""",
+        ...,
+    ),
+    output: str | None = o.OUTPUT,
+    tone: Tone | None = o.option(f"""--tone {o.choices(Tone)}
+        Of blobs and masks: as dark as between fluid and grey matter in T1, or brighter than white matter; both:
+        each at random. Default: dark."""),
+    size: str | None = o.option("""--size MIN,MAX
+        Diameters of blobs in mm (default 5,30), or of sprites in pixels (default 5,16)."""),
+    count: str | None = o.option("--count MIN,MAX  How many blobs in a scan. Default: 1,3."),
+    masks: list[str] | None = o.option("""--masks DIR|FILE...
+        Lesion masks in MNI space, of which each scan gets one, moved onto the subject; or masks on the scan's own
+        grid."""),
+    masks_box: str | None = o.option("""--masks-box ms|mni152|BOX
+        Where the tissue of the brains lies that masks were drawn on, which is laid over the subject's: ms (default
+        for masks), that of the multiple sclerosis masks of Lesjak et al. 2018, whose brains are smaller than the
+        template; mni152 (default for cavities), that of brains stretched to the MNI152 template; or
+        XMIN,YMIN,ZMIN,XMAX,YMAX,ZMAX in mm of the masks' world."""),
+    strength: float | None = o.option("""--strength X
+        Of coarse noise and artefacts; 0 changes nothing. Default: 1, the publications'."""),
+    level: float | None = o.option("""--level X
+        Of contrast: intensities, which are 0 to 1, are raised to this power; 1 changes nothing (default: 2). Of
+        blur: the Gaussian's deviation in mm (1). Of thick: of a slice, in mm, along a random axis (3). Of shift:
+        in voxels along each axis, forwards or backwards at random (0.5)."""),
+    interpolation: Interpolation | None = o.option(f"""--interpolation {o.choices(Interpolation)}
+        Of shift: linear, which blurs, or cubic splines, which overshoot at edges. Default: linear."""),
+    copies: int = o.option("--copies N  Draws for each scan, called NAME_1, NAME_2, ...", 1, min=1),
+    picture: Path | None = o.option("""--picture FILE|DIR
+        Draw the changed scan and its truth; several scans into a folder."""),
+    seed: int = o.SEED,
+    volume: int | None = o.VOLUME,
+    provenance: bool = o.PROVENANCE,
+    force: bool = o.FORCE,
+    as_json: bool = o.JSON,
+    quiet: bool = o.QUIET,
+    verbose: bool = o.VERBOSE,
+    version: bool = o.VERSION,
 ) -> None:
     """Draw lesions of known truth, or artefacts, into healthy scans; writes NAME_simulated and NAME_truth."""
     from uadtools.cohort.results import carried
