@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,42 +69,107 @@ def evaluate(
     version: bool = o.VERSION,
 ) -> None:
     """Measure predictions against the truth: per scan, averaged over scans, and pooled, with 95% intervals."""
-    from uadtools.cli import _judging as j
-    from uadtools.cli import _report
-    from uadtools.evaluation.evaluate import Wanted
-    from uadtools.scoring.postproc import read_threshold, scans_of
+    from uadtools.cohort.evaluate import evaluate_all
+    from uadtools.evaluation.compare import compare as work
+    from uadtools.evaluation.compare import read_report
+    from uadtools.evaluation.subgroups import read_participants, subgroups
+    from uadtools.files import check_free
 
-    given = j.Given(inputs or (), volume, truth or (), brain or (), scan or ())
     people, alone = bool(healthy or sick), bool(compare and not (inputs or truth or scan))
     if people or alone:
         options: dict[str, Any] = {"PRED": inputs, "--truth": truth, "--brain": brain, "--scan": scan, "--best": best}
         options |= {"--threshold-from": threshold_from, "--lesions": lesions, "--by": by, "--plot": plot}
         _refuse(options | {"--picture": picture, "--volume": volume, "--compare": compare if people else None})
-    columns = [column.strip() for column in by.split(",")] if by else []
+    columns, figures = _listed(by), _listed(figure)
     _check_pairs(columns, participants, figure, compare)
-    _report.check_targets(output, csv, force=force)
-    drawings = j.Drawings.of(plot or (), picture, force=force)
-    others = j.reports_of(compare or ())
+    for path in filter(None, (output, csv)):
+        check_free(path, force=force)
+    plots = _plots(plot or ())
+    others = {str(path): read_report(path) for path in compare or ()}
     report: dict[str, Any] = {"schema": 1, "kind": "comparison"}
     if people:
-        report = j.of_people(healthy or (), sick or (), seed=seed)
+        report = _of_people(healthy or (), sick or (), seed)
     elif not alone:
-        given.check(picture=picture is not None)
-        wanted = Wanted(best, read_threshold(threshold_from) if threshold_from else None, lesions)
-        report = j.of_scans(given, wanted, drawings, seed=seed, tell=c.teller("uad-eval", quiet or not verbose))
-        if threshold_from and (same := {row["name"] for row in report["scans"]} & set(scans_of(threshold_from))):
-            told = f"{threshold_from} was chosen on {min(same)}, too: these figures are ceilings, not performance"
-            c.teller("uad-eval", quiet)(told)
+        report = evaluate_all(
+            inputs or "-",
+            truth=truth or (),
+            brain=brain or (),
+            scan=scan or (),
+            best=best,
+            threshold_from=threshold_from,
+            lesions=lesions,
+            picture=picture,
+            plots=plots,
+            seed=seed,
+            volume=volume,
+            force=force,
+            tell=c.teller("uad-eval", quiet),
+            verbose=verbose,
+        )
     if columns:
-        report["groups"] = j.of_groups(report, participants, columns, seed=seed)
+        persons = None if participants is None else read_participants(participants)
+        report["groups"] = dict(subgroups(report["scans"], persons, columns, seed=seed))
     if compare:
-        reports = others if alone else {"this run": report} | others
-        report["comparison"] = j.of_reports(reports, figure, seed=seed)
-    _report.write(report, output, csv, force=force)
+        report["comparison"] = work(others if alone else {"this run": report} | others, figures, seed=seed)
+    _write(report, output, csv, force)
     if as_json:
         c.print_json(report)
     elif not quiet:
-        _report.show(report)
+        _show(report)
+
+
+def _listed(text: str | None) -> list[str]:
+    return [name.strip() for name in text.split(",")] if text else []
+
+
+def _plots(texts: Sequence[str]) -> dict[str, str]:
+    """Understand KIND=FILE."""
+    from uadtools.report.plots import DRAWN
+
+    if wrong := [text for text in texts if "=" not in text]:
+        raise c.usage(f"{wrong[0]}: which one? (KIND=FILE; there are {', '.join(DRAWN)})", "--plot")
+    return {kind: path for kind, _, path in (text.partition("=") for text in texts)}
+
+
+def _of_people(healthy: Sequence[Path], sick: Sequence[Path], seed: int) -> dict[str, Any]:
+    """Judge case scores."""
+    from uadtools.evaluation.image_level import image_level, read_case_scores
+
+    rows = [[row for path in files for row in read_case_scores(path)] for files in (healthy, sick)]
+    return image_level(*rows, seed=seed)
+
+
+def _write(report: dict[str, Any], as_json: Path | None, as_csv: Path | None, force: bool) -> None:
+    from uadtools.files import write_json
+    from uadtools.report.tables import write_csv
+
+    if as_json is not None:
+        write_json(as_json, report, force=force)
+    if as_csv is not None:
+        write_csv(as_csv, report, force=force)
+
+
+def _show(report: dict[str, Any]) -> None:
+    """Print the report as tables, on a terminal with the ends of the intervals below means and pooled figures."""
+    from uadtools.report.tables import notes, tables, text
+
+    if not (sys.stdout and sys.stdout.isatty()):
+        print(text(report))
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    for table in tables(report, intervals=True):
+        shown = Table(title=table.title or None, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for i, head in enumerate(table.rows[0]):
+            shown.add_column(Text(head), justify="right" if i else "left")
+        for row in table.rows[1:]:
+            shown.add_row(*map(Text, row))
+        Console().print(shown)
+    for note in notes(report):
+        print(note)
 
 
 def _refuse(options: dict[str, Any]) -> None:

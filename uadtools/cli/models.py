@@ -30,8 +30,8 @@ def models(version: bool = o.VERSION) -> None:
 
 def list_(as_json: bool = o.JSON) -> None:
     """List the models that ship, and the recipes."""
-    from uadtools.cli._cards import table
     from uadtools.healing.catalogue import list_models
+    from uadtools.report.cards import table
 
     rows = list_models()
     if as_json:
@@ -45,8 +45,8 @@ def info(path: Path | None = FILE, as_json: bool = o.JSON) -> None:
 
     Its network, grid and schedule, what it learnt from, how it heals, and its licence. The weights are not read.
     """
-    from uadtools.cli._cards import card
     from uadtools.healing.catalogue import info as work
+    from uadtools.report.cards import card
 
     about = work(path)
     if as_json:

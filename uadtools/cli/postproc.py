@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from uadtools.cli import _chain as chain
 from uadtools.cli import _common as c
 from uadtools.cli import _options as o
 
@@ -49,39 +47,28 @@ def postproc(
     version: bool = o.VERSION,
 ) -> None:
     """Turn score maps into detections: median filter, eroded brain, threshold, small components dropped."""
-    from uadtools.cohort.results import carried
-    from uadtools.cohort.sink import Sink
-    from uadtools.cohort.sources import studies
-    from uadtools.scoring.postproc import postproc as work
-    from uadtools.volume.stream import read_mask
+    from uadtools.cohort.postproc import postproc_all
 
-    steps = chain.steps_of(threshold, median=median, erode=erode, min_size=min_size, dilate=dilate, largest=largest)
-    sink = Sink.of("detection", inputs, output, force=force, provenance=provenance, as_json=as_json)
-    mask, tell = read_mask(brain) if brain else None, c.teller("uad-postproc", quiet)
-    results: list[dict[str, Any]] = []
-    for study in studies(inputs, volume):
-        path = sink.claim(study)
-        made = work(
-            study, steps(study), brain=mask, native=native, adapt=adapt, force_detection=force_detection, tell=tell
-        )
-        done = made.product.provenance["history"][-1]["arguments"]
-        count = int(made.product.data.sum())
-        results.append(
-            {
-                "name": study.name,
-                "output": sink.write(made, path),
-                "threshold": done["threshold"],
-                "threshold_from": done["threshold_from"],
-                "raised": done.get("raised", 1.0),
-                "detected_voxels": count,
-                "detected_ml": count * made.product.grid.voxel_volume,
-                "withheld": "withheld" in done,
-                **carried(made),
-            }
-        )
-        if verbose:
-            found = f"{results[-1]['detected_ml']:.2f} mL above {done['threshold']:.4g}"
-            tell(f"{study.name}: {found} ({done['threshold_from']})")
+    results = postproc_all(
+        inputs or "-",
+        output,
+        threshold=threshold,
+        brain=brain,
+        native=native,
+        adapt=adapt,
+        force_detection=force_detection,
+        volume=volume,
+        provenance=provenance,
+        force=force,
+        as_json=as_json,
+        tell=c.teller("uad-postproc", quiet),
+        verbose=verbose,
+        median=median,
+        erode=erode,
+        min_size=min_size,
+        dilate=dilate,
+        largest=largest,
+    )
     if as_json:
         c.print_json(results)
     c.leave(results, strict)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from uadtools.cli import _common as c
 from uadtools.cli import _options as o
-from uadtools.errors import UadError
 
 EXAMPLES = """
   uad-simulate scan_preprocessed.nii.gz --kind blobs          writes scan_simulated.nii.gz and scan_truth.nii.gz
@@ -73,68 +72,45 @@ def simulate(
     version: bool = o.VERSION,
 ) -> None:
     """Draw lesions of known truth, or artefacts, into healthy scans; writes NAME_simulated and NAME_truth."""
-    from uadtools.cohort.results import carried
-    from uadtools.cohort.sink import Sink
-    from uadtools.cohort.sources import named, studies
-    from uadtools.report.picture import truth_picture
-    from uadtools.simulation.simulate import MASKED, Plan, measured, read_masks
-    from uadtools.simulation.simulate import simulate as work
-    from uadtools.volume.io import SUFFIXES
+    from uadtools.cohort.simulate import simulate_all
 
-    if kind in MASKED and not masks:
-        raise c.usage(f"{kind} needs lesion masks to draw from (--masks DIR|FILE...)", "--kind")
-    if masks and kind not in MASKED:
-        raise c.usage("names what --kind masks and cavities draw from, and goes with no other", "--masks")
-    options: dict[str, Any] = {"tone": tone, "size": _pair(size, "--size"), "count": _pair(count, "--count")}
-    options |= {"strength": strength, "level": level, "interpolation": interpolation, "masks_box": _box(masks_box)}
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    plan = Plan(kind, masks=read_masks(masks or ()), **given)
-    if unused := given.keys() - plan.arguments.keys():
-        option = "--" + min(unused).replace("_", "-")
-        raise c.usage(f"has no effect with --kind {kind} (leave it out)", option)
-    if copies > 1 and output and output.lower().endswith(SUFFIXES):
-        raise c.usage(f"{output} is one file, and there are {copies} draws (name a folder)", "--output")
-    several = copies > 1 or len(inputs or ()) > 1
-    sink = Sink.of(
-        "simulated",
-        inputs,
+    results = simulate_all(
+        inputs or "-",
         output,
-        force=force,
+        kind=kind,
+        masks=masks or (),
+        copies=copies,
+        picture=picture,
+        seed=seed,
+        volume=volume,
         provenance=provenance,
+        force=force,
         as_json=as_json,
-        maps=("truth",),
-        resumed=copies > 1,
+        tell=c.teller("uad-simulate", quiet),
+        verbose=verbose,
+        tone=tone,
+        size=_pair(size, "--size", float),
+        count=_pair(count, "--count", int),
+        strength=strength,
+        level=level,
+        interpolation=interpolation,
+        masks_box=_box(masks_box),
     )
-    tell = c.teller("uad-simulate", quiet)
-    results: list[dict[str, Any]] = []
-    for study in studies(inputs, volume):
-        for copy in range(copies):
-            name = f"{study.name}_{copy + 1}" if copies > 1 else study.name
-            path = sink.claim(named(study, name))
-            drawing = _drawing(picture, name, sink.sources, several=several or bool(results), force=force)
-            made = named(work(study, plan, seed=seed, copy=copy, tell=tell), name)
-            written = {"output": sink.write(made, path), "truth": path and str(sink.beside(path, "truth"))}
-            results.append({"name": name, **written, **measured(made), **carried(made)})
-            if drawing:
-                truth_picture(made, drawing, force=force)
-            if verbose:
-                tell(f"{name}: {kind}, {results[-1]['lesion_ml']:.2f} mL of lesions")
     if as_json:
         c.print_json(results)
 
 
-def _pair(text: str | None, option: str) -> tuple[Any, Any] | None:
+def _pair(text: str | None, option: str, number: Callable[[str], float]) -> tuple[float, float] | None:
     """Understand MIN,MAX, or one number for both."""
     if text is None:
         return None
-    number = int if option == "--count" else float
     try:
-        found = [number(word) for word in text.split(",")]
+        ends = [number(word) for word in text.split(",")]
     except ValueError:
-        found = []
-    if len(found) not in (1, 2):
+        ends = []
+    if len(ends) not in (1, 2):
         raise c.usage(f"{text}: MIN,MAX is expected, or one number", option)
-    return found[0], found[-1]
+    return ends[0], ends[-1]
 
 
 def _box(text: str | None) -> str | tuple[float, ...] | None:
@@ -143,25 +119,6 @@ def _box(text: str | None) -> str | tuple[float, ...] | None:
         return None if text is None else tuple(float(word) for word in text.split(","))
     except ValueError:
         return text
-
-
-def _drawing(picture: Path | None, name: str, inputs: Sequence[Path], *, several: bool, force: bool) -> Path | None:
-    """Return the file to draw a study into, if there is one. Raises UadError when it cannot be written."""
-    from uadtools.report.picture import check_picture
-
-    if picture is None:
-        return None
-    if picture.suffix and not picture.is_dir():
-        if several:
-            raise c.usage(f"{picture} is one file, and there are several scans (name a folder)", "--picture")
-        path = picture
-    else:
-        picture.mkdir(parents=True, exist_ok=True)
-        path = picture / f"{name}_simulated.png"
-    check_picture(path, force=force)
-    if path.resolve() in {source.resolve() for source in inputs}:
-        raise UadError(f"{path}: is an input, and would be replaced by what is made of it (name another)")
-    return path
 
 
 COMMAND = c.Command(simulate, "uad-simulate", EXAMPLES, ("--masks",))

@@ -1,4 +1,4 @@
-"""Showing models to a person."""
+"""Models in words: a list of them, and the card of one."""
 
 from __future__ import annotations
 
