@@ -10,9 +10,9 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import typer
@@ -31,6 +31,7 @@ class Command:
     """A program: its body, its name, its examples, and the options that take all the words up to the next option.
 
     parts: the commands of a program that has several, such as `uad-models list`; its own body comes before theirs.
+    renamed: old names of options, which work for one version, and the new ones.
     """
 
     body: Callable[..., None]
@@ -38,15 +39,16 @@ class Command:
     examples: str = ""
     variadic: tuple[str, ...] = ()
     parts: tuple[Command, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def app(self) -> typer.Typer:
         """Make what typer parses the arguments with."""
-        made = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         if self.parts:
-            made.callback(**self._about())(self.body)
+            app.callback(**self._about())(self.body)
         for part in self.parts or (self,):
-            made.command(part.name, cls=Grouped, **part._about())(part.body)
-        return made
+            app.command(part.name, cls=Grouped, **part._about())(part.body)
+        return app
 
     def _about(self) -> dict[str, Any]:
         examples = "\b\nExamples:\n" + self.examples.strip("\n") if self.examples else None
@@ -55,8 +57,11 @@ class Command:
     def call(self, words: Sequence[str]) -> None:
         """Run the command on these arguments. Raises SystemExit unless it is done."""
         command = typer.main.get_command(self.app())
-        with boundary(self.name), command.make_context(self.name, spread(words, self.variadic)) as context:
-            command.invoke(context)
+        tell = teller(self.name, quiet="-q" in words or "--quiet" in words)
+        with boundary(self.name):
+            words = spread(renewed(words, self.renamed, tell), self.variadic)
+            with command.make_context(self.name, words) as context:
+                command.invoke(context)
 
     def run(self) -> None:
         """Run the command on the program's arguments, and leave with its exit status."""
@@ -82,20 +87,29 @@ def keep_memory() -> None:
         settings.mallopt(trimmed_from, 2**31 - 1)
 
 
+def renewed(words: Sequence[str], renamed: Mapping[str, str], tell: Callable[[str], None]) -> list[str]:
+    """Put the new names of options in place of old ones, and tell of each; what follows -- is no option."""
+    options = words[: words.index("--")] if "--" in words else words
+    pairs = [word.partition("=") for word in options]
+    for old in dict.fromkeys(name for name, _, _ in pairs if name in renamed):
+        tell(f"{old} is called {renamed[old]} (the old name works for this version only)")
+    return ["".join((renamed.get(name, name), *value)) for name, *value in pairs] + list(words[len(options) :])
+
+
 def spread(words: Sequence[str], variadic: Sequence[str]) -> list[str]:
     """Repeat a variadic option before each of its words; what begins with - ends them, also - itself."""
-    out: list[str] = []
+    repeated: list[str] = []
     option = ""
     for i, word in enumerate(words):
         if word == "--":
-            return out + list(words[i:])
+            return repeated + list(words[i:])
         if word.startswith("-"):
             option = word if word in variadic else ""
             valueless = i + 1 == len(words) or words[i + 1].startswith("-")
-            out += [word] if not option or valueless else []
+            repeated += [word] if not option or valueless else []
         else:
-            out += [option, word] if option else [word]
-    return out
+            repeated += [option, word] if option else [word]
+    return repeated
 
 
 @contextmanager

@@ -18,8 +18,8 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 def option(declared: str, default: Any = None, **more: Any) -> Any:
     """Make an option. default: what it is where it is not given; ... where it must be. more: for typer.Option."""
-    names, takes, told = _read(declared)
-    return typer.Option(default, *names, metavar=takes, help=told, show_default=default is not None, **more)
+    names, takes, text = _read(declared)
+    return typer.Option(default, *names, metavar=takes, help=text, show_default=default is not None, **more)
 
 
 flag = partial(option, default=False)
@@ -27,8 +27,8 @@ flag = partial(option, default=False)
 
 def argument(declared: str, default: Any = None) -> Any:
     """Make an argument."""
-    _, takes, told = _read(declared)
-    return typer.Argument(default, metavar=takes, help=told, show_default=default is not None)
+    _, takes, text = _read(declared)
+    return typer.Argument(default, metavar=takes, help=text, show_default=default is not None)
 
 
 def choices(kinds: Any) -> str:
@@ -38,9 +38,9 @@ def choices(kinds: Any) -> str:
 
 def _read(declared: str) -> tuple[list[str], str | None, str]:
     """Part the names of an option, what it takes, and its help."""
-    head, told = re.split(r"  |\n", declared, maxsplit=1)
+    head, text = re.split(r"  |\n", declared, maxsplit=1)
     names = [word for word in head.split() if word.startswith("-")]
-    return names, " ".join(head.split()[len(names) :]) or None, " ".join(told.split())
+    return names, " ".join(head.split()[len(names) :]) or None, " ".join(text.split())
 
 
 def _show_version(wanted: bool) -> None:

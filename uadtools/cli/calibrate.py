@@ -40,11 +40,11 @@ def calibrate(
         Score maps of scans with lesions, to tell which of them the threshold finds."""),
     truth: list[Path] | None = o.option("""--truth T...
         Lesion masks of the --power scans, in their order; without --power, of the SCOREs."""),
-    residuals: Path | None = o.option("""--residuals FILE.nii.gz
+    reference: Path | None = o.option("""--reference FILE
         Instead of a threshold, write mean and spread of the healthy scores at each position, for uad-score
-        --normal."""),
+        --reference (.nii or .nii.gz)."""),
     per: Per | None = o.option(f"""--per {o.choices(Per)}
-        What a position of --residuals is. Default: voxel."""),
+        What a position of --reference is. Default: voxel."""),
     median: int | None = o.MEDIAN,
     erode: int | None = o.ERODE,
     min_size: int | None = o.MIN_SIZE,
@@ -65,14 +65,14 @@ def calibrate(
     options: dict[str, Any] = {"rule": rule, "level": level, "percentile": percentile, "allow": allow}
     options |= {"power": power, "truth": truth, "median": median, "erode": erode}
     options |= {"min_size": min_size, "dilate": dilate, "largest": largest}
-    if residuals is not None:
+    if reference is not None:
         _check_idle({"output": output, **options})
-        learnt = learn_all(inputs or "-", residuals, per=per or "voxel", volume=volume, force=force)
+        learnt = learn_all(inputs or "-", reference, per=per or "voxel", volume=volume, force=force)
         if as_json:
             c.print_json(learnt)
         return
     if per:
-        raise c.usage("has no effect without --residuals (leave it out)", "--per")
+        raise c.usage("has no effect without --reference (leave it out)", "--per")
     given = {name: value for name, value in options.items() if value is not None}
     report = calibrate_all(
         inputs or "-",
@@ -98,5 +98,7 @@ def _check_idle(options: dict[str, Any]) -> None:
         raise c.usage("writes no threshold, so this has no effect with it", f"--{min(given)}".replace("_", "-"))
 
 
-COMMAND = c.Command(calibrate, "uad-calibrate", EXAMPLES, ("--power", "--truth"))
+COMMAND = c.Command(
+    calibrate, "uad-calibrate", EXAMPLES, ("--power", "--truth"), renamed={"--residuals": "--reference"}
+)
 main = COMMAND.run

@@ -65,7 +65,7 @@ def heal(
     """
     from uadtools.cohort.heal import heal_all
 
-    own = {"steps": steps, "samples": samples, **of_methods}
+    options = {"steps": steps, "samples": samples, **of_methods}
     c.keep_memory()
     results = heal_all(
         inputs or "-",
@@ -90,7 +90,7 @@ def heal(
         fail=c.teller_of_faults("uad-heal"),
         progress=lambda text: c.progress(text, quiet),
         verbose=verbose,
-        **{name: value for name, value in own.items() if value is not None and value is not False and value != []},
+        **{name: value for name, value in options.items() if value is not None and value is not False and value != []},
     )
     if as_json:
         c.print_json(results)

@@ -88,16 +88,16 @@ def import_(
     from uadtools.healing.catalogue import import_model, read_given
 
     given = read_given(config, changes or []) | ({"licence": licence} if licence else {})
-    made = import_model(checkpoint, program, output, given=given, half=half, force=force)
+    imported = import_model(checkpoint, program, output, given=given, half=half, force=force)
     tell = c.teller("uad-models", quiet)
-    for name, value in made["assumed"].items():
+    for name, value in imported["assumed"].items():
         tell(f"assumed: {name} = {value}")
-    for note in made["notes"]:
+    for note in imported["notes"]:
         tell(note)
     if as_json:
-        c.print_json(made)
+        c.print_json(imported)
     else:
-        tell(f"{made['model']}: of kind {made['kind']}, heals with {', '.join(made['methods'])}")
+        tell(f"{imported['model']}: of kind {imported['kind']}, heals with {', '.join(imported['methods'])}")
 
 
 def describe(
@@ -123,13 +123,18 @@ def describe(
     config, out = read_config(path), output or path
     check_keeping(out, force=force)  # before the work
     with c.progress("looking at scans", quiet) as watch:
-        made = read_likeness(table) if table else work(healthy or [], config, contrast, seed=seed, watch=watch)
-    written = keep(path, made, out, force=force)
-    told = {"written": str(written), "contrasts": list(made.contrasts), "scans": made.scans, "limit": made.limit}
+        learnt = read_likeness(table) if table else work(healthy or [], config, contrast, seed=seed, watch=watch)
+    written = keep(path, learnt, out, force=force)
+    summary = {
+        "written": str(written),
+        "contrasts": list(learnt.contrasts),
+        "scans": learnt.scans,
+        "limit": learnt.limit,
+    }
     if as_json:
-        c.print_json(told)
+        c.print_json(summary)
     else:
-        c.teller("uad-models", quiet)(f"{written}: {', '.join(made.contrasts)}; limit {made.limit:g}")
+        c.teller("uad-models", quiet)(f"{written}: {', '.join(learnt.contrasts)}; limit {learnt.limit:g}")
 
 
 def reference(
@@ -175,9 +180,9 @@ def settle(
     """Give a model other defaults (method, t, metric, chain, thresholds), another name or licence."""
     from uadtools.healing.catalogue import settle as work
 
-    made = work(path, changes, output or path, force=force)
+    config = work(path, changes, output or path, force=force)
     if as_json:
-        c.print_json(made.model_dump(mode="json", include={"name", "licence", "defaults"}))
+        c.print_json(config.model_dump(mode="json", include={"name", "licence", "defaults"}))
     else:
         c.teller("uad-models", quiet)(f"{output or path}: {', '.join(changes)}")
 

@@ -118,8 +118,8 @@ def _table(results: Sequence[dict[str, Any]]) -> None:
             table.add_row(result["name"], "", "", "failed" if "error" in result else "done before")
         else:
             spent, concerns = sum(result["seconds"].values()), len(result["concerns"])
-            said = f"written; {concerns} to look at" if concerns else "written"
-            table.add_row(result["name"], f"{result['brain_ml']:.0f}", f"{spent:.1f}", said)
+            outcome = f"written; {concerns} to look at" if concerns else "written"
+            table.add_row(result["name"], f"{result['brain_ml']:.0f}", f"{spent:.1f}", outcome)
     Console(stderr=True).print(table)
 
 

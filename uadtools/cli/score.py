@@ -37,8 +37,8 @@ def score(
         HEALED."""),
     region: Path | None = o.option("""--region FILE
         Where the score counts: the region that uad-heal --maps writes for ldm; default: the stream's."""),
-    normal: Path | None = o.option("""--normal FILE
-        Put the score in units of what healthy scans score there, which uad-calibrate --residuals learns: (score -
+    reference: Path | None = o.option("""--reference FILE
+        Put the score in units of what healthy scans score there, which uad-calibrate --reference learns: (score -
         mean) / standard deviation."""),
     brain: Path | None = o.option("--brain FILE  Brain mask on the scan's grid; default: where the scan is above 0."),
     native: bool = o.flag("--native  Put the score on the grid of the original scan, linearly (a last step)."),
@@ -61,7 +61,7 @@ def score(
         spread=spread,
         probability=probability,
         region=region,
-        reference=normal,
+        reference=reference,
         brain=brain,
         native=native,
         volume=volume,
@@ -75,5 +75,5 @@ def score(
         c.print_json(results)
 
 
-COMMAND = c.Command(score, "uad-score", EXAMPLES)
+COMMAND = c.Command(score, "uad-score", EXAMPLES, renamed={"--normal": "--reference"})
 main = COMMAND.run

@@ -41,12 +41,12 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     """
     inputs, chain = some_words(sources), chain_of(str(threshold), **steps)
     sink = Sink.of("detection", inputs, output, force=force, provenance=provenance, as_json=as_json)
-    how: dict[str, Any] = {"native": native, "adapt": adapt, "force_detection": force_detection, "tell": tell}
-    how["brain"] = None if brain is None else read_mask(Path(brain))
+    options: dict[str, Any] = {"native": native, "adapt": adapt, "force_detection": force_detection, "tell": tell}
+    options["brain"] = None if brain is None else read_mask(Path(brain))
     results: list[Result] = []
     for study in studies(inputs, volume):
         path = sink.claim(study)
-        detected = postproc(study, chain(study), **how)
+        detected = postproc(study, chain(study), **options)
         arguments = detected.product.provenance["history"][-1]["arguments"]
         count = int(detected.product.data.sum())
         result = {

@@ -151,9 +151,9 @@ def _by_size(sizes: Sequence[Row]) -> Table:
     return Table("", rows)
 
 
-def _of_comparison(found: Row) -> Table:
+def _of_comparison(comparison: Row) -> Table:
     rows = [["figure", "method", "scans", "mean", "against", "difference", "95% interval", "p", "p (Holm)"]]
-    for row in found["rows"]:
+    for row in comparison["rows"]:
         key, scans = (
             row["figure"],
             f"{row['scans'][1]} pairs" if row["paired"] else " and ".join(map(str, row["scans"])),
@@ -162,7 +162,7 @@ def _of_comparison(found: Row) -> Table:
         difference = f"{row['difference']:+.3f}"
         ps = [f"{row[name]:.4f}" for name in ("p", "p_holm")]
         rows.append([_head(key), row["method"], scans, *means, difference, _range(key, row["interval"]), *ps])
-    return Table(f"compared with {found['against']}", rows)
+    return Table(f"compared with {comparison['against']}", rows)
 
 
 def _head(key: str) -> str:
