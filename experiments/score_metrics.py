@@ -5,7 +5,7 @@
     python experiments/score_metrics.py lesions/ --healthy TRAINING_FOLDER --count 10 --json metrics.json
 
 The lesioned scans are those that simulated_lesions.py --save wrote, NAME-KIND.nii.gz and their truths; with --healthy,
-every metric is also tried in units of what it is on healthy scans (uad-calibrate --residuals, uad-score --normal).
+every metric is also tried in units of what it is on healthy scans (--reference of uad-calibrate and uad-score).
 Figures are the mean over scans of the AUPRC inside the brain, after the 5x5x5 median of uad-postproc.
 """
 

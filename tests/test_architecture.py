@@ -32,7 +32,8 @@ FLOORS = [
 """From top to bottom; a room imports from lower floors only. Those beside models may use one another, in no circle."""
 SHARED_FLOOR = next(floor for floor in FLOORS if "models" in floor)
 WITHOUT_TORCH = ["volume", "metrics", "simulation", "cli"]
-LIGHT = ["preparing.preprocess", "scoring.score", "scoring.postproc", "evaluation.evaluate", "cohort.preprocess"]
+LIGHT = ["preparing.preprocess", "scoring.score", "scoring.postproc", "evaluation.evaluate", "report.tables"]
+LIGHT += [f"cohort.{name}" for name in ("preprocess", "score", "postproc", "simulate", "calibrate", "evaluate")]
 """Commands without a network are made of these, and of the rooms WITHOUT_TORCH."""
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 300, 50
 FOLDERS = ["uadtools", "tests", "docs", "man", "examples", "benchmarks", "experiments"]

@@ -7,9 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from uadtools.cohort.calibrate import calibrate_all
+    from uadtools.cohort.evaluate import evaluate_all
     from uadtools.cohort.files import read, read_study, save
     from uadtools.cohort.heal import heal_all
+    from uadtools.cohort.postproc import postproc_all
     from uadtools.cohort.preprocess import preprocess_all
+    from uadtools.cohort.score import score_all
+    from uadtools.cohort.simulate import simulate_all
     from uadtools.errors import UadError
     from uadtools.evaluation.evaluate import evaluate
     from uadtools.healing.heal import heal
@@ -30,8 +35,13 @@ _WHERE = {
     "read": "uadtools.cohort.files",
     "read_study": "uadtools.cohort.files",
     "save": "uadtools.cohort.files",
+    "calibrate_all": "uadtools.cohort.calibrate",
+    "evaluate_all": "uadtools.cohort.evaluate",
     "heal_all": "uadtools.cohort.heal",
+    "postproc_all": "uadtools.cohort.postproc",
     "preprocess_all": "uadtools.cohort.preprocess",
+    "score_all": "uadtools.cohort.score",
+    "simulate_all": "uadtools.cohort.simulate",
     "UadError": "uadtools.errors",
     "evaluate": "uadtools.evaluation.evaluate",
     "heal": "uadtools.healing.heal",
@@ -53,19 +63,24 @@ __all__ = [
     "Study",
     "UadError",
     "calibrate",
+    "calibrate_all",
     "evaluate",
+    "evaluate_all",
     "heal",
     "heal_all",
     "load_model",
     "picture",
     "postproc",
+    "postproc_all",
     "preprocess",
     "preprocess_all",
     "read",
     "read_study",
     "save",
     "score",
+    "score_all",
     "simulate",
+    "simulate_all",
     "train",
 ]
 

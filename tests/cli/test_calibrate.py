@@ -232,9 +232,9 @@ def test_options_without_effect_are_refused(uad, files):
         ("--rule", "best-dice", "--level", 0.1),
         ("--percentile", 99),
         ("--per", "slice"),
-        ("--residuals", "n.nii.gz", "--level", 0.1),
-        ("--residuals", "n.nii.gz", "-o", "t.json"),
-        ("--residuals", "n.nii.gz", "--min-size", 1),
+        ("--reference", "n.nii.gz", "--level", 0.1),
+        ("--reference", "n.nii.gz", "-o", "t.json"),
+        ("--reference", "n.nii.gz", "--min-size", 1),
     ):
         uad("calibrate", *files, *words).fails("calibrate", 2, words[-2].replace("-o", "--output"), "effect")
 
@@ -278,11 +278,19 @@ def test_volume_chooses_of_a_4d_image(uad, files, here):
     assert report.json["threshold"] == pytest.approx(0.4)
 
 
-def test_residuals_write_what_healthy_scores_are_like(uad, files, stream, here):
-    told = uad("calibrate", *files, "--residuals", "n.nii.gz", "--per", "slice", "--json").json
+def test_a_reference_is_what_healthy_scores_are_like(uad, files, stream, here):
+    told = uad("calibrate", *files, "--reference", "n.nii.gz", "--per", "slice", "--json").json
     assert (told["residuals"], told["per"], told["scans"]) == ("n.nii.gz", "slice", 20)
-    assert uad("calibrate", *files, "--residuals", "n.nii.gz").fails("calibrate", 1, "n.nii.gz", "exists")
-    assert uad("calibrate", "--residuals", "m.nii.gz", "--json", stdin=stream).json["scans"] == 20
+    assert uad("calibrate", *files, "--reference", "n.nii.gz").fails("calibrate", 1, "n.nii.gz", "exists")
+    assert uad("calibrate", "--reference", "m.nii.gz", "--json", stdin=stream).json["scans"] == 20
+
+
+def test_the_old_name_of_reference_works_and_names_the_new_one(uad, files, here):
+    line = "uad-calibrate: --residuals is called --reference (the old name works for this version only)"
+    assert uad("calibrate", *files, "--residuals", "n.nii.gz").lines == [line]
+    assert uad("calibrate", *files, "--reference", "m.nii.gz").err == ""
+    assert (here / "n.nii.gz").read_bytes() == (here / "m.nii.gz").read_bytes()
+    assert b"--residuals" not in uad("calibrate", "--help").out
 
 
 def test_version(uad):

@@ -71,6 +71,20 @@ def test_a_variadic_option_takes_the_words_up_to_the_next_option(words, spread):
 
 
 @pytest.mark.parametrize(
+    ("words", "current", "lines"),
+    [
+        ("a --new b", "a --new b", 0),
+        ("--old a --old=b=c", "--new a --new=b=c", 1),
+        ("--older -- --old", "--older -- --old", 0),
+    ],
+)
+def test_an_old_name_of_an_option_is_put_right_and_told_once(words, current, lines):
+    told = []
+    assert _common.renewed(words.split(), {"--old": "--new"}, told.append) == current.split()
+    assert told == ["--old is called --new (the old name works for this version only)"] * lines
+
+
+@pytest.mark.parametrize(
     ("error", "status", "said"),
     [
         (UadError("a:\nwrong\n(do it)"), 1, "uad-x: error: a: wrong (do it)"),

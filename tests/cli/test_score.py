@@ -183,16 +183,27 @@ def test_a_spread_without_effect_is_refused(uad, prepared, healed, spread):
     uad("score", prepared, healed, "--spread", spread).fails("score", 2, "--spread", "no effect with --metric l1")
 
 
-def test_normal_puts_the_score_in_units_of_healthy_scores(score, normal):
+def test_a_reference_puts_the_score_in_units_of_healthy_scores(score, normal):
     mean, spread = (image.data for image in next(read_path(normal)).images.values())
     expected = np.where(score() > 0, np.maximum((score() - mean) / spread, 1e-6), 0)
-    np.testing.assert_allclose(score("--normal", normal), expected, rtol=1e-3, atol=2e-5)
+    np.testing.assert_allclose(score("--reference", normal), expected, rtol=1e-3, atol=2e-5)
 
 
-def test_normal_must_be_of_the_same_way_of_scoring(uad, prepared, healed, normal):
-    told = ("p: its score was not made as that of the normal", "uad-score metric l2, not l1")
-    uad("score", prepared, healed, "--metric", "l2", "--normal", normal).fails("score", 1, *told)
-    uad("score", prepared, healed, "--normal", prepared).fails("score", 1, "p.nii.gz: not what healthy scores are like")
+def test_the_old_name_of_reference_works_and_names_the_new_one(uad, score, normal, stream):
+    np.testing.assert_array_equal(score("--normal", normal, "-q"), score("--reference", normal))
+    line = "uad-score: --normal is called --reference (the old name works for this version only)"
+    assert uad("score", "--json", f"--normal={normal}", stdin=stream).lines == [line]
+    assert uad("score", "--json", "--reference", normal, stdin=stream).err == ""
+    assert uad("score", "--json", "--normal", normal, "--quiet", stdin=stream).err == ""
+    assert b"--normal" not in uad("score", "--help").out
+
+
+def test_a_reference_must_be_of_the_same_way_of_scoring(uad, prepared, healed, normal):
+    told = ("p: its score was not made as that of the reference", "uad-score metric l2, not l1")
+    uad("score", prepared, healed, "--metric", "l2", "--reference", normal).fails("score", 1, *told)
+    uad("score", prepared, healed, "--reference", prepared).fails(
+        "score", 1, "p.nii.gz: not what healthy scores are like"
+    )
 
 
 @pytest.mark.parametrize(
@@ -239,7 +250,7 @@ def test_json_tells_what_is_known_in_a_stream(uad, phantom, healing, normal):
     (told,) = uad("score", "--json", stdin=stream).json
     assert (told["bound"], told["chain"]) == (3, 5)
     assert told["detected_ml"] == 0
-    (told,) = uad("score", "--json", "--normal", normal, stdin=stream).json
+    (told,) = uad("score", "--json", "--reference", normal, stdin=stream).json
     assert (told["normal"], told["detected_ml"]) == (str(normal), None)
 
 

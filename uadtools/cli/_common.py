@@ -1,4 +1,4 @@
-"""What all commands share: the error boundary, options, progress bars."""
+"""What all commands share: the error boundary, what is told, progress bars."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NoReturn
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 import typer
 import typer.main
 
-from uadtools import __version__
 from uadtools.cli._help import Grouped
 from uadtools.errors import Misuse, UadError
 
@@ -27,90 +26,12 @@ UNLIKE = 3
 """Exit status where --strict was asked for and a scan is unlike what the model learnt from; all is written."""
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"uadtools {__version__}")
-        raise typer.Exit
-
-
-def _device(name: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
-        raise typer.BadParameter(f"{name}: there are auto, cpu, cuda, cuda:N and mps")
-    return name
-
-
-Inputs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="IN",
-        help="NIfTI files, or - for a stream on standard input (which no IN means, too).",
-        show_default=False,
-    ),
-]
-Output = Annotated[
-    str | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="OUT",
-        help="A file (.nii or .nii.gz), a folder (any other name), or - for a stream on standard output. Default: "
-        "files in the current folder, named after the input; a stream if the input is one.",
-        show_default=False,
-    ),
-]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
-Json = Annotated[bool, typer.Option("--json", help="Write the result as JSON to standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors; no progress bar.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done, on standard error.")]
-Version = Annotated[bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)]
-Provenance = Annotated[
-    bool,
-    typer.Option(
-        "--provenance/--no-provenance",
-        help="Keep the history and the chain of grids in a header extension, and beside files as JSON. Some foreign "
-        "tools cannot read a piped image with an extension; without it --native is impossible.",
-    ),
-]
-Volume = Annotated[
-    int | None,
-    typer.Option(
-        "--volume", metavar="N", min=0, help="Which volume of a 4-D image, counted from 0.", show_default=False
-    ),
-]
-Seed = Annotated[
-    int, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="The same seed gives the same result.")
-]
-Device = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", callback=_device, help="Where torch computes.")
-]
-Precision = Annotated[
-    Literal["auto", "fp32", "bf16"],
-    typer.Option(
-        "--precision",
-        metavar="auto|fp32|bf16",
-        help="What torch computes in; auto: bf16 where the hardware multiplies in it, else fp32.",
-    ),
-]
-Strict = Annotated[
-    bool,
-    typer.Option(
-        "--strict",
-        help="Leave with exit status 3 where a scan is unlike what the model learnt from; what is made is written.",
-    ),
-]
-Batch = Annotated[
-    int,
-    typer.Option(
-        "--batch", metavar="N", min=0, help="Slices at a time, which small scans share; 0: what suits the device."
-    ),
-]
-
-
 @dataclass(frozen=True)
 class Command:
     """A program: its body, its name, its examples, and the options that take all the words up to the next option.
 
     parts: the commands of a program that has several, such as `uad-models list`; its own body comes before theirs.
+    renamed: old names of options, which work for one version, and the new ones.
     """
 
     body: Callable[..., None]
@@ -118,15 +39,16 @@ class Command:
     examples: str = ""
     variadic: tuple[str, ...] = ()
     parts: tuple[Command, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def app(self) -> typer.Typer:
         """Make what typer parses the arguments with."""
-        made = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         if self.parts:
-            made.callback(**self._about())(self.body)
+            app.callback(**self._about())(self.body)
         for part in self.parts or (self,):
-            made.command(part.name, cls=Grouped, **part._about())(part.body)
-        return made
+            app.command(part.name, cls=Grouped, **part._about())(part.body)
+        return app
 
     def _about(self) -> dict[str, Any]:
         examples = "\b\nExamples:\n" + self.examples.strip("\n") if self.examples else None
@@ -135,8 +57,11 @@ class Command:
     def call(self, words: Sequence[str]) -> None:
         """Run the command on these arguments. Raises SystemExit unless it is done."""
         command = typer.main.get_command(self.app())
-        with boundary(self.name), command.make_context(self.name, spread(words, self.variadic)) as context:
-            command.invoke(context)
+        tell = teller(self.name, quiet="-q" in words or "--quiet" in words)
+        with boundary(self.name):
+            words = spread(renewed(words, self.renamed, tell), self.variadic)
+            with command.make_context(self.name, words) as context:
+                command.invoke(context)
 
     def run(self) -> None:
         """Run the command on the program's arguments, and leave with its exit status."""
@@ -162,20 +87,29 @@ def keep_memory() -> None:
         settings.mallopt(trimmed_from, 2**31 - 1)
 
 
+def renewed(words: Sequence[str], renamed: Mapping[str, str], tell: Callable[[str], None]) -> list[str]:
+    """Put the new names of options in place of old ones, and tell of each; what follows -- is no option."""
+    options = words[: words.index("--")] if "--" in words else words
+    pairs = [word.partition("=") for word in options]
+    for old in dict.fromkeys(name for name, _, _ in pairs if name in renamed):
+        tell(f"{old} is called {renamed[old]} (the old name works for this version only)")
+    return ["".join((renamed.get(name, name), *value)) for name, *value in pairs] + list(words[len(options) :])
+
+
 def spread(words: Sequence[str], variadic: Sequence[str]) -> list[str]:
     """Repeat a variadic option before each of its words; what begins with - ends them, also - itself."""
-    out: list[str] = []
+    repeated: list[str] = []
     option = ""
     for i, word in enumerate(words):
         if word == "--":
-            return out + list(words[i:])
+            return repeated + list(words[i:])
         if word.startswith("-"):
             option = word if word in variadic else ""
             valueless = i + 1 == len(words) or words[i + 1].startswith("-")
-            out += [word] if not option or valueless else []
+            repeated += [word] if not option or valueless else []
         else:
-            out += [option, word] if option else [word]
-    return out
+            repeated += [option, word] if option else [word]
+    return repeated
 
 
 @contextmanager

@@ -19,16 +19,16 @@ def method_help() -> str:
     """List the methods: by the kind of model where one has several, those that a model is trained for, and the rest."""
     together = [methods.able(kind) for kind in methods.all_kinds()]
     several = "; ".join(", ".join(names) for names in together if len(names) > 1)
-    own = ", ".join(names[0] for names in together if len(names) == 1)
+    alone = ", ".join(names[0] for names in together if len(names) == 1)
     without = ", ".join(name for name in methods.names() if not methods.needs_model(name))
     return (
-        f"{several}; or what the model was trained for: {own}; or {without}, which need no model. "
+        f"{several}; or what the model was trained for: {alone}; or {without}, which need no model. "
         "Default: the model's own."
     )
 
 
 @dataclass
-class _Known:
+class _Declared:
     """An option, the type of its value, and the methods that have it."""
 
     option: Option
@@ -38,9 +38,9 @@ class _Known:
 
 def with_options_of_methods(body: Callable[..., None]) -> Callable[..., None]:
     """Give a command, in place of its **keywords, every option that a method declares; what is not given is None."""
-    own = [_parameter(name, known) for name, known in _declared().items()]
+    of_methods = [_parameter(name, declared) for name, declared in _by_name().items()]
     plain = inspect.signature(body, eval_str=True).parameters.values()
-    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in plain if p.kind != p.VAR_KEYWORD] + own
+    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in plain if p.kind != p.VAR_KEYWORD] + of_methods
 
     @wraps(body)
     def command(**given: Any) -> None:
@@ -51,18 +51,18 @@ def with_options_of_methods(body: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _declared() -> dict[str, _Known]:
+def _by_name() -> dict[str, _Declared]:
     """Collect the options of all methods by name; those of one name are one option."""
-    found: dict[str, _Known] = {}
+    options: dict[str, _Declared] = {}
     for method in methods.names():
         for name, (kind, option) in methods.glances()[method].options.items():
-            found.setdefault(name, _Known(option, kind)).methods.append(method)
-    return found
+            options.setdefault(name, _Declared(option, kind)).methods.append(method)
+    return options
 
 
-def _parameter(name: str, known: _Known) -> inspect.Parameter:
+def _parameter(name: str, declared: _Declared) -> inspect.Parameter:
     """Make the parameter that typer reads."""
-    option, kind = known.option, known.kind
+    option, kind = declared.option, declared.kind
     if get_origin(kind) is not Literal:
         kind = next((part for part in get_args(kind) if part is not NoneType), kind)
     choices = "|".join(get_args(kind))
@@ -76,7 +76,7 @@ def _parameter(name: str, known: _Known) -> inspect.Parameter:
             max=option.most,
             help=option.help,
             show_default=False,
-            rich_help_panel=", ".join(known.methods),
+            rich_help_panel=", ".join(declared.methods),
         ),
     ]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from uadtools.cli import _common as c
+from uadtools.cli import _options as o
 
 EXAMPLES = """
   uad-bench experiments/bench/ixi-lesions.toml --data scans/ -o results/
@@ -17,33 +15,22 @@ EXAMPLES = """
 
 
 def bench(
-    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A .toml file that names data, test sets and methods.")],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            help="A folder for models, scores, reports and the table (NAME.json, .md, .tex, .csv). A second run takes "
-            "from it what is done.",
-        ),
-    ],
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            metavar="DIR",
-            help="What paths in PLAN are relative to. Default: the folder that PLAN is in.",
-            show_default=False,
-        ),
-    ] = None,
-    device: c.Device = "auto",
-    precision: c.Precision = "auto",
-    batch: c.Batch = 0,
-    as_json: c.Json = False,
-    quiet: c.Quiet = False,
-    verbose: c.Verbose = False,
-    version: c.Version = False,
+    plan: Path = o.argument("PLAN  A .toml file that names data, test sets and methods.", ...),
+    output: Path = o.option(
+        """--output -o DIR
+        A folder for models, scores, reports and the table (NAME.json, .md, .tex, .csv). A second run takes from it
+        what is done.""",
+        ...,
+    ),
+    data: Path | None = o.option("""--data DIR
+        What paths in PLAN are relative to. Default: the folder that PLAN is in."""),
+    device: str = o.DEVICE,
+    precision: o.Precision = o.PRECISION,
+    batch: int = o.BATCH,
+    as_json: bool = o.JSON,
+    quiet: bool = o.QUIET,
+    verbose: bool = o.VERBOSE,
+    version: bool = o.VERSION,
 ) -> None:
     """Compare methods on the same scans: same preparation, same post-processing, thresholds from validation only."""
     from uadtools.bench.plan import load_bench

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from uadtools.cli import _common as c
+from uadtools.cli import _options as o
 
 EXAMPLES = """
   uad-eval lesions.nii.gz --truth expert.nii.gz --lesions
@@ -22,195 +22,154 @@ EXAMPLES = """
 
 
 def evaluate(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[PRED]...",
-            help="Detections, score maps or healed scans, or - for a stream on standard input (which no PRED means, "
-            "too).",
-            show_default=False,
-        ),
-    ] = None,
-    truth: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--truth",
-            metavar="T...",
-            help="The experts' lesion masks, in the order of the predictions; on their grid, or on the grid of the "
-            "original scan. Default: what the stream holds. Healed scans can do without.",
-            show_default=False,
-        ),
-    ] = None,
-    brain: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--brain",
-            metavar="FILE...",
-            help="Brain masks, one for each prediction: count only the voxels inside. Default: all for detections, "
-            "where the score is above 0 for score maps.",
-            show_default=False,
-        ),
-    ] = None,
-    scan: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--scan",
-            metavar="FILE...",
-            help="The prepared scans, one for each prediction, which healed scans are compared with; for score maps, "
-            "the plain intensity threshold is judged beside them. Default: what the stream holds.",
-            show_default=False,
-        ),
-    ] = None,
-    best: Annotated[
-        bool,
-        typer.Option(
-            "--best", help="Best possible Dice of score maps, over all thresholds: a ceiling, not a performance."
-        ),
-    ] = False,
-    threshold_from: Annotated[
-        Path | None,
-        typer.Option(
-            "--threshold-from",
-            metavar="VAL.json",
-            help='Turn score maps into detections at the threshold of this file: {"threshold": X}, or a report of '
-            "--best --json on other scans.",
-            show_default=False,
-        ),
-    ] = None,
-    lesions: Annotated[
-        bool,
-        typer.Option(
-            "--lesions",
-            help="Add what needs whole lesions and millimetres: recall, precision, F1, Dice and number of lesions, "
-            "recall by their size, HD95, and volumes.",
-        ),
-    ] = False,
-    by: Annotated[
-        str | None,
-        typer.Option(
-            "--by",
-            metavar="COLUMN,...",
-            help="Add the means of subgroups, by these columns of --participants; by contrast without one, where "
-            "uad-simulate changed it.",
-            show_default=False,
-        ),
-    ] = None,
-    participants: Annotated[
-        Path | None,
-        typer.Option(
-            "--participants",
-            metavar="FILE.csv|.tsv",
-            help="A table with a row for each person, whose id the scans' names begin with.",
-            show_default=False,
-        ),
-    ] = None,
-    healthy: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--healthy",
-            metavar="FILE.json...",
-            help="Case scores of healthy people from uad-score --json, to tell them from those of --sick; instead of "
-            "PRED.",
-            show_default=False,
-        ),
-    ] = None,
-    sick: Annotated[
-        list[Path] | None,
-        typer.Option("--sick", metavar="FILE.json...", help="Case scores of sick people.", show_default=False),
-    ] = None,
-    compare: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--compare",
-            metavar="REPORT.json...",
-            help="Compare reports that -o wrote with the first of them, or with this run's if there are PRED: "
-            "differences of means with their intervals, and permutation tests.",
-            show_default=False,
-        ),
-    ] = None,
-    figure: Annotated[
-        str | None,
-        typer.Option(
-            "--figure",
-            metavar="NAME,...",
-            help="The figures to compare. Default: dice, auprc, ssim and l1, as far as all reports have them.",
-            show_default=False,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Write the report as JSON to this file.", show_default=False
-        ),
-    ] = None,
-    csv: Annotated[
-        Path | None,
-        typer.Option("--csv", metavar="FILE", help="Write the figures of every scan as CSV.", show_default=False),
-    ] = None,
-    picture: Annotated[
-        Path | None,
-        typer.Option(
-            "--picture",
-            metavar="OUT.png",
-            help="Draw the study: scan, healed, score, detection, truth (one study; a stream has all of them).",
-            show_default=False,
-        ),
-    ] = None,
-    plot: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--plot",
-            metavar="KIND=FILE",
-            help="Draw a plot as .png, .pdf or .svg; of score maps: pr (precision against recall), dice (against the "
-            "threshold); of detections: bland-altman (volumes). Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    seed: c.Seed = 0,
-    volume: c.Volume = None,
-    force: c.Force = False,
-    as_json: c.Json = False,
-    quiet: c.Quiet = False,
-    verbose: c.Verbose = False,
-    version: c.Version = False,
+    inputs: list[str] | None = o.argument("""[PRED]...
+        Detections, score maps or healed scans, or - for a stream on standard input (which no PRED means, too)."""),
+    truth: list[Path] | None = o.option("""--truth T...
+        The experts' lesion masks, in the order of the predictions; on their grid, or on the grid of the original
+        scan. Default: what the stream holds. Healed scans can do without."""),
+    brain: list[Path] | None = o.option("""--brain FILE...
+        Brain masks, one for each prediction: count only the voxels inside. Default: all for detections, where the
+        score is above 0 for score maps."""),
+    scan: list[Path] | None = o.option("""--scan FILE...
+        The prepared scans, one for each prediction, which healed scans are compared with; for score maps, the
+        plain intensity threshold is judged beside them. Default: what the stream holds."""),
+    best: bool = o.flag("--best  Best possible Dice of score maps, over all thresholds: a ceiling, not a performance."),
+    threshold_from: Path | None = o.option("""--threshold-from VAL.json
+        Turn score maps into detections at the threshold of this file: {"threshold": X}, or a report of --best
+        --json on other scans."""),
+    lesions: bool = o.flag("""--lesions
+        Add what needs whole lesions and millimetres: recall, precision, F1, Dice and number of lesions, recall by
+        their size, HD95, and volumes."""),
+    by: str | None = o.option("""--by COLUMN,...
+        Add the means of subgroups, by these columns of --participants; by contrast without one, where uad-simulate
+        changed it."""),
+    participants: Path | None = o.option("""--participants FILE.csv|.tsv
+        A table with a row for each person, whose id the scans' names begin with."""),
+    healthy: list[Path] | None = o.option("""--healthy FILE.json...
+        Case scores of healthy people from uad-score --json, to tell them from those of --sick; instead of PRED."""),
+    sick: list[Path] | None = o.option("--sick FILE.json...  Case scores of sick people."),
+    compare: list[Path] | None = o.option("""--compare REPORT.json...
+        Compare reports that -o wrote with the first of them, or with this run's if there are PRED: differences of
+        means with their intervals, and permutation tests."""),
+    figure: str | None = o.option("""--figure NAME,...
+        The figures to compare. Default: dice, auprc, ssim and l1, as far as all reports have them."""),
+    output: Path | None = o.option("--output -o FILE  Write the report as JSON to this file."),
+    csv: Path | None = o.option("--csv FILE  Write the figures of every scan as CSV."),
+    picture: Path | None = o.option("""--picture OUT.png
+        Draw the study: scan, healed, score, detection, truth (one study; a stream has all of them)."""),
+    plot: list[str] | None = o.option("""--plot KIND=FILE
+        Draw a plot as .png, .pdf or .svg; of score maps: pr (precision against recall), dice (against the
+        threshold); of detections: bland-altman (volumes). Repeatable."""),
+    seed: int = o.SEED,
+    volume: int | None = o.VOLUME,
+    force: bool = o.FORCE,
+    as_json: bool = o.JSON,
+    quiet: bool = o.QUIET,
+    verbose: bool = o.VERBOSE,
+    version: bool = o.VERSION,
 ) -> None:
     """Measure predictions against the truth: per scan, averaged over scans, and pooled, with 95% intervals."""
-    from uadtools.cli import _judging as j
-    from uadtools.cli import _report
-    from uadtools.evaluation.evaluate import Wanted
-    from uadtools.scoring.postproc import read_threshold, scans_of
+    from uadtools.cohort.evaluate import evaluate_all
+    from uadtools.evaluation.compare import compare as work
+    from uadtools.evaluation.compare import read_report
+    from uadtools.evaluation.subgroups import read_participants, subgroups
+    from uadtools.files import check_free
 
-    given = j.Given(inputs or (), volume, truth or (), brain or (), scan or ())
     people, alone = bool(healthy or sick), bool(compare and not (inputs or truth or scan))
     if people or alone:
         options: dict[str, Any] = {"PRED": inputs, "--truth": truth, "--brain": brain, "--scan": scan, "--best": best}
         options |= {"--threshold-from": threshold_from, "--lesions": lesions, "--by": by, "--plot": plot}
         _refuse(options | {"--picture": picture, "--volume": volume, "--compare": compare if people else None})
-    columns = [column.strip() for column in by.split(",")] if by else []
+    columns, figures = _listed(by), _listed(figure)
     _check_pairs(columns, participants, figure, compare)
-    _report.check_targets(output, csv, force=force)
-    drawings = j.Drawings.of(plot or (), picture, force=force)
-    others = j.reports_of(compare or ())
+    for path in filter(None, (output, csv)):
+        check_free(path, force=force)
+    plots = _plots(plot or ())
+    others = {str(path): read_report(path) for path in compare or ()}
     report: dict[str, Any] = {"schema": 1, "kind": "comparison"}
     if people:
-        report = j.of_people(healthy or (), sick or (), seed=seed)
+        report = _of_people(healthy or (), sick or (), seed)
     elif not alone:
-        given.check(picture=picture is not None)
-        wanted = Wanted(best, read_threshold(threshold_from) if threshold_from else None, lesions)
-        report = j.of_scans(given, wanted, drawings, seed=seed, tell=c.teller("uad-eval", quiet or not verbose))
-        if threshold_from and (same := {row["name"] for row in report["scans"]} & set(scans_of(threshold_from))):
-            told = f"{threshold_from} was chosen on {min(same)}, too: these figures are ceilings, not performance"
-            c.teller("uad-eval", quiet)(told)
+        report = evaluate_all(
+            inputs or "-",
+            truth=truth or (),
+            brain=brain or (),
+            scan=scan or (),
+            best=best,
+            threshold_from=threshold_from,
+            lesions=lesions,
+            picture=picture,
+            plots=plots,
+            seed=seed,
+            volume=volume,
+            force=force,
+            tell=c.teller("uad-eval", quiet),
+            verbose=verbose,
+        )
     if columns:
-        report["groups"] = j.of_groups(report, participants, columns, seed=seed)
+        persons = None if participants is None else read_participants(participants)
+        report["groups"] = dict(subgroups(report["scans"], persons, columns, seed=seed))
     if compare:
-        reports = others if alone else {"this run": report} | others
-        report["comparison"] = j.of_reports(reports, figure, seed=seed)
-    _report.write(report, output, csv, force=force)
+        report["comparison"] = work(others if alone else {"this run": report} | others, figures, seed=seed)
+    _write(report, output, csv, force)
     if as_json:
         c.print_json(report)
     elif not quiet:
-        _report.show(report)
+        _show(report)
+
+
+def _listed(text: str | None) -> list[str]:
+    return [name.strip() for name in text.split(",")] if text else []
+
+
+def _plots(texts: Sequence[str]) -> dict[str, str]:
+    """Understand KIND=FILE."""
+    from uadtools.report.plots import DRAWN
+
+    if wrong := [text for text in texts if "=" not in text]:
+        raise c.usage(f"{wrong[0]}: which one? (KIND=FILE; there are {', '.join(DRAWN)})", "--plot")
+    return {kind: path for kind, _, path in (text.partition("=") for text in texts)}
+
+
+def _of_people(healthy: Sequence[Path], sick: Sequence[Path], seed: int) -> dict[str, Any]:
+    """Judge case scores."""
+    from uadtools.evaluation.image_level import image_level, read_case_scores
+
+    rows = [[row for path in files for row in read_case_scores(path)] for files in (healthy, sick)]
+    return image_level(*rows, seed=seed)
+
+
+def _write(report: dict[str, Any], as_json: Path | None, as_csv: Path | None, force: bool) -> None:
+    from uadtools.files import write_json
+    from uadtools.report.tables import write_csv
+
+    if as_json is not None:
+        write_json(as_json, report, force=force)
+    if as_csv is not None:
+        write_csv(as_csv, report, force=force)
+
+
+def _show(report: dict[str, Any]) -> None:
+    """Print the report as tables, on a terminal with the ends of the intervals below means and pooled figures."""
+    from uadtools.report.tables import notes, tables, text
+
+    if not (sys.stdout and sys.stdout.isatty()):
+        print(text(report))
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    for table in tables(report, intervals=True):
+        shown = Table(title=table.title or None, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for i, head in enumerate(table.rows[0]):
+            shown.add_column(Text(head), justify="right" if i else "left")
+        for row in table.rows[1:]:
+            shown.add_row(*map(Text, row))
+        Console().print(shown)
+    for note in notes(report):
+        print(note)
 
 
 def _refuse(options: dict[str, Any]) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import typer
+from typing import Any, Literal
 
 from uadtools.cli import _common as c
+from uadtools.cli import _options as o
 from uadtools.cli._method_options import method_help, with_options_of_methods
 
 EXAMPLES = """
@@ -18,105 +17,45 @@ EXAMPLES = """
   uad-heal prepared/*.nii.gz -o healed/ -t 250 -t 300 -t 350 --combine vote
   uad-heal prepared.nii.gz --method blur              a baseline; blur and threshold need no model
 """
+Combine = Literal["mean", "vote"]
 
 
 def heal(
-    inputs: c.Inputs = None,
-    output: c.Output = None,
-    model: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--model",
-            metavar="M",
-            help="A model file, or the name of a bundled model. Default: the bundled model that suits the scan "
-            "(adults), or the one that can do the method. Repeat it for the mean of several models' scores.",
-            show_default=False,
-        ),
-    ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            "--method",
-            metavar="NAME",
-            help=method_help(),
-            show_default=False,
-        ),
-    ] = None,
-    t: Annotated[
-        list[int] | None,
-        typer.Option(
-            "-t",
-            metavar="N",
-            help="How far the scan is noised, in steps, or the highest severity to be expected, of 1000 (restore, "
-            "disyre); repeat it to heal at several and combine.",
-            show_default=False,
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            "--steps", metavar="N", min=1, help="Evaluations on the way back (ddim, disyre, ldm).", show_default=False
-        ),
-    ] = None,
-    condition: Annotated[
-        Path | None,
-        typer.Option(
-            "--condition",
-            metavar="FILE",
-            help="A prepared image on the scan's grid to condition the model on in the scan's place (cddpm).",
-            show_default=False,
-        ),
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            "--samples", metavar="K", min=1, help="Draws for each -t; their spread becomes a map.", show_default=False
-        ),
-    ] = None,
-    combine: Annotated[
-        Literal["mean", "vote"] | None,
-        typer.Option(
-            "--combine",
-            metavar="mean|vote",
-            help="Several -t: mean of the healed scans, or vote of their detections. Default: mean.",
-            show_default=False,
-        ),
-    ] = None,
-    brain: Annotated[
-        Path | None,
-        typer.Option(
-            "--brain",
-            metavar="FILE",
-            help="Brain mask on the scan's grid; default: where the scan is above 0, and in one that was not prepared "
-            "what uad-preprocess finds.",
-            show_default=False,
-        ),
-    ] = None,
-    prepared: Annotated[
-        bool,
-        typer.Option("--prepared", help="Refuse scans that were not prepared, instead of preparing them first."),
-    ] = False,
-    maps: Annotated[
-        bool,
-        typer.Option(
-            "--maps",
-            help="Write the method's other maps beside the healed scan, too: NAME_spread.nii.gz, and with ldm "
-            "NAME_region.nii.gz, NAME_bound.nii.gz and NAME_chain.nii.gz. NAME_probability.nii.gz and "
-            "NAME_expected.nii.gz (restore, disyre) are always written, as the score needs them.",
-        ),
-    ] = False,
-    strict: c.Strict = False,
-    seed: c.Seed = 0,
-    device: c.Device = "auto",
-    precision: c.Precision = "auto",
-    batch: c.Batch = 0,
-    volume: c.Volume = None,
-    provenance: c.Provenance = True,
-    force: c.Force = False,
-    as_json: c.Json = False,
-    quiet: c.Quiet = False,
-    verbose: c.Verbose = False,
-    version: c.Version = False,
+    inputs: list[str] | None = o.INPUTS,
+    output: str | None = o.OUTPUT,
+    model: list[Path] | None = o.option("""--model M
+        A model file, or the name of a bundled model. Default: the bundled model that suits the scan (adults), or
+        the one that can do the method. Repeat it for the mean of several models' scores."""),
+    method: str | None = o.option(f"--method NAME  {method_help()}"),
+    t: list[int] | None = o.option("""-t N
+        How far the scan is noised, in steps, or the highest severity to be expected, of 1000 (restore, disyre);
+        repeat it to heal at several and combine."""),
+    steps: int | None = o.option("--steps N  Evaluations on the way back (ddim, disyre, ldm).", min=1),
+    condition: Path | None = o.option("""--condition FILE
+        A prepared image on the scan's grid to condition the model on in the scan's place (cddpm)."""),
+    samples: int | None = o.option("--samples K  Draws for each -t; their spread becomes a map.", min=1),
+    combine: Combine | None = o.option(f"""--combine {o.choices(Combine)}
+        Several -t: mean of the healed scans, or vote of their detections. Default: mean."""),
+    brain: Path | None = o.option("""--brain FILE
+        Brain mask on the scan's grid; default: where the scan is above 0, and in one that was not prepared what
+        uad-preprocess finds."""),
+    prepared: bool = o.flag("--prepared  Refuse scans that were not prepared, instead of preparing them first."),
+    maps: bool = o.flag("""--maps
+        Write the method's other maps beside the healed scan, too: NAME_spread.nii.gz, and with ldm
+        NAME_region.nii.gz, NAME_bound.nii.gz and NAME_chain.nii.gz. NAME_probability.nii.gz and
+        NAME_expected.nii.gz (restore, disyre) are always written, as the score needs them."""),
+    strict: bool = o.STRICT,
+    seed: int = o.SEED,
+    device: str = o.DEVICE,
+    precision: o.Precision = o.PRECISION,
+    batch: int = o.BATCH,
+    volume: int | None = o.VOLUME,
+    provenance: bool = o.PROVENANCE,
+    force: bool = o.FORCE,
+    as_json: bool = o.JSON,
+    quiet: bool = o.QUIET,
+    verbose: bool = o.VERBOSE,
+    version: bool = o.VERSION,
     **of_methods: Any,
 ) -> None:
     """Turn scans into the healthy scans that a model believes in.
@@ -126,7 +65,7 @@ def heal(
     """
     from uadtools.cohort.heal import heal_all
 
-    own = {"steps": steps, "samples": samples, **of_methods}
+    options = {"steps": steps, "samples": samples, **of_methods}
     c.keep_memory()
     results = heal_all(
         inputs or "-",
@@ -151,7 +90,7 @@ def heal(
         fail=c.teller_of_faults("uad-heal"),
         progress=lambda text: c.progress(text, quiet),
         verbose=verbose,
-        **{name: value for name, value in own.items() if value is not None and value is not False and value != []},
+        **{name: value for name, value in options.items() if value is not None and value is not False and value != []},
     )
     if as_json:
         c.print_json(results)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from uadtools.cli import _common as c
+from uadtools.cli import _options as o
 from uadtools.models.foreign_programs import Program
 
 EXAMPLES = """
@@ -20,28 +18,20 @@ EXAMPLES = """
   uad-models import --from pddpm pddpm.pt -o pddpm.safetensors --set grid.shape=[96,96,50]
 """
 
-File = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="FILE", help="A model file, or a bundled model's name. Default: the bundled one.", show_default=False
-    ),
-]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="The model file, .safetensors.")]
-Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="OUT", help="Default: MODEL itself, with --force.", show_default=False),
-]
+FILE = o.argument("FILE  A model file, or a bundled model's name. Default: the bundled one.")
+MODEL = o.argument("MODEL  The model file, .safetensors.", ...)
+OUTPUT = o.option("--output -o OUT  Default: MODEL itself, with --force.")
 HEALTHY = "Healthy scans prepared for the model, at least eight: files, folders, lists of them."
 
 
-def models(version: c.Version = False) -> None:
+def models(version: bool = o.VERSION) -> None:
     """List, explain and check models, and import those of other programs."""
 
 
-def list_(as_json: c.Json = False) -> None:
+def list_(as_json: bool = o.JSON) -> None:
     """List the models that ship, and the recipes."""
-    from uadtools.cli._cards import table
     from uadtools.healing.catalogue import list_models
+    from uadtools.report.cards import table
 
     rows = list_models()
     if as_json:
@@ -50,13 +40,13 @@ def list_(as_json: c.Json = False) -> None:
         print(table(rows))
 
 
-def info(path: File = None, as_json: c.Json = False) -> None:
+def info(path: Path | None = FILE, as_json: bool = o.JSON) -> None:
     """Show the card of a model.
 
     Its network, grid and schedule, what it learnt from, how it heals, and its licence. The weights are not read.
     """
-    from uadtools.cli._cards import card
     from uadtools.healing.catalogue import info as work
+    from uadtools.report.cards import card
 
     about = work(path)
     if as_json:
@@ -65,7 +55,7 @@ def info(path: File = None, as_json: c.Json = False) -> None:
         print(card(about))
 
 
-def check(path: File = None, quiet: c.Quiet = False) -> None:
+def check(path: Path | None = FILE, quiet: bool = o.QUIET) -> None:
     """Check that a model is sound.
 
     Its weights are read and must fit its settings; they and the answer to an empty slice must be finite.
@@ -78,46 +68,18 @@ def check(path: File = None, quiet: c.Quiet = False) -> None:
 
 
 def import_(
-    checkpoint: Annotated[
-        Path, typer.Argument(metavar="CKPT", help="A checkpoint of torch.save with plain weights, or .safetensors.")
-    ],
-    program: Annotated[
-        Program,
-        typer.Option(
-            "--from", metavar="anoddpm|guided-diffusion|pddpm|cddpm|monai", help="The program that it was trained with."
-        ),
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="MODEL", help="The model file to write, .safetensors.")
-    ],
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            metavar="FILE",
-            help="A .toml file with settings that the checkpoint does not tell, named as in a recipe.",
-            show_default=False,
-        ),
-    ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="One such setting, such as network.heads=1; goes before --config.",
-            show_default=False,
-        ),
-    ] = None,
-    licence: Annotated[
-        str | None,
-        typer.Option(
-            "--licence", metavar="TEXT", help="Under which licence the weights may be passed on.", show_default=False
-        ),
-    ] = None,
-    half: Annotated[bool, typer.Option("--half", help="Store the weights in 16 bits instead of 32.")] = False,
-    force: c.Force = False,
-    as_json: c.Json = False,
-    quiet: c.Quiet = False,
+    checkpoint: Path = o.argument("CKPT  A checkpoint of torch.save with plain weights, or .safetensors.", ...),
+    program: Program = o.option(f"--from {o.choices(Program)}  The program that it was trained with.", ...),
+    output: Path = o.option("--output -o MODEL  The model file to write, .safetensors.", ...),
+    config: Path | None = o.option("""--config FILE
+        A .toml file with settings that the checkpoint does not tell, named as in a recipe."""),
+    changes: list[str] | None = o.option("""--set KEY=VALUE
+        One such setting, such as network.heads=1; goes before --config."""),
+    licence: str | None = o.option("--licence TEXT  Under which licence the weights may be passed on."),
+    half: bool = o.flag("--half  Store the weights in 16 bits instead of 32."),
+    force: bool = o.FORCE,
+    as_json: bool = o.JSON,
+    quiet: bool = o.QUIET,
 ) -> None:
     """Import what another program trained.
 
@@ -126,53 +88,30 @@ def import_(
     from uadtools.healing.catalogue import import_model, read_given
 
     given = read_given(config, changes or []) | ({"licence": licence} if licence else {})
-    made = import_model(checkpoint, program, output, given=given, half=half, force=force)
+    imported = import_model(checkpoint, program, output, given=given, half=half, force=force)
     tell = c.teller("uad-models", quiet)
-    for name, value in made["assumed"].items():
+    for name, value in imported["assumed"].items():
         tell(f"assumed: {name} = {value}")
-    for note in made["notes"]:
+    for note in imported["notes"]:
         tell(note)
     if as_json:
-        c.print_json(made)
+        c.print_json(imported)
     else:
-        tell(f"{made['model']}: of kind {made['kind']}, heals with {', '.join(made['methods'])}")
+        tell(f"{imported['model']}: of kind {imported['kind']}, heals with {', '.join(imported['methods'])}")
 
 
 def describe(
-    path: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="The model file, .safetensors; see --output for what becomes of it.")
-    ],
-    healthy: Annotated[
-        list[str] | None,
-        typer.Option("--healthy", metavar="SCANS...", help=HEALTHY, show_default=False),
-    ] = None,
-    contrast: Annotated[
-        str | None,
-        typer.Option(
-            "--contrast",
-            metavar="NAME",
-            help="What these scans are. Default: T1, T2, FLAIR or PD as recognised, other where they are none.",
-            show_default=False,
-        ),
-    ] = None,
-    table: Annotated[
-        Path | None,
-        typer.Option("--table", metavar="FILE.json", help="Take this table instead of making one.", show_default=False),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="OUT",
-            help="The model file with the table; or .json: the table alone. Default: MODEL itself, with --force.",
-            show_default=False,
-        ),
-    ] = None,
-    seed: c.Seed = 0,
-    force: c.Force = False,
-    as_json: c.Json = False,
-    quiet: c.Quiet = False,
+    path: Path = o.argument("MODEL  The model file, .safetensors; see --output for what becomes of it.", ...),
+    healthy: list[str] | None = o.option(f"--healthy SCANS...  {HEALTHY}"),
+    contrast: str | None = o.option("""--contrast NAME
+        What these scans are. Default: T1, T2, FLAIR or PD as recognised, other where they are none."""),
+    table: Path | None = o.option("--table FILE.json  Take this table instead of making one."),
+    output: Path | None = o.option("""--output -o OUT
+        The model file with the table; or .json: the table alone. Default: MODEL itself, with --force."""),
+    seed: int = o.SEED,
+    force: bool = o.FORCE,
+    as_json: bool = o.JSON,
+    quiet: bool = o.QUIET,
 ) -> None:
     """Tell a model what its healthy inputs look like, so that uad-heal knows a scan that is unlike them."""
     from uadtools.healing.likeness import check_keeping, keep, read_likeness
@@ -184,34 +123,32 @@ def describe(
     config, out = read_config(path), output or path
     check_keeping(out, force=force)  # before the work
     with c.progress("looking at scans", quiet) as watch:
-        made = read_likeness(table) if table else work(healthy or [], config, contrast, seed=seed, watch=watch)
-    written = keep(path, made, out, force=force)
-    told = {"written": str(written), "contrasts": list(made.contrasts), "scans": made.scans, "limit": made.limit}
+        learnt = read_likeness(table) if table else work(healthy or [], config, contrast, seed=seed, watch=watch)
+    written = keep(path, learnt, out, force=force)
+    summary = {
+        "written": str(written),
+        "contrasts": list(learnt.contrasts),
+        "scans": learnt.scans,
+        "limit": learnt.limit,
+    }
     if as_json:
-        c.print_json(told)
+        c.print_json(summary)
     else:
-        c.teller("uad-models", quiet)(f"{written}: {', '.join(made.contrasts)}; limit {made.limit:g}")
+        c.teller("uad-models", quiet)(f"{written}: {', '.join(learnt.contrasts)}; limit {learnt.limit:g}")
 
 
 def reference(
-    path: Model,
-    healthy: Annotated[list[str], typer.Option("--healthy", metavar="SCANS...", help=HEALTHY)],
-    contrast: Annotated[
-        str,
-        typer.Option(
-            "--contrast",
-            metavar="NAME",
-            help="What these scans are, T1, T2, FLAIR or PD: the reference then counts for scans that are recognised "
-            "as that, in place of the one for all. Default: for all.",
-            show_default=False,
-        ),
-    ] = "",
-    output: Output = None,
-    device: c.Device = "auto",
-    precision: c.Precision = "auto",
-    force: c.Force = False,
-    as_json: c.Json = False,
-    quiet: c.Quiet = False,
+    path: Path = MODEL,
+    healthy: list[str] = o.option(f"--healthy SCANS...  {HEALTHY}", ...),
+    contrast: str | None = o.option("""--contrast NAME
+        What these scans are, T1, T2, FLAIR or PD: the reference then counts for scans that are recognised as that,
+        in place of the one for all. Default: for all."""),
+    output: Path | None = OUTPUT,
+    device: str = o.DEVICE,
+    precision: o.Precision = o.PRECISION,
+    force: bool = o.FORCE,
+    as_json: bool = o.JSON,
+    quiet: bool = o.QUIET,
 ) -> None:
     """Tell a model how far healthy scans are from what it heals them to, so that scores are measured by it."""
     from uadtools.healing.reference import check_contrast, healed_of, keep_reference, learn_reference
@@ -219,6 +156,7 @@ def reference(
     from uadtools.models.model import load_model
 
     check_place(output or path, force=force)  # before the work
+    contrast = contrast or ""
     check_contrast(read_config(path), contrast, path)
     with c.progress("healing scans", quiet) as watch:
         model = load_model(path, device=device, precision=precision)
@@ -232,22 +170,19 @@ def reference(
 
 
 def settle(
-    path: Model,
-    changes: Annotated[
-        list[str],
-        typer.Option("--set", metavar="KEY=VALUE", help="Such as defaults.t=[400,999], name=mine, or licence=..."),
-    ],
-    output: Output = None,
-    force: c.Force = False,
-    as_json: c.Json = False,
-    quiet: c.Quiet = False,
+    path: Path = MODEL,
+    changes: list[str] = o.option("--set KEY=VALUE  Such as defaults.t=[400,999], name=mine, or licence=...", ...),
+    output: Path | None = OUTPUT,
+    force: bool = o.FORCE,
+    as_json: bool = o.JSON,
+    quiet: bool = o.QUIET,
 ) -> None:
     """Give a model other defaults (method, t, metric, chain, thresholds), another name or licence."""
     from uadtools.healing.catalogue import settle as work
 
-    made = work(path, changes, output or path, force=force)
+    config = work(path, changes, output or path, force=force)
     if as_json:
-        c.print_json(made.model_dump(mode="json", include={"name", "licence", "defaults"}))
+        c.print_json(config.model_dump(mode="json", include={"name", "licence", "defaults"}))
     else:
         c.teller("uad-models", quiet)(f"{output or path}: {', '.join(changes)}")
 

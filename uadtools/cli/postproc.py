@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
 
-import typer
-
-from uadtools.cli import _chain as chain
 from uadtools.cli import _common as c
+from uadtools.cli import _options as o
 
 EXAMPLES = """
   uad-postproc scan_score.nii.gz --native                     writes scan_detection.nii.gz, on the grid of the raw scan
@@ -18,94 +15,60 @@ EXAMPLES = """
 
 
 def postproc(
-    inputs: c.Inputs = None,
-    output: c.Output = None,
-    median: chain.Median = None,
-    erode: chain.Erode = None,
-    threshold: Annotated[
-        str,
-        typer.Option(
-            "--threshold",
-            metavar="model|otsu|scanwise|voxelwise|X|FILE.json",
-            help="Detect what scores above this. model: what the model recommends for the way of healing, if it knows "
-            "it and the metric is its own, else otsu; scanwise, voxelwise: what uad-calibrate found for the bundled "
-            "model that healed the scan and its default healing; FILE.json: written by uad-calibrate, with the steps "
-            "it holds for.",
-        ),
-    ] = "model",
-    min_size: chain.MinSize = None,
-    dilate: chain.Dilate = None,
-    largest: chain.Largest = None,
-    brain: Annotated[
-        Path | None,
-        typer.Option(
-            "--brain",
-            metavar="FILE",
-            help="Brain mask on the score's grid; default: the stream's, else where the score is above 0.",
-            show_default=False,
-        ),
-    ] = None,
-    native: Annotated[
-        bool, typer.Option("--native", help="Put the detection on the grid of the original scan.")
-    ] = False,
-    adapt: Annotated[
-        bool,
-        typer.Option(
-            "--adapt",
-            help="Raise the threshold for a scan whose scores are higher everywhere, by as much as their median is "
-            "above that of healthy scans: fewer false alarms on other scanners and contrasts.",
-        ),
-    ] = False,
-    force_detection: Annotated[
-        bool,
-        typer.Option(
-            "--force-detection",
-            help="Detect also in scans that are unlike what the model learnt from. Default: nothing.",
-        ),
-    ] = False,
-    strict: c.Strict = False,
-    volume: c.Volume = None,
-    provenance: c.Provenance = True,
-    force: c.Force = False,
-    as_json: c.Json = False,
-    quiet: c.Quiet = False,
-    verbose: c.Verbose = False,
-    version: c.Version = False,
+    inputs: list[str] | None = o.INPUTS,
+    output: str | None = o.OUTPUT,
+    median: int | None = o.MEDIAN,
+    erode: int | None = o.ERODE,
+    threshold: str = o.option(
+        """--threshold model|otsu|scanwise|voxelwise|X|FILE.json
+        Detect what scores above this. model: what the model recommends for the way of healing, if it knows it and
+        the metric is its own, else otsu; scanwise, voxelwise: what uad-calibrate found for the bundled model that
+        healed the scan and its default healing; FILE.json: written by uad-calibrate, with the steps it holds for.""",
+        "model",
+    ),
+    min_size: int | None = o.MIN_SIZE,
+    dilate: int | None = o.DILATE,
+    largest: bool | None = o.LARGEST,
+    brain: Path | None = o.option("""--brain FILE
+        Brain mask on the score's grid; default: the stream's, else where the score is above 0."""),
+    native: bool = o.flag("--native  Put the detection on the grid of the original scan."),
+    adapt: bool = o.flag("""--adapt
+        Raise the threshold for a scan whose scores are higher everywhere, by as much as their median is above that
+        of healthy scans: fewer false alarms on other scanners and contrasts."""),
+    force_detection: bool = o.flag("""--force-detection
+        Detect also in scans that are unlike what the model learnt from. Default: nothing."""),
+    strict: bool = o.STRICT,
+    volume: int | None = o.VOLUME,
+    provenance: bool = o.PROVENANCE,
+    force: bool = o.FORCE,
+    as_json: bool = o.JSON,
+    quiet: bool = o.QUIET,
+    verbose: bool = o.VERBOSE,
+    version: bool = o.VERSION,
 ) -> None:
     """Turn score maps into detections: median filter, eroded brain, threshold, small components dropped."""
-    from uadtools.cohort.results import carried
-    from uadtools.cohort.sink import Sink
-    from uadtools.cohort.sources import studies
-    from uadtools.scoring.postproc import postproc as work
-    from uadtools.volume.stream import read_mask
+    from uadtools.cohort.postproc import postproc_all
 
-    steps = chain.steps_of(threshold, median=median, erode=erode, min_size=min_size, dilate=dilate, largest=largest)
-    sink = Sink.of("detection", inputs, output, force=force, provenance=provenance, as_json=as_json)
-    mask, tell = read_mask(brain) if brain else None, c.teller("uad-postproc", quiet)
-    results: list[dict[str, Any]] = []
-    for study in studies(inputs, volume):
-        path = sink.claim(study)
-        made = work(
-            study, steps(study), brain=mask, native=native, adapt=adapt, force_detection=force_detection, tell=tell
-        )
-        done = made.product.provenance["history"][-1]["arguments"]
-        count = int(made.product.data.sum())
-        results.append(
-            {
-                "name": study.name,
-                "output": sink.write(made, path),
-                "threshold": done["threshold"],
-                "threshold_from": done["threshold_from"],
-                "raised": done.get("raised", 1.0),
-                "detected_voxels": count,
-                "detected_ml": count * made.product.grid.voxel_volume,
-                "withheld": "withheld" in done,
-                **carried(made),
-            }
-        )
-        if verbose:
-            found = f"{results[-1]['detected_ml']:.2f} mL above {done['threshold']:.4g}"
-            tell(f"{study.name}: {found} ({done['threshold_from']})")
+    results = postproc_all(
+        inputs or "-",
+        output,
+        threshold=threshold,
+        brain=brain,
+        native=native,
+        adapt=adapt,
+        force_detection=force_detection,
+        volume=volume,
+        provenance=provenance,
+        force=force,
+        as_json=as_json,
+        tell=c.teller("uad-postproc", quiet),
+        verbose=verbose,
+        median=median,
+        erode=erode,
+        min_size=min_size,
+        dilate=dilate,
+        largest=largest,
+    )
     if as_json:
         c.print_json(results)
     c.leave(results, strict)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from uadtools.cli import _common as c
+from uadtools.cli import _options as o
 
 EXAMPLES = """
   uad-preprocess scan.nii.gz                          writes scan_preprocessed.nii.gz
@@ -22,128 +21,46 @@ EXAMPLES = """
 
 
 def preprocess(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="IN",
-            help="Scans: NIfTI files, pictures (.png, .jpg, .npz), folders and lists (.txt, .csv, .jsonl) of them, or "
-            "- for a stream on standard input (which no IN means, too).",
-            show_default=False,
-        ),
-    ] = None,
-    output: c.Output = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            "--model",
-            metavar="M",
-            help="Take grid and intensity window from this model, a file or a bundled one's name. Default: the bundled "
-            "one.",
-            show_default=False,
-        ),
-    ] = None,
-    like: Annotated[
-        str | None,
-        typer.Option(
-            "--like",
-            metavar="pddpm|cddpm|sss|ldm",
-            help="Prepare scans as that paper did; other options change parts of it.",
-            show_default=False,
-        ),
-    ] = None,
-    spacing: Annotated[
-        str | None,
-        typer.Option("--spacing", metavar="MM[,MM,MM]", help="Voxel size instead of the model's.", show_default=False),
-    ] = None,
-    shape: Annotated[
-        str | None,
-        typer.Option(
-            "--shape",
-            metavar="X[,Y,Z]",
-            help="Voxels instead of the model's; Z = 1: single slices, any number of them.",
-            show_default=False,
-        ),
-    ] = None,
-    brain: Annotated[
-        str | None,
-        typer.Option(
-            "--brain",
-            metavar="auto|none|deepbet|hd-bet|synthstrip|FILE",
-            help="auto (the default): as it is if the skull is gone already, else deepbet (T1 scans of adults). none: "
-            "all that is not background. hd-bet, synthstrip: that program, which you install. FILE: a mask on the "
-            "scan's grid.",
-            show_default=False,
-        ),
-    ] = None,
-    bias_correct: Annotated[
-        bool | None,
-        typer.Option(
-            "--bias-correct/--no-bias-correct",
-            help="Take drifting brightness out of the brain with N4. Default: no.",
-            show_default=False,
-        ),
-    ] = None,
-    register: Annotated[
-        str | None,
-        typer.Option(
-            "--register",
-            metavar="mni|FILE|none",
-            help="Bring the brain onto the MNI152 template or another by an affine; --native undoes it. Default: none.",
-            show_default=False,
-        ),
-    ] = None,
-    intensity: Annotated[
-        str | None,
-        typer.Option(
-            "--intensity",
-            metavar="percentile|zscore|ct:CENTER,WIDTH|none",
-            help="How intensities become 0 to 1, instead of the model's way: percentiles 1 to 99 or 3 standard "
-            "deviations around the mean of the brain, a window of Hounsfield units (or ct:brain, ct:subdural, "
-            "ct:bone), or not at all.",
-            show_default=False,
-        ),
-    ] = None,
-    match_histogram: Annotated[
-        bool,
-        typer.Option("--match-histogram", help="Give the brain the intensities of the model's training data, too."),
-    ] = False,
-    save_brain: Annotated[
-        Path | None,
-        typer.Option(
-            "--save-brain",
-            metavar="FILE|DIR",
-            help="Write the brain mask, too; of several scans into a folder.",
-            show_default=False,
-        ),
-    ] = None,
-    picture: Annotated[
-        Path | None,
-        typer.Option(
-            "--picture",
-            metavar="FILE|DIR",
-            help="Draw the scan before and after, with the brain's outline; several scans into a folder.",
-            show_default=False,
-        ),
-    ] = None,
-    bids: Annotated[
-        Path | None,
-        typer.Option(
-            "--bids", metavar="DIR", help="Take the scans of a BIDS data set; -o names derivatives.", show_default=False
-        ),
-    ] = None,
-    suffix: Annotated[
-        str | None,
-        typer.Option("--suffix", metavar="NAME", help="Which scans of it. Default: T1w.", show_default=False),
-    ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Scans at a time.")] = 1,
-    seed: c.Seed = 0,
-    volume: c.Volume = None,
-    provenance: c.Provenance = True,
-    force: c.Force = False,
-    as_json: c.Json = False,
-    quiet: c.Quiet = False,
-    verbose: c.Verbose = False,
-    version: c.Version = False,
+    inputs: list[str] | None = o.argument("""IN
+        Scans: NIfTI files, pictures (.png, .jpg, .npz), folders and lists (.txt, .csv, .jsonl) of them, or - for a
+        stream on standard input (which no IN means, too)."""),
+    output: str | None = o.OUTPUT,
+    model: Path | None = o.option("""--model M
+        Take grid and intensity window from this model, a file or a bundled one's name. Default: the bundled one."""),
+    like: str | None = o.option("""--like pddpm|cddpm|sss|ldm
+        Prepare scans as that paper did; other options change parts of it."""),
+    spacing: str | None = o.option("--spacing MM[,MM,MM]  Voxel size instead of the model's."),
+    shape: str | None = o.option("""--shape X[,Y,Z]
+        Voxels instead of the model's; Z = 1: single slices, any number of them."""),
+    brain: str | None = o.option("""--brain auto|none|deepbet|hd-bet|synthstrip|FILE
+        auto (the default): as it is if the skull is gone already, else deepbet (T1 scans of adults). none: all
+        that is not background. hd-bet, synthstrip: that program, which you install. FILE: a mask on the scan's
+        grid."""),
+    bias_correct: bool | None = o.option("""--bias-correct/--no-bias-correct
+        Take drifting brightness out of the brain with N4. Default: no."""),
+    register: str | None = o.option("""--register mni|FILE|none
+        Bring the brain onto the MNI152 template or another by an affine; --native undoes it. Default: none."""),
+    intensity: str | None = o.option("""--intensity percentile|zscore|ct:CENTER,WIDTH|none
+        How intensities become 0 to 1, instead of the model's way: percentiles 1 to 99 or 3 standard deviations
+        around the mean of the brain, a window of Hounsfield units (or ct:brain, ct:subdural, ct:bone), or not at
+        all."""),
+    match_histogram: bool = o.flag("""--match-histogram
+        Give the brain the intensities of the model's training data, too."""),
+    save_brain: Path | None = o.option("""--save-brain FILE|DIR
+        Write the brain mask, too; of several scans into a folder."""),
+    picture: Path | None = o.option("""--picture FILE|DIR
+        Draw the scan before and after, with the brain's outline; several scans into a folder."""),
+    bids: Path | None = o.option("--bids DIR  Take the scans of a BIDS data set; -o names derivatives."),
+    suffix: str | None = o.option("--suffix NAME  Which scans of it. Default: T1w."),
+    jobs: int = o.option("--jobs N  Scans at a time.", 1, min=1),
+    seed: int = o.SEED,
+    volume: int | None = o.VOLUME,
+    provenance: bool = o.PROVENANCE,
+    force: bool = o.FORCE,
+    as_json: bool = o.JSON,
+    quiet: bool = o.QUIET,
+    verbose: bool = o.VERBOSE,
+    version: bool = o.VERSION,
 ) -> None:
     """Bring raw scans onto a model's grid: RAS, resampled, cropped, brain only, intensities 0 to 1.
 
@@ -201,8 +118,8 @@ def _table(results: Sequence[dict[str, Any]]) -> None:
             table.add_row(result["name"], "", "", "failed" if "error" in result else "done before")
         else:
             spent, concerns = sum(result["seconds"].values()), len(result["concerns"])
-            said = f"written; {concerns} to look at" if concerns else "written"
-            table.add_row(result["name"], f"{result['brain_ml']:.0f}", f"{spent:.1f}", said)
+            outcome = f"written; {concerns} to look at" if concerns else "written"
+            table.add_row(result["name"], f"{result['brain_ml']:.0f}", f"{spent:.1f}", outcome)
     Console(stderr=True).print(table)
 
 

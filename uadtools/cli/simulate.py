@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import typer
+from typing import Literal
 
 from uadtools.cli import _common as c
-from uadtools.errors import UadError
+from uadtools.cli import _options as o
 
 EXAMPLES = """
   uad-simulate scan_preprocessed.nii.gz --kind blobs          writes scan_simulated.nii.gz and scan_truth.nii.gz
@@ -20,202 +18,99 @@ EXAMPLES = """
   uad-simulate prepared/*.nii.gz -o clinical/ --kind thick --level 5
   uad-preprocess scan.nii.gz -o - | uad-simulate --kind blobs --tone bright --size 10,20 | uad-heal | uad-score -o s.nii
 """
+Kind = Literal[
+    "blobs", "masks", "cavities", "sprites", "coarse", "motion", "ghost", "bias", "contrast", "blur", "thick", "shift"
+]
+Tone = Literal["dark", "bright", "both"]
+Interpolation = Literal["linear", "spline"]
 
 
 def simulate(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="IN",
-            help="NIfTI files, 2-D images (.png, .jpg, .npz), or - for a stream on standard input (which no IN means, "
-            "too).",
-            show_default=False,
-        ),
-    ] = None,
-    *,
-    kind: Annotated[
-        Literal[
-            "blobs",
-            "masks",
-            "cavities",
-            "sprites",
-            "coarse",
-            "motion",
-            "ghost",
-            "bias",
-            "contrast",
-            "blur",
-            "thick",
-            "shift",
-        ],
-        typer.Option(
-            "--kind",
-            metavar="blobs|masks|cavities|sprites|coarse|motion|ghost|bias|contrast|blur|thick|shift",
-            help="What to draw. Lesions: blobs, or those of expert masks; cavities of their shape, filled with fluid "
-            "as an old stroke is; a sprite in every image of a 2-D stack. No lesions, so that the truth is empty: "
-            "coarse noise, the artefacts motion, ghost and bias, another contrast, and scans that were blurred (blur), "
-            "resampled to thick slices and back (thick), or shifted by a part of a voxel (shift).",
-        ),
-    ],
-    output: c.Output = None,
-    tone: Annotated[
-        Literal["dark", "bright", "both"] | None,
-        typer.Option(
-            "--tone",
-            metavar="dark|bright|both",
-            help="Of blobs and masks: as dark as between fluid and grey matter in T1, or brighter than white matter; "
-            "both: each at random. Default: dark.",
-            show_default=False,
-        ),
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            "--size",
-            metavar="MIN,MAX",
-            help="Diameters of blobs in mm (default 5,30), or of sprites in pixels (default 5,16).",
-            show_default=False,
-        ),
-    ] = None,
-    count: Annotated[
-        str | None,
-        typer.Option("--count", metavar="MIN,MAX", help="How many blobs in a scan. Default: 1,3.", show_default=False),
-    ] = None,
-    masks: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--masks",
-            metavar="DIR|FILE...",
-            help="Lesion masks in MNI space, of which each scan gets one, moved onto the subject; or masks on the "
-            "scan's own grid.",
-            show_default=False,
-        ),
-    ] = None,
-    masks_box: Annotated[
-        str | None,
-        typer.Option(
-            "--masks-box",
-            metavar="ms|mni152|BOX",
-            help="Where the tissue of the brains lies that masks were drawn on, which is laid over the subject's: ms "
-            "(default for masks), that of the multiple sclerosis masks of Lesjak et al. 2018, whose brains are smaller "
-            "than the template; mni152 (default for cavities), that of brains stretched to the MNI152 template; or "
-            "XMIN,YMIN,ZMIN,XMAX,YMAX,ZMAX in mm of the masks' world.",
-            show_default=False,
-        ),
-    ] = None,
-    strength: Annotated[
-        float | None,
-        typer.Option(
-            "--strength",
-            metavar="X",
-            help="Of coarse noise and artefacts; 0 changes nothing. Default: 1, the publications'.",
-            show_default=False,
-        ),
-    ] = None,
-    level: Annotated[
-        float | None,
-        typer.Option(
-            "--level",
-            metavar="X",
-            help="Of contrast: intensities, which are 0 to 1, are raised to this power; 1 changes nothing (default: "
-            "2). Of blur: the Gaussian's deviation in mm (1). Of thick: of a slice, in mm, along a random axis (3). Of "
-            "shift: in voxels along each axis, forwards or backwards at random (0.5).",
-            show_default=False,
-        ),
-    ] = None,
-    interpolation: Annotated[
-        Literal["linear", "spline"] | None,
-        typer.Option(
-            "--interpolation",
-            metavar="linear|spline",
-            help="Of shift: linear, which blurs, or cubic splines, which overshoot at edges. Default: linear.",
-            show_default=False,
-        ),
-    ] = None,
-    copies: Annotated[
-        int, typer.Option("--copies", metavar="N", min=1, help="Draws for each scan, called NAME_1, NAME_2, ...")
-    ] = 1,
-    picture: Annotated[
-        Path | None,
-        typer.Option(
-            "--picture",
-            metavar="FILE|DIR",
-            help="Draw the changed scan and its truth; several scans into a folder.",
-            show_default=False,
-        ),
-    ] = None,
-    seed: c.Seed = 0,
-    volume: c.Volume = None,
-    provenance: c.Provenance = True,
-    force: c.Force = False,
-    as_json: c.Json = False,
-    quiet: c.Quiet = False,
-    verbose: c.Verbose = False,
-    version: c.Version = False,
+    inputs: list[str] | None = o.argument("""IN
+        NIfTI files, 2-D images (.png, .jpg, .npz), or - for a stream on standard input (which no IN means, too)."""),
+    kind: Kind = o.option(
+        f"""--kind {o.choices(Kind)}
+        What to draw. Lesions: blobs, or those of expert masks; cavities of their shape, filled with fluid as an
+        old stroke is; a sprite in every image of a 2-D stack. No lesions, so that the truth is empty: coarse
+        noise, the artefacts motion, ghost and bias, another contrast, and scans that were blurred (blur),
+        resampled to thick slices and back (thick), or shifted by a part of a voxel (shift).""",
+        ...,
+    ),
+    output: str | None = o.OUTPUT,
+    tone: Tone | None = o.option(f"""--tone {o.choices(Tone)}
+        Of blobs and masks: as dark as between fluid and grey matter in T1, or brighter than white matter; both:
+        each at random. Default: dark."""),
+    size: str | None = o.option("""--size MIN,MAX
+        Diameters of blobs in mm (default 5,30), or of sprites in pixels (default 5,16)."""),
+    count: str | None = o.option("--count MIN,MAX  How many blobs in a scan. Default: 1,3."),
+    masks: list[str] | None = o.option("""--masks DIR|FILE...
+        Lesion masks in MNI space, of which each scan gets one, moved onto the subject; or masks on the scan's own
+        grid."""),
+    masks_box: str | None = o.option("""--masks-box ms|mni152|BOX
+        Where the tissue of the brains lies that masks were drawn on, which is laid over the subject's: ms (default
+        for masks), that of the multiple sclerosis masks of Lesjak et al. 2018, whose brains are smaller than the
+        template; mni152 (default for cavities), that of brains stretched to the MNI152 template; or
+        XMIN,YMIN,ZMIN,XMAX,YMAX,ZMAX in mm of the masks' world."""),
+    strength: float | None = o.option("""--strength X
+        Of coarse noise and artefacts; 0 changes nothing. Default: 1, the publications'."""),
+    level: float | None = o.option("""--level X
+        Of contrast: intensities, which are 0 to 1, are raised to this power; 1 changes nothing (default: 2). Of
+        blur: the Gaussian's deviation in mm (1). Of thick: of a slice, in mm, along a random axis (3). Of shift:
+        in voxels along each axis, forwards or backwards at random (0.5)."""),
+    interpolation: Interpolation | None = o.option(f"""--interpolation {o.choices(Interpolation)}
+        Of shift: linear, which blurs, or cubic splines, which overshoot at edges. Default: linear."""),
+    copies: int = o.option("--copies N  Draws for each scan, called NAME_1, NAME_2, ...", 1, min=1),
+    picture: Path | None = o.option("""--picture FILE|DIR
+        Draw the changed scan and its truth; several scans into a folder."""),
+    seed: int = o.SEED,
+    volume: int | None = o.VOLUME,
+    provenance: bool = o.PROVENANCE,
+    force: bool = o.FORCE,
+    as_json: bool = o.JSON,
+    quiet: bool = o.QUIET,
+    verbose: bool = o.VERBOSE,
+    version: bool = o.VERSION,
 ) -> None:
     """Draw lesions of known truth, or artefacts, into healthy scans; writes NAME_simulated and NAME_truth."""
-    from uadtools.cohort.results import carried
-    from uadtools.cohort.sink import Sink
-    from uadtools.cohort.sources import named, studies
-    from uadtools.report.picture import truth_picture
-    from uadtools.simulation.simulate import MASKED, Simulation, measured, read_masks
-    from uadtools.simulation.simulate import simulate as work
-    from uadtools.volume.io import SUFFIXES
+    from uadtools.cohort.simulate import simulate_all
 
-    if kind in MASKED and not masks:
-        raise c.usage(f"{kind} needs lesion masks to draw from (--masks DIR|FILE...)", "--kind")
-    if masks and kind not in MASKED:
-        raise c.usage("names what --kind masks and cavities draw from, and goes with no other", "--masks")
-    options: dict[str, Any] = {"tone": tone, "size": _pair(size, "--size"), "count": _pair(count, "--count")}
-    options |= {"strength": strength, "level": level, "interpolation": interpolation, "masks_box": _box(masks_box)}
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    plan = Simulation(kind, masks=read_masks(masks or ()), **given)
-    if unused := given.keys() - plan.arguments.keys():
-        option = "--" + min(unused).replace("_", "-")
-        raise c.usage(f"has no effect with --kind {kind} (leave it out)", option)
-    if copies > 1 and output and output.lower().endswith(SUFFIXES):
-        raise c.usage(f"{output} is one file, and there are {copies} draws (name a folder)", "--output")
-    several = copies > 1 or len(inputs or ()) > 1
-    sink = Sink.of(
-        "simulated",
-        inputs,
+    results = simulate_all(
+        inputs or "-",
         output,
-        force=force,
+        kind=kind,
+        masks=masks or (),
+        copies=copies,
+        picture=picture,
+        seed=seed,
+        volume=volume,
         provenance=provenance,
+        force=force,
         as_json=as_json,
-        maps=("truth",),
-        resumed=copies > 1,
+        tell=c.teller("uad-simulate", quiet),
+        verbose=verbose,
+        tone=tone,
+        size=_pair(size, "--size", float),
+        count=_pair(count, "--count", int),
+        strength=strength,
+        level=level,
+        interpolation=interpolation,
+        masks_box=_box(masks_box),
     )
-    tell = c.teller("uad-simulate", quiet)
-    results: list[dict[str, Any]] = []
-    for study in studies(inputs, volume):
-        for copy in range(copies):
-            name = f"{study.name}_{copy + 1}" if copies > 1 else study.name
-            path = sink.claim(named(study, name))
-            drawing = _drawing(picture, name, sink.sources, several=several or bool(results), force=force)
-            made = named(work(study, plan, seed=seed, copy=copy, tell=tell), name)
-            written = {"output": sink.write(made, path), "truth": path and str(sink.beside(path, "truth"))}
-            results.append({"name": name, **written, **measured(made), **carried(made)})
-            if drawing:
-                truth_picture(made, drawing, force=force)
-            if verbose:
-                tell(f"{name}: {kind}, {results[-1]['lesion_ml']:.2f} mL of lesions")
     if as_json:
         c.print_json(results)
 
 
-def _pair(text: str | None, option: str) -> tuple[Any, Any] | None:
+def _pair(text: str | None, option: str, number: Callable[[str], float]) -> tuple[float, float] | None:
     """Understand MIN,MAX, or one number for both."""
     if text is None:
         return None
-    number = int if option == "--count" else float
     try:
-        found = [number(word) for word in text.split(",")]
+        ends = [number(word) for word in text.split(",")]
     except ValueError:
-        found = []
-    if len(found) not in (1, 2):
+        ends = []
+    if len(ends) not in (1, 2):
         raise c.usage(f"{text}: MIN,MAX is expected, or one number", option)
-    return found[0], found[-1]
+    return ends[0], ends[-1]
 
 
 def _box(text: str | None) -> str | tuple[float, ...] | None:
@@ -224,25 +119,6 @@ def _box(text: str | None) -> str | tuple[float, ...] | None:
         return None if text is None else tuple(float(word) for word in text.split(","))
     except ValueError:
         return text
-
-
-def _drawing(picture: Path | None, name: str, inputs: Sequence[Path], *, several: bool, force: bool) -> Path | None:
-    """Return the file to draw a study into, if there is one. Raises UadError when it cannot be written."""
-    from uadtools.report.picture import check_picture
-
-    if picture is None:
-        return None
-    if picture.suffix and not picture.is_dir():
-        if several:
-            raise c.usage(f"{picture} is one file, and there are several scans (name a folder)", "--picture")
-        path = picture
-    else:
-        picture.mkdir(parents=True, exist_ok=True)
-        path = picture / f"{name}_simulated.png"
-    check_picture(path, force=force)
-    if path.resolve() in {source.resolve() for source in inputs}:
-        raise UadError(f"{path}: is an input, and would be replaced by what is made of it (name another)")
-    return path
 
 
 COMMAND = c.Command(simulate, "uad-simulate", EXAMPLES, ("--masks",))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from uadtools.cli import _common as c
+from uadtools.cli import _options as o
 
 EXAMPLES = """
   uad-preprocess healthy/*.nii.gz -o prepared/ --shape 96,96,96 --spacing 2
@@ -18,91 +16,36 @@ EXAMPLES = """
 
 
 def train(
-    data: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="DATA",
-            help="Prepared healthy scans: files, folders, lists (.txt, .csv, .jsonl), .npz of 2-D images "
-            "(FILE.npz:KEY).",
-            show_default=False,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="MODEL",
-            help="The model file, .safetensors. Beside it: the last weights, the state for --resume, the log.",
-            show_default=False,
-        ),
-    ] = None,
-    recipe: Annotated[
-        str,
-        typer.Option(
-            "--recipe",
-            metavar="NAME|FILE",
-            help="A set-up that ships with uadtools, of those that `uad-models list` shows, such as sss, pddpm, cddpm, "
-            "dae; or a .toml file.",
-        ),
-    ] = "any-small",
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change one line of the recipe, such as network.base=64.",
-            show_default=False,
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option("--steps", metavar="N", min=1, help="Short for --set training.steps=N.", show_default=False),
-    ] = None,
-    time: Annotated[
-        str | None,
-        typer.Option(
-            "--time", metavar="30m", help="Stop after this time (s, m, h); --resume goes on.", show_default=False
-        ),
-    ] = None,
-    val: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--val",
-            metavar="DATA",
-            help="Healthy scans to validate on; the model with the lowest loss on them is kept.",
-            show_default=False,
-        ),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped or killed run was.")] = False,
-    workers: Annotated[
-        int,
-        typer.Option(
-            "--workers", metavar="N", min=0, help="Threads that torch computes with on the CPU; 0: all cores."
-        ),
-    ] = 0,
-    log: Annotated[
-        Path | None,
-        typer.Option(
-            "--log",
-            metavar="DIR",
-            help="Write log.csv there, drawn.jsonl with how slices were changed, and TensorBoard events if that "
-            "package is installed. Default: MODEL.csv alone.",
-            show_default=False,
-        ),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe as JSON, and stop.")] = False,
-    seed: c.Seed = 0,
-    device: c.Device = "auto",
-    precision: c.Precision = "auto",
-    batch: Annotated[
-        int, typer.Option("--batch", metavar="N", min=0, help="Short for --set training.batch=N; 0: the recipe's.")
-    ] = 0,
-    force: c.Force = False,
-    as_json: c.Json = False,
-    quiet: c.Quiet = False,
-    verbose: c.Verbose = False,
-    version: c.Version = False,
+    data: list[str] | None = o.argument("""DATA
+        Prepared healthy scans: files, folders, lists (.txt, .csv, .jsonl), .npz of 2-D images (FILE.npz:KEY)."""),
+    output: Path | None = o.option("""--output -o MODEL
+        The model file, .safetensors. Beside it: the last weights, the state for --resume, the log."""),
+    recipe: str = o.option(
+        """--recipe NAME|FILE
+        A set-up that ships with uadtools, of those that `uad-models list` shows, such as sss, pddpm, cddpm, dae;
+        or a .toml file.""",
+        "any-small",
+    ),
+    changes: list[str] | None = o.option("--set KEY=VALUE  Change one line of the recipe, such as network.base=64."),
+    steps: int | None = o.option("--steps N  Short for --set training.steps=N.", min=1),
+    time: str | None = o.option("--time 30m  Stop after this time (s, m, h); --resume goes on."),
+    val: list[str] | None = o.option("""--val DATA
+        Healthy scans to validate on; the model with the lowest loss on them is kept."""),
+    resume: bool = o.flag("--resume  Go on where a stopped or killed run was."),
+    workers: int = o.option("--workers N  Threads that torch computes with on the CPU; 0: all cores.", 0, min=0),
+    log: Path | None = o.option("""--log DIR
+        Write log.csv there, drawn.jsonl with how slices were changed, and TensorBoard events if that package is
+        installed. Default: MODEL.csv alone."""),
+    dry_run: bool = o.flag("--dry-run  Print the resolved recipe as JSON, and stop."),
+    seed: int = o.SEED,
+    device: str = o.DEVICE,
+    precision: o.Precision = o.PRECISION,
+    batch: int = o.option("--batch N  Short for --set training.batch=N; 0: the recipe's.", 0, min=0),
+    force: bool = o.FORCE,
+    as_json: bool = o.JSON,
+    quiet: bool = o.QUIET,
+    verbose: bool = o.VERBOSE,
+    version: bool = o.VERSION,
 ) -> None:
     """Learn healthy anatomy from healthy scans."""
     from uadtools.training.recipe import load_recipe

@@ -12,7 +12,7 @@ from uadtools.cohort.jobs import Ensemble, Failure, HealingJob, JobMaker, files_
 from uadtools.cohort.parallel import prefetched
 from uadtools.cohort.results import Progress, Result, Tell, carried, silent, unseen
 from uadtools.cohort.sink import Behind, Sink
-from uadtools.cohort.sources import NO_SCAN, Sources, words
+from uadtools.cohort.sources import Sources, some_words, words
 from uadtools.errors import Misuse, UadError
 from uadtools.healing.combine import Rule
 from uadtools.healing.ensemble import heal_with
@@ -57,9 +57,7 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     should know, and with verbose for each scan. Of several sources, one that fails does not stop the others: fail gets
     the line, and its result an `error`. Raises UadError for an only one, and for what is wrong with all of them.
     """
-    inputs = words(sources)
-    if not inputs:
-        raise UadError(NO_SCAN)
+    inputs = some_words(sources)
 
     def settle(config: ModelConfig | None) -> Plan:
         return plan(config, method=method, t=t, combine=combine or "mean", **options)

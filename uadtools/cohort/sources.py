@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from uadtools.errors import Misuse
+from uadtools.errors import Misuse, UadError
 from uadtools.volume.stream import Study, base_name, read_path, read_studies
 
 STDIN = "standard input"
@@ -19,6 +19,13 @@ NO_SCAN = "no scan is named (name files, or - for standard input)"
 def words(sources: Sources) -> list[str]:
     """List sources as words, an only one, too."""
     return [str(source) for source in ([sources] if isinstance(sources, Path | str) else sources)]
+
+
+def some_words(sources: Sources) -> list[str]:
+    """List sources as words. Raises UadError where there are none."""
+    if not (inputs := words(sources)):
+        raise UadError(NO_SCAN)
+    return inputs
 
 
 def studies(inputs: Sequence[str] | None, volume: int | None = None) -> Iterator[Study]:

@@ -66,7 +66,7 @@ def normalise(study: Study, normal: Study) -> Study:
     """
     mean, spread = normal.need("mean"), normal.need("spread")
     about = mean.provenance["normal"]
-    _check(study, mean.grid, about["way"], "the normal")
+    _check(study, mean.grid, about["way"], "the reference")
     score = study.need("score")
     told = {key: about[key] for key in ("per", "smooth", "scans")}
     made = replace(score, provenance=record(score, "uad-score", {"normal": told}))

@@ -173,7 +173,7 @@ def test_another_file_is_no_normal(tmp_path):
 )
 def test_scores_made_in_another_way_are_refused(history, said):
     normal, other = learn(map(scan, drawn())), scan(drawn()[0], history=history, name="b")
-    with pytest.raises(UadError, match=f"^b: .*the normal.*{said}"):
+    with pytest.raises(UadError, match=f"^b: .*the reference.*{said}"):
         normalise(other, normal)
     with pytest.raises(UadError, match=f"^b: .*the healthy scans before it.*{said}"):
         learn([scan(drawn()[0]), other])
@@ -182,7 +182,7 @@ def test_scores_made_in_another_way_are_refused(history, said):
 @pytest.mark.parametrize("grid", [Grid(SHAPE, np.diag([2.0, 2, 3, 1])), Grid(SHAPE, np.diag([-2.0, 2, 2, 1]))])
 def test_other_grids_are_refused(grid):
     normal, other = learn(map(scan, drawn())), scan(drawn()[0], grid=grid, name="b")
-    with pytest.raises(UadError, match=r"^b: score and the normal lie on different grids: 5x6x4 .* and 5x6x4 "):
+    with pytest.raises(UadError, match=r"^b: score and the reference lie on different grids: 5x6x4 .* and 5x6x4 "):
         normalise(other, normal)
     with pytest.raises(UadError, match=r"^b: score and the healthy scans before it lie on different grids"):
         learn([scan(drawn()[0]), other])

@@ -1,14 +1,13 @@
-"""Showing an evaluation to a person, and writing it to files."""
+"""An evaluation as tables: of text, for a terminal, and as CSV."""
 
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from uadtools.files import check_free, write_json, written
+from uadtools.files import written
 
 _HEADS = {
     "iou": "IoU",
@@ -53,28 +52,30 @@ Row = Mapping[str, Any]
 _Line = tuple[str, Row]
 
 
-class _Table(NamedTuple):
+class Table(NamedTuple):
     title: str
     rows: list[list[str]]
     """Of which the first is the head."""
 
 
-def show(report: Row) -> None:
-    """Print the report on standard output: tables of a row per scan, then their mean and the pooled figures.
+def text(report: Row) -> str:
+    """Lay out a report as aligned text, so that it can be read in a log and cut by other tools."""
+    return "\n".join(["\n\n".join(map(_plain, tables(report))), *notes(report)])
 
-    On a terminal, with the ends of the intervals below means and pooled figures.
-    """
-    terminal = bool(sys.stdout and sys.stdout.isatty())
-    for number, table in enumerate(_tables(report, intervals=terminal)):
-        _print_rich(table) if terminal else _print_plain(table, number)
+
+def notes(report: Row) -> Iterator[str]:
+    """Say what one should know of the figures."""
     if lost := report.get("pooled", {}).get("lesion_voxels_outside"):
-        print(f"{lost:,} lesion voxels lie outside the brain mask and are not counted.")
+        yield f"{lost:,} lesion voxels lie outside the brain mask and are not counted."
     if "best_dice" in report.get("pooled", {}):
-        print("Best Dice is a ceiling: its threshold was chosen with the truth.")
+        yield "Best Dice is a ceiling: its threshold was chosen with the truth."
 
 
-def _tables(report: Row, *, intervals: bool) -> Iterator[_Table]:
-    """Lay out what there is in the report."""
+def tables(report: Row, *, intervals: bool = False) -> Iterator[Table]:
+    """Lay out what there is in a report: a row per scan, then their mean and the pooled figures.
+
+    intervals: with the ends of the intervals below means and pooled figures.
+    """
     if report["kind"] == "cases":
         yield _of_cases(report, intervals)
     for keys in _OF_SCANS:
@@ -89,12 +90,12 @@ def _tables(report: Row, *, intervals: bool) -> Iterator[_Table]:
             first, *ends = _lines(group["group"], group["mean"], group["intervals"] if intervals else {}, shown)
             rows += [[first[0], f"{group['scans']:,}", *_cells(shown, first[1])]]
             rows += [[name, "", *_cells(shown, row)] for name, row in ends]
-        yield _Table(f"by {column}: means of scans", rows)
+        yield Table(f"by {column}: means of scans", rows)
     if "comparison" in report:
         yield _of_comparison(report["comparison"])
 
 
-def _of_scans(keys: tuple[str, ...], report: Row, intervals: bool) -> _Table:
+def _of_scans(keys: tuple[str, ...], report: Row, intervals: bool) -> Table:
     """Lay out a line per scan, then means and pooled figures, then those of the baseline."""
     lines: list[_Line] = [(row["name"], row) for row in report["scans"]]
     several = len(lines) > 1
@@ -112,7 +113,7 @@ def _of_scans(keys: tuple[str, ...], report: Row, intervals: bool) -> _Table:
     for name, row in lines:
         count = [f"{row['lesion_voxels']:,}" if "lesion_voxels" in row else ""] if counted else []
         rows.append([name, *_cells(shown, row), *count])
-    return _Table("", rows)
+    return Table("", rows)
 
 
 def _sums(of: Row, keys: Sequence[str], intervals: bool, names: tuple[str, str]) -> list[_Line]:
@@ -132,27 +133,27 @@ def _lines(name: str, row: Row, intervals: Row, keys: Sequence[str]) -> list[_Li
     return [(name, row), ("  95% from", ends[0]), ("  to", ends[1])]
 
 
-def _of_cases(report: Row, intervals: bool) -> _Table:
+def _of_cases(report: Row, intervals: bool) -> Table:
     rows = [[f"{report['sick']:,} sick, {report['healthy']:,} healthy", *map(_head, _RATES)]]
     for key, figures in report["figures"].items():
         lines = _lines(key, figures, report["intervals"][key] if intervals else {}, _RATES)
         rows += [[name, *_cells(_RATES, row)] for name, row in lines]
-    return _Table("", rows)
+    return Table("", rows)
 
 
-def _by_size(sizes: Sequence[Row]) -> _Table:
+def _by_size(sizes: Sequence[Row]) -> Table:
     rows = [["size", "lesions", "found", "recall", "95% interval"]]
     for size in sizes:
         upper = "mL and more" if size["to_ml"] is None else f"to {size['to_ml']:g} mL"
         counts = [f"{size[key]:,}" for key in ("lesions", "lesions_found")]
         recall = _number("recall", size["lesion_recall"])
         rows.append([f"{size['from_ml']:g} {upper}", *counts, recall, _range("recall", size["interval"])])
-    return _Table("", rows)
+    return Table("", rows)
 
 
-def _of_comparison(found: Row) -> _Table:
+def _of_comparison(comparison: Row) -> Table:
     rows = [["figure", "method", "scans", "mean", "against", "difference", "95% interval", "p", "p (Holm)"]]
-    for row in found["rows"]:
+    for row in comparison["rows"]:
         key, scans = (
             row["figure"],
             f"{row['scans'][1]} pairs" if row["paired"] else " and ".join(map(str, row["scans"])),
@@ -161,7 +162,7 @@ def _of_comparison(found: Row) -> _Table:
         difference = f"{row['difference']:+.3f}"
         ps = [f"{row[name]:.4f}" for name in ("p", "p_holm")]
         rows.append([_head(key), row["method"], scans, *means, difference, _range(key, row["interval"]), *ps])
-    return _Table(f"compared with {found['against']}", rows)
+    return Table(f"compared with {comparison['against']}", rows)
 
 
 def _head(key: str) -> str:
@@ -184,47 +185,20 @@ def _number(key: str, value: float | str | None) -> str:
     return f"{value:.4g}" if key == "best_threshold" else f"{value:.3f}"
 
 
-def _print_plain(table: _Table, number: int) -> None:
-    """Print aligned text, so that it can be read in a log and cut by other tools."""
-    if number:
-        print()
-    if table.title:
-        print(table.title)
+def _plain(table: Table) -> str:
     widths = [max(len(cell) for cell in column) for column in zip(*table.rows, strict=True)]
+    lines = [table.title] if table.title else []
     for name, *cells in table.rows:
         line = [name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))]
-        print("  ".join(line).rstrip())
+        lines.append("  ".join(line).rstrip())
+    return "\n".join(lines)
 
 
-def _print_rich(table: _Table) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(title=table.title or None, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for i, head in enumerate(table.rows[0]):
-        made.add_column(Text(head), justify="right" if i else "left")
-    for row in table.rows[1:]:
-        made.add_row(*map(Text, row))
-    Console().print(made)
-
-
-def check_targets(*paths: Path | None, force: bool) -> None:
-    """Refuse files that could not be written, before any work is done."""
-    for path in paths:
-        if path is not None:
-            check_free(path, force=force)
-
-
-def write(report: Row, as_json: Path | None, as_csv: Path | None, *, force: bool) -> None:
-    """Write the report, and a table with a row per scan, or per comparison, where they are wanted."""
-    if as_json is not None:
-        write_json(as_json, report, force=force)
-    if as_csv is not None:
-        rows = report["scans"] if "scans" in report else report["comparison"]["rows"]
-        columns = dict.fromkeys(key for row in rows for key in row)
-        with written(as_csv, force=force) as part, part.open("w", newline="", errors="surrogateescape") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
+def write_csv(path: Path, report: Row, *, force: bool = False) -> None:
+    """Write a table with a row per scan, or per comparison. Raises UadError."""
+    rows = report["scans"] if "scans" in report else report["comparison"]["rows"]
+    columns = dict.fromkeys(key for row in rows for key in row)
+    with written(path, force=force) as part, part.open("w", newline="", errors="surrogateescape") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)

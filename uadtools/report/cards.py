@@ -1,4 +1,4 @@
-"""Showing models to a person."""
+"""Models in words: a list of them, and the card of one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def card(about: Row) -> str:
         "reference": _reference(about["reference"]),
         "licence": about["licence"],
     }
-    return "\n".join(_line(name, _said(value)) for name, value in lines.items())
+    return "\n".join(_line(name, _text(value)) for name, value in lines.items())
 
 
 def _healthy(table: Row | None) -> str:
@@ -59,8 +59,8 @@ def _healthy(table: Row | None) -> str:
 def _reference(about: Row | None) -> str:
     if about is None:
         return "none, so residuals are not measured by those of healthy scans (uad-models reference)"
-    own = "".join(f", {count} of {name}" for name, count in about["contrasts"].items())
-    return f"residuals of {about['scans']} healthy scans{own}"
+    contrasts = "".join(f", {count} of {name}" for name, count in about["contrasts"].items())
+    return f"residuals of {about['scans']} healthy scans{contrasts}"
 
 
 def _line(name: str, text: str) -> str:
@@ -68,9 +68,9 @@ def _line(name: str, text: str) -> str:
     return textwrap.fill(text, _WIDTH, initial_indent=f"{name:<{_COLUMN}}", subsequent_indent=indent)
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_said(part)}" for name, part in value.items() if part not in (None, [], ""))
+        return ", ".join(f"{name} {_text(part)}" for name, part in value.items() if part not in (None, [], ""))
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

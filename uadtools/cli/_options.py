@@ -1,0 +1,96 @@
+"""Options and arguments as commands declare them, and those that several share.
+
+A text declares one: its names and what it takes, then, after two spaces or a new line, its help.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any, Literal, get_args
+
+import typer
+
+from uadtools import __version__
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def option(declared: str, default: Any = None, **more: Any) -> Any:
+    """Make an option. default: what it is where it is not given; ... where it must be. more: for typer.Option."""
+    names, takes, text = _read(declared)
+    return typer.Option(default, *names, metavar=takes, help=text, show_default=default is not None, **more)
+
+
+flag = partial(option, default=False)
+
+
+def argument(declared: str, default: Any = None) -> Any:
+    """Make an argument."""
+    _, takes, text = _read(declared)
+    return typer.Argument(default, metavar=takes, help=text, show_default=default is not None)
+
+
+def choices(kinds: Any) -> str:
+    """List what a Literal allows, as help shows what an option takes."""
+    return "|".join(get_args(kinds))
+
+
+def _read(declared: str) -> tuple[list[str], str | None, str]:
+    """Part the names of an option, what it takes, and its help."""
+    head, text = re.split(r"  |\n", declared, maxsplit=1)
+    names = [word for word in head.split() if word.startswith("-")]
+    return names, " ".join(head.split()[len(names) :]) or None, " ".join(text.split())
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"uadtools {__version__}")
+        raise typer.Exit
+
+
+def _check_device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise typer.BadParameter(f"{name}: there are auto, cpu, cuda, cuda:N and mps")
+    return name
+
+
+INPUTS = argument("IN  NIfTI files, or - for a stream on standard input (which no IN means, too).")
+OUTPUT = option("""--output -o OUT
+    A file (.nii or .nii.gz), a folder (any other name), or - for a stream on standard output. Default: files in the
+    current folder, named after the input; a stream if the input is one.""")
+FORCE = flag("--force  Replace files that exist.")
+JSON = flag("--json  Write the result as JSON to standard output.")
+QUIET = flag("--quiet -q  Say nothing but errors; no progress bar.")
+VERBOSE = flag("--verbose -v  Say what is done, on standard error.")
+VERSION = flag("--version  Show the version.", callback=_show_version, is_eager=True)
+PROVENANCE = option(
+    """--provenance/--no-provenance
+    Keep the history and the chain of grids in a header extension, and beside files as JSON. Some foreign tools cannot
+    read a piped image with an extension; without it --native is impossible.""",
+    True,
+)
+VOLUME = option("--volume N  Which volume of a 4-D image, counted from 0.", min=0)
+SEED = option("--seed N  The same seed gives the same result.", 0, min=0, max=2**63 - 1)
+DEVICE = option("--device auto|cpu|cuda|cuda:N|mps  Where torch computes.", "auto", callback=_check_device)
+PRECISION = option(
+    f"""--precision {choices(Precision)}
+    What torch computes in; auto: bf16 where the hardware multiplies in it, else fp32.""",
+    "auto",
+)
+STRICT = flag("""--strict
+    Leave with exit status 3 where a scan is unlike what the model learnt from; what is made is written.""")
+BATCH = option("--batch N  Slices at a time, which small scans share; 0: what suits the device.", 0, min=0)
+
+# the chain from score to detection
+MEDIAN = option(
+    "--median SIZE  Median filter of SIZE x SIZE x SIZE voxels; 1: none. Default: the model's, else 5.", min=1
+)
+ERODE = option(
+    """--erode N
+    Take N layers of voxels off the brain, where skull stripping leaves its traces. Default: the model's, else 3.""",
+    min=0,
+)
+MIN_SIZE = option("--min-size N  Drop components of fewer than N voxels. Default: the model's, else 7.", min=0)
+DILATE = option("--dilate N  Add N layers of voxels to what was found. Default: 0.", min=0)
+LARGEST: Any = option("--largest  Keep only the largest component.")

@@ -1,0 +1,100 @@
+"""The detections of many score maps in one call, and the chain that words choose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from uadtools.cohort.results import Result, Tell, carried, silent
+from uadtools.cohort.sink import Sink
+from uadtools.cohort.sources import Sources, some_words, studies
+from uadtools.errors import Misuse
+from uadtools.scoring.postproc import Steps, bundled_steps, own_steps, postproc, read_steps
+from uadtools.volume.stream import Study, read_mask
+
+
+def postproc_all(  # noqa: PLR0913  one parameter per option
+    sources: Sources,
+    output: Path | str | None = None,
+    *,
+    threshold: float | str = "model",
+    brain: Path | str | None = None,
+    native: bool = False,
+    adapt: bool = False,
+    force_detection: bool = False,
+    volume: int | None = None,
+    provenance: bool = True,
+    force: bool = False,
+    as_json: bool = False,
+    tell: Tell = silent,
+    verbose: bool = False,
+    **steps: Any,
+) -> list[Result]:
+    """Detect as uad-postproc does, and write; returns, for each study, what `uad-postproc --json` says of it.
+
+    sources: score maps, or "-" for a stream on standard input. output: a file, a folder, or "-" for a stream on
+    standard output; none: the current folder, or a stream where the source is one (no file at all for as_json).
+    threshold: a number, a word or a file, see `uad-postproc --help`. steps: median, erode, min_size, dilate, largest.
+    tell: gets a line for whatever the user should know, and with verbose for each study. Raises UadError.
+    """
+    inputs, chain = some_words(sources), chain_of(str(threshold), **steps)
+    sink = Sink.of("detection", inputs, output, force=force, provenance=provenance, as_json=as_json)
+    options: dict[str, Any] = {"native": native, "adapt": adapt, "force_detection": force_detection, "tell": tell}
+    options["brain"] = None if brain is None else read_mask(Path(brain))
+    results: list[Result] = []
+    for study in studies(inputs, volume):
+        path = sink.claim(study)
+        detected = postproc(study, chain(study), **options)
+        arguments = detected.product.provenance["history"][-1]["arguments"]
+        count = int(detected.product.data.sum())
+        result = {
+            "name": study.name,
+            "output": sink.write(detected, path),
+            "threshold": arguments["threshold"],
+            "threshold_from": arguments["threshold_from"],
+            "raised": arguments.get("raised", 1.0),
+            "detected_voxels": count,
+            "detected_ml": count * detected.product.grid.voxel_volume,
+            "withheld": "withheld" in arguments,
+            **carried(detected),
+        }
+        results.append(result)
+        if verbose:
+            amount = f"{result['detected_ml']:.2f} mL above {result['threshold']:.4g}"
+            tell(f"{study.name}: {amount} ({result['threshold_from']})")
+    return results
+
+
+def chosen(**steps: Any) -> dict[str, Any]:
+    """Return the steps that are given. Raises Misuse for an even median."""
+    if (steps.get("median") or 1) % 2 == 0:
+        raise Misuse(f"--median: {steps['median']}: the size must be odd")
+    return {name: value for name, value in steps.items() if value is not None}
+
+
+def chain_of(threshold: str, **steps: Any) -> Callable[[Study], Steps]:
+    """Return what makes a study's chain: the model's own but for the steps given, and a threshold.
+
+    threshold: a word, a number, or a file, which may say the other steps, too.
+    """
+    given = chosen(**steps)
+    if threshold in ("scanwise", "voxelwise"):
+        return partial(bundled_steps, rule=threshold, **given)
+    if threshold.endswith(".json"):
+        read = read_steps(Path(threshold), **given)
+        return lambda study: read
+    return partial(own_steps, threshold=_level(threshold), **given)
+
+
+def _level(text: str) -> float | str:
+    if text in ("otsu", "model"):
+        return text
+    try:
+        level = float(text)
+    except ValueError:
+        level = float("nan")
+    if not 0 <= level < float("inf"):
+        raise Misuse(f"--threshold: {text}: a number from 0, otsu, model, scanwise, voxelwise, or a .json file")
+    return level

@@ -1,0 +1,90 @@
+"""Many scans drawn into in one call, also several times each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from uadtools.cohort.results import Result, Tell, carried, silent
+from uadtools.cohort.sink import Sink
+from uadtools.cohort.sources import Sources, named, some_words, studies, words
+from uadtools.errors import Misuse, UadError
+from uadtools.report.picture import check_picture, truth_picture
+from uadtools.simulation.simulate import MASKED, Simulation, SimulationKind, measured, read_masks, simulate
+from uadtools.volume.io import SUFFIXES
+
+
+def simulate_all(  # noqa: PLR0913  one parameter per option
+    sources: Sources,
+    output: Path | str | None = None,
+    *,
+    kind: SimulationKind,
+    masks: Sources = (),
+    copies: int = 1,
+    picture: Path | str | None = None,
+    seed: int = 0,
+    volume: int | None = None,
+    provenance: bool = True,
+    force: bool = False,
+    as_json: bool = False,
+    tell: Tell = silent,
+    verbose: bool = False,
+    **options: Any,
+) -> list[Result]:
+    """Draw into scans as uad-simulate does, and write; returns, for each draw, what `uad-simulate --json` says of it.
+
+    sources: scans, or "-" for a stream on standard input. output: a file, a folder, or "-" for a stream on standard
+    output; none: the current folder, or a stream where the source is one (no file at all for as_json). masks: files or
+    folders. copies: draws for each scan. picture: a file, or a folder for several draws. options: what the kind has,
+    see simulation.simulate.Simulation. tell: gets a line for whatever the user should know, and with verbose for each
+    draw. Raises UadError.
+    """
+    inputs, plan = some_words(sources), _plan(kind, words(masks), options)
+    if copies > 1 and output and str(output).lower().endswith(SUFFIXES):
+        raise Misuse(f"--output: {output} is one file, and there are {copies} draws (name a folder)")
+    writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "resumed": copies > 1}
+    sink = Sink.of("simulated", inputs, output, maps=("truth",), **writing)
+    results: list[Result] = []
+    for study in studies(inputs, volume):
+        for copy in range(copies):
+            name = f"{study.name}_{copy + 1}" if copies > 1 else study.name
+            path = sink.claim(named(study, name))
+            several = copies > 1 or len(inputs) > 1 or bool(results)
+            drawing = None if picture is None else _drawing(Path(picture), name, sink.sources, several, force)
+            drawn = named(simulate(study, plan, seed=seed, copy=copy, tell=tell), name)
+            written = {"output": sink.write(drawn, path), "truth": path and str(sink.beside(path, "truth"))}
+            results.append({"name": name, **written, **measured(drawn), **carried(drawn)})
+            if drawing:
+                truth_picture(drawn, drawing, force=force)
+            if verbose:
+                tell(f"{name}: {kind}, {results[-1]['lesion_ml']:.2f} mL of lesions")
+    return results
+
+
+def _plan(kind: SimulationKind, masks: Sequence[str], options: dict[str, Any]) -> Simulation:
+    """Return what to draw. Raises Misuse for what has no effect on this kind."""
+    if kind in MASKED and not masks:
+        raise Misuse(f"--kind: {kind} needs lesion masks to draw from (--masks DIR|FILE...)")
+    if masks and kind not in MASKED:
+        raise Misuse("--masks: names what --kind masks and cavities draw from, and goes with no other")
+    given = {name: value for name, value in options.items() if value is not None}
+    plan = Simulation(kind, masks=read_masks(masks), **given)
+    if unused := given.keys() - plan.arguments.keys():
+        raise Misuse(f"--{min(unused).replace('_', '-')}: has no effect with --kind {kind} (leave it out)")
+    return plan
+
+
+def _drawing(picture: Path, name: str, inputs: Sequence[Path], several: bool, force: bool) -> Path:
+    """Return the file to draw a study into. Raises UadError when it cannot be written."""
+    if picture.suffix and not picture.is_dir():
+        if several:
+            raise Misuse(f"--picture: {picture} is one file, and there are several scans (name a folder)")
+        path = picture
+    else:
+        picture.mkdir(parents=True, exist_ok=True)
+        path = picture / f"{name}_simulated.png"
+    check_picture(path, force=force)
+    if path.resolve() in {source.resolve() for source in inputs}:
+        raise UadError(f"{path}: is an input, and would be replaced by what is made of it (name another)")
+    return path
