@@ -101,7 +101,7 @@ def of_scans(given: Given, wanted: Wanted, drawings: Drawings, *, seed: int, tel
         plot(found, kind, path, force=drawings.force)
     if drawings.picture is not None:
         picture(last[0][0], drawings.picture, truth=last[0][1], force=drawings.force)
-    return found.report
+    return dict(found.report)
 
 
 def of_groups(report: Report, participants: Path | None, by: Sequence[str], *, seed: int) -> Report:
@@ -118,7 +118,7 @@ def of_people(healthy: Sequence[Path], sick: Sequence[Path], *, seed: int) -> Re
 
 def of_reports(reports: Mapping[str, Report], figure: str | None, *, seed: int) -> Report:
     """Compare reports with the first of them."""
-    return compare(reports, [name.strip() for name in figure.split(",")] if figure else (), seed=seed)
+    return dict(compare(reports, [name.strip() for name in figure.split(",")] if figure else (), seed=seed))
 
 
 def reports_of(paths: Sequence[Path]) -> dict[str, Report]:
