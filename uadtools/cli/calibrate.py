@@ -148,7 +148,7 @@ def calibrate(
     with c.progress("calibrating", quiet) as watch:
         tell = c.teller("uad-calibrate", quiet or not verbose)
         scans = _watched(_studies(inputs, volume, power, truth), watch, [*(inputs or ["-"]), *(power or ())], tell)
-        report = work(scans, rule or "scanwise", **steps, **aims)
+        report: dict[str, Any] = dict(work(scans, rule or "scanwise", **steps, **aims))
     if output is not None:
         write_json(output, report, force=force)
     if as_json:

@@ -30,7 +30,6 @@ def picture(
     product's), front of the head up, patient's left on the right. The slices are those with most truth, else most
     detection, else evenly spaced. Raises UadError when there is nothing to show or the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     path = Path(path)
@@ -39,7 +38,6 @@ def picture(
     chosen = _choose(views, slices)
     box = _frame(views)
     figure = Figure(figsize=(2.2 * len(views), 2.2 * len(chosen) * _aspect(box) + 0.35), facecolor="black")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(len(chosen), len(views), squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
     for row, z in zip(axes, chosen, strict=True):
         for axis, (role, data) in zip(row, views.items(), strict=True):
