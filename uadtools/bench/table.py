@@ -9,7 +9,6 @@ from typing import Any, TypedDict
 
 from uadtools.evaluation.reports import Row
 
-Cell = tuple[str, str]
 ALPHA = 0.05
 COLUMNS: dict[str, str] = {
     "auprc": "AUPRC",
@@ -61,10 +60,9 @@ def markdown(table: Table) -> str:
     """Write a table for each test set."""
     parts = []
     for part in table["sets"]:
-        columns = _shown(part)
-        lines = [" | ".join(["method", *(COLUMNS[c] for c in columns)]), "|".join(["---"] * (len(columns) + 1))]
-        lines += [" | ".join([row["method"], *(_text(row, c) for c in columns)]) for row in part["rows"]]
-        body = "\n".join(f"| {line} |" if "---" not in line else f"|{line}|" for line in lines)
+        cells = _cells(part)
+        head, *rows = (f"| {' | '.join(line)} |" for line in cells)
+        body = "\n".join([head, f"|{'---|' * len(cells[0])}", *rows])
         note = NOTE.format(against=part["against"])
         parts.append(f"### {part['set']} ({part['scans']} scans)\n\n{body}\n\n{note}\n")
     return "\n".join(parts)
@@ -74,12 +72,11 @@ def latex(table: Table) -> str:
     """Write a tabular for each test set, for the package booktabs."""
     parts = []
     for part in table["sets"]:
-        columns = _shown(part)
-        lines = [["method", *(COLUMNS[c] for c in columns)]]
-        lines += [[row["method"], *(_text(row, c) for c in columns)] for row in part["rows"]]
-        head, *body = (" & ".join(_escaped(cell) for cell in line) + r" \\" for line in lines)
-        top = [f"% {part['set']}, {part['scans']} scans", r"\begin{tabular}{l" + "r" * len(columns) + "}", r"\toprule"]
-        parts.append("\n".join([*top, head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]))
+        cells = _cells(part)
+        head, *body = (" & ".join(map(_escaped, line)) + r" \\" for line in cells)
+        comment = f"% {part['set']}, {part['scans']} scans"
+        begin, end = r"\begin{tabular}{l" + "r" * (len(cells[0]) - 1) + "}", r"\end{tabular}"
+        parts.append("\n".join([comment, begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", end]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -103,9 +100,11 @@ def as_csv(table: Table) -> str:
 WRITERS: dict[str, Callable[[Table], str]] = {"md": markdown, "tex": latex, "csv": as_csv}
 
 
-def _shown(part: SetTable) -> list[str]:
-    """Return the columns in which any method has a figure."""
-    return [c for c in COLUMNS if any(_value(row.get(c)) is not None for row in part["rows"])]
+def _cells(part: SetTable) -> list[list[str]]:
+    """Return a line of titles and one for each method, of the columns in which any method has a figure."""
+    columns = [c for c in COLUMNS if any(_value(row.get(c)) is not None for row in part["rows"])]
+    titles = ["method", *(COLUMNS[c] for c in columns)]
+    return [titles, *([row["method"], *(_text(row, c) for c in columns)] for row in part["rows"])]
 
 
 def _value(cell: Any) -> float | None:

@@ -118,7 +118,7 @@ def of_people(healthy: Sequence[Path], sick: Sequence[Path], *, seed: int) -> Re
 
 def of_reports(reports: Mapping[str, Report], figure: str | None, *, seed: int) -> Report:
     """Compare reports with the first of them."""
-    return dict(compare(reports, [name.strip() for name in figure.split(",")] if figure else (), seed=seed))
+    return compare(reports, [name.strip() for name in figure.split(",")] if figure else (), seed=seed)
 
 
 def reports_of(paths: Sequence[Path]) -> dict[str, Report]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from uadtools.errors import UadError
 from uadtools.evaluation.measures import FIGURES
-from uadtools.evaluation.reports import Comparison, Difference, Interval, Kind
+from uadtools.evaluation.reports import Interval, Kind, Row
 from uadtools.files import read_json
 from uadtools.metrics.intervals import LEVEL, bootstrap, ends, resampled
 from uadtools.metrics.significance import ROUNDS, holm, permutation
@@ -37,7 +37,7 @@ def read_report(path: Path) -> dict[str, Any]:
     return report
 
 
-def compare(reports: Mapping[str, Scans], figures: Sequence[str] = (), *, seed: int = 0) -> Comparison:
+def compare(reports: Mapping[str, Scans], figures: Sequence[str] = (), *, seed: int = 0) -> dict[str, Any]:
     """Compare the means of each report's scans with those of the first: difference, interval, p, and p after Holm.
 
     reports: two or more, by the name of their method. Two are paired where their scans have the same names; these must
@@ -48,15 +48,15 @@ def compare(reports: Mapping[str, Scans], figures: Sequence[str] = (), *, seed: 
     if len(reports) < 2:
         raise UadError("one report alone has nothing to be compared with (name two different ones)")
     first, *others = reports
-    rows: list[Difference] = []
+    rows = []
     for figure in _chosen(reports, figures):
         tests = [_row(figure, (first, reports[first]), (name, reports[name]), seed) for name in others]
         adjusted = holm([test["p"] for test in tests])
-        rows += [{**test, "p_holm": float(p)} for test, p in zip(tests, adjusted, strict=True)]
+        rows += [test | {"p_holm": float(p)} for test, p in zip(tests, adjusted, strict=True)]
     return {"against": first, "rounds": ROUNDS, "level": LEVEL, "seed": seed, "rows": rows}
 
 
-def _row(figure: str, first: tuple[str, Scans], other: tuple[str, Scans], seed: int) -> Difference:
+def _row(figure: str, first: tuple[str, Scans], other: tuple[str, Scans], seed: int) -> Row:
     paired = _are_paired(first, other)
     reference, values = (_values(*named, figure, paired) for named in (first, other))
     return {

@@ -59,28 +59,3 @@ class Report(Summary):
     lesions: NotRequired[list[Row]]
     by_size: NotRequired[list[SizeRow]]
     baseline: NotRequired[Baseline]
-
-
-class Difference(TypedDict):
-    """How a method's mean of a figure differs from the reference's; scans: of the reference, and of the method."""
-
-    figure: str
-    method: str
-    paired: bool
-    scans: list[int]
-    mean_against: float
-    mean: float
-    difference: float
-    interval: Interval | None
-    p: float
-    p_holm: NotRequired[float]
-
-
-class Comparison(TypedDict):
-    """Differences from the first method, `against`."""
-
-    against: str
-    rounds: int
-    level: float
-    seed: int
-    rows: list[Difference]

@@ -126,16 +126,13 @@ class Options:
     ] = "d"
     steps: int | None = None
     bounds: Annotated[
-        int | None,
-        Option("Evaluations that tell where the region is. Default: 50 for variant d, else 200.", least=1),
+        int | None, Option("Evaluations that tell where the region is. Default: 50 for variant d, else 200.", least=1)
     ] = None
     chain: Annotated[
-        int,
-        Option("Evaluations over the whole chain, whose mean bound is one more case score. Default: 0.", least=0),
+        int, Option("Evaluations over the whole chain, whose mean bound is one more case score. Default: 0.", least=0)
     ] = 0
     repeats: Annotated[
-        int,
-        Option("How often each step back is taken, its noise added again in between (variants a to c).", least=1),
+        int, Option("How often each step back is taken, its noise added again in between (variants a to c).", least=1)
     ] = 1
 
     def __post_init__(self) -> None:

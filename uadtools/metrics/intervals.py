@@ -19,12 +19,7 @@ MOST_THRESHOLDS = 2000
 
 
 def bootstrap(
-    rows: ArrayLike,
-    statistic: Statistic | None = None,
-    *,
-    rounds: int = ROUNDS,
-    level: float = LEVEL,
-    seed: int = 0,
+    rows: ArrayLike, statistic: Statistic | None = None, *, rounds: int = ROUNDS, level: float = LEVEL, seed: int = 0
 ) -> Floats | None:
     """Return the low and the high end of a percentile bootstrap interval over scans: the last axis of (..., 2).
 

@@ -51,9 +51,7 @@ class Lesionwise:
 
     def __add__(self, other: Lesionwise) -> Lesionwise:
         return Lesionwise(
-            self.lesions + other.lesions,
-            self.false_positives + other.false_positives,
-            self.detected + other.detected,
+            self.lesions + other.lesions, self.false_positives + other.false_positives, self.detected + other.detected
         )
 
     @property

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from uadtools.errors import UadError
-from uadtools.methods.base.recipe import OptimiserConfig, Recipe
+from uadtools.methods.base.recipe import Recipe
 from uadtools.models.checkpoint import read_metadata, read_tensors, write_tensors
 from uadtools.models.model import build
 from uadtools.nets.layout import layout
@@ -44,13 +44,11 @@ def fresh(recipe: Recipe, seed: int, device: torch.device) -> State:
         net = build(recipe)
     net = net.to(device, memory_format=layout(3 if recipe.solid else 2))  # type: ignore[call-overload]
     average = copy.deepcopy(net).eval().requires_grad_(False)
-    return State(net, average, _optimiser(net, recipe.optimiser))
-
-
-def _optimiser(net: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
-    return torch.optim.AdamW(
+    config = recipe.optimiser
+    optimiser = torch.optim.AdamW(
         net.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
     )
+    return State(net, average, optimiser)
 
 
 def save_state(path: Path, state: State, about: dict[str, Any]) -> None:
