@@ -12,10 +12,7 @@ from uadtools.models.networks import NetworkConfig
 from uadtools.settings import PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from uadtools.diffusion.samplers import Noise
-    from uadtools.methods.base.learning import Batch
+    from uadtools.methods.base.types import Batch, Noise, Tensor, nn
 
 
 class ToyNetwork(NetworkConfig):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from uadtools.metrics.overlap import Overlap, overlap
-from uadtools.metrics.ranking import auroc, average_precision, best_dice, rank
+from uadtools.metrics.ranking import average_precision, rank
 from uadtools.volume import clean
 
 MAPS = {"raw": "residual", "median3": "median3_after_erosion", "median5": "median5_after_erosion"}
@@ -106,7 +106,7 @@ def test_areas_under_the_curves(golden, truth, name):
 @pytest.mark.parametrize("name", MAPS)
 def test_exhaustive_dice(golden, truth, name):
     score = golden[MAPS[name]]
-    dice, threshold = best_dice(score, truth)
+    dice, threshold = rank(score, truth).best_dice()
     expected_dice, expected_threshold = golden[f"{name}_exhaustive_dice_thr"]
     np.testing.assert_allclose(dice, expected_dice, rtol=0, atol=1e-12)
     np.testing.assert_array_equal(clean.threshold(score, threshold), clean.threshold(score, expected_threshold))
@@ -114,12 +114,12 @@ def test_exhaustive_dice(golden, truth, name):
 
 @pytest.mark.parametrize("name", ["median3", "median5"])
 def test_exhaustive_threshold(golden, truth, name):
-    threshold = best_dice(golden[MAPS[name]], truth).threshold
+    threshold = rank(golden[MAPS[name]], truth).best_dice().threshold
     np.testing.assert_allclose(threshold, golden[f"{name}_exhaustive_dice_thr"][1], rtol=0, atol=1e-9)
 
 
 def test_exhaustive_dice_of_a_list_of_voxels(golden):
-    found = best_dice(golden["multi_x"], golden["multi_y"] > 0)
+    found = rank(golden["multi_x"], golden["multi_y"] > 0).best_dice()
     np.testing.assert_allclose(found, golden["multi_exhaustive"], rtol=0, atol=1e-9)
 
 
@@ -128,13 +128,13 @@ def test_the_published_search_is_never_better(golden, truth, name):
     score = golden[MAPS[name]]
     published, threshold = golden[f"{name}_find_best_val_dice_thr"]
     assert overlap(clean.threshold(score, threshold), truth).dice == pytest.approx(published, abs=1e-12)
-    assert best_dice(score, truth).dice > published
+    assert rank(score, truth).best_dice().dice > published
 
 
 def test_the_published_bisection_is_beaten_by_far(golden, truth):
     published, _ = golden["median5_find_best_val_dice_thr"]
     assert published == pytest.approx(0.756, abs=5e-4)
-    assert best_dice(golden["median5_after_erosion"], truth).dice == pytest.approx(0.904, abs=5e-4)
+    assert rank(golden["median5_after_erosion"], truth).best_dice().dice == pytest.approx(0.904, abs=5e-4)
 
 
 def test_average_precision_pooled_and_per_volume(golden, two_scans):
@@ -151,7 +151,7 @@ def test_dice_pooled_and_per_volume(golden, two_scans):
     found = [overlap(*scan) for scan in zip(detections, truths, strict=True)]
     np.testing.assert_allclose([scan.dice for scan in found], golden["pervol_dice_at_pooled_thr"], rtol=0, atol=1e-12)
     np.testing.assert_allclose(sum(found, Overlap()).dice, published, rtol=0, atol=1e-12)
-    assert best_dice(scores, truths).dice >= published
+    assert rank(scores, truths).best_dice().dice >= published
 
 
 def test_two_empty_masks_are_undefined(golden):
@@ -163,7 +163,7 @@ def test_two_empty_masks_are_undefined(golden):
 def test_best_dice_without_lesion_is_undefined_where_the_published_search_says_zero(golden):
     assert golden["find_best_val_empty_seg"][0] == 0
     score = golden["residual"]
-    assert math.isnan(best_dice(score, np.zeros_like(score, dtype=bool)).dice)
+    assert math.isnan(rank(score, np.zeros_like(score, dtype=bool)).best_dice().dice)
 
 
 def test_anoddpm_evaluation(golden):
@@ -177,4 +177,4 @@ def test_anoddpm_evaluation(golden):
     published = [found.dice, found.iou, swapped.precision, swapped.recall, swapped.fpr]
     np.testing.assert_allclose(published, golden["ano_dice_iou_precision_recall_fpr_asfunc"], rtol=0, atol=1e-7)
     assert np.abs(np.subtract(rates, published[2:])).min() > 0.05
-    np.testing.assert_allclose(auroc(error, truth), golden["ano_auc"], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(rank(error, truth).auroc(), golden["ano_auc"], rtol=0, atol=1e-12)

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from uadtools.evaluation.cases import Case, Kind, differences
-from uadtools.evaluation.measures import Row, defined
+from uadtools.evaluation.cases import Case, differences
+from uadtools.evaluation.measures import defined
+from uadtools.evaluation.reports import Kind, Row
+from uadtools.metrics.overlap import Mask
 from uadtools.scoring.case_scores import top
 from uadtools.scoring.postproc import Steps, detect, prepare
 from uadtools.volume.chain import label_of
 from uadtools.volume.stream import Study
 
 Values = NDArray[np.floating[Any]]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,17 @@ class Ready:
     @classmethod
     def of(cls, study: Study, steps: Steps, noted: dict[str, float | None]) -> Ready:
         """Do what comes before the threshold to a study of score and truth; without truth there is no lesion."""
-        made, image = prepare(study, steps), study.need("score")
-        truth = np.zeros(made.inside.shape, bool)
+        ready, image = prepare(study, steps), study.need("score")
+        truth = np.zeros(ready.inside.shape, bool)
         if "truth" in study.images:
             truth = label_of(study.images["truth"], image, f"{study.name}: truth")
-        box = ndimage.find_objects(made.inside.astype(np.int8))[0]  # memory holds all cases of a test set at once
+        box = ndimage.find_objects(ready.inside.astype(np.int8))[0]  # memory holds all cases of a test set at once
         return cls(
             study.name,
             image.data[box].copy(),
-            made.smooth[box].copy(),
-            made.inside[box].copy(),
-            made.eroded[box].copy(),
+            ready.smooth[box].copy(),
+            ready.inside[box].copy(),
+            ready.eroded[box].copy(),
             truth[box].copy(),
             image.grid.spacing,
             noted,
@@ -66,7 +67,7 @@ class Ready:
     def _case(self, kind: Kind, prediction: NDArray[Any]) -> Case:
         return Case(self.name, kind, prediction, self.truth, self.inside, True, self.spacing)
 
-    def told(self, level: float) -> Row:
+    def row(self, level: float) -> Row:
         """Return what is noted, the share of the brain that is detected, and the case scores mean and smooth `top`."""
         return {
             **self.noted,

@@ -49,20 +49,20 @@ class Scans:
 
     def files(self, sources: Sources) -> list[str]:
         """List the files of sources. Raises UadError when one is missing."""
-        found = [file for source in sources for file in files_of(str(self.base / source))]
-        if missing := [file for file in found if not _bare(file).is_file()]:
+        files = [file for source in sources for file in files_of(str(self.base / source))]
+        if missing := [file for file in files if not _bare(file).is_file()]:
             raise UadError(f"{missing[0]}: no such file (--data names the folder that paths are relative to)")
-        return found
+        return files
 
     def items(self, part: SetConfig, split: str) -> list[Item]:
         """List the scans of a test set: split "val" or "test". Raises UadError when some are missing."""
         sources: Sources = getattr(part, split)
         if part.simulate is None:
-            found = [item for source in sources for item in _listed(self.base / source)]
+            items = [item for source in sources for item in _listed(self.base / source)]
         else:
             copies = range(part.simulate.copies)
-            found = [Item(file, drawn=part.name, copy=copy) for file in self.files(sources) for copy in copies]
-        return [replace(item, contrast=part.contrast) for item in found] if split == "test" else found
+            items = [Item(file, drawn=part.name, copy=copy) for file in self.files(sources) for copy in copies]
+        return [replace(item, contrast=part.contrast) for item in items] if split == "test" else items
 
     def check(self, part: SetConfig) -> None:
         """Raise UadError when scans are missing, or when what is judged on was learnt from or tuned on."""
@@ -100,21 +100,21 @@ class Scans:
     @cached_property
     def _drawings(self) -> dict[str, list[Any]]:
         """What decides a drawing, by test set."""
-        simulated = {part.name: part.simulate for part in self.config.sets if part.simulate}
         return {
-            name: [how.drawing, self.config.seed, [stamp(mask) for mask in self.files(how.masks)]]
-            for name, how in simulated.items()
+            part.name: [lesions.drawing, self.config.seed, [stamp(mask) for mask in self.files(lesions.masks)]]
+            for part in self.config.sets
+            if (lesions := part.simulate)
         }
 
     @cached_property
     def _plans(self) -> dict[str, Simulation]:
-        simulated = {part.name: part.simulate for part in self.config.sets if part.simulate}
         return {
-            name: Simulation(
-                **how.model_dump(exclude={"copies", "masks"}, exclude_none=True),
-                masks=read_masks([str(self.base / mask) for mask in how.masks]),
+            part.name: Simulation(
+                **lesions.model_dump(exclude={"copies", "masks"}, exclude_none=True),
+                masks=read_masks([str(self.base / mask) for mask in lesions.masks]),
             )
-            for name, how in simulated.items()
+            for part in self.config.sets
+            if (lesions := part.simulate)
         }
 
 
@@ -137,8 +137,7 @@ def stacked(image: Image, parts: Sequence[Image]) -> Image:
 
 def slice_by_slice(study: Study, work: Callable[[Study], Study]) -> Study:
     """Do something to every slice of a stack by itself; returns its images after the products, put together."""
-    made = [work(single).product for single in singles(study)]
-    return study.adding(stacked(study.product, made))
+    return study.adding(stacked(study.product, [work(single).product for single in singles(study)]))
 
 
 def _listed(path: Path) -> list[Item]:
@@ -150,10 +149,10 @@ def _listed(path: Path) -> list[Item]:
         raise UadError(f"{path}: {error.strerror or error}") from None
     except (UnicodeDecodeError, KeyError):
         raise UadError(f"{path}: a .csv with the columns path and truth is needed") from None
-    found = [Item(str(path.parent / scan), str(path.parent / truth)) for scan, truth in rows]
-    if missing := [file for item in found for file in (item.file, str(item.truth)) if not Path(file).is_file()]:
+    items = [Item(str(path.parent / scan), str(path.parent / truth)) for scan, truth in rows]
+    if missing := [file for item in items for file in (item.file, str(item.truth)) if not Path(file).is_file()]:
         raise UadError(f"{path}: names {missing[0]}, and there is no such file")
-    return found
+    return items
 
 
 def key(*parts: Any) -> str:
@@ -164,10 +163,10 @@ def key(*parts: Any) -> str:
 def stamp(file: str) -> list[Any]:
     """Return what changes when a file does: name, size and time. Raises UadError when there is none."""
     try:
-        found = _bare(file).stat()
+        status = _bare(file).stat()
     except OSError as error:
         raise UadError(f"{file}: {error.strerror or error}") from None
-    return [Path(file).name, found.st_size, found.st_mtime_ns]
+    return [Path(file).name, status.st_size, status.st_mtime_ns]
 
 
 def _place(file: str) -> str:

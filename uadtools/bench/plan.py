@@ -79,7 +79,7 @@ class MethodConfig(Config):
     metric: Metric | None = None
     signed: Signed | Literal["told"] = "both"
 
-    def told(self, part: SetConfig) -> MethodConfig:
+    def for_set(self, part: SetConfig) -> MethodConfig:
         """Return the method as it is used on a set, whose sign it knows if it is told."""
         return self.model_copy(update={"signed": part.sign}) if self.signed == "told" else self
 
@@ -124,8 +124,8 @@ class BenchConfig(Config):
             raise ValueError(f"reference = '{self.reference}' is none of the methods")
         if any(m.recipe for m in self.methods) and not self.data.train:
             raise ValueError("data.train is needed to train recipes")
-        if (told := [m.name for m in self.methods if m.signed == "told"]) and not all(s.sign for s in self.sets):
-            raise ValueError(f'\'{told[0]}\' is told the sign, so every [[set]] needs sign = "dark" or "bright"')
+        if (names := [m.name for m in self.methods if m.signed == "told"]) and not all(s.sign for s in self.sets):
+            raise ValueError(f'\'{names[0]}\' is told the sign, so every [[set]] needs sign = "dark" or "bright"')
         return self
 
 

@@ -15,10 +15,10 @@ from uadtools.bench.case import Ready, likeness
 from uadtools.bench.data import Item, Scans, key, singles, slice_by_slice, stamp
 from uadtools.bench.plan import BenchConfig, MethodConfig, SetConfig
 from uadtools.bench.summary import compared, figures_of
-from uadtools.bench.table import WRITERS
+from uadtools.bench.table import WRITERS, SetTable, Table
 from uadtools.errors import UadError
 from uadtools.evaluation.evaluate import Wanted, judge
-from uadtools.evaluation.measures import Row
+from uadtools.evaluation.reports import Row
 from uadtools.files import read_json, write_json, written
 from uadtools.healing.choice import bundled_for
 from uadtools.healing.heal import heal
@@ -47,7 +47,7 @@ class Bench:
     tell: Callable[[str], None] = lambda text: None
     watch: Callable[[Progress, int], None] = lambda progress, steps: None
 
-    def run(self) -> Row:
+    def run(self) -> Table:
         """Do what is not done yet; return the table, ready for JSON.
 
         What was trained, scored or judged before with the same settings, data and version is not done again. Raises
@@ -71,13 +71,13 @@ class Bench:
             "sets": sets,
         }
 
-    def _judged(self, part: SetConfig, runners: Sequence[Runner]) -> Row:
+    def _judged(self, part: SetConfig, runners: Sequence[Runner]) -> SetTable:
         """Return the rows of one test set, and how sure it is that each differs from the reference."""
-        reports = {runner.method.name: runner.told(part).report(part) for runner in runners}
+        reports = {runner.method.name: runner.for_set(part).report(part) for runner in runners}
         against = self.config.reference or self.config.methods[0].name
         order = [against, *(name for name in reports if name != against)]
-        found = compared({name: reports[name] for name in order}, self.config.seed) if len(reports) > 1 else {}
-        rows = [{"method": name, **report["figures"], "tests": found.get(name, {})} for name, report in reports.items()]
+        tests = compared({name: reports[name] for name in order}, self.config.seed) if len(reports) > 1 else {}
+        rows = [{"method": name, **report["figures"], "tests": tests.get(name, {})} for name, report in reports.items()]
         return {"set": part.name, "scans": len(reports[against]["scans"]), "against": against, "rows": rows}
 
     @cached_property
@@ -94,11 +94,11 @@ class Runner:
 
     def check(self) -> None:
         """Train the model if there is none yet. Raises UadError when the method cannot do what is asked of it."""
-        self._how  # noqa: B018  says what is wrong with the options before hours of work
+        self._plan  # noqa: B018  says what is wrong with the options before hours of work
 
-    def told(self, part: SetConfig) -> Runner:
+    def for_set(self, part: SetConfig) -> Runner:
         """Return the method as it is used on a test set."""
-        return self if (method := self.method.told(part)) is self.method else replace(self, method=method)
+        return self if (method := self.method.for_set(part)) is self.method else replace(self, method=method)
 
     def report(self, part: SetConfig) -> Row:
         """Return the method's figures on a test set, from an earlier run if there are any."""
@@ -110,30 +110,30 @@ class Runner:
         if path.exists():
             return dict(read_json(path))
         bench.tell(f"{self.method.name}: {part.name}, {len(val)} scans for the threshold, {len(test)} to be judged")
-        made = self._judge(part, val, test)
+        report = self._judge(part, val, test)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, made, force=True)
-        return made
+        write_json(path, report, force=True)
+        return report
 
     def _judge(self, part: SetConfig, val: Sequence[Item], test: Sequence[Item]) -> Row:
         """Find the threshold on val, and measure what the score and the detection are worth on test."""
         seed, volumes = self.bench.config.seed, self.bench.config.data.unit == "scan"
-        found = judge((ready.ranked for ready in self._ready(val)), Wanted(best=True), seed=seed)
-        level = found.report["pooled"]["best_threshold"]
+        tuned = judge((ready.ranked for ready in self._ready(val)), Wanted(best=True), seed=seed).report
+        level = tuned["pooled"]["best_threshold"]
         if level is None:
             raise UadError(f"{part.name}: no lesion in the scans for the threshold (name others as val)")
-        cases = [(ready.ranked, ready.detected(level), ready.told(level)) for ready in self._ready(test)]
+        cases = [(ready.ranked, ready.detected(level), ready.row(level)) for ready in self._ready(test)]
         ranked = judge((case for case, _, _ in cases), Wanted(best=True), seed=seed).report
         detected = judge((case for _, case, _ in cases), Wanted(lesions=volumes), seed=seed).report
-        sick = [told for _, _, told in cases]
+        sick = [row for _, _, row in cases]
         whole = dict.fromkeys(item.untouched for item in test) if part.simulate else ()
-        healthy = [ready.told(level) for ready in self._ready(whole)]
+        healthy = [ready.row(level) for ready in self._ready(whole)]
         figures = figures_of(level, ranked, detected, healthy, sick, seed)
         rows = [one | other for one, other in zip(ranked["scans"], detected["scans"], strict=True)]
-        made = {"method": self.method.name, "set": part.name, "figures": figures}
-        if not volumes:  # what is noted of a slice is that of its stack
-            return made | {"scans": rows}
-        return made | {"scans": [row | told for row, told in zip(rows, sick, strict=True)], "untouched": healthy}
+        report = {"method": self.method.name, "set": part.name, "figures": figures, "scans": rows}
+        if volumes:  # what is noted of a slice is that of its stack
+            report |= {"scans": [row | noted for row, noted in zip(rows, sick, strict=True)], "untouched": healthy}
+        return report
 
     def _ready(self, items: Iterable[Item]) -> Iterator[Ready]:
         """Score the scans, each once and for all, and bring them to where only the threshold is missing."""
@@ -171,18 +171,18 @@ class Runner:
         start = time.perf_counter()
         healed = slice_by_slice(study, self._healed) if alone else self._healed(study)
         seconds = time.perf_counter() - start
-        made = slice_by_slice(healed, self._of_healed) if self._by_slice else self._of_healed(healed)
-        each = seconds / study.product.grid.shape[2] if self._by_slice else seconds
+        scored = slice_by_slice(healed, self._of_healed) if self._by_slice else self._of_healed(healed)
+        seconds /= study.product.grid.shape[2] if self._by_slice else 1
         bounds = [mean_bounds(case) for case in (singles(healed) if self._by_slice else [healed])]
         listed = {role: [case[role] for case in bounds] for role in BOUNDS}  # a number for each case
-        told = likeness(healed) | listed | {"seconds": each}
-        return replace(made.product, provenance=record(made.product, "uad-bench", told))
+        noted = likeness(healed) | listed | {"seconds": seconds}
+        return replace(scored.product, provenance=record(scored.product, "uad-bench", noted))
 
     def _healed(self, study: Study) -> Study:
-        return heal(study, self._model, self._how, seed=self.bench.config.seed, batch=self.bench.batch)
+        return heal(study, self._model, self._plan, seed=self.bench.config.seed, batch=self.bench.batch)
 
     def _of_healed(self, study: Study) -> Study:
-        assert self.method.signed != "told"  # see `told`
+        assert self.method.signed != "told"  # see `for_set`
         return score(study, metric=self.method.metric, signed=self.method.signed)
 
     @cached_property
@@ -201,7 +201,7 @@ class Runner:
         return load_model(self._path, device=self.bench.device, precision=self.bench.precision)
 
     @cached_property
-    def _how(self) -> Any:
+    def _plan(self) -> Any:
         try:
             return plan(read_config(self._path) if self._path else None, **self.method.heal)
         except (TypeError, UadError) as error:
@@ -210,8 +210,8 @@ class Runner:
     @cached_property
     def _identity(self) -> list[Any]:
         """Everything that decides what this method makes of a scan."""
-        model = file_hash(self._path) if self._path else None
-        return [self._how.arguments, self.method.metric, self.method.signed, model, self.bench.config.seed, __version__]
+        options = [self._plan.arguments, self.method.metric, self.method.signed]
+        return [*options, file_hash(self._path) if self._path else None, self.bench.config.seed, __version__]
 
     def _trained(self) -> Path:
         """Train the recipe, go on with it, or find it trained already."""
@@ -244,8 +244,8 @@ class Runner:
     def training(self) -> Row:
         """What is to be said of how the model was trained."""
         assert self._path
-        found = read_json(self._path.with_suffix(".json"))
-        return {k: found[k] for k in ("steps", "slices", "parameters", "best_validation", "minutes")}
+        summary = read_json(self._path.with_suffix(".json"))
+        return {k: summary[k] for k in ("steps", "slices", "parameters", "best_validation", "minutes")}
 
 
 def _minutes(log: Path) -> float:
@@ -253,10 +253,10 @@ def _minutes(log: Path) -> float:
     with log.open(newline="") as file:
         rows = [(int(row["step"]), float(row["seconds_per_step"])) for row in csv.DictReader(file)]
     ends = [0, *(step for step, _ in rows)]
-    return sum((step - before) * each for before, (step, each) in zip(ends, rows, strict=False)) / 60
+    return sum((step - before) * seconds for before, (step, seconds) in zip(ends, rows, strict=False)) / 60
 
 
-def write_table(table: Row, out: Path) -> list[Path]:
+def write_table(table: Table, out: Path) -> list[Path]:
     """Write a comparison's table into a folder: JSON, Markdown, LaTeX and CSV, replacing those of an earlier run."""
     paths = [out / f"{table['name']}.{ending}" for ending in ("json", *WRITERS)]
     write_json(paths[0], table, force=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
 from uadtools.evaluation.compare import compare
 from uadtools.evaluation.image_level import image_level
-from uadtools.evaluation.measures import Row, defined
+from uadtools.evaluation.measures import defined
+from uadtools.evaluation.reports import Report, Row
 from uadtools.scoring.case_scores import BOUNDS
 
 TESTED = {
@@ -21,7 +23,9 @@ TESTED = {
 """Figures in which methods are tested against the reference: in which rows of a report, and under which key there."""
 
 
-def figures_of(level: float, ranked: Row, detected: Row, healthy: Sequence[Row], sick: Sequence[Row], seed: int) -> Row:
+def figures_of(
+    level: float, ranked: Report, detected: Report, healthy: Sequence[Row], sick: Sequence[Row], seed: int
+) -> Row:
     """Gather the figures of docs/bench.md from the reports on scores and detections, and what is known of each case."""
     return {
         "auprc": _pair(ranked, "mean", "auprc"),
@@ -54,38 +58,39 @@ def _image_level(healthy: Sequence[Row], sick: Sequence[Row], seed: int) -> Row:
     if not (healthy and sick):
         return dict.fromkeys(names)
     sides = ([{"name": row["name"], **{k: row[k] for k in names.values()}} for row in side] for side in (healthy, sick))
-    found = image_level(*sides, seed=seed)
+    report = image_level(*sides, seed=seed)
     return {
-        name: {"value": found["figures"][own]["auroc"], "interval": found["intervals"][own]["auroc"]}
-        for name, own in names.items()
+        name: {"value": report["figures"][key]["auroc"], "interval": report["intervals"][key]["auroc"]}
+        for name, key in names.items()
     }
 
 
-def compared(reports: dict[str, Row], seed: int) -> dict[str, Row]:
+def compared(reports: Mapping[str, Mapping[str, Any]], seed: int) -> dict[str, Row]:
     """Test each method against the first in all that is TESTED, on the scans where a figure is defined for all."""
     tests: dict[str, Row] = {}
     for name, (part, figure) in TESTED.items():
         rows = {
-            method: [row for row in r.get(part, []) if row.get(figure) is not None] for method, r in reports.items()
+            method: [row for row in report.get(part, []) if row.get(figure) is not None]
+            for method, report in reports.items()
         }
-        shared = set.intersection(*({row["name"] for row in own} for own in rows.values()))
+        shared = set.intersection(*({row["name"] for row in scans} for scans in rows.values()))
         if len(shared) < 2:
             continue
-        kept = {method: {"scans": [row for row in own if row["name"] in shared]} for method, own in rows.items()}
+        kept = {method: {"scans": [row for row in scans if row["name"] in shared]} for method, scans in rows.items()}
         for row in compare(kept, [figure], seed=seed)["rows"]:
             tests.setdefault(row["method"], {})[name] = {k: row[k] for k in ("difference", "interval", "p", "p_holm")}
     return tests
 
 
-def _pair(report: Row, which: str, figure: str) -> Row | None:
+def _pair(report: Report, which: Literal["mean", "pooled"], figure: str) -> Row | None:
     if figure not in report[which]:
         return None
     return {"value": report[which][figure], "interval": report["intervals"][which].get(figure)}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return defined(float(np.mean(known))) if known else None
+    numbers = [v for v in values if v is not None]
+    return defined(float(np.mean(numbers))) if numbers else None
 
 
 def _median(values: Sequence[float]) -> float | None:

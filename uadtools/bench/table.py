@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
-Row = dict[str, Any]
-Cell = tuple[str, str]
+from uadtools.evaluation.reports import Row
+
 ALPHA = 0.05
 COLUMNS: dict[str, str] = {
     "auprc": "AUPRC",
@@ -36,73 +36,80 @@ NOTE = (
 )
 
 
-def markdown(table: Row) -> str:
+class SetTable(TypedDict):
+    """Of a test set: the number of scans, the method that the others are tested against, and a row for each method."""
+
+    set: str
+    scans: int
+    against: str
+    rows: list[Row]
+
+
+class Table(TypedDict):
+    """What docs/bench.md explains. config: the plan; training: of each method that was trained."""
+
+    schema: int
+    name: str
+    version: str
+    config: dict[str, Any]
+    training: dict[str, Row]
+    sets: list[SetTable]
+
+
+def markdown(table: Table) -> str:
     """Write a table for each test set."""
     parts = []
-    for found in table["sets"]:
-        columns = _shown(found)
-        lines = [" | ".join(["method", *(COLUMNS[c] for c in columns)]), "|".join(["---"] * (len(columns) + 1))]
-        lines += [" | ".join([row["method"], *(_text(row, c) for c in columns)]) for row in found["rows"]]
-        body = "\n".join(f"| {line} |" if "---" not in line else f"|{line}|" for line in lines)
-        parts.append(
-            f"### {found['set']} ({found['scans']} scans)\n\n{body}\n\n{NOTE.format(against=found['against'])}\n"
-        )
+    for part in table["sets"]:
+        cells = _cells(part)
+        head, *rows = (f"| {' | '.join(line)} |" for line in cells)
+        body = "\n".join([head, f"|{'---|' * len(cells[0])}", *rows])
+        note = NOTE.format(against=part["against"])
+        parts.append(f"### {part['set']} ({part['scans']} scans)\n\n{body}\n\n{note}\n")
     return "\n".join(parts)
 
 
-def latex(table: Row) -> str:
+def latex(table: Table) -> str:
     """Write a tabular for each test set, for the package booktabs."""
     parts = []
-    for found in table["sets"]:
-        columns = _shown(found)
-        lines = [["method", *(COLUMNS[c] for c in columns)]]
-        lines += [[row["method"], *(_text(row, c) for c in columns)] for row in found["rows"]]
-        head, *body = (" & ".join(_escaped(cell) for cell in line) + r" \\" for line in lines)
-        parts.append(
-            "\n".join(
-                [
-                    f"% {found['set']}, {found['scans']} scans",
-                    r"\begin{tabular}{l" + "r" * len(columns) + "}",
-                    r"\toprule",
-                    head,
-                    r"\midrule",
-                    *body,
-                    r"\bottomrule",
-                    r"\end{tabular}",
-                ]
-            )
-        )
+    for part in table["sets"]:
+        cells = _cells(part)
+        head, *body = (" & ".join(map(_escaped, line)) + r" \\" for line in cells)
+        comment = f"% {part['set']}, {part['scans']} scans"
+        begin, end = r"\begin{tabular}{l" + "r" * (len(cells[0]) - 1) + "}", r"\end{tabular}"
+        parts.append("\n".join([comment, begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", end]))
     return "\n\n".join(parts) + "\n"
 
 
-def as_csv(table: Row) -> str:
+def as_csv(table: Table) -> str:
     """Write one line per test set, method and figure: value, interval, and the test against the reference."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["set", "method", "figure", "value", "low", "high", "p_holm"])
-    for found in table["sets"]:
-        for row in found["rows"]:
+    for part in table["sets"]:
+        for row in part["rows"]:
             for figure, value in row.items():
                 if figure in ("method", "tests"):
                     continue
-                known = value if isinstance(value, dict) else {"value": value}
-                low, high = known.get("interval") or (None, None)
+                cell = value if isinstance(value, dict) else {"value": value}
+                low, high = cell.get("interval") or (None, None)
                 p = row["tests"].get(figure, {}).get("p_holm")
-                writer.writerow([found["set"], row["method"], figure, known.get("value"), low, high, p])
+                writer.writerow([part["set"], row["method"], figure, cell.get("value"), low, high, p])
     return out.getvalue()
 
 
-WRITERS: dict[str, Callable[[Row], str]] = {"md": markdown, "tex": latex, "csv": as_csv}
+WRITERS: dict[str, Callable[[Table], str]] = {"md": markdown, "tex": latex, "csv": as_csv}
 
 
-def _shown(found: Row) -> list[str]:
-    """Return the columns in which any method has a figure."""
-    return [c for c in COLUMNS if any(_value(row.get(c)) is not None for row in found["rows"])]
+def _cells(part: SetTable) -> list[list[str]]:
+    """Return a line of titles and one for each method, of the columns in which any method has a figure."""
+    columns = [c for c in COLUMNS if any(_value(row.get(c)) is not None for row in part["rows"])]
+    titles = ["method", *(COLUMNS[c] for c in columns)]
+    return [titles, *([row["method"], *(_text(row, c) for c in columns)] for row in part["rows"])]
 
 
 def _value(cell: Any) -> float | None:
-    found: float | None = cell["value"] if isinstance(cell, dict) else cell
-    return found
+    value: float | None = cell["value"] if isinstance(cell, dict) else cell
+    return value
 
 
 def _text(row: Row, column: str) -> str:
@@ -110,11 +117,11 @@ def _text(row: Row, column: str) -> str:
     if value is None:
         return "-"
     digits = 2 if column == "seconds_per_scan" else 4 if column == "healthy_l1" else 3
-    said = f"{value:.2%}" if column in SHARES else f"{value:.{digits}f}"
+    text = f"{value:.2%}" if column in SHARES else f"{value:.{digits}f}"
     interval = row[column].get("interval") if isinstance(row[column], dict) else None
     if interval and column in ("auprc", "dice"):
-        said += f" [{interval[0]:.3f}, {interval[1]:.3f}]"
-    return said + _mark(row["tests"].get(column), lower=column in LOWER)
+        text += f" [{interval[0]:.3f}, {interval[1]:.3f}]"
+    return text + _mark(row["tests"].get(column), lower=column in LOWER)
 
 
 def _mark(test: Row | None, *, lower: bool) -> str:

@@ -90,7 +90,7 @@ def evaluate(
     if people:
         report = _of_people(healthy or (), sick or (), seed)
     elif not alone:
-        report = evaluate_all(
+        judged = evaluate_all(
             inputs or "-",
             truth=truth or (),
             brain=brain or (),
@@ -106,6 +106,7 @@ def evaluate(
             tell=c.teller("uad-eval", quiet),
             verbose=verbose,
         )
+        report = {**judged}
     if columns:
         persons = None if participants is None else read_participants(participants)
         report["groups"] = dict(subgroups(report["scans"], persons, columns, seed=seed))

@@ -12,7 +12,7 @@ from uadtools.cohort.results import Progress, Tell, Watch, silent, unseen
 from uadtools.cohort.sources import Sources, some_words, studies, words
 from uadtools.errors import Misuse
 from uadtools.files import check_free, write_json
-from uadtools.scoring.calibrate import Rule, calibrate, has_lesion
+from uadtools.scoring.calibrate import Calibration, Rule, calibrate, has_lesion
 from uadtools.scoring.normal import Per, learn, save_normal
 from uadtools.volume.io import check_target
 from uadtools.volume.stream import Study, read_image
@@ -34,7 +34,7 @@ def calibrate_all(  # noqa: PLR0913  one parameter per option
     progress: Progress = unseen,
     verbose: bool = False,
     **steps: Any,
-) -> dict[str, Any]:
+) -> Calibration:
     """Find a threshold as uad-calibrate does, and write it to output, a JSON file; returns what the file says.
 
     sources: score maps of healthy scans, or "-" for a stream on standard input; those whose truth shows a lesion tell

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 from uadtools.cohort.results import Tell, silent
 from uadtools.cohort.sources import Sources, some_words, studies, words
 from uadtools.errors import Misuse
 from uadtools.evaluation.evaluate import Case, Wanted, case, judge, kind_of, with_scan
+from uadtools.evaluation.reports import Report
 from uadtools.report.picture import check_picture
 from uadtools.report.picture import picture as draw
 from uadtools.report.plots import check_plots, plot
@@ -36,7 +36,7 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     force: bool = False,
     tell: Tell = silent,
     verbose: bool = False,
-) -> dict[str, Any]:
+) -> Report:
     """Judge predictions as uad-eval does; returns the report of docs/eval.md.
 
     sources: detections, score maps or healed scans, or "-" for a stream on standard input. truth, brain, scan: one for

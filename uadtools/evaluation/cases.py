@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.errors import UadError
+from uadtools.evaluation.reports import Kind
 from uadtools.metrics.image import histogram_kld, l1, psnr, ssim
 from uadtools.metrics.overlap import Mask, ratio
 from uadtools.volume.chain import label_of
@@ -16,7 +17,6 @@ from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, contrast_level
 
 Scan = NDArray[np.float32]
-Kind = Literal["detection", "score", "reconstruction"]
 LIKENESS = ("ssim", "psnr", "l1", "l1_lesion", "l1_healthy", "l1_ratio", "kld")
 
 
@@ -93,8 +93,8 @@ def with_scan(study: Study, scan: Image) -> Study:
     product = study.product
     levels = [level for image in (product, scan) if (level := contrast_level(image)) is not None]
     if len(set(levels)) > 1:
-        told = f"contrast {levels[0]:g}, its scan has {levels[1]:g}"
-        raise UadError(f"{study.name}: {product.role} was made at {told} (name both in the same order)")
+        contrasts = f"contrast {levels[0]:g}, its scan has {levels[1]:g}"
+        raise UadError(f"{study.name}: {product.role} was made at {contrasts} (name both in the same order)")
     if product.role == "scan" and not _is_binary(product.data):
         return Study(study.name, {"healed": product.derive(product.data, "healed"), "scan": scan})
     prediction = product.derive(product.data, "detection") if product.role == "scan" else product
@@ -146,8 +146,13 @@ def differences(scan: Scan, healed: Scan, within: Mask, lesion: Mask | None) -> 
 
     All are (X, Y, Z); within: the brain. l1_ratio: the difference in the lesions as a multiple of that outside of them.
     """
-    unlike = {"l1_lesion": np.nan, "l1_healthy": np.nan, "l1_ratio": np.nan}
+    sick = healthy = np.nan
     if lesion is not None:
         sick, healthy = l1(scan, healed, within & lesion), l1(scan, healed, within & ~lesion)
-        unlike = {"l1_lesion": sick, "l1_healthy": healthy, "l1_ratio": ratio(sick, healthy)}
-    return {"l1": l1(scan, healed, within), **unlike, "kld": histogram_kld(scan, healed, within)}
+    return {
+        "l1": l1(scan, healed, within),
+        "l1_lesion": sick,
+        "l1_healthy": healthy,
+        "l1_ratio": ratio(sick, healthy),
+        "kld": histogram_kld(scan, healed, within),
+    }

@@ -6,28 +6,30 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.errors import UadError
-from uadtools.evaluation.measures import FIGURES, Row
+from uadtools.evaluation.measures import FIGURES
+from uadtools.evaluation.reports import Interval, Kind, Row
 from uadtools.files import read_json
 from uadtools.metrics.intervals import LEVEL, bootstrap, ends, resampled
 from uadtools.metrics.significance import ROUNDS, holm, permutation
 
 MAIN = ("dice", "auprc", "ssim", "l1")
 """Compared unless others are named."""
-KINDS = ("detection", "score", "reconstruction")
+Scans = Mapping[str, Any]
+"""A report, or as much of one as its `scans`."""
 Values = NDArray[np.float64]
 
 
-def read_report(path: Path) -> Row:
+def read_report(path: Path) -> dict[str, Any]:
     """Read a report that uad-eval wrote. Raises UadError for anything else."""
     wrong = "no report of uad-eval on scans (write one with uad-eval ... -o FILE.json)"
     report = read_json(path, wrong)
-    if not isinstance(report, dict) or report.get("schema") != 1 or report.get("kind") not in KINDS:
+    if not isinstance(report, dict) or report.get("schema") != 1 or report.get("kind") not in get_args(Kind):
         raise UadError(f"{path}: {wrong}")
     rows = report.get("scans")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and "name" in row for row in rows):
@@ -35,7 +37,7 @@ def read_report(path: Path) -> Row:
     return report
 
 
-def compare(reports: Mapping[str, Row], figures: Sequence[str] = (), *, seed: int = 0) -> dict[str, Any]:
+def compare(reports: Mapping[str, Scans], figures: Sequence[str] = (), *, seed: int = 0) -> dict[str, Any]:
     """Compare the means of each report's scans with those of the first: difference, interval, p, and p after Holm.
 
     reports: two or more, by the name of their method. Two are paired where their scans have the same names; these must
@@ -48,39 +50,39 @@ def compare(reports: Mapping[str, Row], figures: Sequence[str] = (), *, seed: in
     first, *others = reports
     rows = []
     for figure in _chosen(reports, figures):
-        made = [_row(figure, (first, reports[first]), (name, reports[name]), seed) for name in others]
-        adjusted = holm([row["p"] for row in made])
-        rows += [row | {"p_holm": float(p)} for row, p in zip(made, adjusted, strict=True)]
+        tests = [_row(figure, (first, reports[first]), (name, reports[name]), seed) for name in others]
+        adjusted = holm([test["p"] for test in tests])
+        rows += [test | {"p_holm": float(p)} for test, p in zip(tests, adjusted, strict=True)]
     return {"against": first, "rounds": ROUNDS, "level": LEVEL, "seed": seed, "rows": rows}
 
 
-def _row(figure: str, first: tuple[str, Row], other: tuple[str, Row], seed: int) -> Row:
+def _row(figure: str, first: tuple[str, Scans], other: tuple[str, Scans], seed: int) -> Row:
     paired = _are_paired(first, other)
-    base, own = (_values(*each, figure, paired) for each in (first, other))
+    reference, values = (_values(*named, figure, paired) for named in (first, other))
     return {
         "figure": figure,
         "method": other[0],
         "paired": paired,
-        "scans": [len(base), len(own)],
-        "mean_against": float(base.mean()),
-        "mean": float(own.mean()),
-        "difference": float(own.mean() - base.mean()),
-        "interval": _interval(base, own, paired, seed),
-        "p": permutation(base, own, paired=paired, seed=seed),
+        "scans": [len(reference), len(values)],
+        "mean_against": float(reference.mean()),
+        "mean": float(values.mean()),
+        "difference": float(values.mean() - reference.mean()),
+        "interval": _interval(reference, values, paired, seed),
+        "p": permutation(reference, values, paired=paired, seed=seed),
     }
 
 
-def _interval(base: Values, own: Values, paired: bool, seed: int) -> list[float] | None:
+def _interval(reference: Values, values: Values, paired: bool, seed: int) -> Interval | None:
     """Return the bootstrap interval of the difference of means."""
     if paired:
-        found = bootstrap(own - base, seed=seed)
+        interval = bootstrap(values - reference, seed=seed)
     else:
-        one, other = resampled(base, seed=seed), resampled(own, seed=seed + 1)
-        found = None if one is None or other is None else ends(other - one)
-    return None if found is None else [float(end) for end in found]
+        one, other = resampled(reference, seed=seed), resampled(values, seed=seed + 1)
+        interval = None if one is None or other is None else ends(other - one)
+    return None if interval is None else interval.tolist()
 
 
-def _are_paired(first: tuple[str, Row], other: tuple[str, Row]) -> bool:
+def _are_paired(first: tuple[str, Scans], other: tuple[str, Scans]) -> bool:
     """Tell whether two reports are on the same scans. Raises UadError when they are so only in part."""
     ours, theirs = (Counter(row["name"] for row in report["scans"]) for _, report in (first, other))
     if ours == theirs:
@@ -88,28 +90,28 @@ def _are_paired(first: tuple[str, Row], other: tuple[str, Row]) -> bool:
             raise UadError(f"{first[0]}: has two scans called '{twice[0]}', which cannot be paired (rename one)")
         return True
     if ours.keys() & theirs.keys():
-        name, where = next((name, i) for i, each in enumerate((theirs - ours, ours - theirs)) for name in each)
+        name, where = next((name, i) for i, lost in enumerate((theirs - ours, ours - theirs)) for name in lost)
         lacks, has = ((first[0], other[0]), (other[0], first[0]))[where]
         raise UadError(f"{lacks}: has no scan '{name}', as {has} has (evaluate both on the same scans)")
     return False
 
 
-def _chosen(reports: Mapping[str, Row], figures: Sequence[str]) -> list[str]:
+def _chosen(reports: Mapping[str, Scans], figures: Sequence[str]) -> list[str]:
     """Return the figures to compare. Raises UadError for one that a report does not have."""
     have = {name: {key for row in report["scans"] for key in row} & set(FIGURES) for name, report in reports.items()}
     common = set.intersection(*have.values())
     for figure in figures:
         for name, keys in have.items():
             if figure not in keys:
-                told = ", ".join(key for key in FIGURES if key in common) or "none in common"
-                raise UadError(f"{name}: no figure '{figure}' in this report (all have: {told})")
+                shared = ", ".join(key for key in FIGURES if key in common) or "none in common"
+                raise UadError(f"{name}: no figure '{figure}' in this report (all have: {shared})")
     chosen = list(figures) or [figure for figure in MAIN if figure in common]
     if not chosen:
         raise UadError(f"the reports have none of {', '.join(MAIN)} in common (choose a --figure that all have)")
     return chosen
 
 
-def _values(method: str, report: Row, figure: str, paired: bool) -> Values:
+def _values(method: str, report: Scans, figure: str, paired: bool) -> Values:
     """Return a figure of all scans, in the order of their names if they are paired. Raises UadError if one has none."""
     rows = sorted(report["scans"], key=lambda row: row["name"]) if paired else report["scans"]
     for row in rows:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import cast
 
 from uadtools.errors import UadError
-from uadtools.evaluation.cases import Case, Kind, case, kind_of, with_scan
-from uadtools.evaluation.measures import (
-    Measured,
-    Row,
-    Wanted,
-    averaged,
-    by_size,
-    measure,
-    pooled,
-    ranked,
-    ranking_figures,
-)
+from uadtools.evaluation.cases import Case, case, kind_of, with_scan
+from uadtools.evaluation.measures import Measured, Wanted, averaged, by_size, measure, pooled, ranked, ranking_figures
+from uadtools.evaluation.reports import Baseline, Figures, Intervals, Kind, Report, Row, Summary, SureFigures
 from uadtools.metrics.intervals import LEVEL, ROUNDS
 from uadtools.metrics.ranking import Ranking, ranking
 from uadtools.volume.io import Image
@@ -34,7 +25,7 @@ BASELINE = "intensity threshold"
 class Evaluation:
     """The report, and what its plots are drawn from: the rankings of all voxels, and each scan's volumes in mL."""
 
-    report: Row
+    report: Report
     ranking: Ranking | None
     baseline: Ranking | None
     volumes_ml: tuple[tuple[float, float], ...]
@@ -47,7 +38,7 @@ def evaluate(
     threshold: float | None = None,
     lesions: bool = False,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Report:
     """Compute all figures per scan, averaged over scans, and pooled over voxels or lesions, with bootstrap intervals.
 
     cases: a prediction and its truth each, or what `case` made of them; taken one at a time, and of a score map only
@@ -57,39 +48,37 @@ def evaluate(
     is undefined (such as Dice where nothing is and nothing was found) is null, and means are over the scans where it is
     defined. Raises UadError without cases, when kinds are mixed, and for options that the kind has no use for.
     """
-    made = (one if isinstance(one, Case) else case(*one) for one in cases)
-    return judge(made, Wanted(best, threshold, lesions), seed=seed).report
+    ready = (pair if isinstance(pair, Case) else case(*pair) for pair in cases)
+    return judge(ready, Wanted(best, threshold, lesions), seed=seed).report
 
 
 def judge(cases: Iterable[Case], wanted: Wanted, *, seed: int = 0) -> Evaluation:
     """Do what `evaluate` does, and keep what plots are drawn from."""
     kind: Kind | None = None
-    found = []
-    for each in cases:
-        kind = kind or each.kind
-        _check(kind, each, wanted)
-        found.append(measure(each, wanted))
+    scans = []
+    for item in cases:
+        kind = kind or item.kind
+        _check(kind, item.kind, wanted)
+        scans.append(measure(item, wanted))
     if kind is None:
         raise UadError("nothing to evaluate")
-    sums, intervals, of_all = pooled(found, wanted, seed)
-    report = _summed([m.row for m in found], sums, intervals, seed)
-    if lesions := [m.lesions for m in found if m.lesions is not None]:
-        report["lesions"] = [
-            {"scan": m.row["name"], "ml": lesion.ml, "dice": lesion.dice, "hd95": lesion.hd95, "found": lesion.found}
-            for m in found
-            if m.lesions is not None
-            for lesion in m.lesions.lesions
-        ]
-        report["by_size"] = by_size(lesions, seed)
-    baseline, of_baseline = _baseline(found, wanted, seed)
+    figures, intervals, all_voxels = pooled(scans, wanted, seed)
+    summary = _summed([scan.row for scan in scans], figures, intervals, seed)
     head = {"schema": SCHEMA, "kind": kind, "threshold": wanted.threshold, "seed": seed}
-    volumes = tuple((m.load.truth, m.load.detection) for m in found if m.load is not None)
-    return Evaluation(head | report | baseline, of_all, of_baseline, volumes)
+    report = cast(Report, {**head, **summary})
+    if lesions := [(scan.row["name"], scan.lesions) for scan in scans if scan.lesions is not None]:
+        report["lesions"] = [{"scan": name, **asdict(lesion)} for name, held in lesions for lesion in held.lesions]
+        report["by_size"] = by_size([held for _, held in lesions], seed)
+    baseline, baseline_voxels = _baseline(scans, wanted, seed)
+    if baseline:
+        report["baseline"] = baseline
+    volumes = tuple((scan.load.truth, scan.load.detection) for scan in scans if scan.load is not None)
+    return Evaluation(report, all_voxels, baseline_voxels, volumes)
 
 
-def _check(kind: Kind, each: Case, wanted: Wanted) -> None:
-    if each.kind != kind:
-        if "reconstruction" in (kind, each.kind):
+def _check(first: Kind, kind: Kind, wanted: Wanted) -> None:
+    if kind != first:
+        if "reconstruction" in (first, kind):
             raise UadError("reconstructions and other images in one call (evaluate them one kind at a time)")
         raise UadError("score maps and detections in one call (evaluate them one kind at a time)")
     if kind != "score" and (wanted.best or wanted.threshold is not None):
@@ -99,20 +88,20 @@ def _check(kind: Kind, each: Case, wanted: Wanted) -> None:
         raise UadError(f"{which} has no lesions to count (--threshold-from turns score maps into detections)")
 
 
-def _summed(rows: Sequence[Row], sums: Row, intervals: Row, seed: int) -> Row:
+def _summed(rows: list[Row], figures: Figures, intervals: Intervals, seed: int) -> Summary:
     mean, of_means = averaged(rows, seed)
-    told = {"level": LEVEL, "rounds": ROUNDS, "mean": of_means, "pooled": intervals}
-    return {"scans": list(rows), "mean": mean, "pooled": sums, "intervals": told}
+    sure: SureFigures = {"level": LEVEL, "rounds": ROUNDS, "mean": of_means, "pooled": intervals}
+    return {"scans": rows, "mean": mean, "pooled": figures, "intervals": sure}
 
 
-def _baseline(found: Sequence[Measured], wanted: Wanted, seed: int) -> tuple[Row, Ranking | None]:
+def _baseline(scans: Sequence[Measured], wanted: Wanted, seed: int) -> tuple[Baseline | None, Ranking | None]:
     """Judge the plain intensity threshold on the same scans, where every study held its scan."""
-    scans = [m.baseline for m in found if m.baseline is not None]
-    if len(scans) < len(found):
-        return {}, None
+    voxels = [scan.baseline for scan in scans if scan.baseline is not None]
+    if len(voxels) < len(scans):
+        return None, None
     rows = [
-        {"name": m.row["name"], **ranking_figures(ranking(voxels), wanted.best)}
-        for m, voxels in zip(found, scans, strict=True)
+        {"name": scan.row["name"], **ranking_figures(ranking(held), wanted.best)}
+        for scan, held in zip(scans, voxels, strict=True)
     ]
-    sums, intervals, of_all = ranked(scans, wanted.best, seed)
-    return {"baseline": {"name": BASELINE, **_summed(rows, sums, intervals, seed)}}, of_all
+    figures, intervals, all_voxels = ranked(voxels, wanted.best, seed)
+    return {"name": BASELINE, **_summed(rows, figures, intervals, seed)}, all_voxels

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from uadtools.errors import UadError
-from uadtools.evaluation.measures import Row, ranked
+from uadtools.evaluation.measures import ranked
+from uadtools.evaluation.reports import Row
 from uadtools.files import read_json
 from uadtools.metrics.intervals import LEVEL, ROUNDS
 from uadtools.metrics.ranking import ordered
@@ -20,8 +21,7 @@ def read_case_scores(path: Path) -> list[Row]:
     """Read what `uad-score --json` wrote: a list with one object for each scan. Raises UadError."""
     wrong = "no case scores in it (write them with uad-score --json)"
     rows = read_json(path, wrong)
-    fine = isinstance(rows, list) and rows and all(isinstance(row, dict) and "case_score" in row for row in rows)
-    if not fine:
+    if not (isinstance(rows, list) and rows and all(isinstance(row, dict) and "case_score" in row for row in rows)):
         raise UadError(f"{path}: {wrong}")
     return [dict(row) for row in rows]
 
@@ -57,8 +57,8 @@ def image_level(healthy: Sequence[Row], sick: Sequence[Row], *, seed: int = 0) -
         "healthy": len(healthy),
         "sick": len(sick),
         "scans": [
-            {"name": row.get("name"), "sick": bool(sick_one), **{key: row[key] for key in figures}}
-            for row, sick_one in zip(rows, truth, strict=True)
+            {"name": row.get("name"), "sick": bool(is_sick), **{key: row[key] for key in figures}}
+            for row, is_sick in zip(rows, truth, strict=True)
         ],
         "figures": figures,
         "intervals": {"level": LEVEL, "rounds": ROUNDS, **intervals},

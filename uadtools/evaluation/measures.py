@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.evaluation.cases import LIKENESS, Case
+from uadtools.evaluation.reports import Figures, Interval, Intervals, Row, SizeRow
 from uadtools.metrics.intervals import Floats, bootstrap, ranking_bootstrap
 from uadtools.metrics.lesions import UNMATCHED, Lesionwise, lesionwise, recall_by_size
 from uadtools.metrics.overlap import Load, Overlap, load, overlap, ratio
@@ -21,7 +22,6 @@ from uadtools.metrics.ranking import Ranking, Voxels, merged, ordered, ranking
 from uadtools.metrics.surface import hd95
 from uadtools.volume.clean import threshold as exceed
 
-Row = dict[str, Any]
 OVERLAPS = ("dice", "iou", "precision", "recall", "f1")
 RANKINGS = ("auprc", "auroc", "fpr_at_95_tpr", "fpr_at_80_tpr")
 BEST = ("best_dice", "best_threshold")
@@ -93,73 +93,73 @@ def _detection(case: Case, threshold: float | None) -> NDArray[np.bool_] | None:
     return None
 
 
-def overlap_figures(counts: Overlap, in_brain: bool) -> Row:
+def overlap_figures(counts: Overlap, in_brain: bool) -> Figures:
     """Name the ratios of voxel counts; the false-positive rate means something only where healthy voxels are brain."""
     return {key: defined(getattr(counts, key)) for key in ((*OVERLAPS, "fpr") if in_brain else OVERLAPS)}
 
 
-def lesion_figures(lesions: Lesionwise) -> Row:
+def lesion_figures(lesions: Lesionwise) -> Figures:
     """Name the figures per lesion, then the counts."""
     figures = (lesions.recall, lesions.precision, lesions.f1, lesions.dice, lesions.hd95)
     counts = (lesions.count, lesions.found, lesions.false_positives)
     return dict(zip(LESIONS, map(defined, figures), strict=True)) | dict(zip(COUNTS, counts, strict=True))
 
 
-def ranking_figures(found: Ranking, best: bool) -> Row:
+def ranking_figures(ranking: Ranking, best: bool) -> Figures:
     """Name the figures over all thresholds."""
-    figures = (found.average_precision(), found.auroc(), found.fpr_at_tpr(0.95), found.fpr_at_tpr(0.8))
+    figures = (ranking.average_precision(), ranking.auroc(), ranking.fpr_at_tpr(0.95), ranking.fpr_at_tpr(0.8))
     row = dict(zip(RANKINGS, map(defined, figures), strict=True))
-    return row | (dict(zip(BEST, map(defined, found.best_dice()), strict=True)) if best else {})
+    return row | (dict(zip(BEST, map(defined, ranking.best_dice()), strict=True)) if best else {})
 
 
-def _volume_figures(volumes: Load) -> Row:
+def _volume_figures(volumes: Load) -> Figures:
     figures = (volumes.truth, volumes.detection, volumes.volume_error, volumes.relative_volume_error)
     return dict(zip(VOLUMES[:-1], map(defined, figures), strict=True))
 
 
-def averaged(rows: Sequence[Mapping[str, Any]], seed: int) -> tuple[Row, Row]:
+def averaged(rows: Sequence[Mapping[str, Any]], seed: int) -> tuple[Figures, Intervals]:
     """Return the means over the scans where a figure is defined, and their intervals."""
     values = {key: [row.get(key) for row in rows] for key in FIGURES if any(key in row for row in rows)}
-    known = {key: [v for v in found if v is not None] for key, found in values.items()}
-    means = {key: sum(found) / len(found) if found else None for key, found in known.items()}
-    return means, {key: _interval(bootstrap(found, seed=seed)) for key, found in known.items()}
+    numbers = {key: [v for v in column if v is not None] for key, column in values.items()}
+    means = {key: sum(column) / len(column) if column else None for key, column in numbers.items()}
+    return means, {key: _interval(bootstrap(column, seed=seed)) for key, column in numbers.items()}
 
 
-def pooled(found: Sequence[Measured], wanted: Wanted, seed: int) -> tuple[Row, Row, Ranking | None]:
+def pooled(scans: Sequence[Measured], wanted: Wanted, seed: int) -> tuple[Figures, Intervals, Ranking | None]:
     """Return the figures of all voxels, or all lesions, taken together, their intervals, and the pooled ranking."""
     sums = ("voxels", "lesion_voxels", "lesion_voxels_outside", "detected_voxels")
-    row: Row = {key: sum(m.row.get(key, 0) for m in found) for key in sums if any(key in m.row for m in found)}
-    intervals: Row = {}
+    row: Figures = {key: sum(m.row.get(key, 0) for m in scans) for key in sums if any(key in m.row for m in scans)}
+    intervals: Intervals = {}
     all_voxels = None
-    if counts := [m.counts for m in found if m.counts is not None]:
-        in_brain = all("fpr" in m.row for m in found if m.counts is not None)
+    if counts := [m.counts for m in scans if m.counts is not None]:
+        in_brain = all("fpr" in m.row for m in scans if m.counts is not None)
         figures = overlap_figures(sum(counts, Overlap()), in_brain)
-        rows = [astuple(scan) for scan in counts]
         row |= figures
+        rows = [astuple(overlaps) for overlaps in counts]
         intervals |= _intervals(figures, rows, lambda sums: overlap_figures(Overlap(*sums), in_brain), seed)
-    if voxels := [m.voxels for m in found if m.voxels is not None]:
+    if voxels := [m.voxels for m in scans if m.voxels is not None]:
         figures, ends, all_voxels = ranked(voxels, wanted.best, seed)
         row, intervals = row | figures, intervals | ends
-    if lesions := [m.lesions for m in found if m.lesions is not None]:
+    if lesions := [m.lesions for m in scans if m.lesions is not None]:
         row |= lesion_figures(sum(lesions, Lesionwise()))
         intervals |= _intervals(LESIONS, [_lesion_sums(scan) for scan in lesions], _of_lesion_sums, seed)
     return row, intervals, all_voxels
 
 
-def ranked(scans: Sequence[Voxels], best: bool, seed: int) -> tuple[Row, Row, Ranking]:
+def ranked(scans: Sequence[Voxels], best: bool, seed: int) -> tuple[Figures, Intervals, Ranking]:
     """Return the ranking figures of the voxels of all scans, their intervals, and the ranking."""
-    found = ranking(merged(scans))
-    figures = ranking_figures(found, best)
+    all_voxels = ranking(merged(scans))
+    figures = ranking_figures(all_voxels, best)
     keys = [key for key in figures if key != "best_threshold"]
-    ends = ranking_bootstrap(scans, found, lambda r: _numbers(ranking_figures(r, best), keys), seed=seed)
-    return figures, _named(keys, ends), found
+    ends = ranking_bootstrap(scans, all_voxels, lambda r: _numbers(ranking_figures(r, best), keys), seed=seed)
+    return figures, _named(keys, ends), all_voxels
 
 
-def by_size(scans: Sequence[Lesionwise], seed: int) -> list[Row]:
+def by_size(scans: Sequence[Lesionwise], seed: int) -> list[SizeRow]:
     """Return how many lesions of each size there are, how many are found, their share, and its interval."""
     bins = recall_by_size([lesion for scan in scans for lesion in scan.lesions], SIZES_ML)
-    each = [[(b.found, b.count) for b in recall_by_size(scan.lesions, SIZES_ML)] for scan in scans]
-    ends = bootstrap(each, lambda s: [ratio(found, count) for found, count in s], seed=seed)
+    counts = [[(b.found, b.count) for b in recall_by_size(scan.lesions, SIZES_ML)] for scan in scans]
+    ends = bootstrap(counts, lambda sums: [ratio(found, count) for found, count in sums], seed=seed)
     return [
         {
             "from_ml": b.low,
@@ -179,7 +179,7 @@ def _lesion_sums(scan: Lesionwise) -> list[float]:
     return [scan.count, scan.found, scan.false_positives, *totals]
 
 
-def _of_lesion_sums(sums: Floats) -> Row:
+def _of_lesion_sums(sums: Floats) -> Figures:
     """Return the figures of `Lesionwise` from the sums of `_lesion_sums`."""
     count, found, false, dice, distance = sums
     figures = (
@@ -192,22 +192,22 @@ def _of_lesion_sums(sums: Floats) -> Row:
     return dict(zip(LESIONS, figures, strict=True))
 
 
-def _intervals(keys: Iterable[str], rows: Sequence[Any], figures: Callable[[Floats], Row], seed: int) -> Row:
+def _intervals(keys: Iterable[str], rows: Sequence[Any], figures: Callable[[Floats], Figures], seed: int) -> Intervals:
     """Return the intervals of figures that are made of the sums of rows."""
     keys = list(keys)
     return _named(keys, bootstrap(rows, lambda sums: _numbers(figures(sums), keys), seed=seed))
 
 
-def _named(keys: Sequence[str], ends: Floats | None) -> Row:
+def _named(keys: Sequence[str], ends: Floats | None) -> Intervals:
     return {key: None if ends is None else _interval(ends[i]) for i, key in enumerate(keys)}
 
 
-def _interval(ends: Floats | None) -> list[float] | None:
-    return None if ends is None or not np.isfinite(ends).all() else [float(end) for end in ends]
+def _interval(ends: Floats | None) -> Interval | None:
+    return None if ends is None or not np.isfinite(ends).all() else ends.tolist()
 
 
-def _numbers(row: Row, keys: Sequence[str]) -> list[float]:
-    return [math.nan if row[key] is None else row[key] for key in keys]
+def _numbers(figures: Figures, keys: Sequence[str]) -> list[float]:
+    return [math.nan if (value := figures[key]) is None else value for key in keys]
 
 
 def defined(value: float) -> float | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import median
 
 from uadtools.errors import UadError
-from uadtools.evaluation.measures import Row, averaged
+from uadtools.evaluation.measures import averaged
+from uadtools.evaluation.reports import Row
 
 MISSING = ("", "n/a", "na", "nan")
 MOST_VALUES = 5
@@ -54,13 +55,13 @@ def subgroups(
     at the median of these scans. The column CONTRAST is of the scans themselves, where they tell it, has no such limit,
     and needs no participants. Raises UadError for a scan without a person, and for a column that is not there.
     """
-    found = {}
+    groups = {}
     for column in by:
         members: dict[str, list[Row]] = {}
         for group, row in zip(_column(scans, participants, column), scans, strict=True):
             members.setdefault(group, []).append(row)
-        found[column] = [_figures(group, members[group], seed) for group in sorted(members, key=_order)]
-    return found
+        groups[column] = [_figures(group, members[group], seed) for group in sorted(members, key=_order)]
+    return groups
 
 
 def _column(scans: Sequence[Row], participants: Participants | None, column: str) -> list[str]:
@@ -89,13 +90,13 @@ def _whose(name: str, participants: Participants) -> str:
 
 def _groups(values: Sequence[str]) -> list[str]:
     """Name the group of each value."""
-    known = [value for value in values if value.lower() not in MISSING]
-    numbers = [_number(value) for value in known]
+    present = [value for value in values if value.lower() not in MISSING]
+    numbers = [_number(value) for value in present]
     if None not in numbers and len(set(numbers)) > MOST_VALUES:
         middle = median(number for number in numbers if number is not None)
-        known = [f"{'up to' if float(value) <= middle else 'above'} {middle:g}" for value in known]
-    named = iter(known)
-    return ["n/a" if value.lower() in MISSING else next(named) for value in values]
+        present = [f"{'up to' if float(value) <= middle else 'above'} {middle:g}" for value in present]
+    names = iter(present)
+    return ["n/a" if value.lower() in MISSING else next(names) for value in values]
 
 
 def _number(text: str) -> float | None:

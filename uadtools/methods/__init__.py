@@ -35,12 +35,12 @@ def file(name: str) -> Any:
 
 def names() -> list[str]:
     """List the methods of healing."""
-    return [name for name, seen in glances().items() if seen.heals]
+    return [name for name, glance in glances().items() if glance.heals]
 
 
 def all_kinds() -> list[str]:
     """List the kinds of models."""
-    return [name for name, seen in glances().items() if seen.trains]
+    return [name for name, glance in glances().items() if glance.trains]
 
 
 def settings(*, recipes: bool) -> list[Any]:

@@ -9,10 +9,8 @@ from uadtools.models import settings
 from uadtools.models.networks import DenseConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from uadtools.methods.base.learning import Batch
     from uadtools.methods.base.recipe import Recipe
+    from uadtools.methods.base.types import Batch, Tensor, nn
 
 Options = Single
 heal = reconstruct

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from uadtools.errors import UadError
 from uadtools.methods.base.healing import Option
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from uadtools.volume.io import Image
+from uadtools.volume.io import Image
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,6 @@ def heal(scan: Image, brain: NDArray[np.bool_], options: Options) -> NDArray[np.
 
     Slices turned as pictures are (LPS) are smoothed one by one, as they may be no neighbours. brain: (X, Y, Z).
     """
-    import numpy as np
-    from scipy.ndimage import gaussian_filter
-
     sigmas = options.sigma / np.array(scan.grid.spacing)
     if scan.grid.orientation == "LPS":
         sigmas[2] = 0

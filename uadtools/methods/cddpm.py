@@ -14,11 +14,7 @@ from uadtools.models.settings import NoisedSettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
-
-    from uadtools.diffusion.samplers import Noise
-    from uadtools.methods.base.learning import Batch, Donor, Healthy
-    from uadtools.models.model import Model
+    from uadtools.methods.base.types import Batch, Donor, Healthy, Model, Noise, Tensor
     from uadtools.nets.resnet import Conditioned
 
 PREPARATION, TEMPLATE = pddpm.PREPARATION, pddpm.TEMPLATE
@@ -68,13 +64,12 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise, *, condition: 
 
 
 def build(settings: Settings) -> Conditioned:
+    from uadtools.methods.base.learning import unet
     from uadtools.nets.resnet import Conditioned, ResNet
-    from uadtools.nets.unet import UNet
 
     encoder = settings.encoder
-    sizes = settings.network.model_dump(exclude={"kind", "reach"})
-    unet = UNet(**sizes, condition=encoder.dimension, condition_mlp=encoder.mlp)
-    return Conditioned(unet, ResNet(base=encoder.base, blocks=encoder.blocks, dimension=encoder.dimension))
+    denoiser = unet(settings.network, condition=encoder.dimension, condition_mlp=encoder.mlp)
+    return Conditioned(denoiser, ResNet(base=encoder.base, blocks=encoder.blocks, dimension=encoder.dimension))
 
 
 def loss(recipe: Recipe, net: Conditioned, batch: Batch, step: int) -> Tensor:
@@ -82,17 +77,16 @@ def loss(recipe: Recipe, net: Conditioned, batch: Batch, step: int) -> Tensor:
 
     Source: section 3.2.
     """
-    from uadtools.methods.base.learning import distance, noised, streams_of
+    from uadtools.methods.base.learning import distance, noised
 
-    made = noised(recipe, batch.x0, batch.seeds, streams_of(batch.seeds))
-    output = net(made.x_t, made.t, net.encoder(batch.x0))
-    return distance(recipe, output, batch.x0 if recipe.target == "x0" else made.eps)
+    noisy = noised(recipe, batch.x0, batch.seeds)
+    return distance(recipe, net(noisy.x_t, noisy.t, net.encoder(batch.x0)), noisy.target)
 
 
 def start(recipe: Recipe, nets: Sequence[Conditioned], donor: Donor, slices: Healthy) -> None:
     """Take the encoder of a model of kind spark, but for its last layer, which makes the code."""
     donor.check("spark", "encoder", "encoder", recipe.encoder, ("base", "blocks"))
-    own = {name.removeprefix("encoder."): held for name, held in donor.weights.items() if name.startswith("encoder.")}
-    body = {name: held for name, held in own.items() if not name.startswith("head.")}
+    encoder = {name.removeprefix("encoder."): w for name, w in donor.weights.items() if name.startswith("encoder.")}
+    body = {name: weight for name, weight in encoder.items() if not name.startswith("head.")}
     for net in nets:
         net.encoder.load_state_dict(body, strict=False)

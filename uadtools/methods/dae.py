@@ -13,9 +13,7 @@ from uadtools.models.networks import UNetConfig
 from uadtools.settings import Config, PositiveFloat
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from uadtools.methods.base.learning import Batch
+    from uadtools.methods.base.types import Batch, Tensor, nn
 
 Options = Single
 heal = reconstruct
@@ -43,9 +41,9 @@ class Recipe(base.Recipe, Settings):
 
 
 def build(settings: Settings) -> nn.Module:
-    from uadtools.nets.unet import UNet
+    from uadtools.methods.base.learning import unet
 
-    return UNet(**settings.network.model_dump(exclude={"kind", "reach"}))
+    return unet(settings.network)
 
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:

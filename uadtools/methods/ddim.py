@@ -9,10 +9,7 @@ from uadtools.errors import UadError
 from uadtools.methods.base.healing import Healing, Option, end
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from uadtools.diffusion.process import Denoiser
-    from uadtools.diffusion.samplers import Noise
+    from uadtools.methods.base.types import Denoiser, Noise, Tensor
 
 KINDS = ("diffusion",)
 Solver = Literal["ddim", "dpm", "heun"]
@@ -43,8 +40,8 @@ def heal(model: Denoiser, x: Tensor, options: Options, noise: Noise) -> Healing:
     from uadtools.diffusion.samplers import ddim, dpm_solver, heun, spaced
 
     x_t = add_noise(x, options.t, noise(), model.schedule)
-    way = spaced(options.t, options.steps)
+    timesteps = spaced(options.t, options.steps)
     if options.solver == "ddim":
-        return Healing(end(ddim(model, x_t, way, noise, eta=options.eta, clamp=True)))
-    walk = heun if options.solver == "heun" else dpm_solver
-    return Healing(end(walk(model, x_t, way, clamp=True)))
+        return Healing(end(ddim(model, x_t, timesteps, noise, eta=options.eta, clamp=True)))
+    solver = heun if options.solver == "heun" else dpm_solver
+    return Healing(end(solver(model, x_t, timesteps, clamp=True)))

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING
 from uadtools.methods.base.healing import Healing, end
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from uadtools.diffusion.process import Denoiser
-    from uadtools.diffusion.samplers import Noise
+    from uadtools.methods.base.types import Denoiser, Noise, Tensor
 
 KINDS = ("diffusion",)
 

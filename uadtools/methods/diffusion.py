@@ -12,9 +12,7 @@ from uadtools.models.networks import UNetConfig
 from uadtools.models.settings import NoisedSettings
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from uadtools.methods.base.learning import Batch
+    from uadtools.methods.base.types import Batch, Tensor, nn
 
 
 class Settings(NoisedSettings):
@@ -31,14 +29,14 @@ class Recipe(base.NoisedRecipe, Settings):
 
 
 def build(settings: Settings) -> nn.Module:
-    from uadtools.nets.unet import UNet
+    from uadtools.methods.base.learning import unet
 
-    return UNet(**settings.network.model_dump(exclude={"kind", "reach"}))
+    return unet(settings.network)
 
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
     """Noise each slice to a t of its own, and tell x0 or the noise from that. Source: Ho et al. 2020, eq. 14."""
-    from uadtools.methods.base.learning import distance, noised, streams_of
+    from uadtools.methods.base.learning import distance, noised
 
-    made = noised(recipe, batch.x0, batch.seeds, streams_of(batch.seeds))
-    return distance(recipe, net(made.x_t, made.t), batch.x0 if recipe.target == "x0" else made.eps)
+    noisy = noised(recipe, batch.x0, batch.seeds)
+    return distance(recipe, net(noisy.x_t, noisy.t), noisy.target)

@@ -14,10 +14,7 @@ from uadtools.methods.base.healing import Healing, Option
 from uadtools.methods.restore import Restoring, as_healing, mended
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from uadtools.diffusion.samplers import Noise
-    from uadtools.methods.base.healing import Network
+    from uadtools.methods.base.types import Network, Noise, Tensor
 
 KINDS = ("restoration",)
 
@@ -35,7 +32,6 @@ class Options(Restoring):
     ] = "walk"
 
     def evaluations(self, shape: tuple[int, int]) -> int:
-        """Return how often the network is asked about a slice (H, W)."""
         return self.steps
 
 
@@ -45,12 +41,12 @@ def heal(model: Network, x: Tensor, options: Options, noise: Noise) -> Healing:
 
     from uadtools.diffusion.samplers import cold, spaced
 
-    middle, found = x.shape[1] // 2, list[torch.Tensor]()
+    middle, probabilities = x.shape[1] // 2, list[torch.Tensor]()
 
     def predict(x_t: Tensor, t: int) -> Tensor:
         slab = torch.cat([x[:, :middle], x_t, x[:, middle + 1 :]], dim=1)
         x0, probability = mended(model, slab, t, flips=False)
-        found.append(probability)
+        probabilities.append(probability)
         return x0
 
     start, severities = x[:, [middle]], spaced(options.t, options.steps)
@@ -59,4 +55,4 @@ def heal(model: Network, x: Tensor, options: Options, noise: Noise) -> Healing:
         x0 = last.x_t
     else:  # of the scan itself: the mean of what a walk sees on its way is where it arrives
         x0 = torch.stack([predict(start, severity) for severity in severities]).mean(dim=0)
-    return as_healing(x0, torch.stack(found).amax(dim=0))
+    return as_healing(x0, torch.stack(probabilities).amax(dim=0))

@@ -13,9 +13,7 @@ from uadtools.models.networks import DenseConfig
 from uadtools.settings import Config, PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from uadtools.methods.base.learning import Batch
+    from uadtools.methods.base.types import Batch, Tensor, nn
     from uadtools.nets.dense import FAnoGAN
 
 Options = Single
@@ -77,28 +75,28 @@ def loss(recipe: Recipe, net: FAnoGAN, batch: Batch, step: int) -> Tensor:
     if step % (recipe.gan.critic + 1) == recipe.gan.critic:
         return -_frozen(net.critic, net.generator(z)).float().mean()
     with torch.no_grad():
-        made = net.generator(z).float()
+        fake = net.generator(z).float()
     mix = x0.new_tensor([stream.random() for stream in streams])[:, None, None, None]
-    between = (mix * x0 + (1 - mix) * made).requires_grad_()
+    between = (mix * x0 + (1 - mix) * fake).requires_grad_()
     with torch.autocast(x0.device.type, enabled=False):  # half precision is too rough for a second derivative
         (slope,) = torch.autograd.grad(net.critic(between).sum(), between, create_graph=True)
     penalty: Tensor = ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
-    apart: Tensor = (net.critic(made) - net.critic(x0)).float().mean()
-    return apart + recipe.gan.penalty * penalty
+    wasserstein: Tensor = (net.critic(fake) - net.critic(x0)).float().mean()
+    return wasserstein + recipe.gan.penalty * penalty
 
 
 def _encoder_loss(recipe: Recipe, net: FAnoGAN, x0: Tensor) -> Tensor:
     from uadtools.methods.base.learning import distance
 
-    made = _frozen(net.generator, net.encoder(x0))
-    seen, wanted = (_frozen(net.critic.features, x) for x in (made, x0))
-    return distance(recipe, made, x0) + recipe.gan.features * distance(recipe, seen, wanted.float())
+    reconstruction = _frozen(net.generator, net.encoder(x0))
+    features, target = (_frozen(net.critic.features, x) for x in (reconstruction, x0))
+    return distance(recipe, reconstruction, x0) + recipe.gan.features * distance(recipe, features, target.float())
 
 
 def _frozen(part: nn.Module, x: Tensor) -> Tensor:
     """Ask a part of a network without teaching it; gradients pass through to x alone."""
     from torch.func import functional_call
 
-    fixed = {name: weight.detach() for name, weight in part.named_parameters()}
-    answer: Tensor = functional_call(part, fixed, (x,))
+    weights = {name: weight.detach() for name, weight in part.named_parameters()}
+    answer: Tensor = functional_call(part, weights, (x,))
     return answer

@@ -18,11 +18,7 @@ from uadtools.models.settings import NoisedSettings
 from uadtools.settings import Config, PositiveInt
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from uadtools.diffusion.samplers import Noise
-    from uadtools.methods.base.learning import Batch, Donor, Healthy
-    from uadtools.models.model import Model
+    from uadtools.methods.base.types import Batch, Donor, Healthy, Model, Noise, Tensor
     from uadtools.nets.latent import LatentDiffusion
 
 PREPARATION: dict[str, Any] = {
@@ -130,16 +126,13 @@ class Options:
     ] = "d"
     steps: int | None = None
     bounds: Annotated[
-        int | None,
-        Option("Evaluations that tell where the region is. Default: 50 for variant d, else 200.", least=1),
+        int | None, Option("Evaluations that tell where the region is. Default: 50 for variant d, else 200.", least=1)
     ] = None
     chain: Annotated[
-        int,
-        Option("Evaluations over the whole chain, whose mean bound is one more case score. Default: 0.", least=0),
+        int, Option("Evaluations over the whole chain, whose mean bound is one more case score. Default: 0.", least=0)
     ] = 0
     repeats: Annotated[
-        int,
-        Option("How often each step back is taken, its noise added again in between (variants a to c).", least=1),
+        int, Option("How often each step back is taken, its noise added again in between (variants a to c).", least=1)
     ] = 1
 
     def __post_init__(self) -> None:
@@ -160,8 +153,8 @@ class Options:
 
     @property
     def maps(self) -> tuple[str, ...]:
-        found = () if self.variant == "a" else ("bound", "region")
-        return (*found, "chain") if self.chain else found
+        region = () if self.variant == "a" else ("bound", "region")
+        return (*region, "chain") if self.chain else region
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         return self.looked + self.chain + (self.walked or self.t * self.repeats + 1)
@@ -217,26 +210,24 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
         walk = ddpm(model, z_t, options.t, noise, keep=keep, repeats=options.repeats)
     else:
         walk = ddim(model, z_t, spaced(options.t, options.walked), noise, keep=keep)
-    return Healing(net.decode(end(walk)), {name: interpolate(found, shape) for name, found in maps.items()})
+    return Healing(net.decode(end(walk)), {role: interpolate(latent, shape) for role, latent in maps.items()})
 
 
 def build(settings: Settings) -> LatentDiffusion:
+    from uadtools.methods.base.learning import unet
     from uadtools.nets.latent import LatentDiffusion
-    from uadtools.nets.unet import UNet
 
     channels = settings.autoencoder.dimension
-    sizes = settings.network.model_dump(exclude={"kind", "reach"})
-    unet = UNet(**sizes, in_channels=channels, out_channels=channels)
-    return LatentDiffusion(vqvae.network_of(settings.autoencoder), unet, settings.latent_shape)
+    denoiser = unet(settings.network, in_channels=channels, out_channels=channels)
+    return LatentDiffusion(vqvae.network_of(settings.autoencoder), denoiser, settings.latent_shape)
 
 
 def loss(recipe: Recipe, net: LatentDiffusion, batch: Batch, step: int) -> Tensor:
     """Noise the latent of each slice to a t of its own, and tell noise or latent."""
-    from uadtools.methods.base.learning import distance, noised, streams_of
+    from uadtools.methods.base.learning import distance, noised
 
-    z = net.encode(batch.x0).float()
-    made = noised(recipe, z, batch.seeds, streams_of(batch.seeds))
-    return distance(recipe, net(made.x_t, made.t), z if recipe.target == "x0" else made.eps)
+    noisy = noised(recipe, net.encode(batch.x0).float(), batch.seeds)
+    return distance(recipe, net(noisy.x_t, noisy.t), noisy.target)
 
 
 def start(recipe: Recipe, nets: Sequence[LatentDiffusion], donor: Donor, slices: Healthy) -> None:
@@ -249,9 +240,9 @@ def start(recipe: Recipe, nets: Sequence[LatentDiffusion], donor: Donor, slices:
     donor.check("vqvae", "network", "autoencoder", recipe.autoencoder, sizes)
     for net in nets:
         net.autoencoder.load_state_dict(donor.weights)
-    first, where = nets[0], nets[0].deviation.device
-    pieces = (slices.windows(place[None], 0, where) for place in spread_out(slices, SAMPLE))
-    deviation = torch.cat([first.encode(slices.seen(piece)) for piece in pieces]).std()
+    first, device = nets[0], nets[0].deviation.device
+    windows = (slices.windows(place[None], 0, device) for place in spread_out(slices, SAMPLE))
+    deviation = torch.cat([first.encode(slices.seen(x)) for x in windows]).std()
     for net in nets:
         net.deviation.copy_(deviation)
 
@@ -272,12 +263,12 @@ def healthy_limits(model: Model, slices: Healthy, seed: int) -> Tensor:
     from uadtools.methods.base.learning import spread_out
     from uadtools.noise.source import SliceNoise
 
-    region, chosen, found = model.config.region, spread_out(slices, MOST), []
+    region, chosen, bounds = model.config.region, spread_out(slices, MOST), []
     batch = 1 if slices.solid else BATCH
     with torch.inference_mode():
         for begin in range(0, len(chosen), batch):
             z = model.net.encode(slices.seen(slices.windows(chosen[begin : begin + batch], 0, model.device)))
             keys = [(seed, begin + i) for i in range(len(z))]
             noise = SliceNoise(model.config.noise, tuple(z.shape[1:]), keys, model.device)
-            found.append(bound_map(model, z, evenly(region.steps, LOOKS), noise).cpu())
-        return torch.cat(found)[:, 0].quantile(region.percentile / 100, dim=0)
+            bounds.append(bound_map(model, z, evenly(region.steps, LOOKS), noise).cpu())
+        return torch.cat(bounds)[:, 0].quantile(region.percentile / 100, dim=0)

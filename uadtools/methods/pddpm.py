@@ -18,12 +18,9 @@ from uadtools.settings import Config, PositiveInt
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor, nn
 
     from uadtools.diffusion.patches import Box
-    from uadtools.diffusion.process import Denoiser
-    from uadtools.diffusion.samplers import Noise
-    from uadtools.methods.base.learning import Batch
+    from uadtools.methods.base.types import Batch, Denoiser, Noise, Tensor, nn
 
 PREPARATION: dict[str, Any] = {
     "grid": GridConfig(shape=(96, 96, 50), spacing=(2.0, 2.0, 2.0)),
@@ -160,9 +157,9 @@ def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
     from uadtools.nets.layout import packed
 
     x0, streams, shape = batch.x0, streams_of(batch.seeds), shape_of(batch.x0)
-    made = noised(recipe, x0, batch.seeds, streams)
+    noisy = noised(recipe, x0, batch.seeds, streams)
     within = masks([_box(recipe, shape, stream) for stream in streams], shape).to(x0.device)
-    output = net(packed(torch.where(within, made.x_t, x0)), made.t)
+    output = net(packed(torch.where(within, noisy.x_t, x0)), noisy.t)
     if recipe.training.loss_on == "image":
         return distance(recipe, output, x0)
     count = within.float().mean(dim=(1, 2, 3), keepdim=True)

@@ -19,10 +19,7 @@ from uadtools.simulation.config import CorruptionConfig
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor, nn
-
-    from uadtools.methods.base.healing import Network
-    from uadtools.methods.base.learning import Batch, Donor, Healthy
+    from uadtools.methods.base.types import Batch, Donor, Healthy, Network, Tensor, nn
     from uadtools.nets.restored import Restored
 
 SEVERITIES = 1000
@@ -66,10 +63,9 @@ class Recipe(base.Recipe, Settings):
 
 
 def build(settings: Settings) -> nn.Module:
-    from uadtools.nets.unet import UNet
+    from uadtools.methods.base.learning import unet
 
-    sizes = settings.network.model_dump(exclude={"kind", "reach"})
-    return UNet(**sizes, in_channels=2 * settings.reach + 1, out_channels=2)
+    return unet(settings.network, in_channels=2 * settings.reach + 1, out_channels=2)
 
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
@@ -89,11 +85,11 @@ def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
     x0, logit = restored(items.seen, net(packed(items.seen), items.ceiling))
     changed, weight = (items.changed > 0).float(), torch.where(items.changed > 0, items.changed, 1) * items.brain
     count = items.brain.sum().clamp(min=1)
-    apart = ((x0 - items.healthy).abs() / 2 * (1 + 4 * changed) * items.brain).sum() / count  # in units of [0, 1]
+    l1 = ((x0 - items.healthy).abs() / 2 * (1 + 4 * changed) * items.brain).sum() / count  # in units of [0, 1]
     bce = (binary_cross_entropy_with_logits(logit, changed, reduction="none") * weight).sum() / count
-    found = logit.sigmoid() * items.brain
-    dice = 1 - (2 * (found * items.changed).sum() + 1) / (found.sum() + items.changed.sum() + 1)
-    return 2 * apart + bce + dice / 2
+    probability = logit.sigmoid() * items.brain
+    dice = 1 - (2 * (probability * items.changed).sum() + 1) / (probability.sum() + items.changed.sum() + 1)
+    return 2 * l1 + bce + dice / 2
 
 
 def start(recipe: Recipe, nets: Sequence[nn.Module], donor: Donor, slices: Healthy) -> None:
@@ -101,7 +97,7 @@ def start(recipe: Recipe, nets: Sequence[nn.Module], donor: Donor, slices: Healt
     if donor.config.kind != recipe.kind or donor.config.network != recipe.network:
         raise UadError(f"{donor.path}: not of the recipe's kind and sizes (start needs a model of the same recipe)")
     for net in nets:
-        net.load_state_dict({name: held.float() for name, held in donor.weights.items()})
+        net.load_state_dict({name: weight.float() for name, weight in donor.weights.items()})
 
 
 def ask(model: Network, x: Tensor, t: int) -> Restored:

@@ -13,10 +13,7 @@ from uadtools.methods import restoration
 from uadtools.methods.base.healing import Healing, Option
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from uadtools.diffusion.samplers import Noise
-    from uadtools.methods.base.healing import Network
+    from uadtools.methods.base.types import Network, Noise, Tensor
 
 KINDS = ("restoration",)
 
@@ -26,14 +23,12 @@ class Restoring:
     """What the options of all methods that restore have. t: the highest severity to be expected, of 1000."""
 
     NOISY: ClassVar[bool] = False
-    MAPS: ClassVar[tuple[str, ...]] = ("probability",)
 
     t: int = 999
 
     @property
     def maps(self) -> tuple[str, ...]:
-        """Roles of what is made beside the healed scan."""
-        return self.MAPS
+        return ("probability",)
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,6 @@ class Options(Restoring):
     flips: Annotated[bool, Option("The mean with what the mirrored scan is restored to.", "")] = False
 
     def evaluations(self, shape: tuple[int, int]) -> int:
-        """Return how often the network is asked about a slice (H, W)."""
         return 2 if self.flips else 1
 
 
@@ -56,12 +50,12 @@ def mended(model: Network, x: Tensor, t: int, *, flips: bool) -> tuple[Tensor, T
     """Return the healthy middle slices and the probabilities of a change, (B, 1, H, W)."""
     import torch
 
-    made = [restoration.ask(model, x, t)]
+    answers = [restoration.ask(model, x, t)]
     if flips:
         mirrored = restoration.ask(model, x.flip(-1), t)
-        made.append(type(mirrored)(*(part.flip(-1) for part in mirrored)))
-    x0 = torch.stack([one.x0 for one in made]).mean(dim=0)
-    return x0, torch.stack([one.logit.sigmoid() for one in made]).mean(dim=0)
+        answers.append(type(mirrored)(*(part.flip(-1) for part in mirrored)))
+    x0 = torch.stack([answer.x0 for answer in answers]).mean(dim=0)
+    return x0, torch.stack([answer.logit.sigmoid() for answer in answers]).mean(dim=0)
 
 
 def as_healing(x0: Tensor, probability: Tensor) -> Healing:

@@ -14,10 +14,7 @@ from uadtools.models import settings
 from uadtools.models.networks import EncoderConfig, MaskedConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from uadtools.methods.base.learning import Batch
-    from uadtools.models.model import Model
+    from uadtools.methods.base.types import Batch, Model, Tensor
     from uadtools.nets.masked import MaskedAutoencoder
 
 USE = "cddpm starts from them (uad-train --recipe cddpm --set encoder.pretrained=FILE)"
@@ -74,13 +71,13 @@ def loss(recipe: Recipe, net: MaskedAutoencoder, batch: Batch, step: int) -> Ten
 
     x0, side = batch.x0, recipe.encoder.divisor
     rows, columns = (length // side for length in shape_of(x0))
-    visible = max(1, round((1 - recipe.hidden) * rows * columns))
+    count = max(1, round((1 - recipe.hidden) * rows * columns))
     ranks = np.stack([stream.permutation(rows * columns) for stream in streams_of(batch.seeds)])
-    seen = torch.from_numpy(ranks < visible).view(len(x0), 1, rows, columns).to(x0.device)
-    painted, wanted = (pixel_unshuffle(image, side) for image in (net(x0, seen).float(), x0))
-    wanted = (wanted - wanted.mean(dim=1, keepdim=True)) / (wanted.var(dim=1, keepdim=True) + 1e-6).sqrt()
-    hidden = ~seen
-    return (((painted - wanted) ** 2).mean(dim=1, keepdim=True) * hidden).sum() / hidden.sum()
+    visible = torch.from_numpy(ranks < count).view(len(x0), 1, rows, columns).to(x0.device)
+    painted, target = (pixel_unshuffle(image, side) for image in (net(x0, visible).float(), x0))
+    target = (target - target.mean(dim=1, keepdim=True)) / (target.var(dim=1, keepdim=True) + 1e-6).sqrt()
+    hidden = ~visible
+    return (((painted - target) ** 2).mean(dim=1, keepdim=True) * hidden).sum() / hidden.sum()
 
 
 def probe(model: Model, x: Tensor) -> Tensor:

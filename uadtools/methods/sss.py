@@ -13,10 +13,7 @@ from uadtools.methods.base.healing import Healing, Single, end
 from uadtools.models.images import GridConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from uadtools.diffusion.process import Denoiser
-    from uadtools.diffusion.samplers import Noise
+    from uadtools.methods.base.types import Denoiser, Noise, Tensor
 
 KINDS = ("diffusion",)
 PREPARATION = {"grid": GridConfig(shape=(256, 256, 60), spacing=(1.0, 1.0, 1.0))}

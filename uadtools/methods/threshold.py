@@ -9,13 +9,11 @@ scan; where one threshold has to serve several scans, how they were prepared tak
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    from uadtools.volume.io import Image
+from uadtools.volume.io import Image
 
 
 @dataclass(frozen=True)
@@ -25,6 +23,4 @@ class Options:
 
 def heal(scan: Image, brain: NDArray[np.bool_], options: Options) -> NDArray[np.float32]:
     """Return the median of the brain at every voxel. brain: (X, Y, Z), with any voxel at all."""
-    import numpy as np
-
     return np.full(brain.shape, np.median(scan.data[brain]), dtype=np.float32)

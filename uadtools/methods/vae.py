@@ -12,9 +12,7 @@ from uadtools.models import settings
 from uadtools.models.networks import DenseConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from uadtools.methods.base.learning import Batch
+    from uadtools.methods.base.types import Batch, Tensor, nn
     from uadtools.nets.dense import VAE
 
 Options = Single

@@ -13,10 +13,8 @@ from uadtools.models.networks import CodebookConfig
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
-    from uadtools.methods.base.learning import Batch, Healthy
-    from uadtools.models.model import Model
+    from uadtools.methods.base.types import Batch, Healthy, Model, Tensor
     from uadtools.nets.vqvae import VQVAE
 
 Options = Single
@@ -61,11 +59,11 @@ def loss(recipe: Recipe, net: VQVAE, batch: Batch, step: int) -> Tensor:
     from uadtools.methods.base.learning import distance
 
     z = net.encode(batch.x0).float()
-    found = net.codebook(z)
+    nearest = net.codebook(z)
     if net.training:
-        net.codebook.follow(z, found.indices)
-    made = net.decode(z + (found.codes - z).detach())  # gradients pass the codes by
-    return distance(recipe, made, batch.x0) + recipe.commitment * mse_loss(z, found.codes)
+        net.codebook.follow(z, nearest.indices)
+    reconstruction = net.decode(z + (nearest.codes - z).detach())  # gradients pass the codes by
+    return distance(recipe, reconstruction, batch.x0) + recipe.commitment * mse_loss(z, nearest.codes)
 
 
 class Use(NamedTuple):

@@ -19,12 +19,7 @@ MOST_THRESHOLDS = 2000
 
 
 def bootstrap(
-    rows: ArrayLike,
-    statistic: Statistic | None = None,
-    *,
-    rounds: int = ROUNDS,
-    level: float = LEVEL,
-    seed: int = 0,
+    rows: ArrayLike, statistic: Statistic | None = None, *, rounds: int = ROUNDS, level: float = LEVEL, seed: int = 0
 ) -> Floats | None:
     """Return the low and the high end of a percentile bootstrap interval over scans: the last axis of (..., 2).
 
@@ -32,8 +27,8 @@ def bootstrap(
     some rounds the others count; where it was in all, both ends are NaN.
     Source: Efron & Tibshirani 1993, chapter 13. With few scans the interval is too short, as percentile intervals are.
     """
-    drawn = resampled(rows, statistic, rounds=rounds, seed=seed)
-    return None if drawn is None else ends(drawn, level)
+    figures = resampled(rows, statistic, rounds=rounds, seed=seed)
+    return None if figures is None else ends(figures, level)
 
 
 def resampled(
@@ -44,25 +39,24 @@ def resampled(
     rows: (N, ...), one row for each scan; a row with a NaN is left out. statistic: takes the sum of the drawn rows,
     such as voxel counts, and gives one or several figures; by default their mean. None for fewer than two scans.
     """
-    given = np.asarray(rows, dtype=np.float64)
-    known = given.reshape(len(given), math.prod(given.shape[1:]))
-    known = known[~np.isnan(known).any(axis=1)]
-    count = len(known)
+    values = np.asarray(rows, dtype=np.float64)
+    scans = values.reshape(len(values), math.prod(values.shape[1:]))
+    scans = scans[~np.isnan(scans).any(axis=1)]
+    count = len(scans)
     if count < 2:
         return None
-    drawn = np.random.default_rng(seed).integers(count, size=(rounds, count))
-    places = drawn + count * np.arange(rounds)[:, None]
+    places = np.random.default_rng(seed).integers(count, size=(rounds, count)) + count * np.arange(rounds)[:, None]
     times = np.bincount(places.ravel(), minlength=rounds * count).reshape(rounds, count)
-    sums = (times.astype(np.float64) @ known).reshape(rounds, *given.shape[1:])
-    return sums / count if statistic is None else np.array([statistic(each) for each in sums], dtype=np.float64)
+    sums = (times.astype(np.float64) @ scans).reshape(rounds, *values.shape[1:])
+    return sums / count if statistic is None else np.array([statistic(one) for one in sums], dtype=np.float64)
 
 
-def ends(drawn: Floats, level: float = LEVEL) -> Floats:
+def ends(figures: Floats, level: float = LEVEL) -> Floats:
     """Return the interval that holds `level` of the drawn figures (rounds, ...), which may be NaN: (..., 2)."""
-    columns = drawn.reshape(len(drawn), -1).T
+    columns = figures.reshape(len(figures), -1).T
     tails = ((1 - level) / 2, (1 + level) / 2)
-    found = [np.quantile(c[~np.isnan(c)], tails) if not np.isnan(c).all() else (np.nan, np.nan) for c in columns]
-    return np.array(found).reshape(*drawn.shape[1:], 2)
+    pairs = [np.quantile(c[~np.isnan(c)], tails) if not np.isnan(c).all() else (np.nan, np.nan) for c in columns]
+    return np.array(pairs).reshape(*figures.shape[1:], 2)
 
 
 def ranking_bootstrap(

@@ -51,9 +51,7 @@ class Lesionwise:
 
     def __add__(self, other: Lesionwise) -> Lesionwise:
         return Lesionwise(
-            self.lesions + other.lesions,
-            self.false_positives + other.false_positives,
-            self.detected + other.detected,
+            self.lesions + other.lesions, self.false_positives + other.false_positives, self.detected + other.detected
         )
 
     @property
@@ -152,13 +150,13 @@ def recall_by_size(lesions: Iterable[Lesion], edges_ml: Sequence[float]) -> list
     Lesions beyond the outer edges count in no bin; an outer edge may be 0 or infinite. Raises UadError unless the edges
     rise.
     """
-    volumes_found = [(lesion.ml, lesion.found) for lesion in lesions]
+    lesions = list(lesions)
     bins = []
     for low, high in pairwise(edges_ml):
         if not low < high:
             raise UadError(f"size bin from {low:g} to {high:g} mL: the edges do not rise (give them in rising order)")
-        inside = [found for ml, found in volumes_found if low <= ml < high]
-        bins.append(SizeBin(low, high, len(inside), sum(inside), ratio(sum(inside), len(inside))))
+        found = [lesion.found for lesion in lesions if low <= lesion.ml < high]
+        bins.append(SizeBin(low, high, len(found), sum(found), ratio(sum(found), len(found))))
     return bins
 
 

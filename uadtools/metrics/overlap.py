@@ -112,8 +112,8 @@ def require_masks(**masks: Mask) -> None:
 def require_same_shape(**arrays: NDArray[Any]) -> None:
     """Raise UadError, telling every shape by its name, unless all arrays have the same one."""
     if len({array.shape for array in arrays.values()}) > 1:
-        told = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise UadError(f"shapes differ: {told} (put them on the same grid first)")
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise UadError(f"shapes differ: {shapes} (put them on the same grid first)")
 
 
 def ratio(part: float, whole: float) -> float:

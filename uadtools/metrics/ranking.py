@@ -1,8 +1,8 @@
 """Metrics over all thresholds at once: exact, with ties, from one sort of the scores.
 
-A caller who wants several of them sorts once: `ranking = rank(score, truth)`, then asks its methods. The functions
-named after the metrics are for a caller who wants one. Scans that are looked at one by one and then together are each
-sorted once, too: `voxels = ordered(score, truth)`, `ranking(voxels)`, and at the end `ranking(merged(all_voxels))`.
+A caller sorts once: `ranking = rank(score, truth)`, then asks its methods. Scans that are looked at one by one and then
+together are each sorted once, too: `voxels = ordered(score, truth)`, `ranking(voxels)`, and at the end
+`ranking(merged(all_voxels))`.
 """
 
 from __future__ import annotations
@@ -133,28 +133,13 @@ def merged(parts: Sequence[Voxels]) -> Voxels:
 
 def ranking(voxels: Voxels) -> Ranking:
     """Count lesion and healthy voxels down to each value that matters."""
-    healthy, own = voxels.healthy, np.unique(voxels.lesion)
-    below, above = np.searchsorted(healthy, own) - 1, np.searchsorted(healthy, own, side="right")
+    healthy, lesion = voxels.healthy, np.unique(voxels.lesion)
+    below, above = np.searchsorted(healthy, lesion) - 1, np.searchsorted(healthy, lesion, side="right")
     nearby = healthy[below[below >= 0]], healthy[above[above < healthy.size]]
-    value = np.unique(np.concatenate([own, *nearby, healthy[:1]]))[::-1]
+    value = np.unique(np.concatenate([lesion, *nearby, healthy[:1]]))[::-1]
     return Ranking(value, *voxels.at_least(value))
 
 
 def average_precision(score: Score, truth: Mask) -> float:
     """`Ranking.average_precision` of these voxels."""
     return rank(score, truth).average_precision()
-
-
-def auroc(score: Score, truth: Mask) -> float:
-    """`Ranking.auroc` of these voxels."""
-    return rank(score, truth).auroc()
-
-
-def best_dice(score: Score, truth: Mask) -> BestDice:
-    """`Ranking.best_dice` of these voxels."""
-    return rank(score, truth).best_dice()
-
-
-def fpr_at_tpr(score: Score, truth: Mask, tpr: float) -> float:
-    """`Ranking.fpr_at_tpr` of these voxels."""
-    return rank(score, truth).fpr_at_tpr(tpr)

@@ -39,9 +39,9 @@ def holm(ps: Sequence[float]) -> NDArray[np.float64]:
     The k-th smallest of m is multiplied by m - k + 1, and is at least as large as the one before it, at most 1.
     Source: Holm 1979.
     """
-    given = np.asarray(ps, dtype=np.float64)
-    order = np.argsort(given)
-    stepped = np.maximum.accumulate(given[order] * np.arange(given.size, 0, -1))
-    adjusted = np.empty_like(given)
+    values = np.asarray(ps, dtype=np.float64)
+    order = np.argsort(values)
+    stepped = np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))
+    adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(stepped, 1)
     return adjusted

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from uadtools.scoring.calibrate import Calibration, Power
 
 SILENT = 0.1
 """Recall below which a threshold is said to silence the detector."""
 
 
-def summary(report: dict[str, Any]) -> Iterator[str]:
+def summary(report: Calibration) -> Iterator[str]:
     """Say to a person what the threshold promises, and what it leaves."""
     healthy, level = report["healthy"], f"{100 * (report['level'] or 0):g}%"
     yield f"threshold  {report['threshold']:.4g} ({report['rule']})"
@@ -33,7 +36,7 @@ def summary(report: dict[str, Any]) -> Iterator[str]:
     yield from _leaves(report["power"])
 
 
-def _leaves(power: dict[str, Any] | None) -> Iterator[str]:
+def _leaves(power: Power | None) -> Iterator[str]:
     if power is None:
         yield "power      unknown: no scan has lesions (--power SCORE... --truth T..., or uad-simulate in the pipe)"
         return
@@ -45,7 +48,7 @@ def _leaves(power: dict[str, Any] | None) -> Iterator[str]:
     yield f"           {volumes}; {power['false_positives']} false components"
 
 
-def warnings(report: dict[str, Any]) -> Iterator[str]:
+def warnings(report: Calibration) -> Iterator[str]:
     """Warn of each class of lesions of which hardly any is found."""
     for size in report["power"]["by_size"] if report["power"] else []:
         if size["count"] and size["recall"] < SILENT:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.files import written
+from uadtools.metrics.overlap import Mask
 from uadtools.report.picture import check_picture
 from uadtools.volume.brain import background
 from uadtools.volume.chain import in_scan_space
@@ -17,14 +18,13 @@ from uadtools.volume.grid import Grid, oriented, resample
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 
-Mask = NDArray[np.bool_]
 _BRAIN, _TEMPLATE = "#ffd23f", "#3fc7ff"
 _PLANES = ((1, 2), (0, 2), (0, 1))
 """Array axes shown to the right and up: sagittal, coronal, axial."""
 
 
 def outlined(
-    raw: Image, made: Study, path: Path, *, template: Image | None = None, flat: bool = False, force: bool = False
+    raw: Image, prepared: Study, path: Path, *, template: Image | None = None, flat: bool = False, force: bool = False
 ) -> None:
     """Draw a raw scan and what became of it, through the middle of the brain along three axes; PNG, PDF or SVG.
 
@@ -33,11 +33,10 @@ def outlined(
     The brain is outlined in yellow; after registration the template's brain in blue. Front of the head up or right,
     patient's left on the right. Raises UadError when the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     check_picture(path, force=force)
-    scan, brain = made.need("scan"), made.need("brain")
+    scan, brain = prepared.need("scan"), prepared.need("brain")
     native = in_scan_space(scan.provenance["chain"], brain.grid)
     rows: dict[str, tuple[Image, list[tuple[Mask, str]]]] = {
         "as it came": (raw, [(_on(brain.data > 0, native, raw.grid), _BRAIN)]),
@@ -47,7 +46,6 @@ def outlined(
         rows["prepared"][1].append((_on(~background(template.data), template.grid, scan.grid), _TEMPLATE))
     planes = _PLANES[2:] if flat else _PLANES
     figure = Figure(figsize=(3 * len(planes), 6.4), facecolor="black")
-    FigureCanvasAgg(figure)
     for axes, (title, (image, masks)) in zip(figure.subplots(2, len(planes), squeeze=False), rows.items(), strict=True):
         axes[0].set_title(title, color="white", fontsize=10, loc="left")
         data, grid = oriented(image.data, image.grid)

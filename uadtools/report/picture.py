@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ def picture(
     product's), front of the head up, patient's left on the right. The slices are those with most truth, else most
     detection, else evenly spaced. Raises UadError when there is nothing to show or the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     path = Path(path)
@@ -38,8 +36,8 @@ def picture(
     views = _views(study, truth)
     chosen = _choose(views, slices)
     box = _frame(views)
-    figure = Figure(figsize=(2.2 * len(views), 2.2 * len(chosen) * _aspect(box) + 0.35), facecolor="black")
-    FigureCanvasAgg(figure)
+    width, height = (side.stop - side.start for side in box)
+    figure = Figure(figsize=(2.2 * len(views), 2.2 * len(chosen) * (height / width) + 0.35), facecolor="black")
     axes = figure.subplots(len(chosen), len(views), squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
     for row, z in zip(axes, chosen, strict=True):
         for axis, (role, data) in zip(row, views.items(), strict=True):
@@ -81,16 +79,13 @@ def _on(image: Image, base: Grid, role: str, chain: GridChain) -> NDArray[Any]:
 
 def _choose(views: dict[str, NDArray[Any]], count: int) -> list[int]:
     """Pick slices, top of the head first."""
-    depth = next(iter(views.values())).shape[2]
-    weight = np.zeros(depth)
-    for role in ("truth", "detection"):
-        if role in views and (views[role] > 0.5).any():
-            weight = (views[role] > 0.5).sum(axis=(0, 1)).astype(float)
-            break
-    else:
-        occupied = np.flatnonzero((next(iter(views.values())) > 0).any(axis=(0, 1)))
+    first = next(iter(views.values()))
+    masks = (views[role] > 0.5 for role in ("truth", "detection") if role in views)
+    weight = next((mask.sum(axis=(0, 1)) for mask in masks if mask.any()), None)
+    if weight is None:
+        occupied = np.flatnonzero((first > 0).any(axis=(0, 1)))
         places = np.linspace(0.3, 0.75, count) * (len(occupied) - 1)
-        return sorted({int(occupied[int(p)]) for p in places}, reverse=True) if len(occupied) else [depth // 2]
+        return sorted({int(occupied[int(p)]) for p in places}, reverse=True) if len(occupied) else [first.shape[2] // 2]
     picked: list[int] = []
     apart = max(1, int((weight > 0).sum()) // (2 * count))
     for z in np.argsort(-weight, kind="stable"):
@@ -108,11 +103,6 @@ def _frame(views: dict[str, NDArray[Any]]) -> tuple[slice, slice]:
     spans = [np.flatnonzero(filled.any(axis=axes)) for axes in ((1, 2), (0, 2))]
     x, y = (slice(max(int(s[0]) - _MARGIN, 0), int(s[-1]) + 1 + _MARGIN) for s in spans)
     return x, y
-
-
-def _aspect(box: Sequence[slice]) -> float:
-    x, y = (s.stop - s.start for s in box)
-    return float(y / x)
 
 
 def _draw(

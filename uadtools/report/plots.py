@@ -27,65 +27,65 @@ def check_plots(plots: Mapping[str, Path], *, force: bool) -> None:
         check_picture(path, force=force)
 
 
-def plot(found: Evaluation, name: str, path: Path, *, force: bool = False) -> None:
+def plot(evaluation: Evaluation, name: str, path: Path, *, force: bool = False) -> None:
     """Draw one of DRAWN as PNG, PDF or SVG. Raises UadError when the evaluation does not hold what it shows."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     check_plots({name: path}, force=force)
     figure = Figure(figsize=(5, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     axis = figure.subplots()
     axis.spines[["top", "right"]].set_visible(False)
-    DRAWN[name](axis, found)
+    DRAWN[name](axis, evaluation)
     if axis.get_legend_handles_labels()[0]:
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8)
     with written(path, force=force) as part:
         figure.savefig(part, dpi=150)
 
 
-def _precision_recall(axis: Any, found: Evaluation) -> None:
+def _precision_recall(axis: Any, evaluation: Evaluation) -> None:
     """Draw the pooled curve in steps, as average precision sums it, over the line of a score that knows nothing."""
-    ranking = _ranking(found)
-    for name, colour, each in _curves(found, ranking):
-        tp, fp = each.tp[_few(each)], each.fp[_few(each)]
-        label = f"{name}, AUPRC {each.average_precision():.3f}"
-        recall, precision = tp / each.positives, tp / (tp + fp)
+    ranking = _ranking(evaluation)
+    curves = [("score", OURS, ranking)]
+    if evaluation.baseline:
+        curves.append((evaluation.report["baseline"]["name"], OTHER, evaluation.baseline))
+    for name, colour, curve in curves:
+        tp, fp = curve.tp[_few(curve)], curve.fp[_few(curve)]
+        label = f"{name}, AUPRC {curve.average_precision():.3f}"
+        recall, precision = tp / curve.positives, tp / (tp + fp)
         axis.step([0, *recall], [precision[0], *precision], where="pre", color=colour, label=label)
     prevalence = ranking.positives / (ranking.positives + ranking.negatives)
     axis.axhline(prevalence, color=GREY, ls="--", lw=1, label=f"chance, {prevalence:.3g} of the voxels are lesion")
-    pooled, threshold = found.report["pooled"], found.report["threshold"]
+    pooled, threshold = evaluation.report["pooled"], evaluation.report["threshold"]
     if threshold is not None and pooled["precision"] is not None:
-        where = f"score above {threshold:.4g}"
-        axis.plot(pooled["recall"], pooled["precision"], "o", color=OURS, label=where)
+        axis.plot(pooled["recall"], pooled["precision"], "o", color=OURS, label=f"score above {threshold:.4g}")
     axis.set(xlim=(0, 1.01), ylim=(0, 1.03))
     axis.set(xlabel="recall: lesion voxels that are detected", ylabel="precision: detected voxels that are lesion")
 
 
-def _dice(axis: Any, found: Evaluation) -> None:
+def _dice(axis: Any, evaluation: Evaluation) -> None:
     """Draw the pooled Dice of what scores at least so much, the best, and that of the threshold that was used."""
-    ranking = _ranking(found)
+    ranking = _ranking(evaluation)
     dice, threshold = ranking.best_dice()
-    every = 2 * ranking.tp / (ranking.tp + ranking.fp + ranking.positives)
-    few = np.union1d(_few(ranking), np.argmax(every))
-    axis.plot(ranking.value[few], every[few], color=OURS)
+    curve = 2 * ranking.tp / (ranking.tp + ranking.fp + ranking.positives)
+    few = np.union1d(_few(ranking), np.argmax(curve))
+    axis.plot(ranking.value[few], curve[few], color=OURS)
     axis.plot(threshold, dice, "o", color=OURS, label=f"best, {dice:.3f} above {threshold:.4g}: chosen with the truth")
-    used = found.report["threshold"]
+    used = evaluation.report["threshold"]
     if used is not None:
-        told = f"used, {found.report['pooled']['dice']:.3f} above {used:.4g}"
-        axis.axvline(used, color=OTHER, ls="--", lw=1, label=told)
+        label = f"used, {evaluation.report['pooled']['dice']:.3f} above {used:.4g}"
+        axis.axvline(used, color=OTHER, ls="--", lw=1, label=label)
     axis.set(xlabel="threshold on the score", ylabel="Dice over the voxels of all scans")
     axis.set_ylim(bottom=0)
 
 
-def _bland_altman(axis: Any, found: Evaluation) -> None:
+def _bland_altman(axis: Any, evaluation: Evaluation) -> None:
     """Draw detected minus true volume against their mean, with the bias and the limits of agreement.
 
     The limits are the mean difference and 1.96 standard deviations on either side. Source: Bland & Altman 1986.
     """
-    if len(found.volumes_ml) < 2:
+    if len(evaluation.volumes_ml) < 2:
         raise UadError("bland-altman: detections of two or more scans are needed (score maps need --threshold-from)")
-    truth, detected = np.array(found.volumes_ml).T
+    truth, detected = np.array(evaluation.volumes_ml).T
     difference = detected - truth
     bias, spread = difference.mean(), 1.96 * difference.std(ddof=1)
     axis.plot((truth + detected) / 2, difference, "o", color=OURS, alpha=0.7, mec="none")
@@ -96,31 +96,16 @@ def _bland_altman(axis: Any, found: Evaluation) -> None:
         (bias - spread, "--", "lower limit"),
     ):
         axis.axhline(value, color=OTHER, ls=style, lw=1)
-        text = f"{name} {value:+.3g} mL"
-        axis.annotate(
-            text,
-            (1, value),
-            (0, 2),
-            xycoords=axis.get_yaxis_transform(),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            fontsize=8,
-            color=OTHER,
-        )
+        places = {"xycoords": axis.get_yaxis_transform(), "textcoords": "offset points", "ha": "right", "va": "bottom"}
+        axis.annotate(f"{name} {value:+.3g} mL", (1, value), (0, 2), fontsize=8, color=OTHER, **places)
     axis.set(xlabel="mean of detected and true volume, mL", ylabel="detected minus true volume, mL")
     axis.margins(y=0.15)
 
 
-def _curves(found: Evaluation, ranking: Ranking) -> list[tuple[str, str, Ranking]]:
-    others = [(found.report["baseline"]["name"], OTHER, found.baseline)] if found.baseline else []
-    return [("score", OURS, ranking), *others]
-
-
-def _ranking(found: Evaluation) -> Ranking:
-    if found.ranking is None or not found.ranking.positives:
+def _ranking(evaluation: Evaluation) -> Ranking:
+    if evaluation.ranking is None or not evaluation.ranking.positives:
         raise UadError("there is no curve to plot (it takes score maps, and a truth that is not empty everywhere)")
-    return found.ranking
+    return evaluation.ranking
 
 
 def _few(ranking: Ranking) -> NDArray[np.intp]:

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 from zlib import crc32
 
 import numpy as np
@@ -53,9 +53,55 @@ class Lesioned:
     @property
     def smooth(self) -> Score:
         """The scores, (X, Y, Z), 0 outside the eroded brain. Made anew, since many scans are kept."""
-        made = np.zeros(self.eroded.shape, self.scores.dtype)
-        made[self.eroded] = self.scores
-        return made
+        scores = np.zeros(self.eroded.shape, self.scores.dtype)
+        scores[self.eroded] = self.scores
+        return scores
+
+
+class Silence(TypedDict):
+    """How many healthy scans there were and are needed, and what the threshold detects in them.
+
+    share: mean share of the eroded brain above the threshold. alarms_95: the rate of false alarms that these very scans
+    may have led to, at 95% confidence.
+    """
+
+    scans: int
+    needed: int | None
+    alarms: int
+    alarms_95: float | None
+    share: float | None
+
+
+class Power(TypedDict):
+    """Which lesions the threshold leaves, as `uad-eval` counts them, and the mean volumes of a scan in mL."""
+
+    scans: int
+    lesions: int
+    found: int
+    recall: float | None
+    false_positives: int
+    lesion_ml: float
+    detected_ml: float
+    by_size: list[dict[str, Any]]
+
+
+class Calibration(TypedDict):
+    """A threshold file. level, percentile, allowed_ml, best_dice: null but for the rules that have them; floor: see
+    `usual_floor`; chain: `Steps.chain`; way: that of `way_of`.
+    """
+
+    schema: int
+    threshold: float
+    rule: Rule
+    level: float | None
+    percentile: float | None
+    allowed_ml: float | None
+    best_dice: float | None
+    healthy: Silence
+    floor: float | None
+    power: Power | None
+    chain: dict[str, Any]
+    way: dict[str, Any]
 
 
 def calibrate(
@@ -67,7 +113,7 @@ def calibrate(
     percentile: float = 99.5,
     allowed_ml: float = 0.0,
     **changes: int,
-) -> dict[str, Any]:
+) -> Calibration:
     """Find a threshold for `uad-postproc`; returns a JSON-ready report, which `read_steps` reads.
 
     studies: score maps; those with an image `truth` that shows a lesion are lesioned, all others healthy. Every rule
@@ -206,12 +252,7 @@ def _best_dice(healthy: Sequence[Healthy], lesioned: Sequence[Lesioned]) -> tupl
     return best.threshold, best.dice
 
 
-def _silence(rule: Rule, healthy: Sequence[Healthy], threshold: float, level: float) -> dict[str, Any]:
-    """Tell how many healthy scans there were and are needed, and what the threshold detects in them.
-
-    share: mean share of the eroded brain above the threshold. alarms_95: the rate of false alarms that these very scans
-    may have led to, at 95% confidence.
-    """
+def _silence(rule: Rule, healthy: Sequence[Healthy], threshold: float, level: float) -> Silence:
     return {
         "scans": len(healthy),
         "needed": conformal.scans_needed(level) if rule in CONFORMAL else None,
@@ -221,14 +262,13 @@ def _silence(rule: Rule, healthy: Sequence[Healthy], threshold: float, level: fl
     }
 
 
-def _power(lesioned: Sequence[Lesioned], steps: Steps, threshold: float) -> dict[str, Any]:
-    """Tell which lesions the threshold leaves, as `uad-eval` counts them, and the mean volumes of a scan in mL."""
+def _power(lesioned: Sequence[Lesioned], steps: Steps, threshold: float) -> Power:
     pooled, ml, detected_ml = Lesionwise(), 0.0, 0.0
     for scan in lesioned:
-        found = detect(scan.smooth, scan.eroded, steps, threshold)
-        pooled += lesionwise(found, scan.truth, scan.grid.spacing)
+        detection = detect(scan.smooth, scan.eroded, steps, threshold)
+        pooled += lesionwise(detection, scan.truth, scan.grid.spacing)
         ml += scan.truth.sum() * scan.grid.voxel_volume
-        detected_ml += found.sum() * scan.grid.voxel_volume
+        detected_ml += detection.sum() * scan.grid.voxel_volume
     sizes = [asdict(size) for size in recall_by_size(pooled.lesions, SIZES)]
     return {
         "scans": len(lesioned),

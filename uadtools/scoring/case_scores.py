@@ -48,11 +48,11 @@ def case_scores(study: Study) -> CaseScores:
     """Sum up a study's score map in several numbers. Raises UadError when there is no brain."""
     steps = own_steps(study)
     ready = prepare(study, steps)
-    brain, looked_at = study.brain(ready.score), ready.smooth[ready.eroded]
+    brain, smooth = study.brain(ready.score), ready.smooth[ready.eroded]
     return CaseScores(
         case_score(study),
         top(ready.score.data[brain]),
-        float(looked_at.max()) if looked_at.size else None,
+        float(smooth.max()) if smooth.size else None,
         _detected(ready, steps),
         **mean_bounds(study),
     )
@@ -60,9 +60,9 @@ def case_scores(study: Study) -> CaseScores:
 
 def mean_bounds(study: Study) -> dict[str, float | None]:
     """Return the means inside the brain of the maps BOUNDS; None for those that are not there, or where no brain is."""
-    brain, found = study.brain(), dict.fromkeys(BOUNDS, None)
-    there = [role for role in BOUNDS if role in study.images and brain.any()]
-    return found | {role: float(study.images[role].data[brain].mean(dtype=np.float64)) for role in there}
+    brain, means = study.brain(), dict.fromkeys(BOUNDS, None)
+    roles = [role for role in BOUNDS if role in study.images and brain.any()]
+    return means | {role: float(study.images[role].data[brain].mean(dtype=np.float64)) for role in roles}
 
 
 def _detected(ready: Prepared, steps: Steps) -> float | None:

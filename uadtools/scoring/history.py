@@ -16,8 +16,8 @@ def way_of(score: Image) -> dict[str, Any]:
     way: dict[str, Any] = {"voxels": list(score.grid.spacing)}
     for line in score.provenance.get("history", []):
         if (tool := line.get("tool")) in ("uad-heal", "uad-score"):
-            known = {**line.get("arguments", {}), "model": line.get("model")}
-            way |= {f"{tool} {key}": value for key, value in known.items() if value is not None}
+            arguments = {**line.get("arguments", {}), "model": line.get("model")}
+            way |= {f"{tool} {key}": value for key, value in arguments.items() if value is not None}
     return dict(json.loads(json.dumps(way)))
 
 
@@ -26,7 +26,7 @@ def unlike(way: dict[str, Any], other: dict[str, Any]) -> str:
     for key in sorted(way.keys() | other.keys(), key=lambda key: (not key.endswith(" model"), key)):
         here, there = way.get(key), other.get(key)
         if here != there and not (_floats(here) and _floats(there) and np.allclose(here, there, atol=0.01)):
-            return f"{key} {_told(here)}, not {_told(there)}"
+            return f"{key} {_text(here)}, not {_text(there)}"
     return ""
 
 
@@ -34,7 +34,7 @@ def _floats(value: Any) -> TypeGuard[list[float]]:
     return isinstance(value, list) and len(value) == 3 and all(isinstance(v, float) for v in value)
 
 
-def _told(value: Any) -> str:
+def _text(value: Any) -> str:
     return "unknown" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -68,9 +68,9 @@ def normalise(study: Study, normal: Study) -> Study:
     about = mean.provenance["normal"]
     _check(study, mean.grid, about["way"], "the reference")
     score = study.need("score")
-    told = {key: about[key] for key in ("per", "smooth", "scans")}
-    made = replace(score, provenance=record(score, "uad-score", {"normal": told}))
-    return study.adding(scored(made, (score.data - mean.data) / spread.data, score.data > 0))
+    arguments = {"normal": {key: about[key] for key in ("per", "smooth", "scans")}}
+    template = replace(score, provenance=record(score, "uad-score", arguments))
+    return study.adding(scored(template, (score.data - mean.data) / spread.data, score.data > 0))
 
 
 def save_normal(normal: Study, path: Path, *, force: bool = False) -> None:
@@ -108,15 +108,15 @@ def _moments(sums: Sums, count: int, per: Per, smooth: float) -> tuple[NDArray[n
     whole = sums.sum(axis=(1, 2, 3), keepdims=True)
     if not whole[0].any():
         raise UadError("the healthy scans have no voxel above background, so there is no brain to learn from")
-    found = _filled(_shared(sums.sum(axis=(1, 2), keepdims=True), smooth), whole, 1)
+    local = _filled(_shared(sums.sum(axis=(1, 2), keepdims=True), smooth), whole, 1)
     if per == "voxel":
-        found = _filled(_shared(sums, smooth), found, count)
+        local = _filled(_shared(sums, smooth), local, count)
     least = LEAST_SPREAD * _spread(whole)
     if not least * whole[0] > 1e-7 * whole[1]:  # what is left then is rounding
         raise UadError("the healthy scores are all the same, so they have no spread (were the scans healed?)")
     shape = sums.shape[1:]
-    mean = np.broadcast_to(found[1] / found[0], shape).astype(np.float32)
-    return mean, np.broadcast_to(np.maximum(_spread(found), least), shape).astype(np.float32)
+    mean = np.broadcast_to(local[1] / local[0], shape).astype(np.float32)
+    return mean, np.broadcast_to(np.maximum(_spread(local), least), shape).astype(np.float32)
 
 
 def _shared(sums: Sums, smooth: float) -> Sums:

@@ -115,27 +115,26 @@ def postproc(
     if withheld:
         why = f"unlike what the model learnt from ({withheld})"
         tell(f"{study.name}: no detection: {why} (--force-detection to detect anyway)")
-    found = np.zeros_like(inside) if withheld else detect(ready.smooth, ready.eroded, steps, level)
-    if origin != "user" and steps.threshold != "otsu" and found.sum() > IMPLAUSIBLE * inside.sum():
-        share = f"{found.sum() / inside.sum():.0%} of the brain is detected"
+    mask = np.zeros_like(inside) if withheld else detect(ready.smooth, ready.eroded, steps, level)
+    if origin != "user" and steps.threshold != "otsu" and mask.sum() > IMPLAUSIBLE * inside.sum():
+        share = f"{mask.sum() / inside.sum():.0%} of the brain is detected"
         whose = {"model": "the model's", "otsu": "Otsu's"}.get(origin, "the calibrated")
         tell(f"{study.name}: {share}: {whose} threshold does not fit this scan (choose one with --threshold)")
     arguments = {**steps.chain, "threshold": level, "threshold_from": origin, "native": native}
     arguments |= ({"raised": raised} if adapt else {}) | ({"withheld": withheld} if withheld else {})
-    made = replace(score, provenance=record(score, "uad-postproc", arguments)).derive(
-        found.astype(np.uint8), "detection"
-    )
-    made = to_native(made, study.name) if native else made
+    score = replace(score, provenance=record(score, "uad-postproc", arguments))
+    detection = score.derive(mask.astype(np.uint8), "detection")
+    detection = to_native(detection, study.name) if native else detection
     if not ready.eroded.any():
         tell(f"{study.name}: no brain is left after {steps.erode} erosions, so nothing is found (--erode takes fewer)")
-    return study.adding(made)
+    return study.adding(detection)
 
 
 def own_steps(study: Study, **changes: Any) -> Steps:
     """Return the chain that the model recommends for its scores, the papers' where it has none, with some changes."""
     noted = last_by(_score(study), "uad-heal").get("chain")
-    known = {name: noted[name] for name in ("median", "erode", "min_size") if isinstance(noted, dict) and name in noted}
-    return Steps(**known | changes)
+    chain = {name: noted[name] for name in ("median", "erode", "min_size") if isinstance(noted, dict) and name in noted}
+    return Steps(**chain | changes)
 
 
 def prepare(study: Study, steps: Steps, brain: Image | None = None) -> Prepared:
@@ -148,9 +147,9 @@ def prepare(study: Study, steps: Steps, brain: Image | None = None) -> Prepared:
 
 def detect(smooth: Score, eroded: Mask, steps: Steps, level: float) -> Mask:
     """Do the rest of the chain: what is above the level in the eroded brain, without small components, dilated."""
-    found = clean.threshold(smooth, level) & eroded
-    found = clean.dilate(clean.drop_small(found, steps.min_size), steps.dilate)
-    return clean.keep_largest(found) if steps.largest else found
+    detection = clean.threshold(smooth, level) & eroded
+    detection = clean.dilate(clean.drop_small(detection, steps.min_size), steps.dilate)
+    return clean.keep_largest(detection) if steps.largest else detection
 
 
 def read_steps(path: Path, **given: Any) -> Steps:
@@ -162,17 +161,19 @@ def read_steps(path: Path, **given: Any) -> Steps:
     if "chain" not in data:
         return Steps(threshold=level, **given)
     chain = data["chain"] if isinstance(data["chain"], dict) else {}
-    said = {"rule": data.get("rule"), "way": data.get("way"), **chain}
-    known = {"rule": "", "way": {}, **Steps().chain}
-    if {name: type(value) for name, value in said.items()} != {name: type(value) for name, value in known.items()}:
+    stored = {"rule": data.get("rule"), "way": data.get("way"), **chain}
+    example = {"rule": "", "way": {}, **Steps().chain}
+    if {name: type(value) for name, value in stored.items()} != {name: type(value) for name, value in example.items()}:
         raise UadError(f"{path}: damaged, or of another version (make it again with uad-calibrate)")
     floor = data.get("floor")
-    found = Calibrated(**said, threshold=level, source=path.name, floor=floor if isinstance(floor, float) else None)
+    steps = Calibrated(**stored, threshold=level, source=path.name, floor=floor if isinstance(floor, float) else None)
     for name, value in given.items():
-        if value != (fits := found.chain[name]):
+        if value != (calibrated := steps.chain[name]):
             option = "--" + name.replace("_", "-")
-            raise UadError(f"{option} {value}: the threshold of {path.name} was found with {fits} (leave {option} out)")
-    return found
+            raise UadError(
+                f"{option} {value}: the threshold of {path.name} was found with {calibrated} (leave {option} out)"
+            )
+    return steps
 
 
 def bundled_steps(study: Study, rule: str, **given: Any) -> Steps:
@@ -266,10 +267,10 @@ def _level(steps: Steps, ready: Prepared, name: str, tell: Callable[[str], None]
 def _raised(steps: Steps, ready: Prepared, name: str, origin: str) -> float:
     """Return by how much the scan's noise floor lies above that of healthy scans; 1 where it does not."""
     noted = model_floor(ready.score) if origin == "model" else None
-    known = steps.floor if isinstance(steps, Calibrated) else noted
-    if known is None or known <= 0:
+    floor = steps.floor if isinstance(steps, Calibrated) else noted
+    if floor is None or floor <= 0:
         raise UadError(
             f"{name}: --adapt: no noise floor of healthy scans is known for this threshold (take the model's, for its "
             "default way and metric, or a file of uad-calibrate)"
         )
-    return max(1.0, ready.floor / known)
+    return max(1.0, ready.floor / floor)

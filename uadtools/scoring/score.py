@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from uadtools.errors import UadError
 from uadtools.metrics.image import ssim_map
+from uadtools.metrics.overlap import Mask
 from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES
 from uadtools.volume.slices import filled
@@ -19,7 +20,6 @@ from uadtools.volume.stream import Study, record
 Metric = Literal["l1", "l2", "product", "relative", "probability", "ssim", "gradient", "mahalanobis"]
 Signed = Literal["both", "bright", "dark"]
 Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 NEEDED = {"mahalanobis": "spread", "product": "probability", "probability": "probability", "relative": "expected"}
 """The map that a metric needs beside scan and healed."""
 MADE_BY = {
@@ -75,9 +75,9 @@ def default_metric(study: Study) -> Metric:
     return "relative" if "expected" in study.images else "product" if "probability" in study.images else "l1"
 
 
-def scored(like: Image, values: NDArray[Any], brain: Mask) -> Image:
-    """Make a score map of values: float32, at least LEAST inside the brain and 0 outside."""
-    return like.derive(np.where(brain, np.maximum(values, LEAST), 0).astype(np.float32), "score")
+def scored(template: Image, values: NDArray[Any], brain: Mask) -> Image:
+    """Make a score map of values, on the template's grid: float32, at least LEAST inside the brain and 0 outside."""
+    return template.derive(np.where(brain, np.maximum(values, LEAST), 0).astype(np.float32), "score")
 
 
 def unlikeness(scan: Floats, healed: Floats) -> Floats:
@@ -88,11 +88,11 @@ def unlikeness(scan: Floats, healed: Floats) -> Floats:
     structures most unlike weighs most. From 0 for equal structures to 1 for unrelated and 2 for opposite ones.
     Source: Behrendt et al. 2024, "Diffusion models with ensembled structure-based anomaly scoring".
     """
-    made = np.zeros_like(scan)
+    scores = np.zeros_like(scan)
     for z in filled((scan > 0) | (healed > 0)):
         likeness = np.stack([ssim_map(scan[:, :, z], healed[:, :, z], size=width) for width in WIDTHS])
-        made[:, :, z] = 1 - np.average(likeness, axis=0, weights=np.exp(-likeness))
-    return made
+        scores[:, :, z] = 1 - np.average(likeness, axis=0, weights=np.exp(-likeness))
+    return scores
 
 
 def slope(residual: Floats, brain: Mask) -> Floats:
@@ -131,8 +131,9 @@ def _check(study: Study, metric: Metric) -> None:
 
 def maps_of(metric: Metric | None) -> tuple[str, ...]:
     """Return the roles of the maps that a metric looks at, where they are there; None: that the default may look at."""
-    own = (NEEDED[metric],) if metric in NEEDED else ()
-    return tuple(role for role, about in ROLES.items() if about.scored) if metric in (None, "relative") else own
+    if metric in (None, "relative"):
+        return tuple(role for role, about in ROLES.items() if about.scored)
+    return (NEEDED[metric],) if metric in NEEDED else ()
 
 
 def _values(study: Study, metric: Metric, residual: Floats, brain: Mask) -> NDArray[Any]:

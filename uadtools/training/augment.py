@@ -45,7 +45,7 @@ class Drawn:
         """Return what was drawn for a part of the batch."""
         return Drawn(*(getattr(self, f.name)[part] for f in fields(self)))
 
-    def told(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, Any]]:
         """Say what was drawn for each slice, ready for JSON."""
         rows = {name: np.round(values.astype(float), 4).tolist() for name, values in asdict(self).items()}
         return [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]

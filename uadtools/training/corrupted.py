@@ -37,7 +37,7 @@ class DrawnItems:
     items: tuple[Numbers, ...]
     places: tuple[int, ...]
 
-    def told(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, Any]]:
         """Say what was drawn for each item, ready for JSON; slice: its place in the training data."""
         return [{"slice": place, **item} for place, item in zip(self.places, self.items, strict=True)]
 
@@ -65,8 +65,9 @@ class Corruptor:
         def foreign(number: float) -> Floats:
             return _slab(slices, int(number * len(slices)), self.reach)
 
-        known = slices.structures
-        structures = None if known is None else known[slices.neighbours(np.array([place]), self.reach)[0]]
+        structures = slices.structures
+        if structures is not None:
+            structures = structures[slices.neighbours(np.array([place]), self.reach)[0]]
         return make_item(_slab(slices, place, self.reach), drawn, foreign, self.masks, structures)
 
 
@@ -78,10 +79,9 @@ def _stacked(items: Sequence[Item], device: torch.device) -> Corrupted:
     def tensor(name: str) -> Tensor:
         return torch.from_numpy(np.stack([getattr(item, name) for item in items])).to(device)
 
-    images = {name: 2 * tensor(name) - 1 for name in ("seen", "healthy")}
     return Corrupted(
-        images["seen"],
-        images["healthy"][:, None],
+        2 * tensor("seen") - 1,
+        2 * tensor("healthy")[:, None] - 1,
         tensor("changed")[:, None],
         tensor("brain")[:, None],
         torch.tensor([item.ceiling for item in items], device=device),
@@ -111,5 +111,5 @@ def _shapes(file: str, spacing: Sequence[float], reach: int) -> list[Floats]:
     coarse = ndimage.zoom(ndimage.gaussian_filter(mask, 0.35 / zoom), zoom, order=1)
     padded = np.pad(coarse, ((0, 0), (0, 0), (reach, reach))).transpose(2, 1, 0)
     depth = len(padded) - 2 * reach
-    found = (padded[z : z + 2 * reach + 1] for z in range(reach % APART, depth, APART))
-    return [shape.astype(np.float32) for shape in found if (shape[reach] > 0.5).sum() >= SMALLEST]
+    slabs = (padded[z : z + 2 * reach + 1] for z in range(reach % APART, depth, APART))
+    return [shape.astype(np.float32) for shape in slabs if (shape[reach] > 0.5).sum() >= SMALLEST]

@@ -93,32 +93,29 @@ def load_slices(
             pixels.append(piece[None])
             starts.append(np.ones(1, bool))
             continue
-        kept = _brain_share(piece) >= min_brain
+        kept = (piece > 0).mean(axis=(1, 2)) >= min_brain
         pixels.append(piece[kept])
         if maps:
-            found = structures_of(Path(file), maps, image.grid)
-            structures.append(to_slices(found)[kept, 0].astype(np.uint8))
+            labelled = structures_of(Path(file), maps, image.grid)
+            structures.append(to_slices(labelled)[kept, 0].astype(np.uint8))
         count = len(pixels[-1])
         starts.append(np.ones(count, bool) if is_flat(Path(file)) else np.arange(count) == 0)
     if not sum(map(len, pixels)):
         raise UadError(f"{', '.join(sources)}: no slice of which {min_brain:.0%} is brain (nothing to learn from)")
-    known = np.concatenate(structures) if structures else None
-    return Slices(np.concatenate(pixels), np.cumsum(np.concatenate(starts)), known)
-
-
-def _brain_share(slices: Halves) -> NDArray[np.float64]:
-    return np.asarray((slices > 0).mean(axis=(1, 2)))
+    scans = np.cumsum(np.concatenate(starts))
+    return Slices(np.concatenate(pixels), scans, np.concatenate(structures) if structures else None)
 
 
 def _prepared(source: str, grid: GridConfig) -> Image:
     path = Path(source)
-    image = read_flat(path) if is_flat(path) else read_image(path)
     if is_flat(path):
+        image = read_flat(path)
         if image.grid.shape[:2] != grid.shape[:2]:
             columns, rows, count = image.grid.shape
             wanted = f"(N, {grid.shape[1]}, {grid.shape[0]})"
             raise UadError(f"{path}: images of shape {(count, rows, columns)}, the recipe's grid wants {wanted}")
         return image
+    image = read_image(path)
     low, high = float(image.data.min()), float(image.data.max())
     if grid.misfit(image.grid) or low < 0 or not 0 < high <= 1:
         shape, spacing = ",".join(map(str, grid.shape)), ",".join(f"{s:g}" for s in grid.spacing)
@@ -137,5 +134,5 @@ def quantiles(slices: Slices) -> tuple[float, ...]:
 
 def fingerprint(slices: Slices) -> dict[str, Any]:
     """Describe data well enough to notice that they changed between two runs."""
-    known = {} if slices.structures is None else {"structures": int(slices.structures.sum(dtype=np.int64))}
-    return {"slices": len(slices), "sum": float(slices.pixels.sum(dtype=np.float64)), **known}
+    structures = {} if slices.structures is None else {"structures": int(slices.structures.sum(dtype=np.int64))}
+    return {"slices": len(slices), "sum": float(slices.pixels.sum(dtype=np.float64)), **structures}

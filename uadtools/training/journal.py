@@ -60,6 +60,6 @@ def _recorder(path: Path, step: int) -> Callable[[Progress], None]:
 
     def write(progress: Progress) -> None:
         with path.open("a") as file:
-            file.write(json.dumps({"step": progress.step, "slices": progress.drawn.told()}) + "\n")
+            file.write(json.dumps({"step": progress.step, "slices": progress.drawn.rows()}) + "\n")
 
     return write

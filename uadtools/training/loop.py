@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from uadtools.errors import UadError
-from uadtools.methods.base.learning import Batch, Seeds
+from uadtools.methods.base.learning import Batch, Seeds, spread_out
 from uadtools.methods.base.recipe import Recipe
 from uadtools.models.kinds import kind
 from uadtools.nets.layout import packed
@@ -77,12 +77,12 @@ class Trainer:
         settings = self.recipe.training
         total, count, since = 0.0, 0, time.perf_counter()
         stopping = self.team.any(stop())
-        batches = self._ahead(state.step)
+        batches = self._batches(state.step)
         while state.step < settings.steps and not stopping:
             batch, drawn, seed = next(batches)
-            lost = self._step(state, batch, seed)
+            loss = self._step(state, batch, seed)
             stopping = self.team.any(stop())
-            total, count = total + lost, count + 1
+            total, count = total + loss, count + 1
             waited = time.perf_counter() - since
             due = state.step % settings.log_every == 0 or state.step % settings.validate_every == 0
             if not (due or state.step == settings.steps or waited > PATIENCE or stopping):
@@ -99,21 +99,21 @@ class Trainer:
         due = due and state.step > self.recipe.first_usable
         if not due or self.validation is None:
             return replace(progress, improved=due)
-        measured = validate(self, state.average)
-        improved = measured < state.best
-        state.best = min(measured, state.best)
-        own = getattr(kind(self.recipe.kind), "measure", None)
-        told = own(state.average, self.validation, self.device) if own else None
-        return replace(progress, validation=measured, improved=improved, measured=told)
+        loss = validate(self, state.average)
+        improved = loss < state.best
+        state.best = min(loss, state.best)
+        measure = getattr(kind(self.recipe.kind), "measure", None)
+        measured = measure(state.average, self.validation, self.device) if measure else None
+        return replace(progress, validation=loss, improved=improved, measured=measured)
 
-    def _ahead(self, step: int) -> Iterator[_Drawn]:
+    def _batches(self, step: int) -> Iterator[_Drawn]:
         """Give the batch of every step from this one on; the next one is made in a thread while one is learnt."""
         with ThreadPoolExecutor(1) as thread:
-            coming = thread.submit(self._batch, step)
+            following = thread.submit(self._batch, step)
             while True:
                 step += 1
-                made, coming = coming.result(), thread.submit(self._batch, step)
-                yield made
+                batch, following = following.result(), thread.submit(self._batch, step)
+                yield batch
 
     def _batch(self, step: int) -> _Drawn:
         """Draw and make what a step is taken on, and the seed of what is random in the network.
@@ -147,23 +147,23 @@ class Trainer:
             group["lr"] = learning_rate(recipe, state.step)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            lost = self.loss(state.net, batch, state.step)
+            loss = self.loss(state.net, batch, state.step)
             state.optimiser.zero_grad(set_to_none=True)
-            lost.backward()  # type: ignore[no-untyped-call]
-        lost = lost.detach()
-        self.team.average([lost, *(p.grad for p in state.net.parameters() if p.grad is not None)])
+            loss.backward()  # type: ignore[no-untyped-call]
+        loss = loss.detach()
+        self.team.average([loss, *(p.grad for p in state.net.parameters() if p.grad is not None)])
         if recipe.optimiser.clip > 0:
             nn.utils.clip_grad_norm_(state.net.parameters(), recipe.optimiser.clip)
         state.optimiser.step()
         state.step += 1
         follow(state.average, state.net, min(recipe.optimiser.ema, (1 + state.step) / (10 + state.step)))
-        return lost.item()
+        return loss.item()
 
     def loss(self, net: nn.Module, batch: Batch, step: int) -> Tensor:
         """Return the loss of the recipe's objective, computed in this precision."""
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            lost: Tensor = kind(self.recipe.kind).loss(self.recipe, net, batch._replace(x0=packed(batch.x0)), step)
-        return lost
+            loss: Tensor = kind(self.recipe.kind).loss(self.recipe, net, batch._replace(x0=packed(batch.x0)), step)
+        return loss
 
     def held_out(self, chosen: NDArray[Any], seeds: Seeds) -> Batch:
         """Make a batch of validation slices, as hard as those of the last step."""
@@ -196,10 +196,10 @@ def follow(average: nn.Module, net: nn.Module, decay: float) -> None:
 
     What a network counts by itself, such as the statistics of batch normalisation, is an average already, and copied.
     """
-    for kept, weight in zip(average.parameters(), net.parameters(), strict=True):
-        kept.lerp_(weight, 1 - decay)
-    for held, counted in zip(average.buffers(), net.buffers(), strict=True):
-        held.copy_(counted)
+    for mean, weight in zip(average.parameters(), net.parameters(), strict=True):
+        mean.lerp_(weight, 1 - decay)
+    for copied, buffer in zip(average.buffers(), net.buffers(), strict=True):
+        copied.copy_(buffer)
 
 
 @torch.no_grad()
@@ -207,8 +207,8 @@ def validate(trainer: Trainer, net: nn.Module) -> float:
     """Return the mean of the last step's loss on evenly spaced validation slices, each with a seed of its own."""
     assert trainer.validation is not None
     settings = trainer.recipe.training
-    count = min(settings.validation_slices, len(trainer.validation))
-    chosen = np.linspace(0, len(trainer.validation) - 1, count).round().astype(int)
+    chosen = spread_out(trainer.validation, settings.validation_slices)
+    count = len(chosen)
     total = 0.0
     for start in range(0, count, settings.batch):
         part = slice(start, start + settings.batch)

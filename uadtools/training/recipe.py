@@ -13,11 +13,12 @@ from uadtools.files import read_toml
 from uadtools.methods.base.recipe import Recipe
 from uadtools.models.config import parse
 
+FOLDER = Path(str(files("uadtools.training") / "recipes"))
+
 
 def names() -> list[str]:
     """List the recipes that ship with the package."""
-    folder = Path(str(files("uadtools.training") / "recipes"))
-    return sorted(path.stem for path in folder.glob("*.toml"))
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
 def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
@@ -25,7 +26,7 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
 
     Raises UadError for an unknown name or key, or a value that does not fit.
     """
-    path = Path(name) if name.endswith(".toml") else Path(str(files("uadtools.training") / "recipes" / f"{name}.toml"))
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.exists():
         raise UadError(f"no recipe '{name}' (there are: {', '.join(names())}; or name a .toml file)")
     data = read_toml(path, "not a readable recipe")

@@ -21,6 +21,6 @@ def start_from(state: State, recipe: Recipe, slices: Slices) -> str:
         return ""
     path = Path(recipe.donor)
     config = read_config(path)
-    weights = {name: held for name, held in read_tensors(path).items() if not name.startswith(REFERENCE)}
+    weights = {name: weight for name, weight in read_tensors(path).items() if not name.startswith(REFERENCE)}
     kind(recipe.kind).start(recipe, (state.net, state.average), Donor(recipe.donor, config, weights), slices)
     return f"{config.name}:{file_hash(path)}"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from uadtools.errors import UadError
-from uadtools.methods.base.recipe import OptimiserConfig, Recipe
+from uadtools.methods.base.recipe import Recipe
 from uadtools.models.checkpoint import read_metadata, read_tensors, write_tensors
 from uadtools.models.model import build
 from uadtools.nets.layout import layout
@@ -44,13 +44,11 @@ def fresh(recipe: Recipe, seed: int, device: torch.device) -> State:
         net = build(recipe)
     net = net.to(device, memory_format=layout(3 if recipe.solid else 2))  # type: ignore[call-overload]
     average = copy.deepcopy(net).eval().requires_grad_(False)
-    return State(net, average, _optimiser(net, recipe.optimiser))
-
-
-def _optimiser(net: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
-    return torch.optim.AdamW(
+    config = recipe.optimiser
+    optimiser = torch.optim.AdamW(
         net.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
     )
+    return State(net, average, optimiser)
 
 
 def save_state(path: Path, state: State, about: dict[str, Any]) -> None:
@@ -58,8 +56,8 @@ def save_state(path: Path, state: State, about: dict[str, Any]) -> None:
     tensors = {f"net.{k}": v for k, v in state.net.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in state.average.state_dict().items()}
     for name, parameter in state.net.named_parameters():
-        held = state.optimiser.state.get(parameter, {})
-        tensors |= {f"{moment}.{name}": held[moment] for moment in _MOMENTS if moment in held}
+        moments = state.optimiser.state.get(parameter, {})
+        tensors |= {f"{moment}.{name}": moments[moment] for moment in _MOMENTS if moment in moments}
     note = {"step": state.step, "best": state.best if state.best < float("inf") else None, **about}
     write_tensors(path, tensors, {_KEY: json.dumps(note)})
 
@@ -75,8 +73,7 @@ def load_state(path: Path, state: State, about: dict[str, Any]) -> dict[str, Any
         raise UadError(
             f"{path}: not the state of a training run (expected what uad-train keeps for --resume)"
         ) from None
-    changed = [key for key, value in about.items() if _plain(note.get(key)) != _plain(value)]
-    if changed:
+    if changed := [key for key, value in about.items() if _plain(note.get(key)) != _plain(value)]:
         raise UadError(f"{path}: belongs to a run with another {', '.join(changed)} (the same is needed to resume it)")
     tensors = read_tensors(path)
     try:
@@ -85,22 +82,22 @@ def load_state(path: Path, state: State, about: dict[str, Any]) -> dict[str, Any
     except RuntimeError:
         raise UadError(f"{path}: its weights do not fit the recipe") from None
     for name, parameter in state.net.named_parameters():
-        held = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS if f"{moment}.{name}" in tensors}
-        if held:
+        moments = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS if f"{moment}.{name}" in tensors}
+        if moments:
             state.optimiser.state[parameter] = {
                 k: v if k == "step" else torch.empty_like(parameter).copy_(v)  # laid out alike, as fused steps need it
-                for k, v in held.items()
+                for k, v in moments.items()
             }
     state.step = int(note["step"])
     state.best = float("inf") if note["best"] is None else float(note["best"])
     return dict(note)
 
 
-def _plain(noted: Any) -> Any:
+def _plain(note: Any) -> Any:
     """Return what was noted without settings that say nothing, which not every version wrote for every kind."""
-    if not isinstance(noted, dict):
-        return noted
-    return {key: _plain(value) for key, value in noted.items() if (key, value) not in _SILENT}
+    if not isinstance(note, dict):
+        return note
+    return {key: _plain(value) for key, value in note.items() if (key, value) not in _SILENT}
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

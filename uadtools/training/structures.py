@@ -23,10 +23,10 @@ SUFFIX = "_dseg"
 def label_maps(sources: Sequence[str]) -> dict[str, Path]:
     """Find the label maps of studies, NAME_dseg of NAME, in files, folders and lists of them. Raises UadError."""
     files = [Path(file) for source in sources for file in files_of(source)]
-    found = {stem(path).removesuffix(SUFFIX): path for path in files if stem(path).endswith(SUFFIX)}
-    if sources and not found:
+    maps = {stem(path).removesuffix(SUFFIX): path for path in files if stem(path).endswith(SUFFIX)}
+    if sources and not maps:
         raise UadError(f"{', '.join(sources)}: no label map (NAME{SUFFIX}.nii.gz, of the scan NAME)")
-    return found
+    return maps
 
 
 def structures_of(scan: Path, maps: dict[str, Path], grid: Grid) -> Labels:
@@ -51,5 +51,6 @@ def paired(labels: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
     count = int(labels.max()) + 1
     overlap = np.bincount((labels * count + labels[::-1]).ravel(), minlength=count**2).reshape(count, count)
     overlap[:, 0] = 0
-    own, other = np.arange(count), overlap.argmax(axis=1)
-    return np.asarray(np.where(other[other] == own, np.minimum(own, other), own)[labels])
+    numbers, opposite = np.arange(count), overlap.argmax(axis=1)
+    pairs = opposite[opposite] == numbers
+    return np.asarray(np.where(pairs, np.minimum(numbers, opposite), numbers)[labels])

@@ -29,8 +29,8 @@ class Team:
         """Return this process's part of a batch. Raises UadError when it cannot be shared out evenly."""
         if batch % self.size:
             raise UadError(f"training.batch {batch}: is no multiple of {self.size}, the number of processes (--batch)")
-        each = batch // self.size
-        return slice(self.rank * each, (self.rank + 1) * each)
+        share = batch // self.size
+        return slice(self.rank * share, (self.rank + 1) * share)
 
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by their means over the team, in one exchange."""
@@ -46,9 +46,9 @@ class Team:
         """Tell whether the flag is up in any of the processes."""
         if self.size == 1:
             return flag
-        found = torch.tensor(float(flag), device=_device())
-        dist.all_reduce(found)
-        return bool(found > 0)
+        count = torch.tensor(float(flag), device=_device())
+        dist.all_reduce(count)
+        return bool(count > 0)
 
 
 ALONE = Team()
@@ -65,12 +65,12 @@ def joined(device: str) -> Iterator[tuple[Team, str]]:
         yield ALONE, device
         return
     cuda = device in ("auto", "cuda") and torch.cuda.is_available()
-    own = f"cuda:{os.environ['LOCAL_RANK']}" if cuda else device
+    device = f"cuda:{os.environ['LOCAL_RANK']}" if cuda else device
     if cuda:
-        torch.cuda.set_device(own)
+        torch.cuda.set_device(device)
     dist.init_process_group("nccl" if cuda else "gloo")
     try:
-        yield Team(dist.get_rank(), size), own
+        yield Team(dist.get_rank(), size), device
     finally:
         dist.destroy_process_group()
 

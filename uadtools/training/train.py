@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import torch
 
@@ -30,6 +30,22 @@ from uadtools.training.state import State, fresh, load_state, save_state
 from uadtools.training.team import joined
 
 SAVE_SECONDS = 60.0
+
+
+class Summary(TypedDict, total=False):
+    """Of a run: the files, steps taken, the last report's loss, slices (or volumes) learnt from, and weights.
+
+    Beside these it has what the model's kind measures at the end. It is empty in a process that does not lead its team.
+    """
+
+    model: str
+    steps: int
+    loss: float | None
+    best_validation: float | None
+    last: str
+    log: str
+    slices: int
+    parameters: int
 
 
 @dataclass(frozen=True)
@@ -72,8 +88,8 @@ def train(  # noqa: PLR0913  one parameter per option
     precision: str = "auto",
     log: Path | None = None,
     watch: Callable[[Progress], None] = lambda progress: None,
-) -> dict[str, Any]:
-    """Train a model and write it; returns a summary (steps, loss, best validation loss, files).
+) -> Summary:
+    """Train a model and write it.
 
     recipe: or its name, with changes of it such as "training.steps=1000". sources, validation: as in
     training.data.load_slices; the weights with the lowest validation loss are kept in `model`, the last ones beside it
@@ -92,26 +108,27 @@ def train(  # noqa: PLR0913  one parameter per option
     corrupting = recipe.corrupting
     labels, masks = (corrupting.labels, corrupting.masks) if corrupting else ((), ())
     read = partial(load_slices, grid=recipe.grid, min_brain=recipe.data.min_brain, solid=recipe.solid, labels=labels)
-    with joined(device) as (team, own):
+    with joined(device) as (team, device_name):
         if team.leads:
             _check_outputs(outputs, resume=resume, force=force)
         slices = read(sources)
         held_out = read(validation) if validation else None
-        where = pick_device(own)
-        state, about = _begin(recipe, slices, seed, where, outputs.state if resume else None)
+        torch_device = pick_device(device_name)
+        state, about = _begin(recipe, slices, seed, torch_device, outputs.state if resume else None)
         trainer = Trainer(
-            recipe, slices, held_out, seed, where, _precision(precision, where, recipe), _names(sources),
+            recipe, slices, held_out, seed, torch_device, _precision(precision, torch_device, recipe),
+            tuple(Path(source).name for source in sources),
             quantiles(slices), about["started_from"], team,
             tuple(load_masks(masks, recipe.grid.spacing, recipe.reach)),
         )  # fmt: skip
-        start = time.monotonic()
-        reports = trainer.run(state, stop=lambda: time.monotonic() - start > seconds)
+        end = time.monotonic() + seconds
+        reports = trainer.run(state, stop=lambda: time.monotonic() > end)
         if not team.leads:
             deque(reports, maxlen=0)
             return {}
         last = _kept(outputs, trainer, state, about, reports, watch, resume=resume)
-    told = _completed(outputs.best, held_out or slices, seed, where)
-    return told | {
+    measured = _completed(outputs.best, held_out or slices, seed, torch_device)
+    summary: Summary = {
         "model": str(outputs.best),
         "steps": state.step,
         "loss": last.loss if last else None,
@@ -121,6 +138,7 @@ def train(  # noqa: PLR0913  one parameter per option
         "slices": len(slices),
         "parameters": sum(p.numel() for p in state.net.parameters()),
     }
+    return cast(Summary, {**measured, **summary})
 
 
 def _kept(
@@ -165,21 +183,14 @@ def _kept(
     return last
 
 
-def _names(sources: Sequence[str]) -> tuple[str, ...]:
-    return tuple(Path(source).name for source in sources)
-
-
 def _begin(
     recipe: Recipe, slices: Slices, seed: int, device: torch.device, resumed: Path | None
 ) -> tuple[State, dict[str, Any]]:
     """Return the state to train from, fresh or from a file, and what is noted with it and decides what it becomes."""
     about: dict[str, Any] = {"recipe": _fixed(recipe), "data": fingerprint(slices), "seed": seed}
     state = fresh(recipe, seed, device)
-    if resumed:
-        started = load_state(resumed, state, about).get("started_from", "")
-    else:
-        started = start_from(state, recipe, slices)
-    return state, about | {"started_from": started}
+    note = load_state(resumed, state, about) if resumed else {"started_from": start_from(state, recipe, slices)}
+    return state, about | {"started_from": note.get("started_from", "")}
 
 
 def _fixed(recipe: Recipe) -> dict[str, Any]:
@@ -226,15 +237,15 @@ def _settle(path: Path, trainer: Trainer) -> None:
 
 
 def _completed(path: Path, healthy: Slices, seed: int, device: torch.device) -> dict[str, Any]:
-    """Add to a model what its kind measures once the weights are chosen; returns what is told of it."""
+    """Add to a model what its kind measures once the weights are chosen; returns what was measured."""
     config = read_config(path)
     finish = getattr(kind(config.kind), "finish", None)
     if finish is None:
         return {}
-    tensors, told = finish(load_model(path, device=str(device)), healthy, seed)
-    made = config.model_copy(update={"training": config.training | told})
-    save_model(path, made, read_tensors(path) | tensors)
-    return dict(told)
+    tensors, measured = finish(load_model(path, device=str(device)), healthy, seed)
+    finished = config.model_copy(update={"training": config.training | measured})
+    save_model(path, finished, read_tensors(path) | tensors)
+    return dict(measured)
 
 
 def _precision(name: str, device: torch.device, recipe: Recipe) -> torch.dtype:

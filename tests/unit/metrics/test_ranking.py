@@ -6,17 +6,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from uadtools.errors import UadError
 from uadtools.metrics.overlap import overlap
-from uadtools.metrics.ranking import (
-    Ranking,
-    auroc,
-    average_precision,
-    best_dice,
-    fpr_at_tpr,
-    merged,
-    ordered,
-    rank,
-    ranking,
-)
+from uadtools.metrics.ranking import Ranking, average_precision, merged, ordered, rank, ranking
 
 
 def scans(*, dtype=np.float32, levels=40, size=(7, 8, 9)):
@@ -38,7 +28,7 @@ def test_areas_are_those_of_scikit_learn(dtype, levels):
     for score, truth in scans(dtype=dtype, levels=levels):
         flat = truth.ravel(), score.ravel()
         assert average_precision(score, truth) == pytest.approx(average_precision_score(*flat), abs=1e-12)
-        assert auroc(score, truth) == pytest.approx(roc_auc_score(*flat), abs=1e-12)
+        assert rank(score, truth).auroc() == pytest.approx(roc_auc_score(*flat), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +47,7 @@ def test_areas_are_those_of_scikit_learn(dtype, levels):
 def test_areas_of_few_voxels_are_those_of_scikit_learn(score, truth, dtype):
     score, truth = np.array(score, dtype=dtype), np.array(truth, dtype=bool)
     assert average_precision(score, truth) == pytest.approx(average_precision_score(truth, score), abs=1e-12)
-    assert auroc(score, truth) == pytest.approx(roc_auc_score(truth, score), abs=1e-12)
+    assert rank(score, truth).auroc() == pytest.approx(roc_auc_score(truth, score), abs=1e-12)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.5, 0.999])
@@ -66,7 +56,7 @@ def test_areas_of_many_voxels_are_those_of_scikit_learn(share):
     truth = rng.random(100_000) < share
     score = (rng.random(truth.size) + 0.3 * truth).astype(np.float32)
     assert average_precision(score, truth) == pytest.approx(average_precision_score(truth, score), abs=1e-12)
-    assert auroc(score, truth) == pytest.approx(roc_auc_score(truth, score), abs=1e-12)
+    assert rank(score, truth).auroc() == pytest.approx(roc_auc_score(truth, score), abs=1e-12)
 
 
 def test_without_healthy_voxels_precision_is_one_as_in_scikit_learn():
@@ -78,7 +68,7 @@ def test_without_healthy_voxels_precision_is_one_as_in_scikit_learn():
 def test_best_dice_is_that_of_trying_every_threshold(levels):
     for score, truth in scans(levels=levels):
         tried = [-np.inf, *np.unique(score)]
-        dice, threshold = best_dice(score, truth)
+        dice, threshold = rank(score, truth).best_dice()
         assert dice == max(dice_at(score, truth, t) for t in tried)
         assert dice_at(score, truth, threshold) == dice
 
@@ -87,7 +77,7 @@ def test_best_dice_is_that_of_trying_every_threshold(levels):
 def test_fpr_at_tpr_is_that_of_the_full_roc_curve(tpr):
     for score, truth in scans():
         fprs, tprs, _ = roc_curve(truth.ravel(), score.ravel(), drop_intermediate=False)
-        assert fpr_at_tpr(score, truth, tpr) == pytest.approx(fprs[tprs >= tpr].min(), abs=1e-15)
+        assert rank(score, truth).fpr_at_tpr(tpr) == pytest.approx(fprs[tprs >= tpr].min(), abs=1e-15)
 
 
 def test_a_case_done_by_hand():
@@ -107,8 +97,8 @@ def test_a_case_done_by_hand():
 def test_among_equal_dice_the_highest_threshold_wins():
     score = np.array([4.0, 3.0, 2.0, 1.0])
     truth = np.array([1, 0, 0, 1], dtype=bool)
-    assert dice_at(score, truth, 3.0) == dice_at(score, truth, 0.0) == best_dice(score, truth).dice
-    assert best_dice(score, truth).threshold == 3.0
+    assert dice_at(score, truth, 3.0) == dice_at(score, truth, 0.0) == rank(score, truth).best_dice().dice
+    assert rank(score, truth).best_dice().threshold == 3.0
 
 
 def test_a_rate_that_floating_point_rounds_up_is_still_reached():
@@ -116,34 +106,34 @@ def test_a_rate_that_floating_point_rounds_up_is_still_reached():
     truth = np.arange(200) < 101
     truth[55] = False
     assert 0.55 * np.count_nonzero(truth) > 55
-    assert fpr_at_tpr(score, truth, 0.55) == 0
-    assert fpr_at_tpr(score, truth, 0.56) == 1 / 100
+    assert rank(score, truth).fpr_at_tpr(0.55) == 0
+    assert rank(score, truth).fpr_at_tpr(0.56) == 1 / 100
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_where_everything_is_lesion_the_threshold_lies_below_the_lowest_score(dtype):
     score = np.array([0.0, 0.25, 0.5], dtype=dtype)
     truth = np.ones(3, dtype=bool)
-    dice, threshold = best_dice(score, truth)
+    dice, threshold = rank(score, truth).best_dice()
     assert dice == 1
     assert (score > threshold).all()
     assert average_precision(score, truth) == 1
-    assert math.isnan(auroc(score, truth))
-    assert math.isnan(fpr_at_tpr(score, truth, 0.5))
+    assert math.isnan(rank(score, truth).auroc())
+    assert math.isnan(rank(score, truth).fpr_at_tpr(0.5))
 
 
 def test_without_lesion_all_four_are_nan():
     score, truth = np.array([0.0, 0.5, 0.5]), np.zeros(3, dtype=bool)
-    values = [average_precision(score, truth), auroc(score, truth), *best_dice(score, truth)]
-    assert np.isnan([*values, fpr_at_tpr(score, truth, 0.95)]).all()
+    values = [average_precision(score, truth), rank(score, truth).auroc(), *rank(score, truth).best_dice()]
+    assert np.isnan([*values, rank(score, truth).fpr_at_tpr(0.95)]).all()
 
 
 def test_a_score_that_is_the_same_everywhere_knows_nothing():
     score, truth = np.full(10, 0.3), np.arange(10) < 2
     assert average_precision(score, truth) == pytest.approx(0.2, abs=1e-15)
-    assert auroc(score, truth) == 0.5
-    assert best_dice(score, truth).dice == pytest.approx(4 / 12, abs=1e-15)
-    assert fpr_at_tpr(score, truth, 0.8) == 1
+    assert rank(score, truth).auroc() == 0.5
+    assert rank(score, truth).best_dice().dice == pytest.approx(4 / 12, abs=1e-15)
+    assert rank(score, truth).fpr_at_tpr(0.8) == 1
 
 
 def test_auroc_of_a_detection_is_half_of_recall_plus_specificity():
@@ -152,7 +142,7 @@ def test_auroc_of_a_detection_is_half_of_recall_plus_specificity():
     detection = truth ^ (rng.random(truth.size) < 0.2)
     found = overlap(detection, truth)
     expected = (found.recall + 1 - found.fpr) / 2
-    assert auroc(detection.astype(np.float32), truth) == pytest.approx(expected, abs=1e-12)
+    assert rank(detection.astype(np.float32), truth).auroc() == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_input_is_left_alone():
@@ -182,7 +172,7 @@ def test_an_empty_brain_is_told():
 @pytest.mark.parametrize("tpr", [0, -0.1, 1.01, math.nan])
 def test_a_rate_out_of_range_is_refused(tpr):
     with pytest.raises(UadError, match="out of range"):
-        fpr_at_tpr(np.array([0.1, 0.2]), np.array([True, False]), tpr)
+        rank(np.array([0.1, 0.2]), np.array([True, False])).fpr_at_tpr(tpr)
 
 
 def all_values(score, truth):

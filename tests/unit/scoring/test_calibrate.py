@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from uadtools.errors import UadError
 from uadtools.metrics.overlap import overlap
-from uadtools.metrics.ranking import best_dice
+from uadtools.metrics.ranking import rank
 from uadtools.scoring.calibrate import calibrate, has_lesion, peak
 from uadtools.scoring.postproc import Calibrated, Steps, detect, postproc, prepare, read_steps
 from uadtools.volume.grid import Grid
@@ -166,7 +166,7 @@ def test_best_dice_is_that_of_all_voxels_of_the_eroded_brain(scan):
     found = overlap(scores > report["threshold"], np.stack([*truths, np.zeros_like(truths[0])]))
     assert report["best_dice"] == found.dice
     inside = scores > 0
-    assert best_dice(scores[inside], np.stack([*truths, truths[0] & False])[inside]).dice == found.dice > 0.3
+    assert rank(scores[inside], np.stack([*truths, truths[0] & False])[inside]).best_dice().dice == found.dice > 0.3
 
 
 def test_best_dice_knows_the_lesions_that_erosion_takes(lesioned):

@@ -193,6 +193,6 @@ def test_the_shares_and_ranges_of_what_cddpm_draws():
 
 
 def test_what_was_drawn_can_be_told():
-    told = drawn(ALL, 2).told()
+    told = drawn(ALL, 2).rows()
     assert json.loads(json.dumps(told)) == told
     assert [set(row) for row in told] == [{"matrices", "blurs", "biases", "gammas", "ghosts"}] * 2

@@ -47,7 +47,7 @@ def test_a_batch_equals_its_items(slices, corruptor):
 def test_what_was_told_makes_the_item_again(slices, corruptor):
     """As a line of drawn.jsonl has it."""
     batch, told = corruptor(slices, CHOSEN, SEEDS, step=10**6, device=CPU)
-    for i, line in enumerate(json.loads(json.dumps(told.told()))):
+    for i, line in enumerate(json.loads(json.dumps(told.rows()))):
         item = corruptor.remade(slices, line.pop("slice"), line)
         np.testing.assert_array_equal(2 * torch.from_numpy(item.seen) - 1, batch.seen[i])
         assert item.ceiling == batch.ceiling[i]
@@ -62,7 +62,7 @@ def test_structures_are_those_of_the_slice_and_its_neighbours(slices, corruptor)
     changed = [not torch.equal(a, b) for a, b in zip(batch.healthy, plain.healthy, strict=True)]
     assert changed == [bool(item["contrast"]["levels"]) for item in told.items]
     assert any(changed)
-    for i, line in enumerate(json.loads(json.dumps(told.told()))):
+    for i, line in enumerate(json.loads(json.dumps(told.rows()))):
         item = corruptor.remade(labelled, line.pop("slice"), line)
         np.testing.assert_array_equal(2 * torch.from_numpy(item.seen) - 1, batch.seen[i])
 

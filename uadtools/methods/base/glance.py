@@ -31,16 +31,15 @@ class Glance:
         values = {name: value for node in body for name, value in _assigned(node)}
         parts = values.keys() | {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
         trains = "Settings" in parts
-        own = (path.stem,) if trains else ()
-        kinds = ast.literal_eval(values["KINDS"]) if "KINDS" in values else own
-        known = {"Annotated": Annotated, "Literal": Literal, "Option": Option}
-        known |= {name: _value(value, known) for name, value in values.items() if _is_choice(value)}
+        kinds = ast.literal_eval(values["KINDS"]) if "KINDS" in values else (path.stem,) * trains
+        types = {"Annotated": Annotated, "Literal": Literal, "Option": Option}
+        types |= {name: _value(value, types) for name, value in values.items() if _is_choice(value)}
         fields = next((node.body for node in body if isinstance(node, ast.ClassDef) and node.name == "Options"), [])
         options = {}
         for field in fields:
             if not isinstance(field, ast.AnnAssign) or "Option(" not in ast.unparse(field.annotation):
                 continue
-            kind, option = get_args(_value(field.annotation, known))
+            kind, option = get_args(_value(field.annotation, types))
             options[ast.unparse(field.target)] = kind, option
         return cls("heal" in parts, trains, tuple(kinds), options)
 
@@ -58,6 +57,6 @@ def _is_choice(value: ast.expr) -> bool:
     return isinstance(value, ast.Subscript) and ast.unparse(value.value) == "Literal"
 
 
-def _value(expression: ast.expr, known: dict[str, Any]) -> Any:
-    """Evaluate a type, such as those of options are."""
-    return eval(compile(ast.Expression(expression), "", "eval"), dict(known))
+def _value(expression: ast.expr, types: dict[str, Any]) -> Any:
+    """Evaluate a type, such as those of options are, that is made of named types."""
+    return eval(compile(ast.Expression(expression), "", "eval"), dict(types))

@@ -1,4 +1,4 @@
-"""What the losses of several methods have in common.
+"""What the networks and the losses of several methods have in common.
 
 Losses follow from slices, their seeds and the number of the step: that of a batch is the mean of those of its slices.
 """
@@ -20,10 +20,12 @@ from uadtools.diffusion.process import add_noise
 from uadtools.diffusion.schedule import Schedule
 from uadtools.errors import UadError
 from uadtools.nets.layout import packed
+from uadtools.nets.unet import UNet
 from uadtools.noise.source import fields_on
 
 if TYPE_CHECKING:
     from uadtools.methods.base.recipe import NoisedRecipe, Recipe
+    from uadtools.models.networks import UNetConfig
     from uadtools.settings import Config
 
 Seeds = NDArray[np.int64]
@@ -65,14 +67,19 @@ class Healthy(Protocol):
     def seen(self, x: Tensor) -> Tensor: ...
 
 
+def unet(sizes: UNetConfig, **more: Any) -> UNet:
+    """Make a U-Net with fresh weights. more: what is not among its settings, such as in_channels."""
+    return UNet(**sizes.model_dump(exclude={"kind", "reach"}), **more)
+
+
 def spread_out(slices: Healthy, most: int) -> NDArray[np.intp]:
     """Return the places of at most so many slices, evenly spaced."""
     return np.linspace(0, len(slices) - 1, min(most, len(slices))).round().astype(np.intp)
 
 
-def distance(recipe: Recipe, output: Tensor, wanted: Tensor) -> Tensor:
+def distance(recipe: Recipe, output: Tensor, target: Tensor) -> Tensor:
     """Return the recipe's distance between images, a scalar."""
-    return measure(recipe)(output.float(), wanted)
+    return measure(recipe)(output.float(), target)
 
 
 def measure(recipe: Recipe) -> Callable[..., Tensor]:
@@ -80,19 +87,19 @@ def measure(recipe: Recipe) -> Callable[..., Tensor]:
 
 
 class Noised(NamedTuple):
-    """x_t: like x0; t: (B,); eps: like x0, the noise in it."""
+    """x_t: like x0; t: (B,); target: what the network is to tell of it, x0 or the noise."""
 
     x_t: Tensor
     t: Tensor
-    eps: Tensor
+    target: Tensor
 
 
-def noised(recipe: NoisedRecipe, x0: Tensor, seeds: Seeds, streams: list[np.random.Generator]) -> Noised:
-    """Noise each slice to a t of its own."""
-    t = torch.tensor([stream.integers(*recipe.t_range) for stream in streams], device=x0.device)
+def noised(recipe: NoisedRecipe, x0: Tensor, seeds: Seeds, streams: Sequence[np.random.Generator] = ()) -> Noised:
+    """Noise each slice to a t of its own, which streams tell: by default those of `streams_of`."""
+    t = torch.tensor([stream.integers(*recipe.t_range) for stream in streams or streams_of(seeds)], device=x0.device)
     eps = fields_on(recipe.noise, tuple(x0.shape[1:]), seeds, x0.device)
     x_t = add_noise(x0, t, eps, _schedule(recipe.schedule.kind, recipe.schedule.steps))
-    return Noised(packed(x_t), t, eps)
+    return Noised(packed(x_t), t, x0 if recipe.target == "x0" else eps)
 
 
 def shape_of(x: Tensor) -> tuple[int, int]:
@@ -105,10 +112,10 @@ def streams_of(seeds: Seeds) -> list[np.random.Generator]:
     return [np.random.default_rng((1, int(seed))) for seed in seeds]
 
 
-def normal(streams: list[np.random.Generator], like: Tensor) -> Tensor:
-    """Draw a standard normal vector from each stream. like: (B, D), of which type and device are taken, too."""
-    drawn = [stream.standard_normal(like.shape[1], dtype=np.float32) for stream in streams]
-    return torch.from_numpy(np.stack(drawn)).to(like)
+def normal(streams: Sequence[np.random.Generator], template: Tensor) -> Tensor:
+    """Draw a standard normal vector from each stream. template: (B, D), of which type and device are taken, too."""
+    vectors = [stream.standard_normal(template.shape[1], dtype=np.float32) for stream in streams]
+    return torch.from_numpy(np.stack(vectors)).to(template)
 
 
 @dataclass(frozen=True)

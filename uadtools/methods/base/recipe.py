@@ -118,12 +118,11 @@ class Recipe(Settings):
         """
         from uadtools.models.config import ModelConfig
 
-        made = ModelConfig.of_kind(self.kind)
-        shared = {name: getattr(self, name) for name in type(self).model_fields if name in made.model_fields}
-        parts = {name: held for name, held in shared.items() if isinstance(held, Started)}
-        shared |= {name: held.model_dump(exclude={"pretrained"}) for name, held in parts.items()}
-        about = {"quantiles": tuple(quantiles), "training": training}
-        return made.model_validate({**shared, **about})
+        config = ModelConfig.of_kind(self.kind)
+        shared = {name: getattr(self, name) for name in type(self).model_fields if name in config.model_fields}
+        started = {name: part for name, part in shared.items() if isinstance(part, Started)}
+        shared |= {name: part.model_dump(exclude={"pretrained"}) for name, part in started.items()}
+        return config.model_validate({**shared, "quantiles": tuple(quantiles), "training": training})
 
 
 class NoisedTraining(TrainingConfig):

@@ -1,0 +1,61 @@
+"""What reports consist of, as they are written as JSON; docs/eval.md explains every key and figure.
+
+Volumes are in mL, distances in mm; figures are null where they are undefined, intervals where there are too few scans.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+Kind = Literal["detection", "score", "reconstruction"]
+Row = dict[str, Any]
+"""Of one scan, lesion or subgroup: its name, and the figures that there are of it."""
+Figures = dict[str, float | None]
+Interval = list[float]
+"""[low, high]"""
+Intervals = dict[str, Interval | None]
+
+
+class SureFigures(TypedDict):
+    """The bootstrap intervals of mean and pooled figures, at this level, of so many rounds."""
+
+    level: float
+    rounds: int
+    mean: Intervals
+    pooled: Intervals
+
+
+class Summary(TypedDict):
+    """Of several scans: their rows, the means of their figures, and the figures of all voxels or lesions together."""
+
+    scans: list[Row]
+    mean: Figures
+    pooled: Figures
+    intervals: SureFigures
+
+
+class Baseline(Summary):
+    name: str
+
+
+class SizeRow(TypedDict):
+    """Lesions from one volume to another (null: no end), and the share that is found, with its interval."""
+
+    from_ml: float
+    to_ml: float | None
+    lesions: int
+    lesions_found: int
+    lesion_recall: float | None
+    interval: Interval | None
+
+
+class Report(Summary):
+    """Predictions judged by the truth; lesions and by_size where these were wanted, baseline where scans are known."""
+
+    schema: int
+    kind: Kind
+    threshold: float | None
+    seed: int
+    lesions: NotRequired[list[Row]]
+    by_size: NotRequired[list[SizeRow]]
+    baseline: NotRequired[Baseline]

@@ -1,0 +1,11 @@
+"""The types that methods name in their signatures; torch comes with them, so only type checkers import this."""
+
+from torch import Tensor, nn
+
+from uadtools.diffusion.process import Denoiser
+from uadtools.diffusion.samplers import Noise
+from uadtools.methods.base.healing import Network
+from uadtools.methods.base.learning import Batch, Donor, Healthy
+from uadtools.models.model import Model
+
+__all__ = ["Batch", "Denoiser", "Donor", "Healthy", "Model", "Network", "Noise", "Tensor", "nn"]
