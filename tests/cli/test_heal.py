@@ -428,3 +428,7 @@ class TestOptionsOfMethods:
         for words in (("--eta", "0"), ("--chain", "0"), ("--patch", "8"), ("--flips",)):
             said = uad("heal", prepared, "--model", tiny_model, "--method", "sss", *words)
             said.fails("heal", 1, f"{words[0]} has no effect with --method sss")
+
+
+def test_help_of_a_method_that_there_is_not(uad):
+    uad("heal", "--method", "nosuch", "--help").fails("heal", 1, "no method 'nosuch' (there are: ae, blur, ")

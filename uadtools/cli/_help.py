@@ -7,6 +7,8 @@ from typing import Any
 
 import typer.core
 
+from uadtools import methods
+
 GROUP = "uadtools.method"
 """Where a context keeps the method whose options alone help is to show; an empty string: all."""
 
@@ -18,14 +20,16 @@ class Grouped(typer.core.TyperCommand):
         named = [words[1] for words in pairwise(args) if words[0] == "--method"]
         named += [word.partition("=")[2] for word in args if word.startswith("--method=")]
         ctx.meta[GROUP] = named[0] if named else ""
+        if named and {"-h", "--help"} & set(args):
+            methods.check(named[0])
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
         for parameter in self.get_params(ctx):
-            methods = getattr(parameter, "rich_help_panel", None)
-            group = f"Options of --method {methods}" if methods else f"{parameter.param_type_name.capitalize()}s"
-            if (row := parameter.get_help_record(ctx)) and ctx.meta[GROUP] in ("", *(methods or "").split(", ")):
+            panel = getattr(parameter, "rich_help_panel", None)
+            group = f"Options of --method {panel}" if panel else f"{parameter.param_type_name.capitalize()}s"
+            if (row := parameter.get_help_record(ctx)) and ctx.meta[GROUP] in ("", *(panel or "").split(", ")):
                 groups.setdefault(group, []).append(row)
         for group, rows in groups.items():
             if rows:

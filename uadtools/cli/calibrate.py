@@ -95,7 +95,10 @@ def calibrate(
 def _check_idle(options: dict[str, Any]) -> None:
     """Refuse options of thresholds, where none is made."""
     if given := [name for name, value in options.items() if value is not None]:
-        raise c.usage("writes no threshold, so this has no effect with it", f"--{min(given)}".replace("_", "-"))
+        raise c.usage(
+            "has no effect with --reference, which writes no threshold (leave it out)",
+            f"--{min(given)}".replace("_", "-"),
+        )
 
 
 COMMAND = c.Command(

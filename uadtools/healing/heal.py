@@ -24,7 +24,7 @@ from uadtools.models.config import IntensityConfig, ModelConfig, parse
 from uadtools.volume.intensity import inside
 from uadtools.volume.io import Image
 from uadtools.volume.slices import filled, to_slices, to_solid, to_volume
-from uadtools.volume.stream import Study, last_by, record
+from uadtools.volume.stream import Study, last_by, record, study_of
 
 if TYPE_CHECKING:
     from uadtools.healing.batches import HealedSlices, ScanSlices
@@ -54,7 +54,7 @@ def heal(
     """
     if how and options:
         raise UadError(f"{', '.join(options)}: the plan is settled (name options, or give a plan)")
-    study = Study("scan", {"scan": study}) if isinstance(study, Image) else study
+    study = study_of(study)
     if isinstance(model, str | Path) or (model is None and how is None):
         study, model = ready(study, model, how.method if how else options.get("method"))
     how = how or settle_plan(model.config if model else None, **options)

@@ -49,10 +49,15 @@ def settings(*, recipes: bool) -> list[Any]:
     return [(recipes and getattr(found, "Recipe", None)) or found.Settings for found in files]
 
 
-def get(name: str) -> Any:
-    """Return the file of a method of healing. Raises UadError for another name."""
+def check(name: str) -> None:
+    """Raise UadError for what is no method of healing."""
     if name not in names():
         raise UadError(f"no method '{name}' (there are: {', '.join(names())})")
+
+
+def get(name: str) -> Any:
+    """Return the file of a method of healing. Raises UadError for another name."""
+    check(name)
     return file(name)
 
 
@@ -65,8 +70,7 @@ def kind(name: str) -> Any:
 
 def kinds(name: str) -> tuple[str, ...]:
     """Return the kinds of models that a method is for. Raises UadError for another name."""
-    if name not in names():
-        get(name)
+    check(name)
     return glances()[name].kinds
 
 

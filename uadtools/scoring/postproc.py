@@ -20,7 +20,7 @@ from uadtools.volume import clean
 from uadtools.volume.chain import to_native
 from uadtools.volume.clean import Mask, Score
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, last_by, record
+from uadtools.volume.stream import Study, last_by, record, study_of
 
 NO_CHAIN = {"median": (1,), "erode": (0,), "min_size": (0, 1), "dilate": (0,), "largest": (False,)}
 """Steps that leave scores and what is above a threshold as they are."""
@@ -105,6 +105,7 @@ def postproc(
     adapt where no noise floor is known, and for a calibrated threshold when the score was made in another way than
     those it was found on.
     """
+    study = study_of(study)
     steps = steps or own_steps(study)
     ready = prepare(study, steps, brain)
     score, inside = ready.score, ready.inside

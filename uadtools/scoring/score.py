@@ -15,7 +15,7 @@ from uadtools.metrics.overlap import Mask
 from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES
 from uadtools.volume.slices import filled
-from uadtools.volume.stream import Study, record
+from uadtools.volume.stream import Study, record, study_of
 
 Metric = Literal["l1", "l2", "product", "relative", "probability", "ssim", "gradient", "mahalanobis"]
 Signed = Literal["both", "bright", "dark"]
@@ -54,6 +54,7 @@ def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both"
     (latent diffusion), the score is multiplied with it, smoothed. What lies outside the brain has no influence. Raises
     UadError when images are missing or lie on different grids, or an option is unknown.
     """
+    study = study_of(study)
     metric = metric or default_metric(study)
     for name, value, choice in (("metric", metric, Metric), ("signed", signed, Signed)):
         if value not in get_args(choice):

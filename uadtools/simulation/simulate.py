@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from uadtools.volume.intensity import inside
 from uadtools.volume.io import Image
 from uadtools.volume.listing import files_of
 from uadtools.volume.slices import to_volume
-from uadtools.volume.stream import Study, drawn_lesions, read_mask, record
+from uadtools.volume.stream import Study, drawn_lesions, read_mask, record, study_of
 
 SimulationKind = Literal[
     "blobs", "masks", "cavities", "sprites", "coarse", "motion", "ghost", "bias", "contrast", "blur", "thick", "shift"
@@ -114,6 +114,9 @@ class Simulation:
         return {"kind": self.kind, **by_kind.get(self.kind, {"strength": self.strength})}
 
     def __post_init__(self) -> None:
+        for name, value, choice in (("kind", self.kind, SimulationKind), ("tone", self.tone, Tone)):
+            if value not in get_args(choice):
+                raise UadError(f"--{name} {value}: there are {', '.join(get_args(choice))}")
         (small, large), (fewest, most) = self.diameters, self.count
         if not 0 < small <= large < math.inf:
             raise UadError(f"--size {small:g},{large:g}: the smallest and the largest diameter are needed, above 0")
@@ -149,6 +152,7 @@ def simulate(
     is no room for a sprite in some images. Raises UadError for a scan that the plan is not for.
     """
     plan = replace(plan, **options) if isinstance(plan, Simulation) else Simulation(plan, **options)
+    study = study_of(study)
     scan, before = study.need("scan"), study.images.get("truth")
     if before is None and drawn_lesions(scan):
         raise UadError(

@@ -154,7 +154,6 @@ def _kept(
     """Train, and write what is to be kept on the way and at the end; returns the last report."""
     saved, last = time.monotonic(), None
     rows = kept_rows(outputs.log, state.step) if resume else []
-    chosen = resume and outputs.best.exists()
     if outputs.log_folder:
         outputs.log_folder.mkdir(parents=True, exist_ok=True)
     board = board_of(outputs.log_folder, state.step)
@@ -170,15 +169,14 @@ def _kept(
         board(progress)
         if progress.improved:
             _save_model(outputs.best, trainer, state, state.average)
-            chosen = True
         if progress.improved or time.monotonic() - saved > SAVE_SECONDS:
             keep()
             saved = time.monotonic()
         watch(progress)
     keep()
-    if chosen:
+    if state.best < float("inf") and outputs.best.exists():
         _settle(outputs.best, trainer)
-    else:
+    else:  # no validation has chosen weights: the last ones are the best
         _save_model(outputs.best, trainer, state, state.average)
     return last
 

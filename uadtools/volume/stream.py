@@ -67,6 +67,15 @@ class Study:
                 raise UadError(f"{self.name}: {where} ({advice})")
 
 
+def study_of(images: Study | Image) -> Study:
+    """Return a study; of an image, one whose scan it is. Raises UadError for anything else, such as a file's name."""
+    if isinstance(images, Image):
+        return Study("scan", {"scan": images})
+    if not isinstance(images, Study):
+        raise UadError(f"{str(images)[:80]}: neither a study nor an image (uadtools.read_study reads a file)")
+    return images
+
+
 def record(image: Image, tool: str, arguments: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return the image's provenance with one more line of history: tool, version, arguments, and e.g. seed, model."""
     from uadtools import __version__

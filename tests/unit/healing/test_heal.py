@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+import uadtools
 from uadtools.errors import UadError
 from uadtools.healing.batches import fitting
 from uadtools.healing.heal import heal
@@ -389,3 +390,11 @@ def test_large_slices_are_asked_about_in_small_batches(model, network, shape, pr
     sizes = UNetConfig(**network)
     large = replace(model, config=model.config.model_copy(update={"network": sizes}), precision=precision)
     assert fitting(large, shape) == batch
+
+
+@pytest.mark.parametrize("verb", ["heal", "score", "postproc"])
+def test_what_is_no_study_is_told(verb):
+    with pytest.raises(
+        UadError, match=r"^scan.nii.gz: neither a study nor an image "
+    ):
+        getattr(uadtools, verb)("scan.nii.gz")

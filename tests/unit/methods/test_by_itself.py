@@ -92,7 +92,8 @@ def test_one_voxel_of_brain_stays_what_it_is():
 
 def test_neither_loads_torch():
     code = (
-        "import sys; from uadtools.healing.heal import plan; plan(method='blur'), plan(method='threshold'); "
+        "import sys; from uadtools.healing.plan import plan; import uadtools.healing.heal; "
+        "plan(method='blur'), plan(method='threshold'); "
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -341,3 +341,9 @@ def test_a_kind_and_words_are_a_plan_and_words_change_one_that_is_there(study):
         (Simulation("blobs", tone="bright"), {"size": (8, 12)}),
     ):
         np.testing.assert_array_equal(simulate(study, given, seed=3, **words).need("scan").data, expected)
+
+
+@pytest.mark.parametrize("options", [{"kind": "nosuch"}, {"kind": "blobs", "tone": "green"}])
+def test_a_kind_or_tone_that_there_is_not_is_told(options):
+    with pytest.raises(UadError, match=r"^--(kind nosuch|tone green): there are "):
+        Simulation(**options)

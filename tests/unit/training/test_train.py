@@ -93,6 +93,15 @@ def assert_same_runs(one, other):
     assert log(one) == log(other)
 
 
+def test_without_validation_the_model_holds_the_last_weights_however_often_it_was_stopped(data, tiny_recipe, tmp_path):
+    recipe = longer(tiny_recipe, validate_every=100)
+    for steps in (1, 2):  # after neither is a model kept on the way
+        go(data, tmp_path, recipe, validation=(), resume=steps > 1, seconds=0)
+        last, best = (read_tensors(tmp_path / name) for name in ("m.last.safetensors", "m.safetensors"))
+        assert all(torch.equal(last[key], best[key]) for key in last)
+        assert read_config(tmp_path / "m.safetensors").training["steps"] == steps
+
+
 def test_a_run_writes_its_files(data, tiny_recipe, tmp_path):
     seen = []
     made = go(data, tmp_path / "run", tiny_recipe, watch=seen.append)
