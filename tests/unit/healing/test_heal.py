@@ -394,7 +394,5 @@ def test_large_slices_are_asked_about_in_small_batches(model, network, shape, pr
 
 @pytest.mark.parametrize("verb", ["heal", "score", "postproc"])
 def test_what_is_no_study_is_told(verb):
-    with pytest.raises(
-        UadError, match=r"^scan.nii.gz: neither a study nor an image "
-    ):
+    with pytest.raises(UadError, match=r"^scan.nii.gz: neither a study nor an image "):
         getattr(uadtools, verb)("scan.nii.gz")
