@@ -64,11 +64,11 @@ def writing(folder, item):
         assert until(lambda: any(folder.glob("part-*")), 20)
         return item
     part = folder / f"part-{item}"
-    part.touch()
-    try:
+    try:  # a request to end may come as soon as the file is there
+        part.touch()
         until((folder / "over").exists, 20)
     finally:
-        part.unlink()
+        part.unlink(missing_ok=True)
     return item
 
 
