@@ -11,7 +11,15 @@ from uadtools.cohort.sink import Sink
 from uadtools.cohort.sources import Sources, named, some_words, studies, words
 from uadtools.errors import Misuse, UadError
 from uadtools.report.picture import check_picture, truth_picture
-from uadtools.simulation.simulate import MASKED, Simulation, SimulationKind, measured, read_masks, simulate
+from uadtools.simulation.simulate import (
+    MASKED,
+    Simulation,
+    SimulationKind,
+    measured,
+    read_masks,
+    require_masks,
+    simulate,
+)
 from uadtools.volume.io import SUFFIXES
 
 
@@ -64,8 +72,7 @@ def simulate_all(  # noqa: PLR0913  one parameter per option
 
 def _plan(kind: SimulationKind, masks: Sequence[str], options: dict[str, Any]) -> Simulation:
     """Return what to draw. Raises Misuse for what has no effect on this kind."""
-    if kind in MASKED and not masks:
-        raise Misuse(f"--kind: {kind} needs lesion masks to draw from (--masks DIR|FILE...)")
+    require_masks(kind, masks)
     if masks and kind not in MASKED:
         raise Misuse("--masks: names what --kind masks and cavities draw from, and goes with no other")
     given = {name: value for name, value in options.items() if value is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from uadtools.errors import UadError
+from uadtools.errors import Misuse, UadError
 from uadtools.noise.coarse import coarse_fields
 from uadtools.simulation import acquisition, lesions, sprites
 from uadtools.simulation.acquisition import ACQUISITIONS, Interpolation
@@ -133,6 +133,12 @@ class Simulation:
         _ = self.box
 
 
+def require_masks(kind: SimulationKind, masks: Collection[Any]) -> None:
+    """Raise Misuse where a kind draws from masks and there are none."""
+    if kind in MASKED and not masks:
+        raise Misuse(f"--kind: {kind} needs lesion masks to draw from (--masks DIR|FILE...)")
+
+
 def simulate(
     study: Study,
     plan: Simulation | SimulationKind,
@@ -153,6 +159,7 @@ def simulate(
     """
     plan = replace(plan, **options) if isinstance(plan, Simulation) else Simulation(plan, **options)
     study = study_of(study)
+    require_masks(plan.kind, plan.masks)
     scan, before = study.need("scan"), study.images.get("truth")
     if before is None and drawn_lesions(scan):
         raise UadError(

@@ -347,3 +347,8 @@ def test_a_kind_and_words_are_a_plan_and_words_change_one_that_is_there(study):
 def test_a_kind_or_tone_that_there_is_not_is_told(options):
     with pytest.raises(UadError, match=r"^--(kind nosuch|tone green): there are "):
         Simulation(**options)
+
+
+def test_without_masks_there_is_nothing_to_draw_from(phantom):
+    with pytest.raises(UadError, match=r"^--kind: cavities needs lesion masks to draw from \(--masks "):
+        simulate(phantom, "cavities")
