@@ -111,12 +111,10 @@ def plan(
         named = ", ".join(sorted(f"--{key}" if len(key) > 1 else f"-{key}" for key in idle))
         raise UadError(f"{named} has no effect with --method {name} (leave it out)")
     given |= {
-        key: (given[key],) if isinstance(given[key], int) else tuple(given[key]) for key in several & given.keys()
+        key: (given[key],) if isinstance(given[key], int) else tuple(given[key]) for key in several if key in given
     }
     expected = config is not None and config.reference is not None and name == config.defaults.method
-    if config is None:
-        return Plan(name, (options_class(**given),), expected=expected)
-    if "t" not in names:
+    if config is None or "t" not in names:
         return Plan(name, _listed(config, name, (), given), expected=expected)
     steps = _steps(config, name, t)
     count = samples if samples is not None else _own(config, name, t).samples
@@ -129,14 +127,14 @@ def plan(
     return Plan(name, chosen, count, combine, expected)
 
 
-def repeated(options: type[Any]) -> set[str]:
-    """Return the names of a method's options that may have several values, each of which is healed with."""
+def repeated(options: type[Any]) -> list[str]:
+    """List a method's options that may have several values, each of which is healed with, as they are declared."""
     hints = get_type_hints(options, include_extras=True)
     notes = {field.name: getattr(hints[field.name], "__metadata__", ()) for field in fields(options)}
-    return {name for name, metadata in notes.items() if any(getattr(note, "several", False) for note in metadata)}
+    return [name for name, metadata in notes.items() if any(getattr(note, "several", False) for note in metadata)]
 
 
-def _listed(config: ModelConfig, name: str, steps: Sequence[int], given: dict[str, Any]) -> tuple[Any, ...]:
+def _listed(config: ModelConfig | None, name: str, steps: Sequence[int], given: dict[str, Any]) -> tuple[Any, ...]:
     """List the options for each t, and for each of what else the method settles with the model."""
     file = methods.get(name)
     by_t = [{"t": t} for t in steps] or [{}]
@@ -144,9 +142,9 @@ def _listed(config: ModelConfig, name: str, steps: Sequence[int], given: dict[st
     return tuple(file.Options(**{**given, **variant, **t}) for t in by_t for variant in variants)
 
 
-def _each_of(given: dict[str, Any], several: set[str]) -> list[dict[str, Any]]:
+def _each_of(given: dict[str, Any], several: Sequence[str]) -> list[dict[str, Any]]:
     """List what is given with one value of each option that has several."""
-    names = [name for name in given if name in several]
+    names = [name for name in several if name in given]
     return [dict(zip(names, values, strict=True)) for values in product(*(given[name] for name in names))]
 
 

@@ -1,5 +1,6 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import uadtools
 from uadtools.errors import UadError
 from uadtools.healing.batches import fitting
 from uadtools.healing.heal import heal
-from uadtools.healing.plan import plan
+from uadtools.healing.plan import Plan, plan, repeated
+from uadtools.methods.base.healing import Option
 from uadtools.models.config import DefaultsConfig, ModelConfig
 from uadtools.models.model import load_model
 from uadtools.models.networks import UNetConfig
@@ -396,3 +398,18 @@ def test_large_slices_are_asked_about_in_small_batches(model, network, shape, pr
 def test_what_is_no_study_is_told(verb):
     with pytest.raises(UadError, match=r"^scan.nii.gz: neither a study nor an image "):
         getattr(uadtools, verb)("scan.nii.gz")
+
+
+def test_options_that_may_be_repeated_are_in_the_order_in_which_they_are_declared():
+    """By them noise is seeded and thresholds are called, so the order must be the same in every process."""
+
+    @dataclass(frozen=True)
+    class Options:
+        width: Annotated[int, Option("A width.", several=True)] = 1
+        angle: Annotated[int, Option("An angle.", several=True)] = 2
+        blur: Annotated[int, Option("A blur.", several=True)] = 3
+        other: Annotated[int, Option("Not repeated.")] = 4
+
+    assert repeated(Options) == ["width", "angle", "blur"]
+    made = Plan("m", (Options(), Options(angle=5)))
+    assert (made.threshold_key, made.noise_key(made.options[1])) == ("m w1 a2,5 b3", (1, 5, 3))
