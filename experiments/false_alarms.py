@@ -23,11 +23,11 @@ from rich.console import Console
 from rich.progress import track
 
 import uadtools
+from uadtools.anatomy.register import template
 from uadtools.errors import UadError
 from uadtools.files import check_free
 from uadtools.simulation.simulate import Simulation
 from uadtools.volume.listing import files_of
-from uadtools.volume.register import template
 from uadtools.volume.stream import Study, read_path
 
 CHANGES: dict[str, Simulation | None] = {

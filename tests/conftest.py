@@ -7,8 +7,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks are slowed down b
 import numpy as np
 import pytest
 
+from uadtools.anatomy.intensity import inside
 from uadtools.volume.grid import Grid
-from uadtools.volume.intensity import inside
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 
@@ -63,9 +63,9 @@ def tiny_model(tiny_config, tmp_path_factory):
 @pytest.fixture(scope="session")
 def healthy_table():
     """A table of what healthy T1 scans look like, of made-up numbers."""
+    from uadtools.anatomy.contrast import bundled
+    from uadtools.anatomy.likeness import FEATURES, TOLERANCE
     from uadtools.healing.likeness import fit_likeness
-    from uadtools.volume.contrast import bundled
-    from uadtools.volume.likeness import FEATURES, TOLERANCE
 
     rng = np.random.default_rng(0)
     middle = dict(zip(bundled()["features"], bundled()["means"]["T1"], strict=True))

@@ -25,13 +25,14 @@ FLOORS = [
     {"methods"},
     {"simulation"},
     {"diffusion", "nets", "noise", "models"},
+    {"anatomy"},
     {"volume", "metrics"},
-    {"files", "settings"},
+    {"files", "settings", "concerns"},
     {"errors"},
 ]
 """From top to bottom; a room imports from lower floors only. Those beside models may use one another, in no circle."""
 SHARED_FLOOR = next(floor for floor in FLOORS if "models" in floor)
-WITHOUT_TORCH = ["volume", "metrics", "simulation", "cli"]
+WITHOUT_TORCH = ["anatomy", "volume", "metrics", "simulation", "cli"]
 LIGHT = ["preparing.preprocess", "scoring.score", "scoring.postproc", "evaluation.evaluate", "report.tables"]
 LIGHT += [f"cohort.{name}" for name in ("preprocess", "score", "postproc", "simulate", "calibrate", "evaluate")]
 """Commands without a network are made of these, and of the rooms WITHOUT_TORCH."""

@@ -265,7 +265,7 @@ def test_another_volume_is_another_setting(uad, raw):
 
 def test_another_seed_of_registration_is_another_setting(uad, heads, monkeypatch):
     monkeypatch.setattr(
-        "uadtools.volume.register.affine", lambda moving, fixed, seed: np.eye(4, 4, 3) * seed + np.eye(4)
+        "uadtools.anatomy.register.affine", lambda moving, fixed, seed: np.eye(4, 4, 3) * seed + np.eye(4)
     )
     registered = ("preprocess", "heads", *OUT, "--register", "heads/b.nii", "-q")
     uad(*registered, "--seed", 0)
@@ -474,7 +474,7 @@ def test_json_tells_what_became_of_each(uad, mixed):
 def test_json_holds_the_concerns_that_are_told(uad, heads):
     result = uad("preprocess", "heads", "--shape", "8", "--spacing", "2", "-o", "out", "--json")
     assert result.status == 0
-    said = [f"uad-preprocess: {row['name']}: {concern}" for row in result.json for concern in row["concerns"]]
+    said = [f"uad-preprocess: {row['name']}: {concern['text']}" for row in result.json for concern in row["concerns"]]
     assert result.lines == said
     assert sum("mL" in line for line in said) == sum("lies outside the grid" in line for line in said) == 3
 

@@ -32,7 +32,8 @@ def test_healing_warns_in_one_line_and_says_so_in_json(uad, wary_model, prepared
     assert told["unlike"]["beyond"] is True
     assert told["unlike"]["unlike"] > told["unlike"]["limit"]
     (concern,) = told["concerns"]
-    assert told["unlike"]["reason"] in concern
+    assert told["unlike"]["reason"] in concern["text"]
+    assert (concern["code"], concern["value"]) == ("unlike", pytest.approx(told["unlike"]["unlike"], abs=1e-3))
     assert read_image(here / "h.nii.gz").provenance["concerns"] == [concern]
 
 

@@ -85,7 +85,7 @@ def ct(here, raw):
 @pytest.fixture
 def hd_bet(here, monkeypatch):
     """A program that finds no skull to take away; heads of a few mL will do."""
-    monkeypatch.setattr("uadtools.volume.brain.LEAST_BRAIN", 0)
+    monkeypatch.setattr("uadtools.anatomy.brain.LEAST_BRAIN", 0)
     (here / "bin").mkdir()
     (here / "bin" / "hd-bet").write_text('#!/bin/sh\ncp "$2" "$4"\n')
     (here / "bin" / "hd-bet").chmod(0o755)
@@ -96,7 +96,7 @@ def hd_bet(here, monkeypatch):
 def turning(monkeypatch):
     """Instead of registration, a quarter of a turn about the middle of that head, and a shift by 2, -3 and 1 mm."""
     turn = np.array([[0, -1, 0, 9.25], [1, 0, 0, -5.75], [0, 0, 1, 1], [0, 0, 0, 1.0]])
-    monkeypatch.setattr("uadtools.volume.register.affine", lambda moving, fixed, seed: turn)
+    monkeypatch.setattr("uadtools.anatomy.register.affine", lambda moving, fixed, seed: turn)
     return turn
 
 

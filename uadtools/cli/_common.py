@@ -22,8 +22,8 @@ from uadtools.cli._help import Grouped
 from uadtools.errors import Misuse, UadError
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
-UNLIKE = 3
-"""Exit status where --strict was asked for and a scan is unlike what the model learnt from; all is written."""
+CONCERNED = 3
+"""Exit status where --strict was asked for and something speaks against a result; all is written."""
 
 
 @dataclass(frozen=True)
@@ -162,11 +162,11 @@ def print_json(result: Any) -> None:
 
 
 def leave(results: Sequence[dict[str, Any]], strict: bool = False) -> None:
-    """End with status 1 where one of several scans failed, else, if strict, with UNLIKE where one is that."""
+    """End with status 1 where one of several scans failed, else, if strict, with CONCERNED where one has concerns."""
     if any("error" in row for row in results):
         raise typer.Exit(1)
-    if strict and any(row["unlike"] and row["unlike"].get("beyond") for row in results):
-        raise typer.Exit(UNLIKE)
+    if strict and any(row.get("concerns") for row in results):
+        raise typer.Exit(CONCERNED)
 
 
 def usage(message: str, option: str) -> Misuse:

@@ -79,7 +79,8 @@ PRECISION = option(
     "auto",
 )
 STRICT = flag("""--strict
-    Leave with exit status 3 where a scan is unlike what the model learnt from; what is made is written.""")
+    Leave with exit status 3 where something speaks against a result, such as a scan that is unlike what the model
+    learnt from (the concerns in --json); what is made is written.""")
 BATCH = option("--batch N  Slices at a time, which small scans share; 0: what suits the device.", 0, min=0)
 
 # the chain from score to detection

@@ -226,7 +226,7 @@ class Preparing:
             "name": raw.name,
             "output": written,
             "brain_ml": prepared.brain_ml,
-            "concerns": list(prepared.concerns),
+            "concerns": [concern.to_json() for concern in prepared.concerns],
             "contrast": prepared.contrast.to_json() if prepared.contrast else None,
             "seconds": {step: round(spent, 3) for step, spent in prepared.seconds.items()},
             "grids": f"{raw.product.grid} -> {brain.grid}",
@@ -242,7 +242,7 @@ class Preparing:
 
 def _say(result: Result, tell: Tell, *, verbose: bool) -> None:
     for concern in result.get("concerns", ()):
-        tell(f"{result['name']}: {concern}")
+        tell(f"{result['name']}: {concern['text']}")
     if verbose and "skipped" not in result:
         spent = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in result["seconds"].items())
         contrast = f"; contrast {result['contrast']['name']}" if result["contrast"] else ""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from uadtools.healing.likeness import concerns_of, too_unlike, unlike_of
-from uadtools.volume.stream import Study
+from uadtools.healing.likeness import too_unlike, unlike_of
+from uadtools.volume.stream import Study, concerns_of
 
 Result = dict[str, Any]
 """What is known of one scan: its `name`, and the file `output` and more, or the `error`."""
@@ -34,4 +34,7 @@ def carried(study: Study, tell: Tell = silent) -> Result:
     """
     if reason := too_unlike(study.product):
         tell(f"{study.name}: unlike what the model learnt from ({reason}), so what is found in it means little")
-    return {"concerns": concerns_of(study.product), "unlike": unlike_of(study.product)}
+    return {
+        "concerns": [concern.to_json() for concern in concerns_of(study.product)],
+        "unlike": unlike_of(study.product),
+    }

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uadtools import methods
+from uadtools.anatomy.contrast import contrast_of
 from uadtools.errors import UadError
 from uadtools.healing.likeness import judged
 from uadtools.models.checkpoint import bundled, default_path, located, read_config
 from uadtools.models.config import ModelConfig
 from uadtools.models.likeness import SURE
 from uadtools.preparing.raw import prepared
-from uadtools.volume.contrast import contrast_of
 from uadtools.volume.stream import Study
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from uadtools.volume.contrast import contrast_of
+from uadtools.anatomy.contrast import contrast_of
 from uadtools.volume.io import Image
 
 Floats = NDArray[np.float32]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools import methods
+from uadtools.anatomy.intensity import inside
 from uadtools.errors import UadError
 from uadtools.healing.choice import ready
 from uadtools.healing.combine import combine
@@ -21,7 +22,6 @@ from uadtools.healing.plan import Plan, Watch
 from uadtools.healing.plan import plan as settle_plan
 from uadtools.models.checkpoint import DEFAULT, bundled
 from uadtools.models.config import IntensityConfig, ModelConfig, parse
-from uadtools.volume.intensity import inside
 from uadtools.volume.io import Image
 from uadtools.volume.slices import filled, to_slices, to_solid, to_volume
 from uadtools.volume.stream import Study, last_by, record, study_of

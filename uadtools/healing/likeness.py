@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from uadtools.anatomy.contrast import recognise
+from uadtools.anatomy.likeness import FEATURES, GROUPS, features, spread_of, vector
+from uadtools.concerns import Concern
 from uadtools.errors import UadError
 from uadtools.files import check_free, read_json, written
 from uadtools.models.checkpoint import amend, read_config
 from uadtools.models.config import ModelConfig, parse
 from uadtools.models.likeness import GroupConfig, LikenessConfig, Unlike, distances, together, unlike
 from uadtools.simulation.mild import CHANGES, changed
-from uadtools.volume.contrast import recognise
 from uadtools.volume.io import Image
-from uadtools.volume.likeness import FEATURES, GROUPS, features, spread_of, vector
 from uadtools.volume.listing import files_of
-from uadtools.volume.stream import read_image
+from uadtools.volume.stream import concerns_of, noting, read_image
 
 Features = dict[str, float]
 LIMIT = 1.1
@@ -49,15 +50,9 @@ def noted(scan: Image, brain: Any, config: ModelConfig) -> dict[str, Any]:
     likeness = judged(scan, brain, config)
     if likeness is None:
         return {}
-    earlier = concerns_of(scan)
-    concerns = [f"unlike the healthy scans of model {config.name}: {likeness.reason}"] if likeness.beyond else []
-    return {"unlike": likeness.to_json(), "concerns": [*earlier, *(text for text in concerns if text not in earlier)]}
-
-
-def concerns_of(image: Image) -> list[str]:
-    """Return what the tools before said against their own results."""
-    concerns = image.provenance.get("concerns", [])
-    return [text for text in concerns if isinstance(text, str)] if isinstance(concerns, list) else []
+    text = f"unlike the healthy scans of model {config.name}: {likeness.reason}"
+    concerns = [Concern("unlike", text, round(likeness.number, 3))] if likeness.beyond else []
+    return {"unlike": likeness.to_json(), **noting(scan, concerns)}
 
 
 def unlike_of(image: Image) -> dict[str, Any] | None:
@@ -68,10 +63,9 @@ def unlike_of(image: Image) -> dict[str, Any] | None:
 
 def worst_of(healed: Sequence[Image]) -> dict[str, Any]:
     """Return what is to be said of a scan that several models healed: all concerns, and the most unlike of all."""
-    concerns = list(dict.fromkeys(text for image in healed for text in concerns_of(image)))
     likenesses = [likeness for image in healed if (likeness := unlike_of(image))]
     worst = max(likenesses, key=lambda one: (one["beyond"], one["unlike"] / one["limit"]), default=None)
-    return ({"concerns": concerns} if concerns else {}) | ({"unlike": worst} if worst else {})
+    return noting(healed[0], concerns_of(*healed)) | ({"unlike": worst} if worst else {})
 
 
 def too_unlike(image: Image) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from uadtools.anatomy.contrast import bundled
 from uadtools.errors import UadError
 from uadtools.models.checkpoint import REFERENCE, amend, read_config
 from uadtools.models.defaults import ReferenceConfig
-from uadtools.volume.contrast import bundled
 from uadtools.volume.listing import files_of
 from uadtools.volume.stream import Study, read_path
 

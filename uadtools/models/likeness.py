@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from uadtools.anatomy.contrast import OTHER, recognise
+from uadtools.anatomy.likeness import GROUPS, distance, vector
 from uadtools.settings import Config, PositiveFloat, PositiveInt
-from uadtools.volume.contrast import OTHER, recognise
-from uadtools.volume.likeness import GROUPS, distance, vector
 
 SURE = 0.99
 """Probability of a contrast from which on a scan is taken for one of it."""

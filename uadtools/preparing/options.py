@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from uadtools.anatomy.intensity import WINDOWS
 from uadtools.errors import Misuse, UadError
 from uadtools.models.checkpoint import located, read_config
 from uadtools.models.config import GridConfig, IntensityConfig, parse
 from uadtools.preparing.preparation import BRAIN_EXTRACTORS, Preparation
 from uadtools.preparing.presets import preset, template_of
-from uadtools.volume.intensity import WINDOWS
 from uadtools.volume.io import Image
 from uadtools.volume.stream import read_mask
 
@@ -114,7 +114,7 @@ def _brain(preparation: Preparation, brain: Image | Path | str | None) -> Image 
 def _template(text: Path | str | None) -> Image | None:
     if text is None or text == "none":
         return None
-    from uadtools.volume.register import template
+    from uadtools.anatomy.register import template
 
     try:
         return template(str(text))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from uadtools.anatomy.brain import PROGRAMS, is_stripped
 from uadtools.models.config import GridConfig, IntensityConfig
-from uadtools.volume.brain import PROGRAMS, is_stripped
 from uadtools.volume.io import Image
 
 StepName = Literal["brain", "bias", "register"]

@@ -12,18 +12,19 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from uadtools.anatomy import brain as brains
+from uadtools.anatomy.bias import n4
+from uadtools.anatomy.contrast import Contrast, seen
+from uadtools.anatomy.intensity import FLOOR, ct_window, inside, matched, percentile, zscore
+from uadtools.concerns import Concern
 from uadtools.errors import UadError
 from uadtools.models.config import IntensityConfig
 from uadtools.preparing.preparation import BRAIN_EXTRACTORS, Preparation
-from uadtools.volume import brain as brains
-from uadtools.volume.bias import n4
 from uadtools.volume.chain import GridChain, continued, link
-from uadtools.volume.contrast import Contrast, seen
 from uadtools.volume.grid import Grid, cropped_grid, oriented, resample, spaced_grid
-from uadtools.volume.intensity import FLOOR, ct_window, inside, matched, percentile, zscore
 from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES
-from uadtools.volume.stream import Study, record
+from uadtools.volume.stream import Study, noting, record
 
 Tell = Callable[[str], None]
 Mask = NDArray[np.bool_]
@@ -38,13 +39,13 @@ MOST_VOXELS = 2**30
 class PreparedStudy:
     """A study of scan and brain, and what a user should know about it.
 
-    brain_ml: the brain's volume in the scan, before registration; concerns: one line each; seconds: by step; contrast:
+    brain_ml: the brain's volume in the scan, before registration; concerns: of this step; seconds: by step; contrast:
     what was recognised, None where nothing can be (single slices, CT, less than 100 mL of brain).
     """
 
     study: Study
     brain_ml: float
-    concerns: tuple[str, ...]
+    concerns: tuple[Concern, ...]
     seconds: dict[str, float]
     contrast: Contrast | None = None
 
@@ -57,7 +58,7 @@ class _Work:
     grid: Grid
     mask: Mask
     chain: GridChain
-    concerns: tuple[str, ...] = ()
+    concerns: tuple[Concern, ...] = ()
 
 
 def preprocess(
@@ -77,7 +78,7 @@ def preprocess(
     """
     prepared = prepare(scan, replace(preparation or Preparation(), **changes), name=name)
     for concern in prepared.concerns:
-        tell(concern)
+        tell(str(concern))
     return prepared.study
 
 
@@ -160,15 +161,15 @@ def _unbiased(work: _Work, preparation: Preparation) -> _Work:
 
 
 def _registered(work: _Work, preparation: Preparation) -> _Work:
-    from uadtools.volume.register import affine, agreement
+    from uadtools.anatomy.register import affine, agreement
 
     assert preparation.register is not None
     moving = Image(np.where(work.mask, work.data, 0), work.grid)
     matrix = affine(moving, preparation.register, seed=preparation.seed)
     grid = Grid(work.grid.shape, matrix @ work.grid.affine)
     dice = agreement(moving, preparation.register, matrix)
-    concern = f"registration may have failed: scan and template overlap with Dice {dice:.2f} (look at the result)"
-    concerns = (*work.concerns, *([concern] if dice < MATCH else ()))
+    text = f"registration may have failed: scan and template overlap with Dice {dice:.2f} (look at the result)"
+    concerns = (*work.concerns, *([Concern("registration", text, round(dice, 3))] if dice < MATCH else ()))
     return replace(work, grid=grid, chain=[*work.chain, link("register", grid, matrix)], concerns=concerns)
 
 
@@ -189,7 +190,7 @@ def _finished(
     contrast = None if unknown else seen(values, mask, preparation.grid.spacing)
     concerns = (*work.concerns, *cut, *saturated)
     notes: dict[str, Any] = {"contrast": contrast.to_json()} if contrast else {}
-    notes |= {"concerns": list(concerns)} if concerns else {}
+    notes |= noting(scan, concerns)
     image = Image(values, target, "scan", {**scan.provenance, "study": name, "chain": chain, **notes})
     prepared = replace(image, provenance=record(image, "uad-preprocess", preparation.arguments))
     study = Study(name, {"scan": prepared, "brain": prepared.derive(mask.astype(np.uint8), "brain")})
@@ -221,11 +222,11 @@ def _target(work: _Work, preparation: Preparation) -> tuple[Grid, Grid]:
     return spaced, cropped_grid(spaced, (columns, rows, depth), middle)
 
 
-def _saturated(values: NDArray[Any], intensity: IntensityConfig) -> list[str]:
+def _saturated(values: NDArray[Any], intensity: IntensityConfig) -> list[Concern]:
     """Say whether a CT window shows little of what is in it, as of a scan that is no CT. values: inside the brain."""
     share = float(((values <= FLOOR) | (values >= 1)).mean())
-    concern = f"{share:.0%} of the brain lies outside the window of {intensity} (is it a CT scan, in Hounsfield units?)"
-    return [concern] if intensity.kind == "ct" and share > 0.5 else []
+    text = f"{share:.0%} of the brain lies outside the window of {intensity} (is it a CT scan, in Hounsfield units?)"
+    return [Concern("intensity-window", text, round(share, 4))] if intensity.kind == "ct" and share > 0.5 else []
 
 
 def _normalised(data: NDArray[Any], mask: Mask, preparation: Preparation) -> NDArray[np.float32]:

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from uadtools.anatomy.intensity import inside
 from uadtools.simulation.config import AnomalyConfig
 from uadtools.simulation.domains import Numbers
 from uadtools.simulation.fields import Floats, Mask, smooth
 from uadtools.simulation.looks import LOOKS, Foreign
 from uadtools.simulation.shapes import shape_of
-from uadtools.volume.intensity import inside
 
 VISIBLE = 0.04
 """Change of intensity from which on an anomaly counts as one; less is not to be learnt."""

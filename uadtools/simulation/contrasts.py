@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from uadtools.anatomy.intensity import percentile
 from uadtools.errors import UadError
 from uadtools.simulation.lesions import Floats, smooth
-from uadtools.volume.intensity import percentile
 
 ContrastName = Literal["T1", "T2", "FLAIR", "PD"]
 CONTRASTS: tuple[ContrastName, ...] = get_args(ContrastName)

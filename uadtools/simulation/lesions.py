@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from uadtools.anatomy.intensity import inside
 from uadtools.errors import UadError
 from uadtools.volume.clean import keep_largest
 from uadtools.volume.grid import Grid, resample
-from uadtools.volume.intensity import inside
 from uadtools.volume.io import Image
 
 Floats = NDArray[np.floating[Any]]

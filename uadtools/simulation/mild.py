@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from uadtools.anatomy.intensity import percentile
 from uadtools.simulation.lesions import Floats, Mask, blobs, paint, smooth
-from uadtools.volume.intensity import percentile
 
 CHANGES = ("blurred", "biased", "thick", "shifted", "darker", "brighter", "noisy", "tight", "lesioned")
 

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from uadtools.anatomy.brain import background, is_stripped
+from uadtools.anatomy.intensity import inside
 from uadtools.errors import Misuse, UadError
 from uadtools.noise.coarse import coarse_fields
 from uadtools.simulation import acquisition, lesions, sprites
@@ -19,10 +21,8 @@ from uadtools.simulation.acquisition import ACQUISITIONS, Interpolation
 from uadtools.simulation.artefacts import ARTEFACTS
 from uadtools.simulation.lesions import Box, Tone
 from uadtools.simulation.source import generator
-from uadtools.volume.brain import background, is_stripped
 from uadtools.volume.chain import label_of
 from uadtools.volume.grid import CORNERS
-from uadtools.volume.intensity import inside
 from uadtools.volume.io import Image
 from uadtools.volume.listing import files_of
 from uadtools.volume.slices import to_volume

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from uadtools.anatomy.intensity import FLOOR
 from uadtools.volume.clean import IN_PLANE, keep_largest
-from uadtools.volume.intensity import FLOOR
 
 Floats = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]

@@ -1,1 +1,1 @@
-"""Volumes: reading, writing, streams, grids, intensities, brains, slices, clean-up. NumPy and SciPy only."""
+"""Volumes: reading, writing, streams, grids, slices, clean-up. NumPy and SciPy only."""

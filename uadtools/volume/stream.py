@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from uadtools.concerns import Concern, read_concerns, united
 from uadtools.errors import UadError
 from uadtools.volume.flat import PICTURES, is_flat, read_flat
 from uadtools.volume.io import SUFFIXES, Image, open_file, read_images, read_pair, stem, to_bytes
@@ -92,6 +93,17 @@ def lines_by(image: Image, tool: str) -> list[dict[str, Any]]:
 def last_by(image: Image, tool: str) -> dict[str, Any]:
     """Return the last line of an image's history that a tool wrote; an empty one where it wrote none."""
     return next(reversed(lines_by(image, tool)), {})
+
+
+def concerns_of(*images: Image) -> list[Concern]:
+    """Return what the tools before said against their own results."""
+    return united(*(read_concerns(image.provenance.get("concerns")) for image in images))
+
+
+def noting(image: Image, concerns: Iterable[Concern]) -> dict[str, Any]:
+    """Return what an image's provenance is to say of concerns: those it has and these; nothing where there are none."""
+    noted = united(concerns_of(image), concerns)
+    return {"concerns": [concern.to_json() for concern in noted]} if noted else {}
 
 
 def drawn_lesions(image: Image) -> bool:

@@ -30,7 +30,7 @@ def test_one_call_prepares_skips_and_goes_on(raw, tmp_path, jobs, capfd):
     assert (first[1]["name"], first[1]["output"]) == ("a", str(tmp_path / "out" / "a_preprocessed.nii.gz"))
     assert second[1] == {"name": "a", "output": first[1]["output"], "skipped": True}
     assert read(first[1]["output"]).grid.shape == (16, 16, 8)
-    assert told == [f"a: {concern}" for concern in first[1]["concerns"]]
+    assert told == [f"a: {concern['text']}" for concern in first[1]["concerns"]]
     assert capfd.readouterr() == ("", "")
 
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from uadtools import methods
+from uadtools.anatomy import contrast as contrast_module
+from uadtools.anatomy.contrast import Contrast
 from uadtools.bench.plan import BenchConfig
 from uadtools.bench.run import Bench, Runner
 from uadtools.errors import UadError
@@ -13,8 +15,6 @@ from uadtools.healing.choice import alternatives, bundled_for, suited
 from uadtools.models.checkpoint import bundled, default_path, located, read_config
 from uadtools.models.likeness import Unlike
 from uadtools.training.recipe import load_recipe
-from uadtools.volume import contrast as contrast_module
-from uadtools.volume.contrast import Contrast
 from uadtools.volume.stream import Study
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from uadtools.concerns import Concern
 from uadtools.errors import UadError
 from uadtools.healing.likeness import LIMIT, describe, fit_likeness, judged, keep, noted, read_likeness, worst_of
 from uadtools.models.checkpoint import read_config, read_tensors
@@ -43,8 +44,10 @@ def test_another_healthy_head_is_like_them_and_its_noise_is_not(config, anatomy)
     noise = head.derive(np.where(brain, np.random.default_rng(0).uniform(0.01, 1, SHAPE), 0).astype(np.float32), "scan")
     found = judged(noise, brain, config)
     assert found.beyond
-    assert noted(noise, brain, config)["concerns"] == [f"unlike the healthy scans of model heads: {found.reason}"]
-    assert noted(head, brain, config)["concerns"] == []
+    (concern,) = noted(noise, brain, config)["concerns"]
+    assert concern["text"] == f"unlike the healthy scans of model heads: {found.reason}"
+    assert (concern["code"], concern["value"]) == ("unlike", pytest.approx(found.number, abs=1e-3))
+    assert "concerns" not in noted(head, brain, config)
 
 
 def test_the_table_says_what_it_is_from(config):
@@ -80,16 +83,17 @@ def test_concerns_are_added_to_those_before_and_once(config, heads):
     noise = np.where(heads[0].data > 0, np.random.default_rng(0).uniform(0.01, 1, SHAPE), 0).astype(np.float32)
     scan = replace(heads[0], data=noise, provenance={"concerns": ["the brain is odd"]})
     once = noted(scan, noise > 0, config)
-    assert once["concerns"][0] == "the brain is odd"
+    assert once["concerns"][0] == {"code": "other", "text": "the brain is odd", "value": None}
     assert len(once["concerns"]) == 2
     assert noted(replace(scan, provenance=once), noise > 0, config)["concerns"] == once["concerns"]
 
 
 def test_of_several_models_the_worst_and_all_concerns_count(heads):
     near, far = ({"unlike": n, "limit": 2, "beyond": n > 2, "reason": "r"} for n in (1.0, 3.0))
-    said = [{"concerns": ["a", "b"], "unlike": far}, {"concerns": ["b", "c"], "unlike": near}, {}]
+    a, b, c = (Concern("other", text).to_json() for text in "abc")
+    said = [{"concerns": [a, b], "unlike": far}, {"concerns": [b, c], "unlike": near}, {}]
     found = worst_of([replace(heads[0], provenance=one) for one in said])
-    assert found == {"concerns": ["a", "b", "c"], "unlike": far}
+    assert found == {"concerns": [a, b, c], "unlike": far}
     assert worst_of([heads[0]]) == {}
 
 

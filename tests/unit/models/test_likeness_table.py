@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from uadtools.anatomy.contrast import bundled
+from uadtools.anatomy.likeness import FEATURES, GROUPS, TOLERANCE
 from uadtools.errors import UadError
 from uadtools.models.config import parse
 from uadtools.models.likeness import LikenessConfig, unlike
-from uadtools.volume.contrast import bundled
-from uadtools.volume.likeness import FEATURES, GROUPS, TOLERANCE
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from uadtools.anatomy.intensity import FLOOR
 from uadtools.simulation.anomalies import draw_groups, put_in
 from uadtools.simulation.config import AnomalyConfig, CorruptionConfig, Looks, Shapes
 from uadtools.simulation.corruption import STEPS, draw_item, make_item
@@ -20,7 +21,6 @@ from uadtools.simulation.domains import (
 )
 from uadtools.simulation.fields import sample, smooth
 from uadtools.simulation.looks import LOOKS
-from uadtools.volume.intensity import FLOOR
 
 HARD = 10**6
 NOTHING = DomainConfig(

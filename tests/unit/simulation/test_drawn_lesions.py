@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from uadtools.anatomy.intensity import FLOOR
 from uadtools.errors import UadError
 from uadtools.simulation import lesions
 from uadtools.simulation.source import generator
 from uadtools.volume.grid import Grid
-from uadtools.volume.intensity import FLOOR
 from uadtools.volume.io import Image
 
 SPACING = (2.0, 2.0, 2.0)

@@ -4,13 +4,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from uadtools.anatomy.intensity import FLOOR
 from uadtools.errors import UadError
 from uadtools.healing.heal import check_prepared
 from uadtools.models.config import ModelConfig
 from uadtools.report.picture import truth_picture
 from uadtools.simulation.simulate import Simulation, measured, read_masks, simulate
 from uadtools.volume.grid import Grid
-from uadtools.volume.intensity import FLOOR
 from uadtools.volume.io import Image, save
 from uadtools.volume.stream import Study, contrast_level
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from uadtools.volume.contrast import OTHER, bundled, learn, recognise, seen
-from uadtools.volume.likeness import features
+from uadtools.anatomy.contrast import OTHER, bundled, learn, recognise, seen
+from uadtools.anatomy.likeness import features
 
 TWO = (2.0, 2.0, 2.0)
 KINDS = ("T1", "T2", "FLAIR")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from uadtools.anatomy.likeness import FEATURES, GROUPS, TOLERANCE, distance, features, spread_of
 from uadtools.errors import UadError
-from uadtools.volume.likeness import FEATURES, GROUPS, TOLERANCE, distance, features, spread_of
 
 TWO = (2.0, 2.0, 2.0)
 

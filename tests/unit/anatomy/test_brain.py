@@ -5,8 +5,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from uadtools.anatomy.brain import background, deepbet, from_background, is_stripped
 from uadtools.errors import UadError
-from uadtools.volume.brain import background, deepbet, from_background, is_stripped
 from uadtools.volume.grid import Grid, oriented
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from uadtools.anatomy.bias import n4
 from uadtools.errors import UadError
-from uadtools.volume.bias import n4
 from uadtools.volume.grid import Grid
 
 LARGE = ((25, 30, 25), (4, 4, 4))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from uadtools.anatomy.register import affine, agreement, template
 from uadtools.errors import UadError
 from uadtools.models.config import GridConfig
 from uadtools.preparing.preparation import Preparation
@@ -16,7 +17,6 @@ from uadtools.volume.chain import native_grid, to_native
 from uadtools.volume.clean import keep_largest
 from uadtools.volume.grid import Grid, carry_mask, oriented, resample
 from uadtools.volume.io import Image, save
-from uadtools.volume.register import affine, agreement, template
 from uadtools.volume.stream import read_image
 
 IXI = Path(__file__).parents[2] / "data" / "ixi033_T1w.nii.gz"
@@ -159,10 +159,11 @@ def test_agreement_is_near_1_after_registration_and_lower_before(onto, brain):
 def test_a_registration_that_fails_is_a_concern(onto, brain, monkeypatch):
     _, target, made = onto
     assert made.concerns == ()
-    monkeypatch.setattr("uadtools.volume.register.affine", lambda moving, fixed, seed: np.diag([0.6, 0.6, 0.6, 1]))
+    monkeypatch.setattr("uadtools.anatomy.register.affine", lambda moving, fixed, seed: np.diag([0.6, 0.6, 0.6, 1]))
     failed = prepare(brain, Preparation(grid=GRID, register=target, brain="none"))
-    (said,) = [line for line in failed.concerns if "registration" in line]
-    assert said.startswith("registration may have failed: scan and template overlap with Dice 0.")
+    (said,) = [concern for concern in failed.concerns if concern.code == "registration"]
+    assert 0 < said.value < 0.85
+    assert said.text.startswith("registration may have failed: scan and template overlap with Dice 0.")
 
 
 def test_the_matrix_goes_into_the_chain_and_the_name_into_the_history(onto, brain):
@@ -193,7 +194,7 @@ def test_a_scan_of_a_cohort_lies_on_the_same_grid_as_the_others(onto, brain):
     _, target, made = onto
     half = Image(np.where(np.arange(brain.grid.shape[2]) < 70, brain.data, 0), brain.grid)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("uadtools.volume.register.affine", lambda moving, fixed, seed: found_by(made))
+        patch.setattr("uadtools.anatomy.register.affine", lambda moving, fixed, seed: found_by(made))
         other = prepare(half, Preparation(grid=GRID, register=target, brain="none"))
     assert other.study.product.grid.same(made.study.product.grid)
 

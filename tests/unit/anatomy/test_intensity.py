@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from uadtools.anatomy.intensity import FLOOR, inside, percentile
 from uadtools.errors import UadError
-from uadtools.volume.intensity import FLOOR, inside, percentile
 
 SHAPE = (10, 10, 10)
 BRAIN = np.indices(SHAPE).sum(axis=0) < 15

@@ -7,11 +7,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from uadtools.anatomy.brain import by_program, concerns, from_air
 from uadtools.errors import UadError
 from uadtools.models.config import GridConfig, IntensityConfig
 from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import prepare
-from uadtools.volume.brain import by_program, concerns, from_air
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 
@@ -192,9 +192,10 @@ def test_a_brain_of_no_adult_is_told(millilitres, strange, brain):
     said = concerns(brain.data > 0, grid)
     assert len(said) == strange
     if strange:
-        (line,) = said
-        assert line.startswith(f"the brain has {millilitres:,.0f} mL; 800 to 2,200 is what adults have")
-        assert "--save-brain" in line
+        (concern,) = said
+        assert (concern.code, concern.value) == ("brain-size", pytest.approx(millilitres, abs=0.1))
+        assert concern.text.startswith(f"the brain has {millilitres:,.0f} mL; 800 to 2,200 is what adults have")
+        assert "--save-brain" in concern.text
 
 
 @pytest.mark.parametrize("axis", range(3))
@@ -207,8 +208,9 @@ def test_a_brain_that_is_cut_off_is_told_with_how_much_is_missing(axis, end, bra
     cut = np.moveaxis(np.moveaxis(brain.data > 0, axis, 0)[kept], 0, axis)
     face = cut.take(end, axis).sum() * 60 / (3, 4, 5)[axis] / 100
     assert face > 100
-    said = [line for line in concerns(cut, Grid(cut.shape, grid.affine)) if "border" in line]
-    assert said == [f"the brain touches the border of the scan over {face:.0f} cm2, so a part of it is missing"]
+    (said,) = [one for one in concerns(cut, Grid(cut.shape, grid.affine)) if one.code == "brain-cut-by-scan"]
+    assert said.value == pytest.approx(face, abs=0.1)
+    assert said.text == f"the brain touches the border of the scan over {face:.0f} cm2, so a part of it is missing"
 
 
 @pytest.mark.parametrize(("columns", "strange"), [(31, False), (32, True)])
@@ -216,13 +218,13 @@ def test_a_little_of_the_border_is_no_concern(columns, strange, brain):
     """62 or 64 voxels of 16 mm2 are just under, and just over, 10 cm2."""
     mask = brain.data > 0
     mask[5 : 5 + columns, 10:12, 0] = True
-    assert any("border" in line for line in concerns(mask, brain.grid)) == strange
+    assert any("border" in str(concern) for concern in concerns(mask, brain.grid)) == strange
 
 
 def test_concerns_are_told_of_every_mask_but_of_no_single_slices(stripped, brain):
     half = stripped.derive(np.where(np.arange(50) < 25, stripped.data, 0), "scan")
     made = prepare(half, Preparation(grid=GRID))
-    assert [line.split(";")[0] for line in made.concerns] == ["the brain has 607 mL"]
+    assert [str(concern).split(";")[0] for concern in made.concerns] == ["the brain has 607 mL"]
     mask = brain.derive(np.where(np.arange(50) < 25, brain.data, 0), "brain")
     assert prepare(stripped, Preparation(grid=GRID, brain=mask)).concerns == made.concerns
     flat = GridConfig(shape=(48, 56, 1), spacing=(4, 4, 4))

@@ -3,8 +3,8 @@ from functools import partial
 import numpy as np
 import pytest
 
+from uadtools.anatomy.intensity import FLOOR, LIMIT, WINDOWS, ct_window, matched, percentile, zscore
 from uadtools.errors import UadError
-from uadtools.volume.intensity import FLOOR, LIMIT, WINDOWS, ct_window, matched, percentile, zscore
 
 SHAPE = (12, 11, 10)
 BRAIN = np.indices(SHAPE).sum(axis=0) < 16

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from uadtools.concerns import Concern
 from uadtools.errors import UadError
 from uadtools.volume.clean import keep_largest
 from uadtools.volume.grid import Grid
@@ -58,29 +59,30 @@ def from_air(data: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(ndimage.binary_fill_holes(keep_largest(body)), dtype=bool)
 
 
-def concerns(brain: NDArray[np.bool_], grid: Grid) -> list[str]:
+def concerns(brain: NDArray[np.bool_], grid: Grid) -> list[Concern]:
     """Say what is strange about a brain mask on the scan's grid: its size, and how much of it is cut off."""
-    lines = []
+    found = []
     volume = float(brain.sum()) * grid.voxel_volume
     if not SMALLEST_BRAIN <= volume <= LARGEST_BRAIN:
-        lines.append(
-            f"the brain has {volume:,.0f} mL; {SMALLEST_BRAIN:,.0f} to {LARGEST_BRAIN:,.0f} is what adults have "
-            "(look at the mask: --save-brain FILE)"
-        )
+        usual = f"{SMALLEST_BRAIN:,.0f} to {LARGEST_BRAIN:,.0f} is what adults have"
+        text = f"the brain has {volume:,.0f} mL; {usual} (look at the mask: --save-brain FILE)"
+        found.append(Concern("brain-size", text, round(volume, 1)))
     faces = np.prod(grid.spacing) / np.array(grid.spacing) / 100  # cm2
     cut = sum(float(brain.take(end, axis).sum()) * faces[axis] for axis in range(3) for end in (0, -1))
     if cut > CUT_BRAIN:
-        lines.append(f"the brain touches the border of the scan over {cut:.0f} cm2, so a part of it is missing")
-    return lines
+        text = f"the brain touches the border of the scan over {cut:.0f} cm2, so a part of it is missing"
+        found.append(Concern("brain-cut-by-scan", text, round(cut, 1)))
+    return found
 
 
-def cut_off(brain: NDArray[np.bool_], grid: Grid, target: Grid) -> list[str]:
+def cut_off(brain: NDArray[np.bool_], grid: Grid, target: Grid) -> list[Concern]:
     """Say how much of a brain lies outside another grid."""
     onto = np.linalg.inv(target.affine) @ grid.affine
     places = np.argwhere(brain) @ onto[:3, :3].T + onto[:3, 3]
     outside = float(((places < -0.5) | (places > np.array(target.shape) - 0.5)).any(axis=1).mean())
-    line = f"{outside:.1%} of the brain lies outside the grid of {'x'.join(map(str, target.shape))} and is cut off"
-    return [line] if outside >= 0.001 else []  # one voxel in a thousand is the roundness of the mask's edge
+    text = f"{outside:.1%} of the brain lies outside the grid of {'x'.join(map(str, target.shape))} and is cut off"
+    enough = outside >= 0.001  # one voxel in a thousand is the roundness of the mask's edge
+    return [Concern("brain-cut-by-grid", text, round(outside, 4))] if enough else []
 
 
 def require_brain(brain: NDArray[np.bool_], grid: Grid, room: float) -> None:

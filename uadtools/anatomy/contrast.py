@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from uadtools.anatomy.likeness import GROUPS, distance, features, spread_of, vector
 from uadtools.errors import UadError
 from uadtools.volume.io import Image
-from uadtools.volume.likeness import GROUPS, distance, features, spread_of, vector
 
 OTHER = "other"
 NAMES = GROUPS["histogram"] + GROUPS["contrast"]
@@ -93,4 +93,4 @@ def learn(rows: Mapping[str, Sequence[dict[str, float]]], margin: float = MARGIN
 @cache
 def bundled() -> dict[str, Any]:
     """Return the table that ships."""
-    return dict(json.loads((files("uadtools.volume") / "contrast.json").read_text()))
+    return dict(json.loads((files("uadtools.anatomy") / "contrast.json").read_text()))

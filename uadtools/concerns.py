@@ -1,0 +1,62 @@
+"""What a tool says against its own result: a stable code for scripts, a line for people, and the value behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+CODES = {
+    "brain-size": "the brain is larger or smaller than those of adults; mL",
+    "brain-cut-by-scan": "the brain touches the border of the scan; cm2",
+    "brain-cut-by-grid": "a part of the brain lies outside the model's grid; share",
+    "intensity-window": "most of the brain lies outside the window of intensities; share",
+    "registration": "scan and template hardly overlap; Dice",
+    "unlike": "the scan is unlike the healthy scans that the model learnt from; times what is usual",
+    "other": "said by another version of these tools",
+}
+"""Every code that there is: what it means, and what its value is. docs/concerns.md lists the same."""
+
+
+@dataclass(frozen=True)
+class Concern:
+    """One thing that speaks against a result.
+
+    code: of CODES, the same in all versions. text: one line for people. value: what was measured, as the code says.
+    Raises ValueError for a code that is none.
+    """
+
+    code: str
+    text: str
+    value: float | str | None = None
+
+    def __post_init__(self) -> None:
+        if self.code not in CODES:
+            raise ValueError(f"'{self.code}' is no code of a concern")
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read_concerns(data: object) -> list[Concern]:
+    """Read what to_json made, and bare lines as versions before wrote them; what is neither is left out."""
+    return [concern for row in data if (concern := _read(row))] if isinstance(data, list) else []
+
+
+def united(*several: Iterable[Concern]) -> list[Concern]:
+    """Put lists of concerns together; what is said twice is there once, the first first."""
+    return list(dict.fromkeys(concern for concerns in several for concern in concerns))
+
+
+def _read(row: object) -> Concern | None:
+    if isinstance(row, str):
+        return Concern("other", row)
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+        return None
+    code, value = row.get("code"), row.get("value")
+    known = isinstance(code, str) and code in CODES
+    plain = isinstance(value, int | float | str) and not isinstance(value, bool)
+    return Concern(str(code) if known else "other", row["text"], value if plain else None)
