@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test lint man bench clean
 
-demo: $(READY)         ## find the lesions of a real patient, and draw them: demo/patient19_FLAIR.png, _T1w.png
+demo: $(READY)         ## find the lesions of a real patient, and show them: demo/patient19_FLAIR.html, _T1w.html
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh demo
 
 test: $(READY)         ## run all tests, one file after the other on each core (at most eight)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Find the lesions of patient 19 on FLAIR and on T1, judge both, and draw them. Usage: sh examples/demo.sh [FOLDER]
+# Find the lesions of patient 19 on FLAIR and on T1, judge both, and show them. Usage: sh examples/demo.sh [FOLDER]
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-demo}
@@ -14,10 +14,10 @@ for contrast in FLAIR:bright T1w:dark; do
     uad-heal "$out/${name}_preprocessed.nii.gz" -o "$out/${name}_healed.nii.gz" --force --verbose
     uad-score "$out/${name}_preprocessed.nii.gz" "$out/${name}_healed.nii.gz" --signed "$sign" \
         -o "$out/${name}_score.nii.gz" --force --verbose
-    uad-postproc "$out/${name}_score.nii.gz" --native -o "$out/${name}_lesions.nii.gz" --force --verbose
+    uad-postproc "$out/${name}_score.nii.gz" --native -o "$out/${name}_detection.nii.gz" --force --verbose
 
     echo "The detection, on the grid of the scan, against the experts' consensus:"
-    uad-eval "$out/${name}_lesions.nii.gz" --truth "$truth"
+    uad-eval "$out/${name}_detection.nii.gz" --truth "$truth"
     echo "The score map, before any threshold:"
     uad-eval "$out/${name}_score.nii.gz" --truth "$truth" --best
     echo "The same question put to the intensities alone, as a baseline:"
@@ -28,5 +28,8 @@ for contrast in FLAIR:bright T1w:dark; do
 
     uad-heal "$here/data/$name.nii.gz" --quiet -o - | uad-score --signed "$sign" | uad-postproc |
         uad-eval - --truth "$truth" --picture "$out/$name.png" --force --quiet
+    uad-report "$out/${name}_detection.nii.gz" --truth "$truth" --keep-names -o "$out/$name.html" --force
 done
 echo "Pictures: $out/patient19_FLAIR.png, $out/patient19_T1w.png"
+echo "To look at in a browser: $out/patient19_T1w.html"
+echo "$out/patient19_FLAIR.html"

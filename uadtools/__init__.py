@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from uadtools.cohort.heal import heal_all
     from uadtools.cohort.postproc import postproc_all
     from uadtools.cohort.preprocess import preprocess_all
+    from uadtools.cohort.report import report_all
     from uadtools.cohort.score import score_all
     from uadtools.cohort.simulate import simulate_all
     from uadtools.errors import UadError
@@ -40,6 +41,7 @@ _WHERE = {
     "heal_all": "uadtools.cohort.heal",
     "postproc_all": "uadtools.cohort.postproc",
     "preprocess_all": "uadtools.cohort.preprocess",
+    "report_all": "uadtools.cohort.report",
     "score_all": "uadtools.cohort.score",
     "simulate_all": "uadtools.cohort.simulate",
     "UadError": "uadtools.errors",
@@ -76,6 +78,7 @@ __all__ = [
     "preprocess_all",
     "read",
     "read_study",
+    "report_all",
     "save",
     "score",
     "score_all",

@@ -14,6 +14,7 @@ COMMANDS = {
     "heal": "turn scans into the healthy scans that a model believes in",
     "score": "score how much each voxel differs from its healed self",
     "postproc": "turn score maps into detections",
+    "report": "show a scan and what was found in it in one page of HTML",
     "simulate": "draw lesions of known truth, or artefacts, into healthy scans",
     "calibrate": "find a threshold, what it promises and what it leaves",
     "eval": "measure detections or score maps against the truth",

@@ -29,10 +29,17 @@ def picture(
     product's), front of the head up, patient's left on the right. The slices are those with most truth, else most
     detection, else evenly spaced. Raises UadError when there is nothing to show or the file cannot be written.
     """
-    from matplotlib.figure import Figure
-
     path = Path(path)
     check_picture(path, force=force)
+    figure = drawn(study, truth=truth, slices=slices)
+    with written(path, force=force) as part:
+        figure.savefig(part, dpi=150, facecolor="black")
+
+
+def drawn(study: Study, *, truth: Image | None = None, slices: int = 4) -> Any:
+    """Draw what `picture` writes, as a figure of matplotlib. Raises UadError when there is nothing to show."""
+    from matplotlib.figure import Figure
+
     views = _views(study, truth)
     chosen = _choose(views, slices)
     box = _frame(views)
@@ -45,8 +52,7 @@ def picture(
     for axis, role in zip(axes[0], views, strict=True):
         axis.set_title(ROLES[role].title, color="white", fontsize=10)
     figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.35 / figure.get_figheight())
-    with written(path, force=force) as part:
-        figure.savefig(part, dpi=150, facecolor="black")
+    return figure
 
 
 def check_picture(path: Path, *, force: bool) -> None:

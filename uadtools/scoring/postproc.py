@@ -182,12 +182,17 @@ def bundled_steps(study: Study, rule: str, **given: Any) -> Steps:
 
     given: as in `read_steps`. Raises UadError as that does, and where that model ships without one.
     """
-    name = str(last_by(_score(study), "uad-heal").get("model")).partition(":")[0]
+    return read_steps(bundled_file(_score(study), rule), **given)
+
+
+def bundled_file(score: Image, rule: str) -> Path:
+    """Return the file of the chain that ships, by its rule, for the model of a score. Raises UadError without one."""
+    name = str(last_by(score, "uad-heal").get("model")).partition(":")[0]
     model = next((path for path in bundled() if path.stem == name), default_path())
     path = model.with_suffix(f".{rule}.json")
     if not path.exists():
         raise UadError(f"--threshold {rule}: none ships for {model.stem} (uad-calibrate finds one on healthy scans)")
-    return read_steps(path, **given)
+    return path
 
 
 def read_threshold(path: Path) -> float:

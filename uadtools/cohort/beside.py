@@ -1,0 +1,76 @@
+"""The files of one study, put together: those that are named, and those that lie beside them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from uadtools.cohort.results import Tell
+from uadtools.errors import UadError
+from uadtools.volume.io import Image, stem
+from uadtools.volume.roles import ROLES
+from uadtools.volume.stream import Study, base_name, read_path
+
+
+def grouped(paths: Iterable[Path]) -> list[list[Path]]:
+    """Put the files of one study together: those of one folder whose names differ in what a tool appended."""
+    groups: dict[Path, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(path.with_name(study_name(path)), []).append(path)
+    return list(groups.values())
+
+
+def study_name(path: Path) -> str:
+    """Name a study after one of its files, or after that of a map of its."""
+    return re.sub(f"(?<=.)_({'|'.join(ROLES)})$", "", base_name(path))
+
+
+def read_group(paths: Sequence[Path], roles: Iterable[str], volume: int | None, tell: Tell) -> list[Study]:
+    """Read the files of a study, and those beside them that hold other roles; a stream that was saved may have more.
+
+    tell: gets a line for what lies beside and was not made on the same way, which is left out. Raises UadError.
+    """
+    read = [(path, study) for path in paths for study in read_path(path, volume)]
+    if len(read) > len(paths):
+        return [study for _, study in read]
+    name, images = study_name(paths[0]), dict[str, Image]()
+    for path, study in read:
+        for image in (_with_role(image, path) for image in study.images.values()):
+            if image.role in images:
+                raise UadError(f"{path}: a second {image.role} of {name} (name one)")
+            images[image.role] = image
+    for role in [role for role in roles if role not in images]:
+        for path in _beside(paths[0].with_name(name), role):
+            image = _with_role(next(read_path(path)).product, path)
+            if image.role == role and all(_one_way(image, other) for other in images.values()):
+                images[role] = image
+            else:
+                tell(f"{path}: lies beside, but was not made on the same way, and is left out (name it to see it)")
+    latest = sorted(images.values(), key=lambda image: -len(_history(image)))
+    return [Study(name, {image.role: image for image in latest})]
+
+
+def _beside(base: Path, role: str) -> list[Path]:
+    """Return the file that a tool would have written for a role, if there is one."""
+    suffix = "preprocessed" if role == "scan" else role
+    names = (base.with_name(f"{base.name}_{suffix}.{ending}") for ending in ("nii.gz", "nii"))
+    return [path for path in names if path.is_file()][:1]
+
+
+def _with_role(image: Image, path: Path) -> Image:
+    """Take the role of an image that says none from the name of its file."""
+    last = stem(path).rpartition("_")[2]
+    silent = image.role == "scan" and not _history(image)
+    return replace(image, role=last) if silent and last in ROLES else image
+
+
+def _one_way(image: Image, other: Image) -> bool:
+    """Tell whether one image's history goes on where the other's ends, or one says nothing."""
+    short, long = sorted((_history(image), _history(other)), key=len)
+    return long[: len(short)] == short
+
+
+def _history(image: Image) -> list[object]:
+    return list(image.provenance.get("history", []))

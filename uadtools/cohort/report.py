@@ -1,0 +1,138 @@
+"""Pages of many studies in one call, and the index of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from uadtools import __version__
+from uadtools.cohort.beside import grouped, read_group
+from uadtools.cohort.results import Result, Tell, carried, silent
+from uadtools.cohort.sources import Sources, some_words, studies, words
+from uadtools.errors import Misuse, UadError
+from uadtools.files import check_free, written
+from uadtools.report.contents import gather, index_row
+from uadtools.report.index import Row, index_html
+from uadtools.report.layers import COLOURS
+from uadtools.report.page import page_html
+from uadtools.volume.io import SUFFIXES, Image
+from uadtools.volume.stream import Study, read_image
+
+INDEX = "index.html"
+
+
+def report_all(  # noqa: PLR0913  one parameter per option
+    sources: Sources,
+    output: Path | str | None = None,
+    *,
+    truth: Sources = (),
+    keep_names: bool = False,
+    volume: int | None = None,
+    force: bool = False,
+    tell: Tell = silent,
+    fail: Tell = silent,
+) -> list[Result]:
+    """Write a page for each study as uad-report does; returns, for each, what `uad-report --json` says of it.
+
+    sources: what the tools made of scans, or "-" for a stream on standard input; files of one scan are one study, and
+    those that lie beside them are found. output: a file in .html, or a folder, which gets an index, too; none:
+    report.html. truth: an expert's mask for each study. keep_names: call scans by the names of their files. tell: gets
+    a line for what is left out. Of several studies in a folder, one that fails does not stop the others: fail gets the
+    line, and its result an `error`. Raises UadError for an only one, and for what is wrong with all of them.
+    """
+    inputs, truths = some_words(sources), words(truth)
+    shelf = Shelf(Path(output or "report.html"), keep_names, force)
+    if "-" in inputs and len(inputs) > 1:
+        raise Misuse("STUDY: files, or one stream")
+    groups = [] if "-" in inputs else grouped(map(Path, inputs))
+    if groups and truths and len(truths) != len(groups):
+        raise Misuse(f"--truth: {len(truths)} masks for {len(groups)} studies")
+    shelf.check(len(groups))
+    results: list[Result] = []
+    for number, study in enumerate(_read(groups, volume, tell)):
+        try:
+            if isinstance(study, UadError):
+                raise study
+            if truths and number >= len(truths):
+                raise Misuse(f"--truth: {len(truths)} masks, and the stream holds more studies")
+            label = read_image(Path(truths[number])) if truths else None
+            results.append(shelf.add(study, label) | carried(study, tell))
+        except UadError as error:
+            if not shelf.folder or isinstance(error, Misuse):
+                raise
+            fail(str(error))
+            results.append({"name": getattr(study, "name", ""), "error": str(error)})
+        else:
+            for what in results[-1]["missing"]:
+                tell(f"{study.name}: not shown: {what}")
+    shelf.close()
+    return results
+
+
+def _read(groups: list[list[Path]], volume: int | None, tell: Tell) -> Iterator[Study | UadError]:
+    """Read the studies of groups of files, or of the stream where there are none; a broken one's fault in its place."""
+    if not groups:
+        yield from studies(["-"], volume)
+    for group in groups:
+        try:
+            yield from read_group(group, [role for role in COLOURS if role != "hit"], volume, tell)
+        except UadError as error:
+            yield error
+
+
+@dataclass
+class Shelf:
+    """Where pages go: one file, or a folder of them with an index.
+
+    keep_names: call scans by the names of their files, else by their number.
+    """
+
+    target: Path
+    keep_names: bool
+    force: bool
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def folder(self) -> bool:
+        return self.target.suffix.lower() not in (".html", ".htm")
+
+    def check(self, count: int) -> None:
+        """Refuse what cannot be written before any work is done. count: of the studies, 0 where it is not known."""
+        if str(self.target) == "-" or self.target.name.lower().endswith(SUFFIXES):
+            raise Misuse(f"--output: {self.target}: pages go to a file in .html, or to a folder")
+        if not self.folder and count > 1:
+            raise Misuse(f"--output: {self.target} is one file, and there are {count} studies (name a folder)")
+        if self.folder and self.target.exists() and not self.target.is_dir():
+            raise UadError(f"{self.target}: is no folder (pages have names in .html)")
+        if not self.folder or self.target.is_dir():
+            check_free(self.target / INDEX if self.folder else self.target, force=self.force)
+
+    def add(self, study: Study, truth: Image | None) -> Result:
+        """Write the page of a study. Raises UadError."""
+        if self.rows and not self.folder:
+            raise UadError(f"{self.target}: is one file, and there are several studies (name a folder)")
+        number = len(self.rows) + 1
+        title = study.name if self.keep_names else f"Scan {number}" if self.folder else "Scan"
+        path = self.target / f"{Path(title).name.replace(' ', '-')}.html" if self.folder else self.target
+        if any(row.file == path.name for row in self.rows):
+            raise UadError(f"{path}: would be written twice: two studies have this name")
+        page = gather(study, truth, title=title)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written(path, force=self.force) as part:
+            part.write_text(page_html(page), encoding="utf-8")
+        self.rows.append(index_row(page, study, path.name))
+        return {
+            "name": study.name,
+            "output": str(path),
+            "layers": [layer.role for layer in page.layers],
+            "findings": None if page.findings is None else len(page.findings),
+            "missing": list(page.missing),
+        }
+
+    def close(self) -> None:
+        """Write the index of a folder."""
+        if self.folder:
+            self.target.mkdir(parents=True, exist_ok=True)
+            with written(self.target / INDEX, force=self.force) as part:
+                part.write_text(index_html(self.rows, __version__), encoding="utf-8")
