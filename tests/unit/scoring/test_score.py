@@ -311,3 +311,10 @@ def test_a_regions_border_is_smoothed_in_the_axial_slice_alone():
     made = score(whole.adding(Image(region, GRID, "region"))).need("score").data
     assert (made[BRAIN & (np.indices(SHAPE)[2] != 2)] == np.float32(LEAST)).all()
     assert (made[1:3, 2, 2] > 100 * LEAST).all()
+
+
+def test_a_region_that_reaches_the_edge_of_the_brain_keeps_the_score_there():
+    """A cortical lesion counts as one in the middle: smoothing looks at the brain alone."""
+    whole = study("healed", "scan", "brain")
+    full = score(whole.adding(Image(BRAIN.astype(np.uint8), GRID, "region"))).need("score").data
+    np.testing.assert_allclose(full, score(whole).need("score").data, rtol=1e-5)
