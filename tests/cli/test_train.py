@@ -125,6 +125,58 @@ def test_time_stops_and_resume_goes_on_as_if_it_had_not(train, here):
         assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
 
 
+def stopped_after(steps, monkeypatch):
+    looks = iter(range(100))
+    monkeypatch.setattr("uadtools.training.clock.Clock.over", lambda clock, batches: next(looks) >= steps)
+
+
+@pytest.mark.parametrize(
+    ("stop", "lowest", "said"),
+    [
+        (3, None, "3 of 12,000 steps, 6 slices"),
+        (5, 2, "2 of 12,000 steps (the best of 5 on --val), 6 slices"),
+        (5, 4, "4 of 12,000 steps (the best of 5 on --val), 6 slices"),
+    ],
+)
+def test_the_last_line_and_the_card_say_what_the_weights_have_seen_of_what_was_planned(
+    stop, lowest, said, train, uad, monkeypatch
+):
+    stopped_after(stop, monkeypatch)
+    losses = iter([abs(step - (lowest or 0)) for step in (2, 4)])
+    monkeypatch.setattr("uadtools.training.loop.validate", lambda *_: next(losses))
+    result = train("--steps", 12000, *(["--val", "p.nii.gz"] if lowest else []))
+    assert result.lines[-1] == f"uad-train: m.safetensors: {said}, log in m.csv"
+    card = " ".join(uad("models", "info", "m.safetensors").out.decode().split())
+    assert f"steps {lowest or stop} of 12,000, batch 2" in card
+
+
+def test_a_finished_run_goes_on_with_more_steps_and_is_done_with_as_many(train):
+    train()
+    done = train("--resume")
+    assert done.status == 0
+    assert done.lines == [
+        "uad-train: 4 steps were taken already, so there is nothing left to do (more --steps go on)",
+        "uad-train: m.safetensors: 4 steps, 6 slices, log in m.csv",
+    ]
+    assert train("--resume", "--steps", 6).lines[-1] == "uad-train: m.safetensors: 6 steps, 6 slices, log in m.csv"
+
+
+def test_val_that_was_never_due_is_made_once_and_told(train, prepared, monkeypatch):
+    stopped_after(3, monkeypatch)
+    result = train("--val", prepared, "--steps", 50, "--set", "training.validate_every=20")
+    assert result.lines[-2].startswith("uad-train: validated once, after the last step: 0.")
+    assert "no validation was due within 3 steps (training.validate_every is 20)" in result.lines[-2]
+
+
+def test_the_time_of_the_command_is_that_of_the_clock(train, monkeypatch):
+    """Reading recipes and loading torch count, too."""
+    given = []
+    monkeypatch.setattr("uadtools.training.clock.Clock.__init__", lambda clock, seconds: given.append(seconds) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train("--time", "3m")
+    assert 100 < given[0] < 180
+
+
 def test_resume_without_a_state_is_told(train, here):
     train("--resume").fails("train", 1, "m.resume.safetensors", "nothing to resume")
 
@@ -206,8 +258,8 @@ def test_json_tells_the_summary(train):
     assert told.pop("loss") > 0
     assert told.pop("parameters") > 1000
     assert told == {
-        "model": "m.safetensors", "steps": 4, "best_validation": None, "last": "m.last.safetensors", "log": "m.csv",
-        "slices": 6,
+        "model": "m.safetensors", "steps": 4, "kept_steps": 4, "planned_steps": 4, "best_validation": None,
+        "last": "m.last.safetensors", "log": "m.csv", "slices": 6,
     }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ PREPARATION: dict[str, Any] = {
 """The HeadCT images, 64x64, as they are; the text says nothing of how its MRI scans were prepared. Source: 4.1."""
 Variant = Literal["a", "b", "c", "d"]
 BOUNDS, FEW_BOUNDS, FEW_STEPS = 200, 50, 30
-"""Steps of the bound, in variant d fewer, as in the paper; and its steps back with DDIM, of which the paper takes 50."""
+"""Steps of the bound, fewer of them for variant d, as in the paper; its steps of DDIM, of which the paper takes 50."""
 MOST, BATCH = 1000, 32
 """Healthy slices that are asked about at most, and how many at a time."""
 SAMPLE = 512

@@ -40,7 +40,7 @@ def card(about: Row) -> str:
         "defaults": defaults,
         "thresholds": thresholds or "none",
         "floors": floors or "none, so no threshold adapts to a scan's noise",
-        "training": about["training"] or "nothing is known",
+        "training": _trained(about["training"]),
         "healthy": _healthy(about["likeness"]),
         "reference": _reference(about["reference"]),
         "licence": about["licence"],
@@ -61,6 +61,14 @@ def _reference(about: Row | None) -> str:
         return "none, so residuals are not measured by those of healthy scans (uad-models reference)"
     contrasts = "".join(f", {count} of {name}" for name, count in about["contrasts"].items())
     return f"residuals of {about['scans']} healthy scans{contrasts}"
+
+
+def _trained(about: Row) -> Row | str:
+    """Say with the steps that the weights have seen how many were planned, where the model knows."""
+    if "planned" not in about:
+        return about or "nothing is known"
+    steps = f"{about['steps']:,} of {about['planned']:,}"
+    return {name: steps if name == "steps" else value for name, value in about.items() if name != "planned"}
 
 
 def _line(name: str, text: str) -> str:

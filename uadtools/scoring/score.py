@@ -51,8 +51,8 @@ def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both"
     |scan - healed| / sqrt(spread^2 + LEAST_SPREAD^2), where the study has a `spread` over several draws. Default:
     relative, product or l1, the first that there are maps for. signed: bright
     keeps what is brighter than its healed self, dark what is darker, with every metric. Where the study has a `region`
-    (latent diffusion), the score is multiplied with it, smoothed inside the brain. What lies outside the brain has no influence. Raises
-    UadError when images are missing or lie on different grids, or an option is unknown.
+    (latent diffusion), the score is multiplied with it, smoothed inside the brain. What lies outside the brain has no
+    influence. Raises UadError when images are missing or lie on different grids, or an option is unknown.
     """
     study = study_of(study)
     metric = metric or default_metric(study)

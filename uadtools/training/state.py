@@ -22,7 +22,8 @@ from uadtools.models.model import build
 from uadtools.nets.layout import layout
 
 _KEY = "uadtools-training"
-_SILENT = (("t_range", None), ("positions", "grid"), ("loss_on", "patch"))
+_SILENT = {"positions": "grid", "loss_on": "patch"}
+"""What settings say nothing, which not every version wrote for every kind; beside those of None."""
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -73,7 +74,7 @@ def load_state(path: Path, state: State, about: dict[str, Any]) -> dict[str, Any
         raise UadError(
             f"{path}: not the state of a training run (expected what uad-train keeps for --resume)"
         ) from None
-    if changed := [key for key, value in about.items() if _plain(note.get(key)) != _plain(value)]:
+    if changed := [key for key, value in about.items() if not _same(note.get(key), value)]:
         raise UadError(f"{path}: belongs to a run with another {', '.join(changed)} (the same is needed to resume it)")
     tensors = read_tensors(path)
     try:
@@ -93,11 +94,11 @@ def load_state(path: Path, state: State, about: dict[str, Any]) -> dict[str, Any
     return dict(note)
 
 
-def _plain(note: Any) -> Any:
-    """Return what was noted without settings that say nothing, which not every version wrote for every kind."""
-    if not isinstance(note, dict):
-        return note
-    return {key: _plain(value) for key, value in note.items() if (key, value) not in _SILENT}
+def _same(noted: Any, wanted: Any) -> bool:
+    """Tell whether what was noted is as wanted, in all that is asked for."""
+    if not isinstance(noted, dict) or not isinstance(wanted, dict):
+        return bool(noted == wanted)
+    return all(_same(noted.get(key, _SILENT.get(key)), value) for key, value in wanted.items())
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
