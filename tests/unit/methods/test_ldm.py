@@ -177,7 +177,7 @@ def test_by_default_the_bound_is_taken_as_often_as_there_are_limits_for(known, g
 
 def test_a_number_of_steps_without_limits_is_refused():
     config = SimpleNamespace(region=ldm.RegionConfig(bounds=(50, 100)), schedule=SCHEDULE)
-    with pytest.raises(UadError, match="^--bounds 200: the model knows how much is healthy over 50 or 100 steps"):
+    with pytest.raises(UadError, match=r"^--bounds 200: the model knows how much is healthy over 50 or 100 steps"):
         ldm.settle(config, {"variant": "c", "bounds": 200})
 
 
