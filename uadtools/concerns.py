@@ -13,6 +13,7 @@ CODES = {
     "intensity-window": "most of the brain lies outside the window of intensities; share",
     "registration": "scan and template hardly overlap; Dice",
     "unlike": "the scan is unlike the healthy scans that the model learnt from; times what is usual",
+    "threshold": "the model knows no threshold for these scores, and Otsu's is taken; the threshold",
     "other": "said by another version of these tools",
 }
 """Every code that there is: what it means, and what its value is. docs/concerns.md lists the same."""

@@ -16,7 +16,7 @@ from uadtools.cohort.sources import Sources, some_words, words
 from uadtools.errors import Misuse, UadError
 from uadtools.healing.combine import Rule
 from uadtools.healing.ensemble import heal_with
-from uadtools.healing.heal import check_conditioned
+from uadtools.healing.heal import check_conditioned, without_threshold
 from uadtools.healing.plan import Plan, plan
 from uadtools.models.config import ModelConfig
 from uadtools.volume.stream import Study, last_by, read_mask, read_path
@@ -72,6 +72,12 @@ def heal_all(  # noqa: PLR0913  one parameter per option
         raise Misuse("--maps: no file is written that maps could lie beside (a stream holds them all)")
     if maps and not map_roles:
         raise Misuse("--maps: one draw has no spread, and there is no other map (several -t, or --samples)")
+    for lost in dict.fromkeys(without_threshold(models.plans, models.configs) for models in ensembles):
+        if lost:
+            tell(
+                f"{lost}, so uad-postproc will take Otsu's, and refuse scanwise and voxelwise ones (leave it out, or "
+                "find a threshold with uad-calibrate)"
+            )
     mask = None if brain is None else read_mask(Path(brain))
     shared = None if condition is None else replace(next(read_path(Path(condition))), name=Path(condition).name)
     if shared:

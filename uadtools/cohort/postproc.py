@@ -43,6 +43,11 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     sink = Sink.of("detection", inputs, output, force=force, provenance=provenance, as_json=as_json)
     options: dict[str, Any] = {"native": native, "adapt": adapt, "force_detection": force_detection, "tell": tell}
     options["brain"] = None if brain is None else read_mask(Path(brain))
+    if threshold in ("scanwise", "voxelwise") and inputs == ["-"]:
+        tell(
+            f"--threshold {threshold} holds for the default healing of a bundled model and its own metric; others "
+            "are refused when they come (no -t, --samples, --flips, --metric or --signed, or --threshold X)"
+        )
     results: list[Result] = []
     for study in studies(inputs, volume):
         path = sink.claim(study)
