@@ -82,6 +82,22 @@ def test_dry_run_prints_the_resolved_recipe_and_writes_nothing(uad, here):
     assert names(here) == []
 
 
+@pytest.mark.parametrize("recipe", ["any-small", "cddpm", "ldm"])
+def test_what_dry_run_printed_is_a_recipe(uad, here, recipe):
+    printed = uad("train", "--dry-run", "--recipe", recipe, "--steps", 7)
+    (here / "mine.json").write_bytes(printed.out)
+    assert uad("train", "--dry-run", "--recipe", "mine.json").out == printed.out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("[1]", "not a recipe"), ("{", "not a readable recipe"), ('{"name": "x", "stepz": 1}', "stepz: unknown key")],
+)
+def test_a_json_file_that_is_no_recipe_is_told(uad, here, text, said):
+    (here / "bad.json").write_text(text)
+    uad("train", "--dry-run", "--recipe", "bad.json").fails("train", 1, "bad.json", said)
+
+
 def test_recipe_has_an_effect_and_any_small_is_the_default(uad):
     made = {uad("train", "--dry-run", *options).json["name"] for options in ((), ("--recipe", "sss"))}
     assert made == {"any-small", "sss"}

@@ -19,7 +19,7 @@ import typer
 import typer.main
 
 from uadtools.cli._help import Grouped
-from uadtools.errors import Misuse, UadError
+from uadtools.errors import Misuse, UadError, near
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
 CONCERNED = 3
@@ -65,6 +65,8 @@ class Command:
 
     def run(self) -> None:
         """Run the command on the program's arguments, and leave with its exit status."""
+        if instruction := os.environ.get(complete_variable(self.name)):
+            complete(typer.main.get_command(self.app()), self.name, instruction)
         signal.signal(signal.SIGTERM, _interrupt)
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while others compute steal their time
         if isinstance(sys.stdout, io.TextIOWrapper):
@@ -73,6 +75,19 @@ class Command:
             self.call(sys.argv[1:])
         finally:
             gc.freeze()  # else Python looks through all that lives, half a second of it, before it ends
+
+
+def complete_variable(name: str) -> str:
+    """Name the variable by which a shell asks a program to complete its words."""
+    return f"_{name.replace('-', '_').upper()}_COMPLETE"
+
+
+def complete(command: Any, name: str, instruction: str) -> NoReturn:
+    """Answer a shell that asks how the words of a program go on."""
+    from typer.completion import completion_init, shell_complete
+
+    completion_init()
+    sys.exit(shell_complete(command, {}, name, complete_variable(name), instruction))
 
 
 def keep_memory() -> None:
@@ -125,7 +140,7 @@ def boundary(name: str) -> Iterator[None]:
     except typer.Exit as leaving:
         sys.exit(leaving.exit_code)
     except typer.TyperException as error:
-        _fail(name, f"{error.format_message().rstrip('.')} ({name} --help tells more)", error.exit_code)
+        _fail(name, f"{_said(error).rstrip('.')} ({name} --help tells more)", error.exit_code)
     except KeyboardInterrupt:
         _fail(name, "interrupted", INTERRUPTED)
     except BrokenPipeError:
@@ -138,6 +153,14 @@ def boundary(name: str) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not re.search("out of memory|allocate memory", str(error)):
             raise
         _fail(name, "out of memory (healing and training need less with a smaller --batch)", 1)
+
+
+def _said(error: typer.TyperException) -> str:
+    """Return what is wrong with the words of a command; of an unknown option, with one that may have been meant."""
+    if possible := getattr(error, "possibilities", None):
+        bare = near(error.option_name.lstrip("-"), [name.lstrip("-") for name in possible])
+        return f"No such option: {error.option_name}{bare.replace('mean ', 'mean --')}"
+    return error.format_message()
 
 
 def _fail(name: str, message: str, status: int) -> NoReturn:

@@ -25,10 +25,10 @@ def option(declared: str, default: Any = None, **more: Any) -> Any:
 flag = partial(option, default=False)
 
 
-def argument(declared: str, default: Any = None) -> Any:
-    """Make an argument."""
+def argument(declared: str, default: Any = None, **more: Any) -> Any:
+    """Make an argument. more: for typer.Argument."""
     _, takes, text = _read(declared)
-    return typer.Argument(default, metavar=takes, help=text, show_default=default is not None)
+    return typer.Argument(default, metavar=takes, help=text, show_default=default is not None, **more)
 
 
 def choices(kinds: Any) -> str:
@@ -41,6 +41,20 @@ def _read(declared: str) -> tuple[list[str], str | None, str]:
     head, text = re.split(r"  |\n", declared, maxsplit=1)
     names = [word for word in head.split() if word.startswith("-")]
     return names, " ".join(head.split()[len(names) :]) or None, " ".join(text.split())
+
+
+def bundled_names() -> list[str]:
+    """List the models that ship, for a shell that completes a name."""
+    from uadtools.models.checkpoint import bundled
+
+    return [path.stem for path in bundled()]
+
+
+def recipe_names() -> list[str]:
+    """List the recipes that ship, for a shell that completes a name."""
+    from uadtools.training.recipe import names
+
+    return names()
 
 
 def _show_version(wanted: bool) -> None:

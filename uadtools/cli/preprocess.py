@@ -25,8 +25,11 @@ def preprocess(
         Scans: NIfTI files, pictures (.png, .jpg, .npz), folders and lists (.txt, .csv, .jsonl) of them, or - for a
         stream on standard input (which no IN means, too)."""),
     output: str | None = o.OUTPUT,
-    model: Path | None = o.option("""--model M
-        Take grid and intensity window from this model, a file or a bundled one's name. Default: the bundled one."""),
+    model: Path | None = o.option(
+        """--model M
+        Take grid and intensity window from this model, a file or a bundled one's name. Default: the bundled one.""",
+        autocompletion=o.bundled_names,
+    ),
     like: str | None = o.option("""--like pddpm|cddpm|sss|ldm
         Prepare scans as that paper did; other options change parts of it."""),
     spacing: str | None = o.option("--spacing MM[,MM,MM]  Voxel size instead of the model's."),
