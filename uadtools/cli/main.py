@@ -26,6 +26,12 @@ COMMANDS = {
     "bench": "compare methods on the same scans",
     "models": "list, explain and check models, and import those of other programs",
 }
+OWN = {
+    "help COMMAND": "tell what a command does, and its options",
+    "--install-completion [SHELL]": "let a shell (bash, zsh, fish) complete commands, options and choices",
+    "--version": "show the version",
+}
+"""What uad has itself."""
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -33,11 +39,11 @@ def overview() -> str:
     lines = [
         "uad finds lesions in brain scans without ever having been shown one. Not a medical device.",
         "",
-        "Usage: uad COMMAND [ARGUMENTS]...     (the same as uad-COMMAND; uad help COMMAND tells more)",
+        "Usage: uad COMMAND [ARGUMENTS]...     (the same as uad-COMMAND)",
         "",
         *(f"  {name:<12}{what}" for name, what in COMMANDS.items()),
         "",
-        "  uad --install-completion    lets your shell complete commands, options and choices (bash, zsh, fish)",
+        *(f"  uad {words:<30}{what}" for words, what in OWN.items()),
         "",
         "  uad preprocess scan.nii.gz -o - | uad heal | uad score | uad postproc --native -o lesions.nii.gz",
     ]
