@@ -69,7 +69,9 @@ def _check_device(name: str) -> str:
     return name
 
 
-INPUTS = argument("IN  NIfTI files, or - for a stream on standard input (which no IN means, too).")
+INPUTS = argument("""IN
+    NIfTI files, folders and lists (.txt, .csv, .jsonl) of them, or - for a stream on standard input (which no IN means,
+    too).""")
 OUTPUT = option("""--output -o OUT
     A file (.nii or .nii.gz), a folder (any other name), or - for a stream on standard output. Default: files in the
     current folder, named after the input; a stream if the input is one.""")
@@ -96,6 +98,11 @@ STRICT = flag("""--strict
     Leave with exit status 3 where something speaks against a result, such as a scan that is unlike what the model
     learnt from (the concerns in --json); what is made is written.""")
 BATCH = option("--batch N  Slices at a time, which small scans share; 0: what suits the device.", 0, min=0)
+
+BIDS = option("""--bids DIR
+    Take what the step before made in DIR, a data set of BIDS derivatives, and write into it, or into that of -o;
+    what is done is skipped.""")
+SUFFIX = option("--suffix NAME  Which scans of it. Default: T1w.")
 
 # the chain from score to detection
 MEDIAN = option(

@@ -24,6 +24,8 @@ Combine = Literal["mean", "vote"]
 def heal(
     inputs: list[str] | None = o.INPUTS,
     output: str | None = o.OUTPUT,
+    bids: Path | None = o.BIDS,
+    suffix: str | None = o.SUFFIX,
     model: list[Path] | None = o.option(
         """--model M
         A model file, or the name of a bundled model. Default: the bundled model that suits the scan (adults), or
@@ -72,8 +74,10 @@ def heal(
     options = {"steps": steps, "samples": samples, **of_methods}
     c.keep_memory()
     results = heal_all(
-        inputs or "-",
+        inputs or (() if bids else "-"),
         output,
+        bids=bids,
+        suffix=suffix,
         model=model or (),
         method=method,
         t=t or (),

@@ -55,6 +55,7 @@ def preprocess(
         Draw the scan before and after, with the brain's outline; several scans into a folder."""),
     bids: Path | None = o.option("--bids DIR  Take the scans of a BIDS data set; -o names derivatives."),
     suffix: str | None = o.option("--suffix NAME  Which scans of it. Default: T1w."),
+    strict: bool = o.STRICT,
     jobs: int = o.option("--jobs N  Scans at a time.", 1, min=1),
     seed: int = o.SEED,
     volume: int | None = o.VOLUME,
@@ -107,7 +108,7 @@ def preprocess(
         failed, skipped = (sum(key in r for r in results) for key in ("error", "skipped"))
         if failed or skipped or verbose:
             tell(f"{len(results) - failed - skipped} prepared, {skipped} done before, {failed} failed")
-    c.leave(results)
+    c.leave(results, strict)
 
 
 def _table(results: Sequence[dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from uadtools.cohort.results import Tell, silent
-from uadtools.cohort.sources import Sources, some_words, studies, words
+from uadtools.cohort.sources import Sources, listed, some_words, studies
 from uadtools.errors import Misuse
 from uadtools.evaluation.evaluate import Case, Wanted, case, judge, kind_of, with_scan
 from uadtools.evaluation.reports import Report
@@ -44,7 +44,7 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     wrote. picture: draws the study, if it is an only one; plots: files by kind. tell: gets a line where the threshold
     was chosen on these scans, and with verbose for each. Raises UadError.
     """
-    beside = Beside(some_words(sources), words(truth), words(brain), words(scan))
+    beside = Beside(some_words(sources), listed(truth), listed(brain), listed(scan))
     files = {kind: Path(path) for kind, path in (plots or {}).items()}
     check_plots(files, force=force)
     if picture is not None:
