@@ -107,6 +107,7 @@ def lines_with_commands(text):
 def check(text, where):
     for name, words in lines_with_commands(text):
         line = f"{where}: uad-{name} {' '.join(words)}"
+        name, words = (words[0], words[1:]) if name == "help" and words else (name, words)
         assert name in COMMANDS, line
         named = {re.split("[=,.:]", word)[0] for word in words if re.match(r"--?[A-Za-z]", word)}
         assert named <= options(name), f"{line}: there is no {', '.join(named - options(name))}"

@@ -112,9 +112,10 @@ class TestInfo:
             said = uad("models", "info", path).out.decode()
             assert f"score        {metric};" in said
             assert "metric l1" not in said
-        assert "thresholds   sss 300 0.132, sss 200,300,400 x4 0.124; of metric l1" in uad(
-            "models", "info", "t1-ddpm"
-        ).out.decode()
+        assert (
+            "thresholds   sss 300 0.132, sss 200,300,400 x4 0.124; of metric l1"
+            in uad("models", "info", "t1-ddpm").out.decode()
+        )
 
     def test_shows_every_kind(self, uad, tiny_models, tiny_guided):
         for kind, path in (tiny_models | tiny_guided).items():

@@ -73,7 +73,9 @@ def test_folders_and_lists_go_through_every_step(uad, scans, tiny_guided, here):
     assert uad("postproc", "list.txt", *OTSU, "-o", "found/").status == 0
     assert made(here / "found") == ["b_detection.nii.gz", "c_detection.nii.gz"]
     uad("score", "prepared/a_preprocessed.nii.gz", "healed/a_healed.nii.gz", "-o", "alone.nii.gz")
-    np.testing.assert_array_equal(read_image(here / "scores/a_score.nii.gz").data, read_image(here / "alone.nii.gz").data)
+    np.testing.assert_array_equal(
+        read_image(here / "scores/a_score.nii.gz").data, read_image(here / "alone.nii.gz").data
+    )
 
 
 def test_scans_beside_healed_ones_need_not_be_named(uad, scans, tiny_guided, here):
@@ -174,7 +176,9 @@ def test_what_is_no_data_set_of_derivatives_is_told(uad, tool, data_set, here):
     "name", ["x.nii.gz.tmp", "x.nii.bak", "x.png", "x.json", "x.mgz", "x.nii.zip", "X.PNG", "x.nrrd", "x.txt"]
 )
 def test_an_output_that_looks_like_a_file_is_no_folder(uad, prepared, name, here):
-    uad("heal", prepared, "--method", "blur", "-o", name).fails("heal", 2, name, "written as .nii or .nii.gz", "end in /")
+    uad("heal", prepared, "--method", "blur", "-o", name).fails(
+        "heal", 2, name, "written as .nii or .nii.gz", "end in /"
+    )
     assert not (here / name).exists()
 
 
@@ -202,7 +206,7 @@ def concerned(image):
         ("score", ("p_healed.nii.gz", "-o", "s.nii.gz")),
         ("postproc", (*OTSU, "-o", "d.nii.gz")),
         ("simulate", ("--kind", "blur", "-o", "b.nii.gz")),
-        ("calibrate", ("--rule", "percentile")),
+        ("calibrate", ("--rule", "percentile", "--erode", 0)),
         ("eval", ("--truth", "t.nii.gz")),
     ],
 )
@@ -217,3 +221,11 @@ def test_every_tool_lists_concerns_and_strict_leaves_with_3(uad, phantom, here, 
     (told,) = result.json if isinstance(result.json, list) else [result.json]
     assert [(concern["code"], concern["value"]) for concern in told["concerns"]] == [("brain-size", 2000)]
     assert uad(tool, "p.nii.gz", *words, *(("--force",) if "-o" in words else ())).status == 0
+
+
+def test_preprocess_lists_concerns_and_strict_leaves_with_3(uad, scan, here):
+    result = uad("preprocess", scan, "--shape", "8,8,4", "--spacing", 2, "-o", "q.nii.gz", "--json", "--strict")
+    assert result.status == 3, result.err
+    (told,) = result.json
+    assert "brain-cut-by-grid" in [concern["code"] for concern in told["concerns"]]
+    assert (here / "q.nii.gz").exists()

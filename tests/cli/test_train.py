@@ -2,11 +2,13 @@ import csv
 import json
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from uadtools.models.checkpoint import read_config, read_tensors
+from uadtools.volume.io import save
 
 TINY = """
 name = "tiny"
@@ -223,7 +225,7 @@ def test_json_tells_the_summary(train):
     assert told.pop("parameters") > 1000
     assert told == {
         "model": "m.safetensors", "steps": 4, "best_validation": None, "last": "m.last.safetensors", "log": "m.csv",
-        "slices": 6,
+        "slices": 6, "concerns": [],
     }  # fmt: skip
 
 
@@ -293,3 +295,13 @@ def test_scans_that_do_not_fit_are_told_with_the_command_that_helps(uad, scan, r
 
 def test_version(uad):
     assert uad("train", "--version").out.startswith(b"uadtools ")
+
+
+def test_what_the_history_of_scans_says_against_them_is_told_and_strict_leaves_with_3(train, prepared, phantom):
+    concern = {"code": "brain-size", "text": "the brain is large", "value": 2000}
+    scan = phantom.need("scan")
+    save(replace(scan, provenance={"concerns": [concern]}), prepared, force=True)
+    result = train("--json", "--strict")
+    assert result.status == 3, result.err
+    assert result.json["concerns"] == [concern | {"text": "p.nii.gz: the brain is large"}]
+    assert train("--force", "--val", prepared).status == 0

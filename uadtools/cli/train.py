@@ -38,6 +38,7 @@ def train(
         Write log.csv there, drawn.jsonl with how slices were changed, and TensorBoard events if that package is
         installed. Default: MODEL.csv alone."""),
     dry_run: bool = o.flag("--dry-run  Print the resolved recipe as JSON, for --recipe FILE.json, and stop."),
+    strict: bool = o.STRICT,
     seed: int = o.SEED,
     device: str = o.DEVICE,
     precision: o.Precision = o.PRECISION,
@@ -90,6 +91,7 @@ def train(
         c.teller("uad-train", quiet)(
             f"{summary['model']}: {summary['steps']} steps, {summary['slices']:,} slices, log in {summary['log']}"
         )
+    c.leave([summary], strict)
 
 
 def _seconds(text: str | None) -> float:

@@ -14,6 +14,7 @@ from typing import Any, TypedDict, cast
 import torch
 
 from uadtools import methods
+from uadtools.concerns import told
 from uadtools.errors import UadError
 from uadtools.files import check_free
 from uadtools.methods.base.recipe import Recipe
@@ -33,7 +34,8 @@ SAVE_SECONDS = 60.0
 
 
 class Summary(TypedDict, total=False):
-    """Of a run: the files, steps taken, the last report's loss, slices (or volumes) learnt from, and weights.
+    """Of a run: the files, steps taken, the last report's loss, slices (or volumes) learnt from, weights, and
+    what speaks against the scans.
 
     Beside these it has what the model's kind measures at the end. It is empty in a process that does not lead its team.
     """
@@ -46,6 +48,7 @@ class Summary(TypedDict, total=False):
     log: str
     slices: int
     parameters: int
+    concerns: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ def train(  # noqa: PLR0913  one parameter per option
         "log": str(outputs.log),
         "slices": len(slices),
         "parameters": sum(p.numel() for p in state.net.parameters()),
+        "concerns": told(slices.concerns, held_out.concerns if held_out else ()),
     }
     return cast(Summary, {**measured, **summary})
 

@@ -51,5 +51,5 @@ def test_a_folder_of_other_files_is_told_what_they_are(name, data, program, tmp_
 
 def test_a_folder_of_nothing_that_is_known_is_told_so(tmp_path):
     (tmp_path / "AAA.txt").write_text("a note")
-    with pytest.raises(UadError, match="no NIfTI file in this folder$"):
+    with pytest.raises(UadError, match=r"no NIfTI file in this folder$"):
         list(files_of(str(tmp_path)))
