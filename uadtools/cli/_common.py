@@ -84,7 +84,8 @@ def complete_variable(name: str) -> str:
 
 def complete(command: Any, name: str, instruction: str) -> NoReturn:
     """Answer a shell that asks how the words of a program go on."""
-    from typer.completion import completion_init, shell_complete
+    from typer._completion_classes import completion_init
+    from typer.completion import shell_complete
 
     completion_init()
     sys.exit(shell_complete(command, {}, name, complete_variable(name), instruction))
@@ -157,9 +158,10 @@ def boundary(name: str) -> Iterator[None]:
 
 def _said(error: typer.TyperException) -> str:
     """Return what is wrong with the words of a command; of an unknown option, with one that may have been meant."""
-    if possible := getattr(error, "possibilities", None):
-        bare = near(error.option_name.lstrip("-"), [name.lstrip("-") for name in possible])
-        return f"No such option: {error.option_name}{bare.replace('mean ', 'mean --')}"
+    option, possible = (getattr(error, name, None) for name in ("option_name", "possibilities"))
+    if option and possible:
+        bare = near(option.lstrip("-"), [name.lstrip("-") for name in possible])
+        return f"No such option: {option}{bare.replace('mean ', 'mean --')}"
     return error.format_message()
 
 
@@ -184,7 +186,7 @@ def print_json(result: Any) -> None:
     print(json.dumps(result, indent=1, allow_nan=False))
 
 
-def leave(results: Sequence[dict[str, Any]], strict: bool = False) -> None:
+def leave(results: Sequence[Mapping[str, object]], strict: bool = False) -> None:
     """End with status 1 where one of several scans failed, else, if strict, with CONCERNED where one has concerns."""
     if any("error" in row for row in results):
         raise typer.Exit(1)

@@ -69,7 +69,7 @@ def command_of(name: str) -> Command:
 
 def install_completion(shell: str = "") -> None:
     """Let a shell, by default the one that runs, complete the words of uad and of every uad-COMMAND."""
-    from typer import completion
+    from typer import _completion_shared as completion
 
     shell = shell or completion._get_shell_name() or ""
     if shell not in SHELLS:

@@ -101,8 +101,9 @@ def _left(inputs: Inputs, asked: dict[str, Any], force: bool) -> tuple[list[str 
             before = None if force else skipped(inputs, file, "uad-heal", asked)
         except UadError as error:
             left.append(Failure(file, error))
-            continue
-        (results if before else left).append(before or file)
+        else:
+            results.extend([before] if before else [])
+            left.extend([] if before else [file])
     return left, results
 
 

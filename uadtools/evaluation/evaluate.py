@@ -64,8 +64,8 @@ def judge(cases: Iterable[Case], wanted: Wanted, *, seed: int = 0) -> Evaluation
         raise UadError("nothing to evaluate")
     figures, intervals, all_voxels = pooled(scans, wanted, seed)
     summary = _summed([scan.row for scan in scans], figures, intervals, seed)
-    head = {"schema": SCHEMA, "kind": kind, "threshold": wanted.threshold, "seed": seed, "concerns": []}
-    report = cast(Report, {**head, **summary})
+    head = {"schema": SCHEMA, "kind": kind, "threshold": wanted.threshold, "seed": seed}
+    report = cast(Report, {**head, "concerns": [], **summary})
     if lesions := [(scan.row["name"], scan.lesions) for scan in scans if scan.lesions is not None]:
         report["lesions"] = [{"scan": name, **asdict(lesion)} for name, held in lesions for lesion in held.lesions]
         report["by_size"] = by_size([held for _, held in lesions], seed)

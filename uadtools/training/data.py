@@ -107,8 +107,8 @@ def load_slices(
     if not sum(map(len, pixels)):
         raise UadError(f"{', '.join(sources)}: no slice of which {min_brain:.0%} is brain (nothing to learn from)")
     scans = np.cumsum(np.concatenate(starts))
-    labelled = np.concatenate(structures) if structures else None
-    return Slices(np.concatenate(pixels), scans, labelled, tuple(concerns))
+    known = np.concatenate(structures) if structures else None
+    return Slices(np.concatenate(pixels), scans, known, tuple(concerns))
 
 
 def _prepared(source: str, grid: GridConfig) -> Image:
