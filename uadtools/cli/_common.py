@@ -19,7 +19,7 @@ import typer
 import typer.main
 
 from uadtools.cli._help import Grouped
-from uadtools.errors import Misuse, UadError
+from uadtools.errors import Misuse, UadError, near
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
 CONCERNED = 3
@@ -65,6 +65,8 @@ class Command:
 
     def run(self) -> None:
         """Run the command on the program's arguments, and leave with its exit status."""
+        if instruction := os.environ.get(complete_variable(self.name)):
+            complete(typer.main.get_command(self.app()), self.name, instruction)
         signal.signal(signal.SIGTERM, _interrupt)
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while others compute steal their time
         if isinstance(sys.stdout, io.TextIOWrapper):
@@ -73,6 +75,20 @@ class Command:
             self.call(sys.argv[1:])
         finally:
             gc.freeze()  # else Python looks through all that lives, half a second of it, before it ends
+
+
+def complete_variable(name: str) -> str:
+    """Name the variable by which a shell asks a program to complete its words."""
+    return f"_{name.replace('-', '_').upper()}_COMPLETE"
+
+
+def complete(command: Any, name: str, instruction: str) -> NoReturn:
+    """Answer a shell that asks how the words of a program go on."""
+    from typer._completion_classes import completion_init
+    from typer.completion import shell_complete
+
+    completion_init()
+    sys.exit(shell_complete(command, {}, name, complete_variable(name), instruction))
 
 
 def keep_memory() -> None:
@@ -125,7 +141,7 @@ def boundary(name: str) -> Iterator[None]:
     except typer.Exit as leaving:
         sys.exit(leaving.exit_code)
     except typer.TyperException as error:
-        _fail(name, f"{error.format_message().rstrip('.')} ({name} --help tells more)", error.exit_code)
+        _fail(name, f"{_said(error).rstrip('.')} ({name} --help tells more)", error.exit_code)
     except KeyboardInterrupt:
         _fail(name, "interrupted", INTERRUPTED)
     except BrokenPipeError:
@@ -138,6 +154,15 @@ def boundary(name: str) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not re.search("out of memory|allocate memory", str(error)):
             raise
         _fail(name, "out of memory (healing and training need less with a smaller --batch)", 1)
+
+
+def _said(error: typer.TyperException) -> str:
+    """Return what is wrong with the words of a command; of an unknown option, with one that may have been meant."""
+    option, possible = (getattr(error, name, None) for name in ("option_name", "possibilities"))
+    if option and possible:
+        bare = near(option.lstrip("-"), [name.lstrip("-") for name in possible])
+        return f"No such option: {option}{bare.replace('mean ', 'mean --')}"
+    return error.format_message()
 
 
 def _fail(name: str, message: str, status: int) -> NoReturn:
@@ -161,7 +186,7 @@ def print_json(result: Any) -> None:
     print(json.dumps(result, indent=1, allow_nan=False))
 
 
-def leave(results: Sequence[dict[str, Any]], strict: bool = False) -> None:
+def leave(results: Sequence[Mapping[str, object]], strict: bool = False) -> None:
     """End with status 1 where one of several scans failed, else, if strict, with CONCERNED where one has concerns."""
     if any("error" in row for row in results):
         raise typer.Exit(1)

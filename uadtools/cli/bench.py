@@ -27,6 +27,7 @@ def bench(
     device: str = o.DEVICE,
     precision: o.Precision = o.PRECISION,
     batch: int = o.BATCH,
+    strict: bool = o.STRICT,
     as_json: bool = o.JSON,
     quiet: bool = o.QUIET,
     verbose: bool = o.VERBOSE,
@@ -58,6 +59,7 @@ def bench(
         if not quiet:
             print(markdown(table))
         tell(f"{', '.join(map(str, written))}")
+    c.leave(table["sets"], strict)
 
 
 COMMAND = c.Command(bench, "uad-bench", EXAMPLES)

@@ -60,6 +60,7 @@ def evaluate(
     plot: list[str] | None = o.option("""--plot KIND=FILE
         Draw a plot as .png, .pdf or .svg; of score maps: pr (precision against recall), dice (against the
         threshold); of detections: bland-altman (volumes). Repeatable."""),
+    strict: bool = o.STRICT,
     seed: int = o.SEED,
     volume: int | None = o.VOLUME,
     force: bool = o.FORCE,
@@ -117,6 +118,7 @@ def evaluate(
         c.print_json(report)
     elif not quiet:
         _show(report)
+    c.leave([report], strict)
 
 
 def _listed(text: str | None) -> list[str]:

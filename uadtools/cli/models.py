@@ -18,7 +18,9 @@ EXAMPLES = """
   uad-models import --from pddpm pddpm.pt -o pddpm.safetensors --set grid.shape=[96,96,50]
 """
 
-FILE = o.argument("FILE  A model file, or a bundled model's name. Default: the bundled one.")
+FILE = o.argument(
+    "FILE  A model file, or a bundled model's name. Default: the bundled one.", autocompletion=o.bundled_names
+)
 MODEL = o.argument("MODEL  The model file, .safetensors.", ...)
 OUTPUT = o.option("--output -o OUT  Default: MODEL itself, with --force.")
 HEALTHY = "Healthy scans prepared for the model, at least eight: files, folders, lists of them."

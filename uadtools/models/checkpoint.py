@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uadtools.errors import UadError
+from uadtools.errors import UadError, near
 from uadtools.files import check_free, written
 from uadtools.models.config import ModelConfig, parse
 
@@ -77,9 +77,10 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]
             shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
             return {str(k): str(v) for k, v in metadata.items()}, shapes
     except OSError as error:
-        shipped = ", ".join(shipped_path.stem for shipped_path in bundled())
+        shipped = [shipped_path.stem for shipped_path in bundled()]
         raise UadError(
-            f"{path}: {error.strerror or error} (is the path of the model right? bundled: {shipped})"
+            f"{path}: {error.strerror or error}{near(path.name, shipped)} "
+            f"(is the path of the model right? bundled: {', '.join(shipped)})"
         ) from None
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
         raise UadError(f"{path}: not a model file, or cut short (expected a safetensors file)") from None

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
 from uadtools.volume import header as headers
+from uadtools.volume.converters import LOOKED_AT, no_image
 from uadtools.volume.grid import Grid
 from uadtools.volume.header import Bytes, Header
 
@@ -181,7 +182,7 @@ def _header(source: Source, start: Bytes, name: str, before: int = 0, *, single:
     if size is None and before:
         raise UadError(f"{name}: what follows its image {before} is no NIfTI image (get the file again)")
     if size is None:
-        raise UadError(f"{name}: not a NIfTI image (only NIfTI-1 and NIfTI-2 are read; convert DICOM with dcm2niix)")
+        raise UadError(no_image(name, bytes(start + _some(source, LOOKED_AT, name))))
     return headers.parse(start + _exactly(source, size - 4, name, "header"), name, single=single), size
 
 

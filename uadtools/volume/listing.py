@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from uadtools.errors import UadError
+from uadtools.volume.converters import others_among
 from uadtools.volume.flat import PICTURES, is_flat
 from uadtools.volume.stream import is_image
 
 LISTS = (".txt", ".csv", ".jsonl")
+MOST_LOOKED_INTO = 100
+"""Files of a folder without scans, to tell what is in it."""
 
 
 def files_of(source: str) -> Iterator[str]:
@@ -31,7 +35,8 @@ def _files_of(source: str) -> Iterator[str]:
     if path.is_dir():
         paths = sorted(p for p in path.rglob("*") if _is_scan(p))
         if not paths:
-            raise UadError(f"{source}: no NIfTI file in this folder")
+            others = (p for p in sorted(path.rglob("*")) if p.is_file())
+            raise UadError(f"{source}: no NIfTI file in this folder{others_among(islice(others, MOST_LOOKED_INTO))}")
         yield from map(str, paths)
     elif is_many(source):
         for entry in _entries(path):
