@@ -10,7 +10,6 @@ its own. A command may refuse a file in one line that names it, or do its work; 
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
@@ -24,7 +23,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import product
@@ -164,7 +163,7 @@ def _finite(path: Path) -> bool:
     if path.name.endswith((".nii", ".nii.gz")):
         return bool(np.isfinite(nib.load(path).get_fdata()).all())
     try:
-        json.loads(path.read_text() if path.suffix == ".json" else "0", parse_constant=float.fromhex)
+        json.loads(path.read_text() if path.suffix == ".json" else "0", parse_constant=int)
     except ValueError:
         return False
     return True
@@ -205,19 +204,18 @@ def _place(error: BaseException) -> str:
 def _captured(stdin: bytes) -> Iterator[dict[str, str]]:
     """Give a command standard input, and yield what will hold its output: real files, as commands write to both."""
     said: dict[str, str] = {}
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with ExitStack() as opened:
+        given, out, err = (opened.enter_context(tempfile.TemporaryFile()) for _ in range(3))
         given.write(stdin)
         given.seek(0)
-        before, sys.stdin = sys.stdin, io.TextIOWrapper(given)
-        copies = [os.fdopen(os.dup(file.fileno()), "wb") for file in (out, err)]  # a command may close its own
-        streams = [io.TextIOWrapper(copy, errors="backslashreplace", write_through=True) for copy in copies]
+        before, sys.stdin = sys.stdin, opened.enter_context(os.fdopen(os.dup(given.fileno())))
+        copies = [os.fdopen(os.dup(file.fileno()), "w", errors="backslashreplace") for file in (out, err)]
         try:
-            with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
+            with copies[0], copies[1], redirect_stdout(copies[0]), redirect_stderr(copies[1]):
                 yield said
         finally:
             sys.stdin = before
-            for name, stream, file in zip(("out", "err"), streams, (out, err), strict=True):
-                stream.close()
+            for name, file in (("out", out), ("err", err)):
                 file.seek(0)
                 raw = file.read()
                 said[name] = "" if raw[:4] == b"\x5c\x01\0\0" else raw.decode(errors="replace")
