@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from uadtools.concerns import read_concerns, told
 from uadtools.errors import UadError
 from uadtools.evaluation.evaluate import Wanted, judge
 from uadtools.evaluation.reports import Row
-from uadtools.files import read_json, write_json, written
+from uadtools.files import read_json, read_rows, write_json, written
 from uadtools.healing.choice import bundled_for
 from uadtools.healing.heal import heal
 from uadtools.healing.plan import plan
@@ -262,8 +261,7 @@ class Runner:
 
 def _minutes(log: Path) -> float:
     """Return how long all steps of a training log took, those before a stop as well."""
-    with log.open(newline="") as file:
-        rows = [(int(row["step"]), float(row["seconds_per_step"])) for row in csv.DictReader(file)]
+    rows = [(int(row["step"]), float(row["seconds_per_step"])) for row in read_rows(log)]
     ends = [0, *(step for step, _ in rows)]
     return sum((step - before) * seconds for before, (step, seconds) in zip(ends, rows, strict=False)) / 60
 

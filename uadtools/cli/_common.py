@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -58,7 +59,8 @@ class Command:
         """Run the command on these arguments. Raises SystemExit unless it is done."""
         command = typer.main.get_command(self.app())
         tell = teller(self.name, quiet="-q" in words or "--quiet" in words)
-        with boundary(self.name):
+        with boundary(self.name), warnings.catch_warnings():
+            warnings.showwarning = _untold
             words = spread(renewed(words, self.renamed, tell), self.variadic)
             with command.make_context(self.name, words) as context:
                 command.invoke(context)
@@ -168,8 +170,12 @@ def _said(error: typer.TyperException) -> str:
 def _fail(name: str, message: str, status: int) -> NoReturn:
     line = " ".join(message.split())
     with suppress(OSError):
-        print(f"{name}: {line}" if status == INTERRUPTED else f"{name}: error: {line}", file=sys.stderr)
+        print(shown(f"{name}: {line}" if status == INTERRUPTED else f"{name}: error: {line}"), file=sys.stderr)
     sys.exit(status)
+
+
+def _untold(*warning: Any, **more: Any) -> None:
+    """What Python and NumPy warn of is for programmers; what a user should know, a command tells."""
 
 
 def _abandon_stdout() -> None:
@@ -180,6 +186,16 @@ def _abandon_stdout() -> None:
 
 def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
+
+
+def shown(text: str) -> str:
+    """Return a line as it may reach a terminal: what would steer it is escaped, be it in a file's name or in a file."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(text: str) -> None:
+    """Print lines on standard output."""
+    print("\n".join(map(shown, text.split("\n"))))
 
 
 def print_json(result: Any) -> None:
@@ -201,12 +217,12 @@ def usage(message: str, option: str) -> Misuse:
 
 def teller(name: str, quiet: bool) -> Callable[[str], None]:
     """Return a function that tells the user something on stderr, unless quiet."""
-    return lambda text: None if quiet else print(f"{name}: {text}", file=sys.stderr)
+    return lambda text: None if quiet else print(shown(f"{name}: {text}"), file=sys.stderr)
 
 
 def teller_of_faults(name: str) -> Callable[[str], None]:
     """Return a function that tells the user what is wrong with one of several scans, on stderr."""
-    return lambda text: print(f"{name}: error: {text}", file=sys.stderr)
+    return lambda text: print(shown(f"{name}: error: {text}"), file=sys.stderr)
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def bench(
         c.print_json(table)
     else:
         if not quiet:
-            print(markdown(table))
+            c.say(markdown(table))
         tell(f"{', '.join(map(str, written))}")
     c.leave(table["sets"], strict)
 

@@ -88,7 +88,7 @@ def calibrate(
     if as_json:
         c.print_json(report)
     elif not quiet:
-        print("\n".join(summary(report)))
+        c.say("\n".join(summary(report)))
     for warning in warnings(report):
         tell(warning)
     c.leave([report], strict)

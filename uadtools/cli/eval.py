@@ -157,7 +157,7 @@ def _show(report: dict[str, Any]) -> None:
     from uadtools.report.tables import notes, tables, text
 
     if not (sys.stdout and sys.stdout.isatty()):
-        print(text(report))
+        c.say(text(report))
         return
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -169,10 +169,10 @@ def _show(report: dict[str, Any]) -> None:
         for i, head in enumerate(table.rows[0]):
             shown.add_column(Text(head), justify="right" if i else "left")
         for row in table.rows[1:]:
-            shown.add_row(*map(Text, row))
+            shown.add_row(*(Text(c.shown(cell)) for cell in row))
         Console().print(shown)
     for note in notes(report):
-        print(note)
+        c.say(note)
 
 
 def _refuse(options: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ def list_(as_json: bool = o.JSON) -> None:
     if as_json:
         c.print_json(rows)
     else:
-        print(table(rows))
+        c.say(table(rows))
 
 
 def info(path: Path | None = FILE, as_json: bool = o.JSON) -> None:
@@ -54,7 +54,7 @@ def info(path: Path | None = FILE, as_json: bool = o.JSON) -> None:
     if as_json:
         c.print_json(about)
     else:
-        print(card(about))
+        c.say(card(about))
 
 
 def check(path: Path | None = FILE, quiet: bool = o.QUIET) -> None:
@@ -66,7 +66,7 @@ def check(path: Path | None = FILE, quiet: bool = o.QUIET) -> None:
 
     checked = work(path)
     if not quiet:
-        print(f"{checked}: ok")
+        c.say(f"{checked}: ok")
 
 
 def import_(

@@ -115,15 +115,17 @@ def _table(results: Sequence[dict[str, Any]]) -> None:
     """Show on a terminal what became of each scan."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("scan", "brain, mL", "seconds", "result")
     for result in results:
+        name = Text(c.shown(result["name"]))
         if "error" in result or "skipped" in result:
-            table.add_row(result["name"], "", "", "failed" if "error" in result else "done before")
+            table.add_row(name, "", "", "failed" if "error" in result else "done before")
         else:
             spent, concerns = sum(result["seconds"].values()), len(result["concerns"])
             outcome = f"written; {concerns} to look at" if concerns else "written"
-            table.add_row(result["name"], f"{result['brain_ml']:.0f}", f"{spent:.1f}", outcome)
+            table.add_row(name, f"{result['brain_ml']:.0f}", f"{spent:.1f}", outcome)
     Console(stderr=True).print(table)
 
 

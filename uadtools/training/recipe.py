@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from uadtools.errors import UadError, near
-from uadtools.files import read_json, read_toml
+from uadtools.files import parse_toml, read_json, read_toml
 from uadtools.methods.base.recipe import Recipe
 from uadtools.models.config import parse
 
@@ -50,6 +49,6 @@ def apply_change(data: dict[str, Any], change: str) -> None:
         if not isinstance(data, dict):
             raise UadError(f"--set {change}: {table} is no table")
     try:
-        data[last] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        data[last] = parse_toml(f"value = {text}")["value"]
+    except ValueError:
         data[last] = text
