@@ -602,3 +602,22 @@ def test_a_threshold_from_the_same_scans_is_told_to_be_a_ceiling(uad, score, tru
     told = "best.json was chosen on s, too: these figures are ceilings, not performance"
     assert (result.status, result.lines) == (0, [f"uad-eval: {told}"])
     assert uad("eval", score, "--truth", truth, "--threshold-from", "best.json", "-q").err == ""
+
+
+def test_report_is_the_page_with_figures_and_plots(uad, stream, truth, here):
+    done = uad("eval", "--truth", truth, "--best", "--report", "r.html", "-q", stdin=stream)
+    assert done.status == 0, done.err
+    page = (here / "r.html").read_text()
+    titles = ("Figures", "Precision against recall", "Dice against the threshold", "Lesions of the truth")
+    assert [title for title in titles if f"<h2>{title}" not in page] == []
+    assert "phantom" not in page
+    failing = uad("eval", "--truth", truth, "--report", "r.html", stdin=stream)
+    failing.fails("eval", 1, "r.html: exists (--force replaces it)")
+    uad("eval", "--truth", truth, "--report", "r.png", stdin=stream).fails("eval", 1, "r.png", ".html")
+
+
+def test_report_of_a_file_without_a_role(uad, detection, truth, here):
+    assert uad("eval", detection, "--truth", truth, "--report", "r.html", "-q").status == 0
+    assert '"role": "hit"' in (here / "r.html").read_text()
+    result = uad("eval", detection, detection, "--truth", truth, truth, "--report", "s.html")
+    result.fails("eval", 2, "--report", "one study")

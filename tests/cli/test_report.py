@@ -79,7 +79,9 @@ def test_several_studies_go_to_a_folder_with_an_index_the_worst_first(uad, resul
         steps = ("--median", 1, "--erode", 0, "--min-size", 1, "--threshold", threshold)
         assert uad("postproc", f"{name}_score.nii.gz", *steps).status == 0
     named = ["scan_a_detection.nii.gz", "scan_b_detection.nii.gz"]
-    assert uad("report", *named, "-o", "pages").status == 0
+    for role in ("preprocessed", "healed", "score", "detection"):
+        Path(f"raw_{role}.nii.gz").unlink()
+    assert uad("report", ".", "-o", "pages").status == 0
     assert sorted(path.name for path in Path("pages").iterdir()) == ["Scan-1.html", "Scan-2.html", "index.html"]
     assert re.findall('<a href="([^"]+)">', page("pages/index.html")) == ["Scan-2.html", "Scan-1.html"]
     assert "scan_a" not in page("pages/index.html")

@@ -57,6 +57,9 @@ def evaluate(
     csv: Path | None = o.option("--csv FILE  Write the figures of every scan as CSV."),
     picture: Path | None = o.option("""--picture OUT.png
         Draw the study: scan, healed, score, detection, truth (one study; a stream has all of them)."""),
+    page: Path | None = o.option("""--report FILE.html
+        Write the page of uad-report with the figures, and with hits, misses and false alarms in colours (one study; a
+        stream has all that it shows)."""),
     plot: list[str] | None = o.option("""--plot KIND=FILE
         Draw a plot as .png, .pdf or .svg; of score maps: pr (precision against recall), dice (against the
         threshold); of detections: bland-altman (volumes). Repeatable."""),
@@ -80,7 +83,10 @@ def evaluate(
     if people or alone:
         options: dict[str, Any] = {"PRED": inputs, "--truth": truth, "--brain": brain, "--scan": scan, "--best": best}
         options |= {"--threshold-from": threshold_from, "--lesions": lesions, "--by": by, "--plot": plot}
-        _refuse(options | {"--picture": picture, "--volume": volume, "--compare": compare if people else None})
+        _refuse(
+            options
+            | {"--picture": picture, "--report": page, "--volume": volume, "--compare": compare if people else None}
+        )
     columns, figures = _listed(by), _listed(figure)
     _check_pairs(columns, participants, figure, compare)
     for path in filter(None, (output, csv)):
@@ -100,6 +106,7 @@ def evaluate(
             threshold_from=threshold_from,
             lesions=lesions,
             picture=picture,
+            page=page,
             plots=plots,
             seed=seed,
             volume=volume,

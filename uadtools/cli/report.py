@@ -17,8 +17,8 @@ EXAMPLES = """
 
 def report(
     inputs: list[str] | None = o.argument("""STUDY
-        What the tools made of a scan: its files, of which one is enough where the others lie beside it, or - for a
-        stream on standard input (which no STUDY means, too)."""),
+        What the tools made of a scan: its files, of which one is enough where the others lie beside it; a folder, for
+        the detections in it; or - for a stream on standard input (which no STUDY means, too)."""),
     output: Path | None = o.option("""--output -o FILE.html|DIR
         The page, or a folder of pages with an index, the worst first. Default: report.html."""),
     truth: list[str] | None = o.option("""--truth FILE...

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from uadtools.cohort.results import Tell
+from uadtools.cohort.sink import beside
 from uadtools.errors import UadError
 from uadtools.volume.io import Image, stem
 from uadtools.volume.roles import ROLES
@@ -42,7 +43,8 @@ def read_group(paths: Sequence[Path], roles: Iterable[str], volume: int | None, 
                 raise UadError(f"{path}: a second {image.role} of {name} (name one)")
             images[image.role] = image
     for role in [role for role in roles if role not in images]:
-        for path in _beside(paths[0].with_name(name), role):
+        path = beside(paths[0], role)
+        if path.is_file():
             image = _with_role(next(read_path(path)).product, path)
             if image.role == role and all(_one_way(image, other) for other in images.values()):
                 images[role] = image
@@ -50,13 +52,6 @@ def read_group(paths: Sequence[Path], roles: Iterable[str], volume: int | None, 
                 tell(f"{path}: lies beside, but was not made on the same way, and is left out (name it to see it)")
     latest = sorted(images.values(), key=lambda image: -len(_history(image)))
     return [Study(name, {image.role: image for image in latest})]
-
-
-def _beside(base: Path, role: str) -> list[Path]:
-    """Return the file that a tool would have written for a role, if there is one."""
-    suffix = "preprocessed" if role == "scan" else role
-    names = (base.with_name(f"{base.name}_{suffix}.{ending}") for ending in ("nii.gz", "nii"))
-    return [path for path in names if path.is_file()][:1]
 
 
 def _with_role(image: Image, path: Path) -> Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -13,6 +13,8 @@ from uadtools.concerns import Concern, told
 from uadtools.errors import Misuse
 from uadtools.evaluation.evaluate import Case, Wanted, case, judge, kind_of, with_scan
 from uadtools.evaluation.reports import Report
+from uadtools.report.judgement import judged_page
+from uadtools.report.page import check_page, write_page
 from uadtools.report.picture import check_picture
 from uadtools.report.picture import picture as draw
 from uadtools.report.plots import check_plots, plot
@@ -31,6 +33,7 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     threshold_from: Path | str | None = None,
     lesions: bool = False,
     picture: Path | str | None = None,
+    page: Path | str | None = None,
     plots: Mapping[str, Path | str] | None = None,
     seed: int = 0,
     volume: int | None = None,
@@ -42,23 +45,24 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
 
     sources: detections, score maps or healed scans, or "-" for a stream on standard input. truth, brain, scan: one for
     each of them, in their order; none: what the stream holds. threshold_from: a file that uad-calibrate or uad-eval
-    wrote. picture: draws the study, if it is an only one; plots: files by kind. tell: gets a line where the threshold
-    was chosen on these scans, and with verbose for each. Raises UadError.
+    wrote. picture, page: draw the study, if it is an only one, page as uad-report does; plots: files by kind. tell:
+    gets a line where the threshold was chosen on these scans, and with verbose for each. Raises UadError.
     """
     beside = Beside(some_words(sources), listed(truth), listed(brain), listed(scan))
     files = {kind: Path(path) for kind, path in (plots or {}).items()}
     check_plots(files, force=force)
-    if picture is not None:
-        check_picture(Path(picture), force=force)
-    beside.check(alone=picture is not None)
+    alone = {option: Path(file) for option, file in (("--picture", picture), ("--report", page)) if file is not None}
+    for option, file in alone.items():
+        (check_picture if option == "--picture" else check_page)(file, force=force)
+    beside.check([*alone])
     threshold = None if threshold_from is None else read_threshold(Path(threshold_from))
     last: list[tuple[Study, Image | None]] = []
     concerns: list[Concern] = []
 
     def watched() -> Iterator[Case]:
         for study, label, prediction in beside.cases(volume):
-            if last and picture is not None:
-                raise Misuse(ALONE)
+            if last and alone:
+                raise Misuse(f"{next(iter(alone))}: {ALONE}")
             last[:] = [(study, label)]
             concerns.extend(concern.about(study.name) for concern in concerns_of(study.product))
             if verbose:
@@ -69,14 +73,18 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     judged.report["concerns"] = told(concerns)
     for kind, path in files.items():
         plot(judged, kind, path, force=force)
-    if picture is not None:
-        draw(last[0][0], Path(picture), truth=last[0][1], force=force)
+    for option, file in alone.items():
+        study, label = last[0]
+        if option == "--picture":
+            draw(study, file, truth=label, force=force)
+        else:
+            write_page(judged_page(judged, study, label), file, force=force)
     if threshold_from and (same := {row["name"] for row in judged.report["scans"]} & {*scans_of(Path(threshold_from))}):
         tell(f"{threshold_from} was chosen on {min(same)}, too: these figures are ceilings, not performance")
     return judged.report
 
 
-ALONE = "--picture: draws one study at a time"
+ALONE = "draws one study at a time (uad-report --truth makes pages of several)"
 
 
 @dataclass(frozen=True)
@@ -88,8 +96,11 @@ class Beside:
     brains: list[str]
     scans: list[str]
 
-    def check(self, *, alone: bool) -> None:
-        """Refuse numbers of files that do not fit one another; how many predictions a stream holds is seen later."""
+    def check(self, alone: Sequence[str]) -> None:
+        """Refuse numbers of files that do not fit one another; how many predictions a stream holds is seen later.
+
+        alone: options that are for an only one.
+        """
         beside = {
             "truths": ("--truth", self.truths),
             "brain masks": ("--brain", self.brains),
@@ -102,7 +113,7 @@ class Beside:
             if files and not count:
                 count, what = len(files), name
         if alone and count > 1:
-            raise Misuse(ALONE)
+            raise Misuse(f"{alone[0]}: {ALONE}")
 
     def cases(self, volume: int | None) -> Iterator[tuple[Study, Image | None, Case]]:
         """Bring each prediction together with what lies beside it; the image is its truth."""

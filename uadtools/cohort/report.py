@@ -9,13 +9,14 @@ from pathlib import Path
 from uadtools import __version__
 from uadtools.cohort.beside import grouped, read_group
 from uadtools.cohort.results import Result, Tell, carried, silent
-from uadtools.cohort.sources import Sources, some_words, studies, words
+from uadtools.cohort.sources import Sources, listed, some_words, studies
 from uadtools.errors import Misuse, UadError
-from uadtools.files import check_free, written
+from uadtools.files import written
 from uadtools.report.contents import gather, index_row
 from uadtools.report.index import Row, index_html
 from uadtools.report.layers import COLOURS
-from uadtools.report.page import page_html
+from uadtools.report.page import SUFFIXES as PAGES
+from uadtools.report.page import check_page, write_page
 from uadtools.volume.io import SUFFIXES, Image
 from uadtools.volume.stream import Study, read_image
 
@@ -36,12 +37,13 @@ def report_all(  # noqa: PLR0913  one parameter per option
     """Write a page for each study as uad-report does; returns, for each, what `uad-report --json` says of it.
 
     sources: what the tools made of scans, or "-" for a stream on standard input; files of one scan are one study, and
-    those that lie beside them are found. output: a file in .html, or a folder, which gets an index, too; none:
-    report.html. truth: an expert's mask for each study. keep_names: call scans by the names of their files. tell: gets
-    a line for what is left out. Of several studies in a folder, one that fails does not stop the others: fail gets the
-    line, and its result an `error`. Raises UadError for an only one, and for what is wrong with all of them.
+    those that lie beside them are found; a folder stands for the detections in it. output: a file in .html, or a
+    folder, which gets an index, too; none: report.html. truth: an expert's mask for each study. keep_names: call scans
+    by the names of their files. tell: gets a line for what is left out. Of several studies in a folder, one that fails
+    does not stop the others: fail gets the line, and its result an `error`. Raises UadError for an only one, and for
+    what is wrong with all of them.
     """
-    inputs, truths = some_words(sources), words(truth)
+    inputs, truths = some_words(sources, "detection"), listed(truth)
     shelf = Shelf(Path(output or "report.html"), keep_names, force)
     if "-" in inputs and len(inputs) > 1:
         raise Misuse("STUDY: files, or one stream")
@@ -95,7 +97,7 @@ class Shelf:
 
     @property
     def folder(self) -> bool:
-        return self.target.suffix.lower() not in (".html", ".htm")
+        return self.target.suffix.lower() not in PAGES
 
     def check(self, count: int) -> None:
         """Refuse what cannot be written before any work is done. count: of the studies, 0 where it is not known."""
@@ -106,7 +108,7 @@ class Shelf:
         if self.folder and self.target.exists() and not self.target.is_dir():
             raise UadError(f"{self.target}: is no folder (pages have names in .html)")
         if not self.folder or self.target.is_dir():
-            check_free(self.target / INDEX if self.folder else self.target, force=self.force)
+            check_page(self.target / INDEX if self.folder else self.target, force=self.force)
 
     def add(self, study: Study, truth: Image | None) -> Result:
         """Write the page of a study. Raises UadError."""
@@ -119,8 +121,7 @@ class Shelf:
             raise UadError(f"{path}: would be written twice: two studies have this name")
         page = gather(study, truth, title=title)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written(path, force=self.force) as part:
-            part.write_text(page_html(page), encoding="utf-8")
+        write_page(page, path, force=self.force)
         self.rows.append(index_row(page, study, path.name))
         return {
             "name": study.name,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from io import BytesIO
 from typing import Any
 
 from uadtools import __version__
@@ -15,7 +14,7 @@ from uadtools.report.findings import Finding, findings, said, smoothed, steps_of
 from uadtools.report.index import Row
 from uadtools.report.layers import Layered, layered, layers, threshold_of
 from uadtools.report.page import Page
-from uadtools.report.picture import drawn
+from uadtools.report.picture import drawn, png
 from uadtools.report.tables import Table
 from uadtools.scoring.case_scores import case_scores
 from uadtools.scoring.healthy import HealthyLevel, healthy_level
@@ -129,11 +128,8 @@ def index_row(page: Page, study: Study, file: str) -> Row:
 def _slices(whole: Layered, *, roles: Sequence[str] = (), slices: int = 4) -> bytes:
     images = {role: image for role, image in whole.study.images.items() if role not in ("hit", "truth")}
     chosen = {role: image for role, image in images.items() if role in roles} or images
-    buffer = BytesIO()
     truth = None if roles else whole.study.images.get("truth")
-    figure = drawn(Study(whole.study.name, chosen), truth=truth, slices=slices)
-    figure.savefig(buffer, dpi=110, facecolor="black")
-    return buffer.getvalue()
+    return png(drawn(Study(whole.study.name, chosen), truth=truth, slices=slices), facecolor="black")
 
 
 def _summary(found: Sequence[Finding] | None, study: Study) -> str:

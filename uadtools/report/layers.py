@@ -79,6 +79,8 @@ def layered(study: Study, truth: Image | None) -> Layered:
     images = {}
     for role in COLOURS.keys() & study.images.keys() - {"truth"}:
         image = study.images[role]
+        if ROLES[role].kind == "mask":
+            image = image.derive((image.data > 0.5).astype(np.uint8), role)
         image = replace(image, grid=image.grid if image.grid.same(base.grid) else seen_from(chain, image.grid))
         if apart := _apart(image.grid, base.grid):
             missing.append(f"{role} ({apart})")

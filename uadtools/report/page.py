@@ -11,14 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from string import Template
 from typing import Any
 
+from uadtools.errors import UadError
+from uadtools.files import check_free, written
 from uadtools.report.findings import Finding, said
 from uadtools.report.layers import COLOURS, GREY, Layer
 from uadtools.report.tables import Table
 
 NIIVUE = "0.69.0"
+SUFFIXES = (".html", ".htm")
 MOST_ROWS = 200
 """Findings in the table; a detection of more says little by any of them."""
 CREDITS = f"Made by uadtools {{version}}. Viewer: NiiVue {NIIVUE} (BSD 2-Clause)."
@@ -52,6 +56,19 @@ class Page:
 def shown(text: object) -> str:
     """Escape text for HTML; what cannot be printed, such as a newline or a right-to-left mark, is shown by its code."""
     return html.escape("".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text)))
+
+
+def check_page(path: Path, *, force: bool) -> None:
+    """Raise UadError when a page cannot be written there."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UadError(f"{path}: pages are written as .html (change the name)")
+    check_free(path, force=force)
+
+
+def write_page(page: Page, path: Path, *, force: bool = False) -> None:
+    """Write a report. Raises UadError."""
+    with written(path, force=force) as part:
+        part.write_text(page_html(page), encoding="utf-8")
 
 
 def page_html(page: Page) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,13 @@ def drawn(study: Study, *, truth: Image | None = None, slices: int = 4) -> Any:
         axis.set_title(ROLES[role].title, color="white", fontsize=10)
     figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.35 / figure.get_figheight())
     return figure
+
+
+def png(figure: Any, **look: Any) -> bytes:
+    """Return a figure of matplotlib as the bytes of a PNG file."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, **look)
+    return buffer.getvalue()
 
 
 def check_picture(path: Path, *, force: bool) -> None:

@@ -29,17 +29,23 @@ def check_plots(plots: Mapping[str, Path], *, force: bool) -> None:
 
 def plot(evaluation: Evaluation, name: str, path: Path, *, force: bool = False) -> None:
     """Draw one of DRAWN as PNG, PDF or SVG. Raises UadError when the evaluation does not hold what it shows."""
+    check_plots({name: path}, force=force)
+    figure = figure_of(evaluation, name)
+    with written(path, force=force) as part:
+        figure.savefig(part, dpi=150)
+
+
+def figure_of(evaluation: Evaluation, name: str) -> Any:
+    """Draw what `plot` writes, as a figure of matplotlib. Raises UadError as it does."""
     from matplotlib.figure import Figure
 
-    check_plots({name: path}, force=force)
     figure = Figure(figsize=(5, 4), layout="constrained")
     axis = figure.subplots()
     axis.spines[["top", "right"]].set_visible(False)
     DRAWN[name](axis, evaluation)
     if axis.get_legend_handles_labels()[0]:
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8)
-    with written(path, force=force) as part:
-        figure.savefig(part, dpi=150)
+    return figure
 
 
 def _precision_recall(axis: Any, evaluation: Evaluation) -> None:

@@ -20,8 +20,8 @@ async function start({ layers }) {
   const { Niivue, NVImage, SLICE_TYPE, SHOW_RENDER, MULTIPLANAR_TYPE, DRAG_MODE } = niivue;
   const nv = new Niivue({
     isRadiologicalConvention: true, multiplanarShowRender: SHOW_RENDER.ALWAYS, multiplanarLayout: MULTIPLANAR_TYPE.GRID,
-    dragMode: DRAG_MODE.windowing, dragAndDropEnabled: false, crosshairColor: [1, 1, 1, 0.35], crosshairGap: 8,
-    crosshairWidth: 0.4, show3Dcrosshair: true, logLevel: "silent", loadingText: "",
+    dragMode: DRAG_MODE.windowing, dragAndDropEnabled: false, crosshairColor: [0.5, 0.85, 0.6, 1], crosshairGap: 8,
+    crosshairWidth: 0.5, crosshairWidthUnit: "mm", show3Dcrosshair: true, logLevel: "silent", loadingText: "",
   });
   await nv.attachToCanvas(byId("canvas"));
   for (const layer of layers) {
