@@ -2,11 +2,13 @@ import csv
 import json
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from uadtools.models.checkpoint import read_config, read_tensors
+from uadtools.volume.io import save
 
 TINY = """
 name = "tiny"
@@ -80,6 +82,22 @@ def test_dry_run_prints_the_resolved_recipe_and_writes_nothing(uad, here):
     assert told["name"] == "anoddpm"
     assert (told["training"]["loss"], told["training"]["steps"], told["training"]["batch"]) == ("l1", 7, 3)
     assert names(here) == []
+
+
+@pytest.mark.parametrize("recipe", ["any-small", "cddpm", "ldm"])
+def test_what_dry_run_printed_is_a_recipe(uad, here, recipe):
+    printed = uad("train", "--dry-run", "--recipe", recipe, "--steps", 7)
+    (here / "mine.json").write_bytes(printed.out)
+    assert uad("train", "--dry-run", "--recipe", "mine.json").out == printed.out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("[1]", "not a recipe"), ("{", "not a readable recipe"), ('{"name": "x", "stepz": 1}', "stepz: unknown key")],
+)
+def test_a_json_file_that_is_no_recipe_is_told(uad, here, text, said):
+    (here / "bad.json").write_text(text)
+    uad("train", "--dry-run", "--recipe", "bad.json").fails("train", 1, "bad.json", said)
 
 
 def test_recipe_has_an_effect_and_any_small_is_the_default(uad):
@@ -259,7 +277,7 @@ def test_json_tells_the_summary(train):
     assert told.pop("parameters") > 1000
     assert told == {
         "model": "m.safetensors", "steps": 4, "kept_steps": 4, "planned_steps": 4, "best_validation": None,
-        "last": "m.last.safetensors", "log": "m.csv", "slices": 6,
+        "last": "m.last.safetensors", "log": "m.csv", "slices": 6, "concerns": [],
     }  # fmt: skip
 
 
@@ -329,3 +347,13 @@ def test_scans_that_do_not_fit_are_told_with_the_command_that_helps(uad, scan, r
 
 def test_version(uad):
     assert uad("train", "--version").out.startswith(b"uadtools ")
+
+
+def test_what_the_history_of_scans_says_against_them_is_told_and_strict_leaves_with_3(train, prepared, phantom):
+    concern = {"code": "brain-size", "text": "the brain is large", "value": 2000}
+    scan = phantom.need("scan")
+    save(replace(scan, provenance={"concerns": [concern]}), prepared, force=True)
+    result = train("--json", "--strict")
+    assert result.status == 3, result.err
+    assert result.json["concerns"] == [concern | {"text": "p.nii.gz: the brain is large"}]
+    assert train("--force", "--val", prepared).status == 0

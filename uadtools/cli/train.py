@@ -23,8 +23,9 @@ def train(
     recipe: str = o.option(
         """--recipe NAME|FILE
         A set-up that ships with uadtools, of those that `uad-models list` shows, such as sss, pddpm, cddpm, dae;
-        or a .toml file.""",
+        or a .toml file, or the .json that --dry-run printed.""",
         "any-small",
+        autocompletion=o.recipe_names,
     ),
     changes: list[str] | None = o.option("--set KEY=VALUE  Change one line of the recipe, such as network.base=64."),
     steps: int | None = o.option("--steps N  Short for --set training.steps=N.", min=1),
@@ -36,7 +37,8 @@ def train(
     log: Path | None = o.option("""--log DIR
         Write log.csv there, drawn.jsonl with how slices were changed, and TensorBoard events if that package is
         installed. Default: MODEL.csv alone."""),
-    dry_run: bool = o.flag("--dry-run  Print the resolved recipe as JSON, and stop."),
+    dry_run: bool = o.flag("--dry-run  Print the resolved recipe as JSON, for --recipe FILE.json, and stop."),
+    strict: bool = o.STRICT,
     seed: int = o.SEED,
     device: str = o.DEVICE,
     precision: o.Precision = o.PRECISION,
@@ -92,6 +94,7 @@ def train(
         c.print_json(summary)
     else:
         tell(f"{summary['model']}: {steps_of(summary)}, {summary['slices']:,} slices, log in {summary['log']}")
+    c.leave([summary], strict)
 
 
 def _seconds(text: str | None) -> float:

@@ -27,7 +27,7 @@ def card(about: Row) -> str:
     """Lay out what info() says of a model: a line for each thing."""
     settings = {name: about[name] for name in ("encoder", "patches", "schedule", "target", "noise") if name in about}
     defaults = dict(about["defaults"])
-    thresholds, floors = defaults.pop("thresholds"), defaults.pop("floors")
+    thresholds, floors, metric = (defaults.pop(name) for name in ("thresholds", "floors", "metric"))
     lines = {
         "name": about["name"],
         "file": f"{about['file']}, {_megabytes(about['bytes'])}, hash {about['hash']}",
@@ -38,7 +38,8 @@ def card(about: Row) -> str:
         "parameters": f"{about['parameters']:,}",
         **settings,
         "defaults": defaults,
-        "thresholds": thresholds or "none",
+        "score": f"{about['scored_by'] or 'none'}; uad-score --metric names another",
+        "thresholds": f"{_text(thresholds)}; of metric {metric}" if thresholds else "none",
         "floors": floors or "none, so no threshold adapts to a scan's noise",
         "training": _trained(about["training"]),
         "healthy": _healthy(about["likeness"]),

@@ -13,7 +13,7 @@ from uadtools.errors import UadError
 from uadtools.metrics.image import ssim_map
 from uadtools.metrics.overlap import Mask
 from uadtools.volume.io import Image
-from uadtools.volume.roles import ROLES
+from uadtools.volume.roles import ROLES, default_metric
 from uadtools.volume.slices import filled
 from uadtools.volume.stream import Study, record, study_of
 
@@ -55,7 +55,7 @@ def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both"
     influence. Raises UadError when images are missing or lie on different grids, or an option is unknown.
     """
     study = study_of(study)
-    metric = metric or default_metric(study)
+    metric = metric or default_metric(study.images)
     for name, value, choice in (("metric", metric, Metric), ("signed", signed, Signed)):
         if value not in get_args(choice):
             raise UadError(f"--{name} {value}: there are {', '.join(get_args(choice))}")
@@ -69,11 +69,6 @@ def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both"
         values = values * _smoothed(study.need("region").data, brain, SOFT)
     provenance = record(healed, "uad-score", {"metric": metric, "signed": signed})
     return study.adding(scored(replace(healed, provenance=provenance), values, brain))
-
-
-def default_metric(study: Study) -> Metric:
-    """Return the metric that a study is scored by where none is named."""
-    return "relative" if "expected" in study.images else "product" if "probability" in study.images else "l1"
 
 
 def scored(template: Image, values: NDArray[Any], brain: Mask) -> Image:

@@ -14,6 +14,7 @@ from typing import Any, TypedDict, cast
 import torch
 
 from uadtools import methods
+from uadtools.concerns import told
 from uadtools.errors import UadError
 from uadtools.methods.base.recipe import Recipe
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
@@ -36,7 +37,7 @@ Tell = Callable[[str], None]
 
 class Summary(TypedDict, total=False):
     """Of a run: the files, steps taken, those of the weights in `model`, those planned, the last report's loss, slices
-    (or volumes) learnt from, and weights.
+    (or volumes) learnt from, weights, and what speaks against the scans.
 
     Beside these it has what the model's kind measures at the end. It is empty in a process that does not lead its team.
     """
@@ -51,6 +52,7 @@ class Summary(TypedDict, total=False):
     log: str
     slices: int
     parameters: int
+    concerns: list[dict[str, Any]]
 
 
 def train(  # noqa: PLR0913  one parameter per option
@@ -124,6 +126,7 @@ def train(  # noqa: PLR0913  one parameter per option
         "log": str(outputs.log),
         "slices": len(slices),
         "parameters": sum(p.numel() for p in state.net.parameters()),
+        "concerns": told(slices.concerns, held_out.concerns if held_out else ()),
     }
     return cast(Summary, {**measured, **summary})
 

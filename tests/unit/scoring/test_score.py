@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
-from uadtools.scoring.score import EDGE, LEAST, LEAST_SPREAD, WIDTHS, case_score, default_metric, score
+from uadtools.scoring.score import EDGE, LEAST, LEAST_SPREAD, WIDTHS, case_score, score
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
+from uadtools.volume.roles import default_metric
 from uadtools.volume.stream import Study
 
 SHAPE = (4, 5, 6)
@@ -256,7 +257,7 @@ def test_a_map_on_another_grid_is_told_where_the_metric_looks_at_it(metric, role
 )
 def test_the_default_metric_is_the_first_that_there_are_maps_for(maps, metric):
     whole = study(*WHOLE, *maps)
-    assert default_metric(whole) == metric
+    assert default_metric(whole.images) == metric
     made = score(whole).need("score")
     assert made.provenance["history"][-1]["arguments"] == {"metric": metric, "signed": "both"}
     np.testing.assert_array_equal(made.data, scores(whole, metric=metric))
