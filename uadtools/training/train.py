@@ -199,9 +199,10 @@ def _begin(
     """Return the state to train from, fresh or from a file, and what is noted with it and decides what it becomes."""
     about: dict[str, Any] = {"recipe": _fixed(recipe), "data": fingerprint(slices), "seed": seed}
     state = fresh(recipe, seed, device)
-    note = load_state(resumed, state, about) if resumed else {"started_from": start_from(state, recipe, slices)}
+    note: dict[str, Any] = {"recipe": {"training": {}}}
+    note |= load_state(resumed, state, about) if resumed else {"started_from": start_from(state, recipe, slices)}
     steps = recipe.training.steps
-    planned = note.get("planned", note.get("recipe", {}).get("training", {}).get("steps", steps))
+    planned = note.get("planned", note["recipe"]["training"].get("steps", steps))
     if resumed and state.step >= steps:
         tell(f"{state.step:,} steps were taken already, so there is nothing left to do (more --steps go on)")
     elif planned != steps and state.step > planned - recipe.optimiser.decay:
