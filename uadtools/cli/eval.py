@@ -62,6 +62,7 @@ def evaluate(
         threshold); of detections: bland-altman (volumes). Repeatable."""),
     seed: int = o.SEED,
     volume: int | None = o.VOLUME,
+    geometry: o.Form | None = o.GEOMETRY,
     force: bool = o.FORCE,
     as_json: bool = o.JSON,
     quiet: bool = o.QUIET,
@@ -79,7 +80,15 @@ def evaluate(
     if people or alone:
         options: dict[str, Any] = {"PRED": inputs, "--truth": truth, "--brain": brain, "--scan": scan, "--best": best}
         options |= {"--threshold-from": threshold_from, "--lesions": lesions, "--by": by, "--plot": plot}
-        _refuse(options | {"--picture": picture, "--volume": volume, "--compare": compare if people else None})
+        _refuse(
+            options
+            | {
+                "--picture": picture,
+                "--volume": volume,
+                "--geometry": geometry,
+                "--compare": compare if people else None,
+            }
+        )
     columns, figures = _listed(by), _listed(figure)
     _check_pairs(columns, participants, figure, compare)
     for path in filter(None, (output, csv)):
@@ -102,6 +111,7 @@ def evaluate(
             plots=plots,
             seed=seed,
             volume=volume,
+            geometry=geometry,
             force=force,
             tell=c.teller("uad-eval", quiet),
             verbose=verbose,

@@ -19,6 +19,8 @@ from uadtools.healing.ensemble import heal_with
 from uadtools.healing.heal import check_conditioned
 from uadtools.healing.plan import Plan, plan
 from uadtools.models.config import ModelConfig
+from uadtools.volume.placement import Form
+from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study, last_by, read_mask, read_path
 
 
@@ -39,6 +41,8 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     precision: str = "auto",
     batch: int = 0,
     volume: int | None = None,
+    geometry: Form | None = None,
+    nan: float | None = None,
     provenance: bool = True,
     force: bool = False,
     as_json: bool = False,
@@ -57,7 +61,7 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     should know, and with verbose for each scan. Of several sources, one that fails does not stop the others: fail gets
     the line, and its result an `error`. Raises UadError for an only one, and for what is wrong with all of them.
     """
-    inputs = some_words(sources)
+    inputs, reading = some_words(sources), Reading(volume, geometry, nan, surrounded=True)
 
     def settle(config: ModelConfig | None) -> Plan:
         return plan(config, method=method, t=t, combine=combine or "mean", **options)
@@ -72,11 +76,12 @@ def heal_all(  # noqa: PLR0913  one parameter per option
         raise Misuse("--maps: no file is written that maps could lie beside (a stream holds them all)")
     if maps and not map_roles:
         raise Misuse("--maps: one draw has no spread, and there is no other map (several -t, or --samples)")
-    mask = None if brain is None else read_mask(Path(brain))
+    mask = None if brain is None else read_mask(Path(brain), reading.beside)
     shared = None if condition is None else replace(next(read_path(Path(condition))), name=Path(condition).name)
     if shared:
         check_conditioned(heal_plan)
-    jobs = map(JobMaker(sink, ensembles, mask, prepared, volume, tell, progress), prefetched(read(inputs, volume)))
+    found = prefetched(read(inputs, reading, tell))
+    jobs = map(JobMaker(sink, ensembles, mask, prepared, reading, tell, progress), found)
     with Behind(sink) as behind:
         healing = Healing(behind, len(inputs) > 1, shared, seed, batch, tell, fail, progress, verbose)
         for group in grouped(jobs, batch):

@@ -12,6 +12,8 @@ from uadtools.cohort.sink import Sink
 from uadtools.cohort.sources import Sources, some_words, studies
 from uadtools.errors import Misuse
 from uadtools.scoring.postproc import Steps, bundled_steps, own_steps, postproc, read_steps
+from uadtools.volume.placement import Form
+from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study, read_mask
 
 
@@ -25,6 +27,7 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     adapt: bool = False,
     force_detection: bool = False,
     volume: int | None = None,
+    geometry: Form | None = None,
     provenance: bool = True,
     force: bool = False,
     as_json: bool = False,
@@ -40,11 +43,12 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     tell: gets a line for whatever the user should know, and with verbose for each study. Raises UadError.
     """
     inputs, chain = some_words(sources), chain_of(str(threshold), **steps)
+    reading = Reading(volume, geometry)
     sink = Sink.of("detection", inputs, output, force=force, provenance=provenance, as_json=as_json)
     options: dict[str, Any] = {"native": native, "adapt": adapt, "force_detection": force_detection, "tell": tell}
-    options["brain"] = None if brain is None else read_mask(Path(brain))
+    options["brain"] = None if brain is None else read_mask(Path(brain), reading.beside)
     results: list[Result] = []
-    for study in studies(inputs, volume):
+    for study in studies(inputs, reading, tell):
         path = sink.claim(study)
         detected = postproc(study, chain(study), **options)
         arguments = detected.product.provenance["history"][-1]["arguments"]

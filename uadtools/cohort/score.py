@@ -10,13 +10,15 @@ from typing import Any
 
 from uadtools.cohort.results import Result, Tell, carried, silent
 from uadtools.cohort.sink import Sink
-from uadtools.cohort.sources import Sources, named, some_words, studies
+from uadtools.cohort.sources import Sources, image_beside, named, some_words, studies
 from uadtools.errors import Misuse, UadError
 from uadtools.scoring.case_scores import case_scores
 from uadtools.scoring.normal import normalise, read_normal
 from uadtools.scoring.score import Metric, Signed, case_score, maps_of, score
 from uadtools.volume.chain import to_native
 from uadtools.volume.io import Image
+from uadtools.volume.placement import Form
+from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study, base_name, last_by, read_image, read_mask
 
 PAIR = "SCAN HEALED"
@@ -35,6 +37,7 @@ def score_all(  # noqa: PLR0913  one parameter per option
     brain: Path | str | None = None,
     native: bool = False,
     volume: int | None = None,
+    geometry: Form | None = None,
     provenance: bool = True,
     force: bool = False,
     as_json: bool = False,
@@ -49,7 +52,7 @@ def score_all(  # noqa: PLR0913  one parameter per option
     --reference` wrote. as_json: no stream, and the case scores in the results. tell: gets a line for each study, if
     verbose. Raises UadError.
     """
-    inputs = some_words(sources)
+    inputs, reading = some_words(sources), Reading(volume, geometry)
     if len(inputs) > 2 or (len(inputs) == 2 and "-" in inputs):
         raise Misuse(f"{PAIR}: {' '.join(inputs)}: two files, or one stream")
     maps = {"spread": spread, "probability": probability, "region": region}
@@ -58,11 +61,11 @@ def score_all(  # noqa: PLR0913  one parameter per option
             raise Misuse(f"--{role}: has no effect with --metric {metric or 'l1'} (leave it out)")
     sink = Sink.of("score", inputs[:1], output, force=force, provenance=provenance, as_json=as_json)
     healthy = None if reference is None else read_normal(Path(reference))
-    images = [] if brain is None else [read_mask(Path(brain))]
+    images = [] if brain is None else [read_mask(Path(brain), reading.beside)]
     images += [_map(Path(path), role) for role, path in maps.items() if path is not None]
     wanted = [role for role in maps_of(metric) if maps.get(role) is None]
     results: list[Result] = []
-    for study in _pair(inputs, volume, wanted) if len(inputs) == 2 else studies(inputs, volume):
+    for study in _pair(inputs, reading, tell, wanted) if len(inputs) == 2 else studies(inputs, reading, tell):
         path = sink.claim(study)
         scored = score(study.adding(*study.images.values(), *images), metric=metric, signed=signed)
         scored = normalise(scored, healthy) if healthy else scored
@@ -80,9 +83,9 @@ def score_all(  # noqa: PLR0913  one parameter per option
     return results
 
 
-def _pair(inputs: Sequence[str], volume: int | None, wanted: Sequence[str]) -> Iterator[Study]:
+def _pair(inputs: Sequence[str], reading: Reading, tell: Tell, wanted: Sequence[str]) -> Iterator[Study]:
     """Make a study of two files, scan and healed, with the maps wanted of those that were written beside healed."""
-    scan, healed = (read_image(Path(path), volume) for path in inputs)
+    scan, healed = (image_beside(path, reading, tell) for path in inputs)
     if scan.role == "healed":
         raise Misuse(f"{PAIR}: {inputs[0]} is a healed scan (name the scan first)")
     if healed.role != "healed" and healed.provenance.get("history"):
