@@ -80,15 +80,8 @@ def evaluate(
     if people or alone:
         options: dict[str, Any] = {"PRED": inputs, "--truth": truth, "--brain": brain, "--scan": scan, "--best": best}
         options |= {"--threshold-from": threshold_from, "--lesions": lesions, "--by": by, "--plot": plot}
-        _refuse(
-            options
-            | {
-                "--picture": picture,
-                "--volume": volume,
-                "--geometry": geometry,
-                "--compare": compare if people else None,
-            }
-        )
+        options |= {"--picture": picture, "--volume": volume, "--geometry": geometry}
+        _refuse(options | {"--compare": compare if people else None})
     columns, figures = _listed(by), _listed(figure)
     _check_pairs(columns, participants, figure, compare)
     for path in filter(None, (output, csv)):
