@@ -13,16 +13,18 @@ ROUNDING = 1e-5
 
 
 def background_value(data: NDArray[Any]) -> float:
-    """Return the value that more than half of the voxels along the 12 edges of a volume (X, Y, Z) hold, else 0.
+    """Return the value that more than half of the voxels along the 12 edges of a volume (X, Y, Z) hold, else 0."""
+    return _value_of_edges(data) or 0.0
 
-    NaN are left out.
-    """
+
+def _value_of_edges(data: NDArray[Any]) -> float | None:
+    """Return the value that more than half of the voxels along the 12 edges hold, but for NaN; None: there is none."""
     at_ends = [np.isin(np.arange(n), (0, n - 1)) for n in data.shape]
     x, y, z = at_ends[0][:, None, None], at_ends[1][:, None], at_ends[2]
     edges = data[(x & y) | (y & z) | (z & x)]
     known = edges[np.isfinite(edges)]
     value = float(np.median(known)) if known.size else 0.0
-    return value if 2 * int(_near(edges, value).sum()) > known.size else 0.0
+    return value if 2 * int(_near(edges, value).sum()) > known.size else None
 
 
 def background(data: NDArray[Any]) -> NDArray[np.bool_]:
@@ -38,15 +40,15 @@ def surrounding_nan_filled(data: NDArray[Any]) -> NDArray[Any]:
     missing = np.isnan(data)
     if not missing.any() or missing.all():
         return data
-    edges = background(data)
-    labels, count = ndimage.label(missing | edges)
+    value = _value_of_edges(data)
+    labels, count = ndimage.label(missing if value is None else missing | _near(data, value))
     at_border = np.zeros(count + 1, dtype=bool)
     for axis in range(3):
         for end in (0, -1):
             at_border[labels.take(end, axis)] = True
     at_border[0] = False
-    value = background_value(data) if edges.any() else min(0.0, float(np.nanmin(data)))
-    return np.where(missing & at_border[labels], np.asarray(value, data.dtype), data)
+    filler = min(0.0, float(np.nanmin(data))) if value is None else value
+    return np.where(missing & at_border[labels], np.asarray(filler, data.dtype), data)
 
 
 def _near(data: NDArray[Any], value: float) -> NDArray[np.bool_]:

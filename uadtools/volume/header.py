@@ -96,8 +96,8 @@ def placed(header: Header, form: Form | None, name: str) -> tuple[Grid, list[Con
         units = "1 for metres, 2 for mm, 3 for microns"
         raise UadError(f"{name}: unit {placement.units} of voxel sizes is unknown (set xyzt_units: {units})")
     if not coded and form != "pixdim":
-        guess = "or --geometry pixdim: left and right are a guess then"
-        raise UadError(f"{name}: no affine: it does not say where its voxels lie (set sform or qform first, {guess})")
+        guess = "and with --geometry pixdim left and right are a guess"
+        raise UadError(f"{name}: no affine: it does not say where its voxels lie, {guess} (set sform or qform first)")
     sound, wrong = dict[Form, Grid](), dict[Form, str]()
     for each in placement.said:
         try:
