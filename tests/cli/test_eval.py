@@ -71,7 +71,6 @@ def test_a_detection_against_the_truth(uad, detection, truth, here):
     assert row == {
         "name": "d", "voxels": 16 * 16 * 8, "lesion_voxels": 64, "lesion_voxels_outside": 0, "detected_voxels": 64,
         "dice": 0.75, "iou": 0.6, "precision": 0.75, "recall": 0.75, "f1": 0.75,
-        "concerns": [],
     }  # fmt: skip
     assert names(here) == ["d.nii.gz", "truth.nii.gz"]
 

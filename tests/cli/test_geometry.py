@@ -120,14 +120,13 @@ def test_judging_tells_of_truth_and_prediction_and_counts_in_millimetres(uad, he
         image.header.set_xyzt_units("meter" if mm < 1 else "micron")
         image.set_qform(np.diag([mm, mm, mm, 1]) + 9 * mm * np.eye(4, k=3) * (name == "t"), 1)
         nib.save(image, f"{name}.nii")
-    judged = uad("eval", "p.nii", "--truth", "t.nii", "--lesions", "--json", "--csv", "f.csv")
-    (row,) = judged.json["scans"]
+    judged = uad("eval", "p.nii", "--truth", "t.nii", "--lesions", "--json")
+    (row,), (concern,) = judged.json["scans"], judged.json["concerns"]
     assert (row["lesions"], row["dice"]) == (1, 1)
     assert row["truth_ml"] == row["detected_ml"] == pytest.approx(1, abs=1e-5)
-    assert [(concern["code"], concern["value"]) for concern in row["concerns"]] == [("geometry", 9)]
-    assert judged.lines == [f"uad-eval: t.nii: {row['concerns'][0]['text']}"]
-    assert (here / "f.csv").read_text().splitlines()[1].endswith(",geometry")
-    assert uad("eval", "p.nii", "--truth", "t.nii", "--json", "--geometry", "sform").json["scans"][0]["concerns"] == []
+    assert (concern["code"], concern["value"]) == ("geometry", 9)
+    assert [line.removeprefix("uad-eval: t.nii: ") for line in judged.lines] == [concern["text"].removeprefix("p: ")]
+    assert uad("eval", "p.nii", "--truth", "t.nii", "--json", "--geometry", "sform").json["concerns"] == []
 
 
 @pytest.mark.parametrize("value", [-1, -0.7, 600])

@@ -9,14 +9,13 @@ from typing import Any
 
 from uadtools.cohort.postproc import chosen
 from uadtools.cohort.results import Progress, Tell, Watch, silent, unseen
-from uadtools.cohort.sources import Sources, image_beside, some_words, studies, words
+from uadtools.cohort.sources import Sources, image_beside, listed, some_words, studies
 from uadtools.errors import Misuse
 from uadtools.files import check_free, write_json
 from uadtools.scoring.calibrate import Calibration, Rule, calibrate, has_lesion
 from uadtools.scoring.normal import Per, learn, save_normal
 from uadtools.volume.io import check_target
-from uadtools.volume.placement import Form
-from uadtools.volume.reading import Reading
+from uadtools.volume.reading import Form, Reading
 from uadtools.volume.stream import Study
 
 
@@ -45,7 +44,7 @@ def calibrate_all(  # noqa: PLR0913  one parameter per option
     without power, those of the sources. rule (scanwise), level, percentile, allow: see `uad-calibrate --help`. steps:
     median, erode, min_size, dilate, largest. tell: gets the name of each scan, if verbose. Raises UadError.
     """
-    inputs, sick, truths = some_words(sources), words(power), words(truth)
+    inputs, sick, truths = some_words(sources, "score"), listed(power, "score"), listed(truth)
     given = chosen(**steps) | _aims(rule, level, percentile, allow)
     _check_counts(inputs, sick, truths)
     if output is not None:
@@ -60,25 +59,17 @@ def calibrate_all(  # noqa: PLR0913  one parameter per option
 
 
 def learn_all(
-    sources: Sources,
-    path: Path | str,
-    *,
-    per: Per = "voxel",
-    volume: int | None = None,
-    geometry: Form | None = None,
-    force: bool = False,
-    tell: Tell = silent,
+    sources: Sources, path: Path | str, *, per: Per = "voxel", force: bool = False, tell: Tell = silent, **reading: Any
 ) -> dict[str, Any]:
     """Write mean and spread of healthy scores to a file, for score_all's reference; returns how they were learnt.
 
     sources: score maps of healthy scans, or "-" for a stream on standard input; those whose truth shows a lesion do not
-    count. Raises UadError.
+    count. reading: volume and geometry, as for others. Raises UadError.
     """
-    inputs, path = some_words(sources), Path(path)
+    inputs, path = some_words(sources, "score"), Path(path)
     check_target(path, force=force, provenance=False)
-    normal = learn(
-        (study for study in studies(inputs, Reading(volume, geometry), tell) if not has_lesion(study)), per=per
-    )
+    scans = studies(inputs, Reading(**reading), tell)
+    normal = learn((study for study in scans if not has_lesion(study)), per=per)
     save_normal(normal, path, force=force)
     return {"residuals": str(path), **normal.product.provenance["normal"]}
 

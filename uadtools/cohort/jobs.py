@@ -62,9 +62,12 @@ class Failure:
     models: None = None
 
 
-def read(inputs: Sequence[str], reading: Reading, tell: Tell) -> Iterator[tuple[str, Study | UadError]]:
+def read(inputs: Sequence[str | Failure], reading: Reading, tell: Tell) -> Iterator[tuple[str, Study | UadError]]:
     """Read the studies of all inputs; where one is broken, what is wrong with it comes in its place."""
     for source in inputs:
+        if isinstance(source, Failure):
+            yield source.source, source.error
+            continue
         try:
             for study in studies([source], reading, tell):
                 yield source, study

@@ -13,7 +13,8 @@ from uadtools.cohort import bids as data_sets
 from uadtools.cohort.parallel import parallel_map
 from uadtools.cohort.results import Progress, Result, Tell, silent, unseen
 from uadtools.cohort.sink import Sink
-from uadtools.cohort.sources import NO_SCAN, Sources, studies, words
+from uadtools.cohort.sources import NO_SCAN, Sources, listed, studies, words
+from uadtools.concerns import told
 from uadtools.errors import Misuse, UadError
 from uadtools.files import check_free
 from uadtools.preparing.options import settle
@@ -21,16 +22,13 @@ from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import prepare
 from uadtools.report.outline import outlined
 from uadtools.report.picture import check_picture
-from uadtools.volume.io import SUFFIXES, check_target, save, stem
-from uadtools.volume.listing import files_of, is_many
-from uadtools.volume.placement import Form
-from uadtools.volume.reading import Reading
+from uadtools.volume.io import SUFFIXES, check_target, save
+from uadtools.volume.listing import is_many
+from uadtools.volume.reading import Form, Reading
 from uadtools.volume.stream import Study, base_name, read_image
 
 FILES = (*SUFFIXES, ".png", ".pdf", ".svg")
 """Endings of files; other names are those of folders."""
-MADE = ("_preprocessed", "_brain")
-"""Endings of what is made of a scan, unless the user chooses other names."""
 PAIR = "--save-brain and --picture"
 
 
@@ -129,25 +127,11 @@ def jobs_of(
 ) -> list[ScanJob]:
     """List the scans that are meant. Raises UadError, also for options that do not go together."""
     if bids is None:
-        if suffix:
-            raise Misuse(f"--suffix: {suffix} chooses scans of a BIDS data set (name it with --bids)")
+        data_sets.check_idle(suffix)
         if not inputs:
             raise UadError(NO_SCAN)
-        return [ScanJob(file) for source in inputs for file in _files(source)]
-    if inputs:
-        raise Misuse("--bids: takes its scans from the data set, and there are other inputs (leave one out)")
-    if not output or str(output) == "-" or str(output).lower().endswith(FILES):
-        raise Misuse("--bids: writes a data set of derivatives (name its folder with -o)")
-    return _derivatives(Path(bids), suffix or "T1w", Path(output))
-
-
-def _files(source: str) -> list[str]:
-    """List what an input stands for; of a folder, without what an earlier run made of the others in it."""
-    if source == "-":
-        return [source]
-    files = list(files_of(source))
-    products = {f"{stem(Path(file))}{ending}" for file in files for ending in MADE}
-    return [file for file in files if stem(Path(file)) not in products]
+        return [ScanJob(file) for file in listed(inputs)]
+    return _derivatives(Path(bids), suffix or data_sets.SUFFIX, data_sets.check_output(inputs, output))
 
 
 def _derivatives(root: Path, suffix: str, out: Path) -> list[ScanJob]:
@@ -232,7 +216,7 @@ class Preparing:
             "name": raw.name,
             "output": written,
             "brain_ml": prepared.brain_ml,
-            "concerns": [concern.to_json() for concern in (*raw.product.noted, *prepared.concerns)],
+            "concerns": told(raw.product.noted, prepared.concerns),
             "contrast": prepared.contrast.to_json() if prepared.contrast else None,
             "seconds": {step: round(spent, 3) for step, spent in prepared.seconds.items()},
             "grids": f"{raw.product.grid} -> {brain.grid}",

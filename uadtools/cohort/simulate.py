@@ -21,8 +21,7 @@ from uadtools.simulation.simulate import (
     simulate,
 )
 from uadtools.volume.io import SUFFIXES
-from uadtools.volume.placement import Form
-from uadtools.volume.reading import Reading
+from uadtools.volume.reading import Form, Reading
 
 
 def simulate_all(  # noqa: PLR0913  one parameter per option

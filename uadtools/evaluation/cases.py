@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadtools.concerns import Concern
 from uadtools.errors import UadError
 from uadtools.evaluation.reports import Kind
 from uadtools.metrics.image import histogram_kld, l1, psnr, ssim
 from uadtools.metrics.overlap import Mask, ratio
 from uadtools.volume.chain import label_of
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, concerns_of, contrast_level
+from uadtools.volume.stream import Study, contrast_level
 
 Scan = NDArray[np.float32]
 LIKENESS = ("ssim", "psnr", "l1", "l1_lesion", "l1_healthy", "l1_ratio", "kld")
@@ -28,7 +27,7 @@ class Case:
     prediction: boolean for a detection, else floating point; truth: None where a reconstruction has none; in_brain: the
     voxels that count are those of the brain, not all; spacing: mm; baseline: the score that the intensity threshold
     gives, where the study holds the scan of a score map; likeness: figures of scan and healed, where it holds both;
-    contrast: the level that uad-simulate changed the scan to, where it did; concerns: of prediction, truth and brain.
+    contrast: the level that uad-simulate changed the scan to, where it did.
     """
 
     name: str
@@ -41,7 +40,6 @@ class Case:
     baseline: NDArray[Any] | None = None
     likeness: dict[str, float] = field(default_factory=dict)
     contrast: float | None = None
-    concerns: tuple[Concern, ...] = ()
 
 
 def case(study: Study, truth: Image | None = None, brain: Image | None = None) -> Case:
@@ -76,7 +74,6 @@ def case(study: Study, truth: Image | None = None, brain: Image | None = None) -
         _baseline(study, within) if kind == "score" else None,
         _likeness(study, truth, brain),
         next((level for image in study.images.values() if (level := contrast_level(image)) is not None), None),
-        tuple(concerns_of(*filter(None, (prediction, truth, brain)))),
     )
 
 

@@ -81,7 +81,6 @@ def measure(case: Case, wanted: Wanted) -> Measured:
         if case.baseline is not None:
             baseline = ordered(case.baseline[within], truth[within])
     row |= {key: defined(value) for key, value in case.likeness.items()}
-    row["concerns"] = [concern.to_json() for concern in case.concerns]
     return Measured(row, counts, volumes, lesions, voxels, baseline)
 
 

@@ -22,7 +22,7 @@ from uadtools.models.config import IntensityConfig
 from uadtools.preparing.preparation import BRAIN_EXTRACTORS, Preparation
 from uadtools.volume.background import background, background_value
 from uadtools.volume.chain import GridChain, continued, link
-from uadtools.volume.grid import MOST_VOXELS, Grid, cropped_grid, oriented, resample, spaced_grid
+from uadtools.volume.grid import Grid, cropped_grid, oriented, resample, spaced_grid
 from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import Study, noting, record
@@ -32,6 +32,8 @@ Mask = NDArray[np.bool_]
 T = TypeVar("T")
 MATCH = 0.85
 """Dice of scan and template after registration, under which it has probably failed."""
+MOST_VOXELS = 2**30
+"""Of a scan on the model's voxels; more is a slip of the hand, and no machine's memory holds it."""
 
 
 @dataclass(frozen=True)

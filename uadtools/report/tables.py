@@ -196,14 +196,9 @@ def _plain(table: Table) -> str:
 
 def write_csv(path: Path, report: Row, *, force: bool = False) -> None:
     """Write a table with a row per scan, or per comparison. Raises UadError."""
-    rows = [_with_codes(row) for row in (report["scans"] if "scans" in report else report["comparison"]["rows"])]
+    rows = report["scans"] if "scans" in report else report["comparison"]["rows"]
     columns = dict.fromkeys(key for row in rows for key in row)
     with written(path, force=force) as part, part.open("w", newline="", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _with_codes(row: Row) -> Row:
-    """Put the codes of a scan's concerns in their place, as a cell holds no list."""
-    return {**row, "concerns": " ".join(concern["code"] for concern in row["concerns"])} if "concerns" in row else row

@@ -6,6 +6,7 @@ World coordinates are RAS millimetres, as in NIfTI.
 from __future__ import annotations
 
 import math
+import operator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
@@ -19,8 +20,8 @@ from scipy import ndimage
 
 from uadtools.volume.placement import Placement
 
-MOST_VOXELS = 2**30
-"""Of a volume; more is a slip of the hand, and no machine's memory holds it."""
+MOST_VOXELS = 1 << 31
+"""Of a grid that a file speaks of, and whose voxels are still to be made."""
 SMALLEST_VOXEL, LARGEST_VOXEL = 0.005, 100.0
 """In mm; no scan of a head has others."""
 LARGEST_SCAN = 5000.0
@@ -128,7 +129,7 @@ class Grid:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Grid:
         """Raises KeyError, TypeError or ValueError when data are not from to_json."""
-        x, y, z = (int(n) for n in data["shape"])
+        x, y, z = (operator.index(n) for n in data["shape"])
         affine = np.array(data["affine"], dtype=np.float64)
         whole = affine.shape == (4, 4) and np.isfinite(affine).all() and (affine[3] == (0, 0, 0, 1)).all()
         if not (min(x, y, z) > 0 and math.prod((x, y, z)) <= MOST_VOXELS and whole and np.linalg.det(affine)):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.quaternions import fillpositive, quat2mat
 from numpy.typing import NDArray
 
-Form = Literal["sform", "qform", "pixdim"]
-"""The ways in which a header says it; pixdim: voxel sizes alone, so that left and right are a guess."""
+from uadtools.volume.reading import Form
+
 MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Millimetres in NIfTI's units of length: none said, metre, millimetre, micron."""
 UNITS = {1: ", converted from metres", 3: ", converted from microns"}
