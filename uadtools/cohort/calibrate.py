@@ -9,13 +9,14 @@ from typing import Any
 
 from uadtools.cohort.postproc import chosen
 from uadtools.cohort.results import Progress, Tell, Watch, silent, unseen
-from uadtools.cohort.sources import Sources, listed, some_words, studies
+from uadtools.cohort.sources import Sources, image_beside, listed, some_words, studies
 from uadtools.errors import Misuse
 from uadtools.files import check_free, write_json
 from uadtools.scoring.calibrate import Calibration, Rule, calibrate, has_lesion
 from uadtools.scoring.normal import Per, learn, save_normal
 from uadtools.volume.io import check_target
-from uadtools.volume.stream import Study, read_image
+from uadtools.volume.reading import Form, Reading
+from uadtools.volume.stream import Study
 
 
 def calibrate_all(  # noqa: PLR0913  one parameter per option
@@ -29,6 +30,7 @@ def calibrate_all(  # noqa: PLR0913  one parameter per option
     power: Sources = (),
     truth: Sources = (),
     volume: int | None = None,
+    geometry: Form | None = None,
     force: bool = False,
     tell: Tell = silent,
     progress: Progress = unseen,
@@ -47,8 +49,9 @@ def calibrate_all(  # noqa: PLR0913  one parameter per option
     _check_counts(inputs, sick, truths)
     if output is not None:
         check_free(Path(output), force=force)
+    labelled = _studies(inputs, sick, truths, Reading(volume, geometry), tell)
     with progress("calibrating") as watch:
-        scans = _watched(_studies(inputs, volume, sick, truths), watch, [*inputs, *sick], tell if verbose else silent)
+        scans = _watched(labelled, watch, [*inputs, *sick], tell if verbose else silent)
         report = calibrate(scans, rule or "scanwise", **given)
     if output is not None:
         write_json(Path(output), report, force=force)
@@ -56,16 +59,17 @@ def calibrate_all(  # noqa: PLR0913  one parameter per option
 
 
 def learn_all(
-    sources: Sources, path: Path | str, *, per: Per = "voxel", volume: int | None = None, force: bool = False
+    sources: Sources, path: Path | str, *, per: Per = "voxel", force: bool = False, tell: Tell = silent, **reading: Any
 ) -> dict[str, Any]:
     """Write mean and spread of healthy scores to a file, for score_all's reference; returns how they were learnt.
 
     sources: score maps of healthy scans, or "-" for a stream on standard input; those whose truth shows a lesion do not
-    count. Raises UadError.
+    count. reading: volume and geometry, as for others. Raises UadError.
     """
     inputs, path = some_words(sources, "score"), Path(path)
     check_target(path, force=force, provenance=False)
-    normal = learn((study for study in studies(inputs, volume) if not has_lesion(study)), per=per)
+    scans = studies(inputs, Reading(**reading), tell)
+    normal = learn((study for study in scans if not has_lesion(study)), per=per)
     save_normal(normal, path, force=force)
     return {"residuals": str(path), **normal.product.provenance["normal"]}
 
@@ -91,19 +95,21 @@ def _check_counts(inputs: Sequence[str], power: Sequence[str], truths: Sequence[
         raise Misuse(f"--truth: {len(truths)} truths for {len(labelled)} scans")
 
 
-def _studies(inputs: Sequence[str], volume: int | None, power: Sequence[str], truths: Sequence[str]) -> Iterator[Study]:
+def _studies(
+    inputs: Sequence[str], power: Sequence[str], truths: Sequence[str], reading: Reading, tell: Tell
+) -> Iterator[Study]:
     """Read the scans, and give those that are labelled their truth."""
     if power:
-        yield from studies(inputs, volume)
-    labelled = studies(power or inputs, volume)
-    yield from _with_truth(labelled, truths) if truths else labelled
+        yield from studies(inputs, reading, tell)
+    labelled = studies(power or inputs, reading, tell)
+    yield from _with_truth(labelled, truths, reading.beside, tell) if truths else labelled
 
 
-def _with_truth(labelled: Iterator[Study], truths: Sequence[str]) -> Iterator[Study]:
+def _with_truth(labelled: Iterator[Study], truths: Sequence[str], reading: Reading, tell: Tell) -> Iterator[Study]:
     for study, path in zip_longest(labelled, truths):
         if study is None or path is None:
             raise Misuse(f"--truth: {len(truths)} truths, and there are {'more' if study else 'fewer'} scans")
-        label = read_image(Path(path))
+        label = image_beside(path, reading, tell)
         yield study.adding(*study.images.values(), label.derive(label.data, "truth"))
 
 

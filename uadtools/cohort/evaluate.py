@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from uadtools.cohort.results import Tell, silent
-from uadtools.cohort.sources import Sources, listed, some_words, studies
+from uadtools.cohort.sources import Sources, image_beside, listed, some_words, studies
 from uadtools.concerns import Concern, told
 from uadtools.errors import Misuse
 from uadtools.evaluation.evaluate import Case, Wanted, case, judge, kind_of, with_scan
@@ -18,7 +18,8 @@ from uadtools.report.picture import picture as draw
 from uadtools.report.plots import check_plots, plot
 from uadtools.scoring.postproc import read_threshold, scans_of
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, concerns_of, read_image, read_mask
+from uadtools.volume.reading import Form, Reading
+from uadtools.volume.stream import Study, concerns_of, read_mask
 
 
 def evaluate_all(  # noqa: PLR0913  one parameter per option
@@ -34,6 +35,7 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     plots: Mapping[str, Path | str] | None = None,
     seed: int = 0,
     volume: int | None = None,
+    geometry: Form | None = None,
     force: bool = False,
     tell: Tell = silent,
     verbose: bool = False,
@@ -56,11 +58,11 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     concerns: list[Concern] = []
 
     def watched() -> Iterator[Case]:
-        for study, label, prediction in beside.cases(volume):
+        for study, label, prediction in beside.cases(Reading(volume, geometry), tell):
             if last and picture is not None:
                 raise Misuse(ALONE)
             last[:] = [(study, label)]
-            concerns.extend(concern.about(study.name) for concern in concerns_of(study.product))
+            concerns.extend(concern.about(study.name) for concern in concerns_of(study.product, *filter(None, [label])))
             if verbose:
                 tell(f"{study.name}: {int(prediction.within.sum()):,} voxels")
             yield prediction
@@ -104,17 +106,17 @@ class Beside:
         if alone and count > 1:
             raise Misuse(ALONE)
 
-    def cases(self, volume: int | None) -> Iterator[tuple[Study, Image | None, Case]]:
+    def cases(self, reading: Reading, tell: Tell) -> Iterator[tuple[Study, Image | None, Case]]:
         """Bring each prediction together with what lies beside it; the image is its truth."""
         beside = list(zip_longest(self.truths, self.brains, self.scans))
-        for study, files in zip_longest(studies(self.inputs, volume), beside):
+        for study, files in zip_longest(studies(self.inputs, reading, tell), beside):
             if study is None or (beside and files is None):
                 option = "--truth" if self.truths else "--brain" if self.brains else "--scan"
                 stream = f"the stream holds {'more' if study else 'fewer'} scans"
                 raise Misuse(f"{option}: {len(beside)} {option[2:]}s, and {stream}")
             truth, brain, scan = files or (None, None, None)
-            whole = study if scan is None else with_scan(study, read_image(Path(scan)))
-            label = read_image(Path(truth)) if truth else whole.images.get("truth")
+            whole = study if scan is None else with_scan(study, image_beside(scan, reading.beside, tell))
+            label = image_beside(truth, reading.beside, tell) if truth else whole.images.get("truth")
             if label is None and kind_of(whole) != "reconstruction":
                 raise Misuse("--truth: give the experts' masks, one for each prediction")
-            yield whole, label, case(whole, label, read_mask(Path(brain)) if brain else None)
+            yield whole, label, case(whole, label, read_mask(Path(brain), reading.beside) if brain else None)
