@@ -66,10 +66,12 @@ def stream(phantom, scored):
 
 def test_a_detection_against_the_truth(uad, detection, truth, here):
     report = uad("eval", detection, "--truth", truth, "--json").json
-    assert (report["schema"], report["kind"], report["threshold"]) == (1, "detection", None)
+    assert (report["schema"], report["kind"], report["threshold"]) == (2, "detection", None)
     (row,) = report["scans"]
     assert row == {
         "name": "d", "voxels": 16 * 16 * 8, "lesion_voxels": 64, "lesion_voxels_outside": 0, "detected_voxels": 64,
+        "findings": 1, "threshold": None, "truth_ml": 0.512, "detected_ml": 0.512, "volume_error_ml": 0,
+        "relative_volume_error": 0,
         "dice": 0.75, "iou": 0.6, "precision": 0.75, "recall": 0.75, "f1": 0.75,
     }  # fmt: skip
     assert names(here) == ["d.nii.gz", "truth.nii.gz"]
@@ -87,7 +89,7 @@ def test_a_score_map_against_the_truth(uad, score, truth):
 
 def test_a_table_is_printed(uad, detection, truth):
     result = uad("eval", detection, "--truth", truth)
-    assert (result.status, result.err) == (0, "")
+    assert (result.status, result.err) == (0, "uad-eval: d: 0.51 mL detected in 1 finding, and 0.51 mL are lesion\n")
     head, row = result.out.decode().splitlines()
     assert head.split() == ["scan", "Dice", "IoU", "Precision", "Recall", "F1", "lesion", "voxels"]
     assert row.split() == ["d", "0.750", "0.600", "0.750", "0.750", "0.750", "64"]
@@ -266,7 +268,8 @@ def test_volume_chooses_of_4d_predictions(uad, detection, truth):
 
 
 def test_verbose_tells_each_scan_and_quiet_is_silent(uad, detection, truth):
-    assert uad("eval", detection, "--truth", truth, "-v").err == "uad-eval: d: 2,048 voxels\n"
+    lines = uad("eval", detection, "--truth", truth, "-v").lines
+    assert lines == ["uad-eval: d: 2,048 voxels", "uad-eval: d: 0.51 mL detected in 1 finding, and 0.51 mL are lesion"]
     result = uad("eval", detection, "--truth", truth, "-v", "-q")
     assert (result.status, result.out, result.err) == (0, b"", "")
 
@@ -314,10 +317,10 @@ def test_lesions_of_score_maps_need_a_threshold(uad, score, truth, here):
     assert {"lesion_recall", "auprc", "fpr"} <= report["pooled"].keys()
 
 
-def test_intervals_need_two_scans_and_follow_the_seed(uad, detection, truth, here):
+def test_intervals_need_four_scans_and_follow_the_seed(uad, detection, truth, here):
     save(Image(np.roll(nib.load(detection).get_fdata(), 1, 1).astype("u1"), Grid((16, 16, 8), np.diag([2.0, 2, 2, 1]))),
          here / "e.nii")  # fmt: skip
-    words = ("eval", detection, "e.nii", "d.nii.gz", "--truth", truth, truth, truth, "--json")
+    words = ("eval", detection, "e.nii", "d.nii.gz", "e.nii", "--truth", *[truth] * 4, "--json")
     first, again, other = (uad(*words, "--seed", seed).json for seed in (1, 1, 2))
     assert first == again
     assert (first["seed"], other["seed"]) == (1, 2)
@@ -491,7 +494,7 @@ def reports(uad, detection, truth, here):
 
 def test_two_methods_are_compared(uad, reports):
     report = uad("eval", "--compare", *reports, "--json").json
-    assert (report["schema"], report["kind"]) == (1, "comparison")
+    assert (report["schema"], report["kind"]) == (2, "comparison")
     (row,) = report["comparison"]["rows"]
     assert (row["figure"], row["method"], row["paired"], row["scans"]) == ("dice", "b.json", True, [3, 3])
     assert row["mean"] == 1
@@ -504,7 +507,7 @@ def test_the_table_of_a_comparison(uad, reports, here):
     lines = uad("eval", "--compare", *reports, "c.json", "--csv", "t.csv").out.decode().splitlines()
     assert lines[0].startswith("compared with ")
     assert [line.split()[:2] for line in lines[2:]] == [["Dice", "b.json"], ["Dice", "c.json"]]
-    assert lines[3].split()[-5:] == ["0.000", "to", "0.000", "1.0000", "1.0000"]
+    assert lines[3].split()[-3:] == ["+0.000", "1.0000", "1.0000"]  # three pairs have no interval
     with (here / "t.csv").open(newline="") as file:
         assert [row["method"] for row in csv.DictReader(file)] == ["b.json", "c.json"]
 
@@ -570,7 +573,8 @@ def test_plots_that_cannot_be_drawn_are_told(uad, detection, truth, here):
 def test_on_a_terminal_the_table_has_intervals(start, detection, truth):
     leader, follower = os.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 140, 0, 0))
-    process = start("uad-eval", detection, detection, "--truth", truth, truth, stdout=follower, stderr=subprocess.PIPE)
+    words = ("uad-eval", *[detection] * 4, "--truth", *[truth] * 4)
+    process = start(*words, stdout=follower, stderr=subprocess.PIPE)
     assert process.wait(60) == 0
     text = os.read(leader, 65536).decode()
     os.close(leader)
@@ -600,5 +604,5 @@ def test_a_threshold_from_the_same_scans_is_told_to_be_a_ceiling(uad, score, tru
     uad("eval", score, "--truth", truth, "--best", "-o", "best.json")
     result = uad("eval", score, "--truth", truth, "--threshold-from", "best.json")
     told = "best.json was chosen on s, too: these figures are ceilings, not performance"
-    assert (result.status, result.lines) == (0, [f"uad-eval: {told}"])
+    assert (result.status, result.lines[0]) == (0, f"uad-eval: {told}")
     assert uad("eval", score, "--truth", truth, "--threshold-from", "best.json", "-q").err == ""

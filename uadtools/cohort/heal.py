@@ -72,7 +72,7 @@ def heal_all(  # noqa: PLR0913  one parameter per option
         raise Misuse("--maps: no file is written that maps could lie beside (a stream holds them all)")
     if maps and not map_roles:
         raise Misuse("--maps: one draw has no spread, and there is no other map (several -t, or --samples)")
-    mask = None if brain is None else read_mask(Path(brain))
+    mask = None if brain is None else read_mask(Path(brain), tell=tell)
     shared = None if condition is None else replace(next(read_path(Path(condition))), name=Path(condition).name)
     if shared:
         check_conditioned(heal_plan)

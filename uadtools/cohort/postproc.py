@@ -11,7 +11,10 @@ from uadtools.cohort.results import Result, Tell, carried, silent
 from uadtools.cohort.sink import Sink
 from uadtools.cohort.sources import Sources, some_words, studies
 from uadtools.errors import Misuse
+from uadtools.report.tables import found
 from uadtools.scoring.postproc import Steps, bundled_steps, own_steps, postproc, read_steps
+from uadtools.volume.chain import voxel_ml
+from uadtools.volume.clean import components
 from uadtools.volume.stream import Study, read_mask
 
 
@@ -37,18 +40,18 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     sources: score maps, or "-" for a stream on standard input. output: a file, a folder, or "-" for a stream on
     standard output; none: the current folder, or a stream where the source is one (no file at all for as_json).
     threshold: a number, a word or a file, see `uad-postproc --help`. steps: median, erode, min_size, dilate, largest.
-    tell: gets a line for whatever the user should know, and with verbose for each study. Raises UadError.
+    tell: gets a line for each study, and for whatever else the user should know. Raises UadError.
     """
     inputs, chain = some_words(sources), chain_of(str(threshold), **steps)
     sink = Sink.of("detection", inputs, output, force=force, provenance=provenance, as_json=as_json)
     options: dict[str, Any] = {"native": native, "adapt": adapt, "force_detection": force_detection, "tell": tell}
-    options["brain"] = None if brain is None else read_mask(Path(brain))
+    options["brain"] = None if brain is None else read_mask(Path(brain), tell=tell)
     results: list[Result] = []
     for study in studies(inputs, volume):
         path = sink.claim(study)
         detected = postproc(study, chain(study), **options)
         arguments = detected.product.provenance["history"][-1]["arguments"]
-        count = int(detected.product.data.sum())
+        count, findings = int(detected.product.data.sum()), components(detected.product.data)
         result = {
             "name": study.name,
             "output": sink.write(detected, path),
@@ -56,14 +59,14 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
             "threshold_from": arguments["threshold_from"],
             "raised": arguments.get("raised", 1.0),
             "detected_voxels": count,
-            "detected_ml": count * detected.product.grid.voxel_volume,
+            "detected_ml": count * voxel_ml(detected.product),
+            "findings": findings,
             "withheld": "withheld" in arguments,
             **carried(detected),
         }
         results.append(result)
-        if verbose:
-            amount = f"{result['detected_ml']:.2f} mL above {result['threshold']:.4g}"
-            tell(f"{study.name}: {amount} ({result['threshold_from']})")
+        amount = f"{found(result['detected_ml'], findings)} above {result['threshold']:.4g}"
+        tell(f"{study.name}: {amount} ({result['threshold_from']})")
     return results
 
 

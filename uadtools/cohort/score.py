@@ -17,6 +17,8 @@ from uadtools.scoring.normal import normalise, read_normal
 from uadtools.scoring.score import Metric, Signed, case_score, maps_of, score
 from uadtools.volume.chain import to_native
 from uadtools.volume.io import Image
+from uadtools.volume.labels import looks_unlike
+from uadtools.volume.roles import require_role
 from uadtools.volume.stream import Study, base_name, last_by, read_image, read_mask
 
 PAIR = "SCAN HEALED"
@@ -58,11 +60,11 @@ def score_all(  # noqa: PLR0913  one parameter per option
             raise Misuse(f"--{role}: has no effect with --metric {metric or 'l1'} (leave it out)")
     sink = Sink.of("score", inputs[:1], output, force=force, provenance=provenance, as_json=as_json)
     healthy = None if reference is None else read_normal(Path(reference))
-    images = [] if brain is None else [read_mask(Path(brain))]
+    images = [] if brain is None else [read_mask(Path(brain), tell=tell)]
     images += [_map(Path(path), role) for role, path in maps.items() if path is not None]
     wanted = [role for role in maps_of(metric) if maps.get(role) is None]
     results: list[Result] = []
-    for study in _pair(inputs, volume, wanted) if len(inputs) == 2 else studies(inputs, volume):
+    for study in _pair(inputs, volume, wanted, tell) if len(inputs) == 2 else studies(inputs, volume):
         path = sink.claim(study)
         scored = score(study.adding(*study.images.values(), *images), metric=metric, signed=signed)
         scored = normalise(scored, healthy) if healthy else scored
@@ -80,15 +82,16 @@ def score_all(  # noqa: PLR0913  one parameter per option
     return results
 
 
-def _pair(inputs: Sequence[str], volume: int | None, wanted: Sequence[str]) -> Iterator[Study]:
-    """Make a study of two files, scan and healed, with the maps wanted of those that were written beside healed."""
+def _pair(inputs: Sequence[str], volume: int | None, maps: Sequence[str], tell: Tell) -> Iterator[Study]:
+    """Make a study of two files, scan and healed, with those of these maps that were written beside healed."""
     scan, healed = (read_image(Path(path), volume) for path in inputs)
     if scan.role == "healed":
         raise Misuse(f"{PAIR}: {inputs[0]} is a healed scan (name the scan first)")
-    if healed.role != "healed" and healed.provenance.get("history"):
-        raise Misuse(f"{PAIR}: {inputs[1]} is a {healed.role} and no healed scan (uad-heal makes one)")
+    for image, wanted, path in ((scan, "scan", inputs[0]), (healed, "healed", inputs[1])):
+        for concern in looks_unlike(image, wanted, path):
+            tell(str(concern))
     images = {"healed": healed.derive(healed.data, "healed"), "scan": scan.derive(scan.data, "scan")}
-    for role in (role for role in last_by(healed, "uad-heal").get("maps", []) if role in wanted):
+    for role in (role for role in last_by(healed, "uad-heal").get("maps", []) if role in maps):
         beside = Path(inputs[1]).with_name(f"{base_name(Path(inputs[1]))}_{role}.nii.gz")
         if not beside.exists():
             raise UadError(f"{beside}: not there, and part of the score (uad-heal wrote it beside HEALED; --metric l1)")
@@ -98,4 +101,5 @@ def _pair(inputs: Sequence[str], volume: int | None, wanted: Sequence[str]) -> I
 
 def _map(path: Path, role: str) -> Image:
     image = read_image(path)
+    require_role(image, role, str(path))
     return image.derive(image.data, role)
