@@ -80,6 +80,7 @@ def train(
             precision=precision,
             log=log,
             watch=watch,
+            tell=c.teller("uad-train", quiet),
         )
     if not summary:  # a process of torchrun that does not lead
         return

@@ -127,8 +127,8 @@ def calibrate(
     model's own, with `changes` of it.
     scanwise: in at most `level` of new healthy scans is more than allowed_ml detected, by the whole chain. voxelwise:
     of a new healthy scan at most `level` of the eroded brain scores higher on average, so that no more is detected
-    unless it is dilated. percentile: of all healthy voxels together. best-dice: of all voxels together, midway between two scores, lesions outside
-    the eroded brain being missed at any threshold.
+    unless it is dilated. percentile: of all healthy voxels together. best-dice: of all voxels together, midway between
+    two scores; lesions outside the eroded brain are missed at any threshold.
     Raises UadError when a rule, level or percentile is none, when scans are too few for it, or scored in several ways.
     """
     if allowed_ml and rule != "scanwise":

@@ -21,7 +21,7 @@ from uadtools.models.checkpoint import read_config, read_tensors, save_model
 from uadtools.models.kinds import kind
 from uadtools.models.model import load_model, pick_device, pick_precision
 from uadtools.training.corrupted import load_masks
-from uadtools.training.data import Slices, fingerprint, load_slices, quantiles
+from uadtools.training.data import Slices, fingerprint, load_slices, quantiles, shared_scans
 from uadtools.training.journal import board_of, kept_rows, row, write_log
 from uadtools.training.loop import Progress, Trainer
 from uadtools.training.recipe import load_recipe
@@ -30,6 +30,7 @@ from uadtools.training.state import State, fresh, load_state, save_state
 from uadtools.training.team import joined
 
 SAVE_SECONDS = 60.0
+Tell = Callable[[str], None]
 
 
 class Summary(TypedDict, total=False):
@@ -88,6 +89,7 @@ def train(  # noqa: PLR0913  one parameter per option
     precision: str = "auto",
     log: Path | None = None,
     watch: Callable[[Progress], None] = lambda progress: None,
+    tell: Tell = lambda text: None,
 ) -> Summary:
     """Train a model and write it.
 
@@ -96,8 +98,8 @@ def train(  # noqa: PLR0913  one parameter per option
     (without validation data the last ones are the best). seconds: stop after that.
     resume: go on from the state kept beside `model`; the result equals that of a run that was never stopped. A finished
     run resumed with other defaults (method, t, thresholds) takes them over, and trains no further.
-    watch: is called at every report. Where torchrun started several processes, they train one model together, and all
-    but the first return nothing. Raises UadError.
+    watch: is called at every report. tell: gets one line for whatever the user should know. Where torchrun started
+    several processes, they train one model together, and all but the first return nothing. Raises UadError.
     """
     if changes and not isinstance(recipe, str):
         raise UadError("changes are to a recipe that is named (load_recipe makes them to one that is loaded)")
@@ -113,6 +115,8 @@ def train(  # noqa: PLR0913  one parameter per option
             _check_outputs(outputs, resume=resume, force=force)
         slices = read(sources)
         held_out = read(validation) if validation else None
+        if held_out is not None and (shared := shared_scans(slices, held_out)):
+            tell(f"--val: {shared} of these scans are learnt from, too, voxel for voxel (the loss on them flatters)")
         torch_device = pick_device(device_name)
         state, about = _begin(recipe, slices, seed, torch_device, outputs.state if resume else None)
         trainer = Trainer(
