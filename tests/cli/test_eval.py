@@ -606,3 +606,115 @@ def test_a_threshold_from_the_same_scans_is_told_to_be_a_ceiling(uad, score, tru
     told = "best.json was chosen on s, too: these figures are ceilings, not performance"
     assert (result.status, result.lines[0]) == (0, f"uad-eval: {told}")
     assert uad("eval", score, "--truth", truth, "--threshold-from", "best.json", "-q").err == ""
+
+
+def saved(here, name, data, affine=None, dtype=None):
+    """A file of another program; dtype: of the numbers on disk, which get a scl_slope."""
+    image = nib.Nifti1Image(data, np.diag([2.0, 2, 2, 1]) if affine is None else affine)
+    if dtype:
+        image.header.set_data_dtype(dtype)
+    nib.save(image, here / name)
+    return here / name
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2"])
+def test_a_detection_with_a_slope_is_a_detection(dtype, uad, detection, truth, here):
+    """What is stored as 255 with a slope is read as 1.00000006."""
+    scaled = saved(here, "d2.nii.gz", nib.load(detection).get_fdata(), dtype=dtype)
+    report = uad("eval", scaled, "--truth", truth, "--json").json
+    assert (report["kind"], report["scans"][0]["dice"]) == ("detection", 0.75)
+
+
+def test_255_in_signed_bytes_is_not_empty(uad, detection, truth, here):
+    data = nib.load(truth).get_fdata()
+    minus = saved(here, "m.nii.gz", (-data).astype("i1"))
+    result = uad("eval", minus, "--truth", minus, "--json")
+    assert (result.json["scans"][0]["dice"], result.json["scans"][0]["lesion_voxels"]) == (1, 64)
+    assert [concern["value"] for concern in result.json["concerns"]] == ["-1", "-1"]
+    assert "m: truth: a mask of the value -1, all of which counts" in result.err
+
+
+def test_labels_of_the_truth_count_as_chosen(uad, detection, truth, here):
+    data = nib.load(truth).get_fdata().astype("u1")
+    data[12:14, 12:14, 4:6] = 2
+    wmh = saved(here, "wmh.nii.gz", data)
+    made = uad("eval", detection, "--truth", wmh, "--json")
+    (row,) = made.json["scans"]
+    assert (row["lesion_voxels"], row["voxels"], row["dice"]) == (64, 2048 - 8, 0.75)
+    assert "1 counts as lesion, 2 neither way" in made.err
+    made = uad("eval", detection, "--truth", wmh, "--json", "--label", 1, 2)
+    assert (made.json["scans"][0]["lesion_voxels"], made.json["concerns"]) == (72, [])
+    made = uad("eval", detection, "--truth", wmh, "--json", "--label", 2, "--ignore", 1)
+    assert (made.json["scans"][0]["lesion_voxels"], made.json["scans"][0]["voxels"]) == (8, 2048 - 64)
+    data[0, 0, 0] = 4
+    tumour = saved(here, "tumour.nii.gz", data)
+    uad("eval", detection, detection, "--truth", wmh, tumour, "-q").fails("eval", 2, "--label: some truths hold")
+
+
+def test_pairs_are_told_and_matched(uad, detection, truth, here):
+    data = nib.load(detection).get_fdata().astype("u1")
+    for name, shift in (("sub-1_d", 0), ("sub-2_d", 3)):
+        saved(here, f"{name}.nii", np.roll(data, shift, 1))
+        saved(here, f"{name[:-1]}t.nii", np.roll(data, shift, 1))
+    crossed = ("eval", "sub-1_d.nii", "sub-2_d.nii", "--truth", "sub-2_t.nii", "sub-1_t.nii", "--json")
+    wrong, right = uad(*crossed), uad(*crossed, "--match")
+    assert [concern["code"] for concern in wrong.json["concerns"]] == ["pairs"]
+    assert "2 of 2 pairs, such as sub-1_d and sub-2_t.nii" in wrong.err
+    assert (right.json["mean"]["dice"], right.json["concerns"]) == (1, [])
+    uad("eval", "sub-1_d.nii", "--truth", "sub-2_t.nii", "--match").fails("eval", 1, "sub-1_d", "no file fits")
+    assert "voxel for voxel" in uad("eval", *["sub-1_d.nii"] * 2, "--truth", *["sub-1_t.nii"] * 2).err
+
+
+def test_a_prepared_scan_is_no_prediction_and_no_brain(uad, detection, truth, phantom, here):
+    scan = phantom.need("scan")
+    save(Image(scan.data, scan.grid, "scan", {"history": [{"tool": "uad-preprocess"}]}), here / "s.nii.gz")
+    uad("eval", "s.nii.gz", "--truth", truth).fails("eval", 1, "s: is a scan, not a prediction")
+    uad("eval", detection, "--truth", truth, "--brain", "s.nii.gz").fails(
+        "eval", 1, "is a scan, not a mask of the brain"
+    )
+
+
+def test_half_a_brain_finds_no_lesions(uad, truth, here):
+    everything = saved(here, "all.nii.gz", np.ones((16, 16, 8), "u1"))
+    result = uad("eval", everything, "--truth", truth, "--lesions", "--json")
+    (row,) = result.json["scans"]
+    assert (row["lesion_f1"], row["lesions_found"], row["false_lesions"]) == (0, 0, 1)
+    assert [concern["code"] for concern in result.json["concerns"]] == ["volume-far-off"]
+    touching = uad("eval", everything, "--truth", truth, "--lesions", "--overlap", 0, "--json").json
+    assert (touching["scans"][0]["lesion_f1"], touching["overlap"]) == (1, 0)
+    uad("eval", everything, "--truth", truth, "--overlap", 0).fails("eval", 2, "--overlap: has an effect only with")
+
+
+@pytest.mark.parametrize("signed", ["bright", "dark"])
+def test_the_baseline_is_signed_as_the_score(signed, uad, phantom, scored, truth):
+    """A lesion darker than all is found by the intensity alone where dark is looked for, and nowhere else."""
+    scan, lesion = phantom.need("scan"), boxes(scored.data.shape, ((4, 5, 2), 4)) > 0
+    data = np.where(lesion & (scan.data > 0), 0.01, scan.data).astype(np.float32)
+    history = {"study": "phantom", "history": [{"tool": "uad-score", "arguments": {"metric": "l1", "signed": signed}}]}
+    study = phantom.adding(Image(scored.data, scored.grid, "score", history), scan.derive(data, "scan"))
+    stream = b"".join(map(to_bytes, study.images.values()))
+    baseline = uad("eval", "--truth", truth, "--json", stdin=stream).json["baseline"]
+    assert baseline["signed"] == signed
+    assert (baseline["pooled"]["auprc"] > 0.99) == (signed == "dark")
+
+
+def test_volumes_after_registration_are_the_persons(uad, detection, truth, here):
+    """The template is twice as long along each axis."""
+    grid = Grid((16, 16, 8), np.diag([2.0, 2, 2, 1]))
+    own = Grid((20, 20, 20), np.eye(4))
+    steps = [{"step": "input", "grid": own.to_json()},
+             {"step": "register", "grid": grid.to_json(), "matrix": np.diag([2.0, 2, 2, 1]).tolist()}]  # fmt: skip
+    data = nib.load(detection).get_fdata().astype("u1")
+    save(Image(data, grid, "detection", {"chain": steps, "history": [{"tool": "uad-postproc"}]}), here / "r.nii.gz")
+    report = uad("eval", "r.nii.gz", "--truth", truth, "--lesions", "--json").json
+    assert (report["scans"][0]["detected_ml"], report["scans"][0]["truth_ml"]) == (0.064, 0.064)
+    assert report["lesions"][0]["ml"] == 0.064
+
+
+def test_csv_has_volumes_and_no_formulas(uad, truth, here):
+    data = nib.load(truth).get_fdata().astype("u1")
+    evil = saved(here, "=cmd.nii.gz", data)
+    uad("eval", evil, "--truth", truth, "--csv", "f.csv", "-q")
+    with (here / "f.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["name"], row["detected_ml"], row["threshold"]) == ("'=cmd", "0.512", "")

@@ -79,6 +79,7 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     concerns = united(beside.concerns(), read_concerns(judged.report["concerns"]))
     judged.report["concerns"] = [concern.to_json() for concern in concerns]
     tell_concerns(concerns, tell)
+    _check_alike(concerns)
     for kind, path in files.items():
         plot(judged, kind, path, force=force)
     if picture is not None:
@@ -86,6 +87,14 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     if threshold_from is not None:
         _tell_ceiling(judged.report, Path(threshold_from), tell)
     return judged.report
+
+
+def _check_alike(concerns: Sequence[Concern]) -> None:
+    """Refuse truths of which label 2 is ignored in some, as the WMH challenge has it, and counts in others."""
+    labels = {str(concern.value) for concern in concerns if concern.code == "labels" and ": truth:" in concern.text}
+    if others := [held for held in labels if "," in held and held != "1,2"] if "1,2" in labels else []:
+        held = f"some truths hold the labels 1,2, others {others[0]}, and label 2 would be ignored in some"
+        raise Misuse(f"--label: {held} (say which count)")
 
 
 def _tell_ceiling(report: Report, threshold_from: Path, tell: Tell) -> None:

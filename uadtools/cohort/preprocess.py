@@ -21,9 +21,9 @@ from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import prepare
 from uadtools.report.outline import outlined
 from uadtools.report.picture import check_picture
-from uadtools.volume.io import SUFFIXES, check_target, save, stem
+from uadtools.volume.io import SUFFIXES, Image, check_target, save, stem
 from uadtools.volume.listing import files_of, is_many
-from uadtools.volume.stream import Study, base_name, read_image
+from uadtools.volume.stream import Study, base_name, concerns_of, read_image
 
 FILES = (*SUFFIXES, ".png", ".pdf", ".svg")
 """Endings of files; other names are those of folders."""
@@ -61,6 +61,8 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     only one, and for what is wrong with all of them.
     """
     preparation, inputs = settle(**options), words(sources)
+    for guess in concerns_of(preparation.brain) if isinstance(preparation.brain, Image) else ():
+        tell(str(guess))
     if "-" in (str(save_brain), str(picture)):
         raise Misuse(f"{PAIR}: name a file or a folder")
     several = is_cohort(inputs, bids)

@@ -87,6 +87,8 @@ def _pair(inputs: Sequence[str], volume: int | None, maps: Sequence[str], tell: 
     scan, healed = (read_image(Path(path), volume) for path in inputs)
     if scan.role == "healed":
         raise Misuse(f"{PAIR}: {inputs[0]} is a healed scan (name the scan first)")
+    if healed.role != "healed" and healed.provenance.get("history"):
+        raise Misuse(f"{PAIR}: {inputs[1]} is a {healed.role} and no healed scan (uad-heal makes one)")
     for image, wanted, path in ((scan, "scan", inputs[0]), (healed, "healed", inputs[1])):
         for concern in looks_unlike(image, wanted, path):
             tell(str(concern))

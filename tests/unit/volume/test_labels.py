@@ -88,9 +88,7 @@ def test_probabilities_count_above_a_half_and_are_told():
 
 def test_a_scan_is_no_mask():
     data = np.arange(1000, dtype=np.float32).reshape(10, 10, 10)
-    with pytest.raises(
-        UadError, match=r"^a: holds more than 256 different values, so it is no mask \(is it the scan\?\)"
-    ):
+    with pytest.raises(UadError, match=r"^a: holds more than 256 different values, so it is no mask \(is"):
         read_labels(image(data), "truth", "a")
     with pytest.raises(UadError, match=r"^a: holds 0 to 2.5, not labels"):
         read_labels(image(labelled(0.5, 2.5, dtype=np.float32)), "truth", "a")
@@ -111,7 +109,7 @@ def test_every_input_takes_its_roles_alone(wanted, role):
 
 def test_an_image_that_lost_its_role_is_what_made_it():
     lost = image(labelled(1), "scan", {"history": [{"tool": "uad-heal"}, {"tool": "uad-postproc"}]})
-    with pytest.raises(UadError, match="^a: is a detection, not a scan"):
+    with pytest.raises(UadError, match=r"^a: is a detection, not a scan"):
         require_role(lost, "scan", "a")
 
 
