@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 CODES = {
@@ -19,6 +19,7 @@ CODES = {
     "twice": "two inputs of one kind have the same voxels; the number of those that came before",
     "volume-far-off": "many times the volume of the lesions is detected; times",
     "lesions-in-one": "one detected component reaches many lesions; how many",
+    "threshold": "the model knows no threshold for these scores, and Otsu's is taken; the threshold",
     "other": "said by another version of these tools",
 }
 """Every code that there is: what it means, and what its value is. docs/concerns.md lists the same."""
@@ -43,6 +44,10 @@ class Concern:
     def __str__(self) -> str:
         return self.text
 
+    def about(self, name: str) -> Concern:
+        """Say which of several scans it is about."""
+        return replace(self, text=f"{name}: {self.text}")
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -55,6 +60,11 @@ def read_concerns(data: object) -> list[Concern]:
 def united(*several: Iterable[Concern]) -> list[Concern]:
     """Put lists of concerns together; what is said twice is there once, the first first."""
     return list(dict.fromkeys(concern for concerns in several for concern in concerns))
+
+
+def told(*several: Iterable[Concern]) -> list[dict[str, Any]]:
+    """Put lists of concerns together for JSON."""
+    return [concern.to_json() for concern in united(*several)]
 
 
 def _read(row: object) -> Concern | None:

@@ -299,11 +299,8 @@ def test_a_raw_scan_is_told_to_be_none_of_its_scores(uad, scan):
 
 @pytest.mark.parametrize("role", ["scan", "healed", "detection"])
 def test_what_says_that_it_is_no_score_is_refused(role, uad, path, here):
-    image = nib.load(path)
-    made = Image(
-        image.get_fdata(dtype=np.float32), Grid(image.shape, image.affine), role, {"history": [{"tool": "uad-x"}]}
-    )
-    save(made, here / "x.nii.gz")
+    image = read_image(path)
+    save(Image(image.data, image.grid, role, {"history": [{"tool": "uad-x"}]}), here / "x.nii.gz")
     uad("postproc", "x.nii.gz").fails("postproc", 1, "no score map in it")
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from uadtools.cohort.pairs import by_order
 from uadtools.cohort.postproc import chosen
 from uadtools.cohort.results import Progress, Tell, Watch, silent, tell_concerns, unseen
-from uadtools.cohort.sources import Sources, some_words, studies, words
-from uadtools.concerns import Concern, read_concerns, united
+from uadtools.cohort.sources import Sources, listed, some_words, studies
+from uadtools.concerns import Concern, read_concerns, told, united
 from uadtools.errors import Misuse
 from uadtools.files import check_free, write_json
 from uadtools.scoring.calibrate import Calibration, Rule, calibrate, has_lesion
@@ -49,7 +49,7 @@ def calibrate_all(  # noqa: PLR0913  one parameter per option
     (scanwise), level, percentile, allow: see `uad-calibrate --help`. steps: median, erode, min_size, dilate, largest.
     tell: gets the concerns, and the name of each scan, if verbose. Raises UadError.
     """
-    inputs, sick, truths = some_words(sources), words(power), words(truth)
+    inputs, sick, truths = some_words(sources, "score"), listed(power, "score"), listed(truth)
     given = chosen(**steps) | _aims(rule, level, percentile, allow)
     given_truths = Truths(truths, Choice(tuple(label), tuple(ignore)))
     _check_counts(inputs, sick, truths)
@@ -59,8 +59,9 @@ def calibrate_all(  # noqa: PLR0913  one parameter per option
         read = _studies(inputs, volume, sick, given_truths)
         scans = _watched(read, watch, [*inputs, *sick], tell if verbose else silent)
         report = calibrate(scans, rule or "scanwise", **given)
-    concerns = united(given_truths.concerns(), read_concerns(report["concerns"]))
-    report["concerns"] = [concern.to_json() for concern in concerns]
+    noted = read_concerns(report["concerns"])
+    concerns = united(given_truths.concerns(), (concern for concern in noted if concern.code == "looks-unlike"))
+    report["concerns"] = told(concerns, noted)
     tell_concerns(concerns, tell)
     if output is not None:
         write_json(Path(output), report, force=force)
@@ -75,7 +76,7 @@ def learn_all(
     sources: score maps of healthy scans, or "-" for a stream on standard input; those whose truth shows a lesion do not
     count. Raises UadError.
     """
-    inputs, path = some_words(sources), Path(path)
+    inputs, path = some_words(sources, "score"), Path(path)
     check_target(path, force=force, provenance=False)
     normal = learn((study for study in studies(inputs, volume) if not has_lesion(study)), per=per)
     save_normal(normal, path, force=force)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from uadtools.cohort.pairs import Names, Seen, by_order
 from uadtools.cohort.results import Tell, silent, tell_concerns
-from uadtools.cohort.sources import Sources, some_words, studies, words
-from uadtools.concerns import Concern, read_concerns, united
+from uadtools.cohort.sources import Sources, listed, some_words, studies
+from uadtools.concerns import Concern, read_concerns, told, united
 from uadtools.errors import Misuse
 from uadtools.evaluation.evaluate import Case, Wanted, case, judge, kind_of, with_scan
 from uadtools.evaluation.reports import Report
@@ -21,7 +21,7 @@ from uadtools.report.plots import check_plots, plot
 from uadtools.scoring.postproc import read_threshold, scans_of
 from uadtools.volume.io import Image
 from uadtools.volume.labels import BY_THEMSELVES, Choice
-from uadtools.volume.stream import Study, read_image
+from uadtools.volume.stream import Study, concerns_of, read_image
 
 
 def evaluate_all(  # noqa: PLR0913  one parameter per option
@@ -57,7 +57,7 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     if overlap is not None and not lesions:
         raise Misuse("--overlap: has an effect only with --lesions")
     choice = Choice(tuple(label), tuple(ignore))
-    beside = Beside(some_words(sources), words(truth), words(brain), words(scan), match, choice)
+    beside = Beside(some_words(sources), listed(truth), listed(brain), listed(scan), match, choice)
     files = {kind: Path(path) for kind, path in (plots or {}).items()}
     check_plots(files, force=force)
     if picture is not None:
@@ -65,19 +65,21 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     beside.check(alone=picture is not None)
     threshold = None if threshold_from is None else read_threshold(Path(threshold_from))
     last: list[tuple[Study, Image | None]] = []
+    earlier: list[Concern] = []
 
     def watched() -> Iterator[Case]:
         for study, expert, prediction in beside.cases(volume):
             if last and picture is not None:
                 raise Misuse(ALONE)
             last[:] = [(study, expert)]
+            earlier.extend(concern.about(study.name) for concern in concerns_of(study.product))
             if verbose:
                 tell(f"{study.name}: {int(prediction.within.sum()):,} voxels")
             yield prediction
 
     judged = judge(watched(), Wanted(best, threshold, lesions, OVERLAP if overlap is None else overlap), seed=seed)
     concerns = united(beside.concerns(), read_concerns(judged.report["concerns"]))
-    judged.report["concerns"] = [concern.to_json() for concern in concerns]
+    judged.report["concerns"] = told(earlier, concerns)
     tell_concerns(concerns, tell)
     _check_alike(concerns)
     for kind, path in files.items():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from uadtools.concerns import Concern
+from uadtools.concerns import Concern, told
 from uadtools.healing.likeness import too_unlike, unlike_of
 from uadtools.volume.stream import Study, concerns_of
 
@@ -47,6 +47,6 @@ def carried(study: Study, tell: Tell = silent) -> Result:
     if reason := too_unlike(study.product):
         tell(f"{study.name}: unlike what the model learnt from ({reason}), so what is found in it means little")
     return {
-        "concerns": [concern.to_json() for concern in concerns_of(*study.images.values())],
+        "concerns": told(concerns_of(*study.images.values())),
         "unlike": unlike_of(study.product),
     }

@@ -60,7 +60,7 @@ def case(study: Study, truth: Image | None = None, brain: Image | None = None, c
     voxel is left to count, or the truth is missing that all but reconstructions need.
     """
     prediction, kind = study.product, kind_of(study)
-    concerns = looks_unlike(prediction, "prediction", study.name)
+    concerns = [doubt.about(study.name) for doubt in looks_unlike(prediction, "prediction", study.name)]
     data: NDArray[Any] = prediction.data
     if kind == "detection":
         detection, guesses = read_labels(prediction, "prediction", study.name, choice)

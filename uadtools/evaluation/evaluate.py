@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import cast
 
-from uadtools.concerns import united
+from uadtools.concerns import told
 from uadtools.errors import UadError
 from uadtools.evaluation.cases import Case, case, kind_of, with_scan
 from uadtools.evaluation.measures import Measured, Wanted, averaged, by_size, measure, pooled, ranked, ranking_figures
@@ -80,7 +80,7 @@ def judge(cases: Iterable[Case], wanted: Wanted, *, seed: int = 0) -> Evaluation
     summary = _summed([scan.row for scan in scans], figures, intervals, seed)
     head = {"schema": SCHEMA, "kind": kind, "threshold": wanted.threshold}
     head |= {"overlap": wanted.overlap if wanted.lesions else None, "seed": seed}
-    concerns = [concern.to_json() for concern in united(*(scan.concerns for scan in scans))]
+    concerns = told(*(scan.concerns for scan in scans))
     report = cast(Report, {**head, "concerns": concerns, **summary})
     if lesions := [(scan.row["name"], scan.lesions) for scan in scans if scan.lesions is not None]:
         report["lesions"] = [{"scan": name, **asdict(lesion)} for name, held in lesions for lesion in held.lesions]

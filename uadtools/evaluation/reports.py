@@ -62,8 +62,8 @@ class Report(Summary):
     kind: Kind
     threshold: float | None
     overlap: float | None
-    concerns: list[dict[str, Any]]
     seed: int
+    concerns: list[Row]
     lesions: NotRequired[list[Row]]
     by_size: NotRequired[list[SizeRow]]
     baseline: NotRequired[Baseline]

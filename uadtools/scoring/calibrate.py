@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any, Literal, TypedDict, get_args
@@ -12,7 +12,7 @@ from zlib import crc32
 
 import numpy as np
 
-from uadtools.concerns import Concern
+from uadtools.concerns import Concern, told
 from uadtools.errors import UadError
 from uadtools.metrics import conformal
 from uadtools.metrics.lesions import Lesionwise, lesionwise, recall_by_size
@@ -24,7 +24,7 @@ from uadtools.volume.clean import Mask, Score
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 from uadtools.volume.labels import IGNORED, LESION, looks_unlike, read_labels
-from uadtools.volume.stream import Study, drawn_lesions
+from uadtools.volume.stream import Study, concerns_of, drawn_lesions
 
 Rule = Literal["scanwise", "voxelwise", "percentile", "best-dice"]
 CONFORMAL: tuple[Rule, ...] = ("scanwise", "voxelwise")
@@ -134,12 +134,12 @@ def calibrate(
     if allowed_ml and rule != "scanwise":
         raise UadError(f"--allow {allowed_ml:g}: has an effect only with --rule scanwise (leave it out)")
     _check(rule, steps.dilate if steps else changes.get("dilate", 0), level, percentile)
-    scans = iter(studies)
+    concerns: list[Concern] = []
+    scans = _noted(studies, concerns)
     first = next(scans, None)
     if first is None:
         raise UadError("no scan to calibrate on")
     steps = steps or own_steps(first, **changes)
-    concerns: list[Concern] = []
     healthy, lesioned, way = _sorted(chain([first], scans), steps, allowed_ml, concerns)
     threshold, dice = _threshold(rule, healthy, lesioned, level if rule in CONFORMAL else percentile)
     return {
@@ -155,8 +155,15 @@ def calibrate(
         "power": _power(lesioned, steps, threshold) if lesioned else None,
         "chain": steps.chain,
         "way": way,
-        "concerns": [concern.to_json() for concern in concerns],
+        "concerns": told(concerns),
     }
+
+
+def _noted(studies: Iterable[Study], concerns: list[Concern]) -> Iterator[Study]:
+    """Yield studies, and keep what the tools before said against them."""
+    for study in studies:
+        concerns.extend(concern.about(study.name) for concern in concerns_of(study.product))
+        yield study
 
 
 def has_lesion(study: Study) -> bool:
@@ -210,7 +217,8 @@ def _sorted(
     seen: dict[int, str] = {}
     for study in studies:
         ready = prepare(study, steps)
-        concerns += looks_unlike(study.product, "score", study.name) if study.product.role == "scan" else []
+        if study.product.role == "scan":
+            concerns += [doubt.about(study.name) for doubt in looks_unlike(study.product, "score", study.name)]
         _check_new(study.name, ready.score, seen)
         if not ready.eroded.any():
             raise UadError(f"{study.name}: no brain is left after {steps.erode} erosions (--erode takes fewer)")

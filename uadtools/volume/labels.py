@@ -109,9 +109,9 @@ def looks_unlike(image: Image, wanted: str, name: str) -> list[Concern]:
         return []
     what, labels = INPUTS[wanted].what, whole(image.data)
     if wanted != "prediction" and labels is not None and len(_values(labels)) == 1 and (labels == 0).any():
-        return [Concern("looks-unlike", f"{name}: looks like a mask, not like {what} (is it the right file?)", "mask")]
+        return [Concern("looks-unlike", f"looks like a mask, not like {what} (is it the right file?)", "mask")]
     if wanted in ("score", "prediction") and _looks_like_scan(image.data, labels):
-        return [Concern("looks-unlike", f"{name}: looks like a scan, not like {what} (is it the right file?)", "scan")]
+        return [Concern("looks-unlike", f"looks like a scan, not like {what} (is it the right file?)", "scan")]
     return []
 
 

@@ -7,8 +7,9 @@ import torch
 
 from uadtools.errors import UadError
 from uadtools.models.config import GridConfig
-from uadtools.training.data import Slices, fingerprint, load_slices
-from uadtools.volume.io import save
+from uadtools.training.data import Slices, fingerprint, load_slices, shared_scans
+from uadtools.volume.grid import Grid
+from uadtools.volume.io import Image, save
 from uadtools.volume.slices import to_slices
 
 GRID = GridConfig(shape=(16, 16, 8))
