@@ -22,7 +22,7 @@ from uadtools.models.kinds import kind
 from uadtools.models.model import load_model, pick_device, pick_precision
 from uadtools.training.clock import Clock
 from uadtools.training.corrupted import load_masks
-from uadtools.training.data import Slices, fingerprint, load_slices, quantiles
+from uadtools.training.data import Slices, fingerprint, load_slices, quantiles, shared_scans
 from uadtools.training.journal import board_of, kept_rows, row, write_log
 from uadtools.training.loop import Progress, Trainer, validate
 from uadtools.training.outputs import Outputs
@@ -99,6 +99,8 @@ def train(  # noqa: PLR0913  one parameter per option
             outputs.check(resume=resume, force=force)
         slices = read(sources)
         held_out = read(validation) if validation else None
+        if held_out is not None and (shared := shared_scans(slices, held_out)):
+            tell(f"--val: {shared} of these scans are learnt from, too, voxel for voxel (the loss on them flatters)")
         torch_device = pick_device(device_name)
         state, about = _begin(recipe, slices, seed, torch_device, outputs.state if resume else None, tell)
         trainer = Trainer(
