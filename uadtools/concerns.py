@@ -7,12 +7,21 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 CODES = {
+    "geometry": "sform and qform of the file lie apart, or one makes no sense; mm at most",
+    "orientation": "the file has voxel sizes alone, so left and right are a guess",
+    "sheared": "the axes of the scan are not at right angles; degrees",
     "brain-size": "the brain is larger or smaller than those of adults; mL",
     "brain-cut-by-scan": "the brain touches the border of the scan; cm2",
     "brain-cut-by-grid": "a part of the brain lies outside the model's grid; share",
     "intensity-window": "most of the brain lies outside the window of intensities; share",
     "registration": "scan and template hardly overlap; Dice",
     "unlike": "the scan is unlike the healthy scans that the model learnt from; times what is usual",
+    "labels": "a mask is not of 0 and 1, and how it is read is a guess; its labels",
+    "looks-unlike": "an image that does not say what it is looks like something else; what",
+    "pairs": "predictions and truths go together by order, and their names do not; the number of such pairs",
+    "twice": "two inputs of one kind have the same voxels; the number of those that came before",
+    "volume-far-off": "many times the volume of the lesions is detected; times",
+    "lesions-in-one": "one detected component reaches many lesions; how many",
     "threshold": "the model knows no threshold for these scores, and Otsu's is taken; the threshold",
     "other": "said by another version of these tools",
 }

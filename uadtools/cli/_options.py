@@ -13,6 +13,7 @@ import typer
 
 from uadtools import __version__
 
+Form = Literal["sform", "qform", "pixdim"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -87,6 +88,11 @@ PROVENANCE = option(
     True,
 )
 VOLUME = option("--volume N  Which volume of a 4-D image, counted from 0.", min=0)
+GEOMETRY = option(f"""--geometry {choices(Form)}
+    Where a scan lies whose header contradicts itself: sform, qform; pixdim where it has neither, so that left and right
+    are a guess. Default: sform, and what is strange is told.""")
+NAN = option("""--nan X
+    What NaN in a scan become, such as 0. Default: background, where they surround the scan; others are refused.""")
 SEED = option("--seed N  The same seed gives the same result.", 0, min=0, max=2**63 - 1)
 DEVICE = option("--device auto|cpu|cuda|cuda:N|mps  Where torch computes.", "auto", callback=_check_device)
 PRECISION = option(
@@ -98,6 +104,10 @@ STRICT = flag("""--strict
     Leave with exit status 3 where something speaks against a result, such as a scan that is unlike what the model
     learnt from (the concerns in --json); what is made is written.""")
 BATCH = option("--batch N  Slices at a time, which small scans share; 0: what suits the device.", 0, min=0)
+LABEL = option("""--label N...
+    The labels of the truth that count as lesion. Default: all; of a truth with the labels 1 and 2, as in the WMH
+    challenge, 1, and 2 counts neither way.""")
+IGNORE = option("--ignore N...  The labels of the truth that count neither way.")
 
 BIDS = option("""--bids DIR
     Take what the step before made in DIR, a data set of BIDS derivatives, and write into it, or into that of -o;

@@ -59,6 +59,8 @@ def preprocess(
     jobs: int = o.option("--jobs N  Scans at a time.", 1, min=1),
     seed: int = o.SEED,
     volume: int | None = o.VOLUME,
+    geometry: o.Form | None = o.GEOMETRY,
+    nan: float | None = o.NAN,
     provenance: bool = o.PROVENANCE,
     force: bool = o.FORCE,
     as_json: bool = o.JSON,
@@ -99,6 +101,8 @@ def preprocess(
         match_histogram=match_histogram,
         seed=seed,
         volume=volume,
+        geometry=geometry,
+        nan=nan,
     )
     if as_json:
         c.print_json(sorted(results, key=lambda r: str(r["name"])) if jobs > 1 else results)

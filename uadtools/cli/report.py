@@ -23,10 +23,14 @@ def report(
         The page, or a folder of pages with an index, the worst first. Default: report.html."""),
     truth: list[str] | None = o.option("""--truth FILE...
         The expert's mask, one for each study, to tell hits, misses and false alarms. Default: the study's own."""),
+    match: bool = o.flag(
+        "--match  Pair the masks with the studies by the ids in their names, instead of by their order."
+    ),
     keep_names: bool = o.flag("""--keep-names
         Call scans by the names of their files; they may be patients' names. Default: Scan, or Scan 1, 2, ..."""),
     strict: bool = o.STRICT,
     volume: int | None = o.VOLUME,
+    geometry: o.Form | None = o.GEOMETRY,
     force: bool = o.FORCE,
     as_json: bool = o.JSON,
     quiet: bool = o.QUIET,
@@ -41,8 +45,10 @@ def report(
         inputs or "-",
         output,
         truth=truth or (),
+        match=match,
         keep_names=keep_names,
         volume=volume,
+        geometry=geometry,
         force=force,
         tell=tell,
         fail=c.teller_of_faults("uad-report"),

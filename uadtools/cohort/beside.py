@@ -9,8 +9,10 @@ from pathlib import Path
 
 from uadtools.cohort.results import Tell
 from uadtools.cohort.sink import beside
+from uadtools.cohort.sources import say_noted
 from uadtools.errors import UadError
 from uadtools.volume.io import Image, stem
+from uadtools.volume.reading import Reading
 from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import Study, base_name, read_path
 
@@ -28,16 +30,17 @@ def study_name(path: Path) -> str:
     return re.sub(f"(?<=.)_({'|'.join(ROLES)})$", "", base_name(path))
 
 
-def read_group(paths: Sequence[Path], roles: Iterable[str], volume: int | None, tell: Tell) -> list[Study]:
+def read_group(paths: Sequence[Path], roles: Iterable[str], reading: Reading, tell: Tell) -> list[Study]:
     """Read the files of a study, and those beside them that hold other roles; a stream that was saved may have more.
 
     tell: gets a line for what lies beside and was not made on the same way, which is left out. Raises UadError.
     """
-    read = [(path, study) for path in paths for study in read_path(path, volume)]
+    read = [(path, study) for path in paths for study in read_path(path, reading)]
     if len(read) > len(paths):
         return [study for _, study in read]
     name, images = study_name(paths[0]), dict[str, Image]()
     for path, study in read:
+        say_noted(study.product, name, tell)
         for image in (_with_role(image, path) for image in study.images.values()):
             if image.role in images:
                 raise UadError(f"{path}: a second {image.role} of {name} (name one)")
@@ -45,7 +48,7 @@ def read_group(paths: Sequence[Path], roles: Iterable[str], volume: int | None, 
     for role in [role for role in roles if role not in images]:
         path = beside(paths[0], role)
         if path.is_file():
-            image = _with_role(next(read_path(path)).product, path)
+            image = _with_role(next(read_path(path, reading.beside)).product, path)
             if image.role == role and all(_one_way(image, other) for other in images.values()):
                 images[role] = image
             else:

@@ -14,6 +14,7 @@ from uadtools.cohort.parallel import parallel_map
 from uadtools.cohort.results import Progress, Result, Tell, silent, unseen
 from uadtools.cohort.sink import Sink
 from uadtools.cohort.sources import NO_SCAN, Sources, listed, studies, words
+from uadtools.concerns import told
 from uadtools.errors import Misuse, UadError
 from uadtools.files import check_free
 from uadtools.preparing.options import settle
@@ -21,9 +22,10 @@ from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import prepare
 from uadtools.report.outline import outlined
 from uadtools.report.picture import check_picture
-from uadtools.volume.io import SUFFIXES, check_target, save
+from uadtools.volume.io import SUFFIXES, Image, check_target, save
 from uadtools.volume.listing import is_many
-from uadtools.volume.stream import Study, base_name, read_image
+from uadtools.volume.reading import Form, Reading
+from uadtools.volume.stream import Study, base_name, concerns_of, read_image
 
 FILES = (*SUFFIXES, ".png", ".pdf", ".svg")
 """Endings of files; other names are those of folders."""
@@ -46,6 +48,9 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     fail: Tell = silent,
     progress: Progress = unseen,
     verbose: bool = False,
+    volume: int | None = None,
+    geometry: Form | None = None,
+    nan: float | None = None,
     **options: Any,
 ) -> list[Result]:
     """Prepare scans as uad-preprocess does, and write them; returns what `uad-preprocess --json` says of each.
@@ -58,7 +63,10 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     and one that fails does not stop the others: fail gets the line, and its result an `error`. Raises UadError for an
     only one, and for what is wrong with all of them.
     """
-    preparation, inputs = settle(**options), words(sources)
+    reading = Reading(volume, geometry, nan, surrounded=True)
+    preparation, inputs = settle(**options, reading=reading), words(sources)
+    for guess in concerns_of(preparation.brain) if isinstance(preparation.brain, Image) else ():
+        tell(str(guess))
     if "-" in (str(save_brain), str(picture)):
         raise Misuse(f"{PAIR}: name a file or a folder")
     several = is_cohort(inputs, bids)
@@ -178,7 +186,7 @@ class Preparing:
     def __call__(self, job: ScanJob) -> list[Result]:
         """Return one result per study. Raises UadError that names the scan."""
         results: list[Result] = []
-        for raw in studies([job.source], self.preparation.volume):
+        for raw in studies([job.source], self.preparation.reading):
             if results and (job.brain or job.picture):
                 raise Misuse(f"{PAIR}: {job.source} holds several scans, and this is for one")
             results.append(self._one(raw, job))
@@ -210,7 +218,7 @@ class Preparing:
             "name": raw.name,
             "output": written,
             "brain_ml": prepared.brain_ml,
-            "concerns": [concern.to_json() for concern in prepared.concerns],
+            "concerns": told(raw.product.noted, prepared.concerns),
             "contrast": prepared.contrast.to_json() if prepared.contrast else None,
             "seconds": {step: round(spent, 3) for step, spent in prepared.seconds.items()},
             "grids": f"{raw.product.grid} -> {brain.grid}",

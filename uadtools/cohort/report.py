@@ -8,8 +8,9 @@ from pathlib import Path
 
 from uadtools import __version__
 from uadtools.cohort.beside import grouped, read_group
+from uadtools.cohort.pairs import Names, by_order
 from uadtools.cohort.results import Result, Tell, carried, silent
-from uadtools.cohort.sources import Sources, listed, some_words, studies
+from uadtools.cohort.sources import Sources, image_beside, listed, some_words, studies
 from uadtools.errors import Misuse, UadError
 from uadtools.files import written
 from uadtools.report.contents import gather, index_row
@@ -18,7 +19,8 @@ from uadtools.report.layers import COLOURS
 from uadtools.report.page import SUFFIXES as PAGES
 from uadtools.report.page import check_page, write_page
 from uadtools.volume.io import SUFFIXES, Image
-from uadtools.volume.stream import Study, read_image
+from uadtools.volume.reading import Form, Reading
+from uadtools.volume.stream import Study
 
 INDEX = "index.html"
 
@@ -28,8 +30,10 @@ def report_all(  # noqa: PLR0913  one parameter per option
     output: Path | str | None = None,
     *,
     truth: Sources = (),
+    match: bool = False,
     keep_names: bool = False,
     volume: int | None = None,
+    geometry: Form | None = None,
     force: bool = False,
     tell: Tell = silent,
     fail: Tell = silent,
@@ -38,28 +42,24 @@ def report_all(  # noqa: PLR0913  one parameter per option
 
     sources: what the tools made of scans, or "-" for a stream on standard input; files of one scan are one study, and
     those that lie beside them are found; a folder stands for the detections in it. output: a file in .html, or a
-    folder, which gets an index, too; none: report.html. truth: an expert's mask for each study. keep_names: call scans
-    by the names of their files. tell: gets a line for what is left out. Of several studies in a folder, one that fails
-    does not stop the others: fail gets the line, and its result an `error`. Raises UadError for an only one, and for
-    what is wrong with all of them.
+    folder, which gets an index, too; none: report.html. truth: an expert's mask for each study, in their order or, with
+    match, by their names. keep_names: call scans by the names of their files. tell: gets a line for what is left out.
+    Of several studies in a folder, one that fails does not stop the others: fail gets the line, and its result an
+    `error`. Raises UadError for an only one, and for what is wrong with all of them.
     """
-    inputs, truths = some_words(sources, "detection"), listed(truth)
-    shelf = Shelf(Path(output or "report.html"), keep_names, force)
+    inputs, truths = some_words(sources, "detection"), Truths(listed(truth), match)
+    shelf, reading = Shelf(Path(output or "report.html"), keep_names, force), Reading(volume, geometry)
     if "-" in inputs and len(inputs) > 1:
         raise Misuse("STUDY: files, or one stream")
     groups = [] if "-" in inputs else grouped(map(Path, inputs))
-    if groups and truths and len(truths) != len(groups):
-        raise Misuse(f"--truth: {len(truths)} masks for {len(groups)} studies")
+    truths.check(len(groups))
     shelf.check(len(groups))
     results: list[Result] = []
-    for number, study in enumerate(_read(groups, volume, tell)):
+    for number, study in enumerate(_read(groups, reading, tell)):
         try:
             if isinstance(study, UadError):
                 raise study
-            if truths and number >= len(truths):
-                raise Misuse(f"--truth: {len(truths)} masks, and the stream holds more studies")
-            label = read_image(Path(truths[number])) if truths else None
-            results.append(shelf.add(study, label) | carried(study, tell))
+            results.append(shelf.add(study, truths.of(study, number, reading, tell)) | carried(study, tell))
         except UadError as error:
             if not shelf.folder or isinstance(error, Misuse):
                 raise
@@ -68,17 +68,50 @@ def report_all(  # noqa: PLR0913  one parameter per option
         else:
             for what in results[-1]["missing"]:
                 tell(f"{study.name}: not shown: {what}")
+    truths.close(tell)
     shelf.close()
     return results
 
 
-def _read(groups: list[list[Path]], volume: int | None, tell: Tell) -> Iterator[Study | UadError]:
+@dataclass
+class Truths:
+    """The experts' masks, one for each study by order, or by name. paired: the studies and files so far."""
+
+    files: list[str]
+    match: bool
+    paired: list[tuple[str, str]] = field(default_factory=list)
+
+    def check(self, count: int) -> None:
+        """Refuse what cannot be. count: of the studies, 0 where it is not known."""
+        if self.match and not self.files:
+            raise Misuse("--match: pairs files, and there is no --truth")
+        if count and self.files and len(self.files) != count:
+            raise Misuse(f"--truth: {len(self.files)} masks for {count} studies")
+        self.names = Names("--truth", self.files)
+
+    def of(self, study: Study, number: int, reading: Reading, tell: Tell) -> Image | None:
+        """Read the mask of a study; None where none are given. Raises UadError."""
+        if not self.files:
+            return None
+        if number >= len(self.files):
+            raise Misuse(f"--truth: {len(self.files)} masks, and the stream holds more studies")
+        file = self.names.take(study.name) if self.match else self.files[number]
+        self.paired.append((study.name, file))
+        return image_beside(file, reading.beside, tell)
+
+    def close(self, tell: Tell) -> None:
+        """Tell of pairs that may be none."""
+        for concern in () if self.match else by_order("--truth", self.paired):
+            tell(str(concern))
+
+
+def _read(groups: list[list[Path]], reading: Reading, tell: Tell) -> Iterator[Study | UadError]:
     """Read the studies of groups of files, or of the stream where there are none; a broken one's fault in its place."""
     if not groups:
-        yield from studies(["-"], volume)
+        yield from studies(["-"], reading, tell)
     for group in groups:
         try:
-            yield from read_group(group, [role for role in COLOURS if role != "hit"], volume, tell)
+            yield from read_group(group, [role for role in COLOURS if role != "hit"], reading, tell)
         except UadError as error:
             yield error
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from uadtools import __version__
+from uadtools.concerns import united
 from uadtools.errors import UadError
 from uadtools.healing.likeness import too_unlike
 from uadtools.report import repeat
@@ -65,7 +66,7 @@ def gather(
     return Page(
         title,
         _summary(detected, study),
-        [str(concern) for concern in concerns_of(*study.images.values())],
+        [str(concern) for concern in united(concerns_of(*study.images.values()), whole.guesses)],
         missing,
         layers(whole.study),
         detected,

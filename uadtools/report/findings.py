@@ -22,9 +22,9 @@ Place = tuple[float, float, float]
 class Finding:
     """A 26-connected component of a mask.
 
-    shown: a voxel of it near its middle, RAS mm in the world that the page shows; native: in that of the scan as it
-    came. mean, peak: of the score as the threshold sees it, None where there is none. found: whether it has a voxel in
-    common with the other mask, None where there is none.
+    ml: of the person, whom a template's world may be larger than. shown: a voxel of it near its middle, RAS mm in the
+    world that the page shows; native: in that of the scan as it came. mean, peak: of the score as the threshold sees
+    it, None where there is none. found: whether it has a voxel in common with the other mask, None where there is none.
     """
 
     ml: float
@@ -51,7 +51,7 @@ def findings(mask: Image, smooth: Image | None, chain: GridChain, other: Image |
         values = None if score is None else score[box][inside]
         found.append(
             Finding(
-                float(inside.sum()) * mask.grid.voxel_volume,
+                float(inside.sum()) * native.voxel_volume,
                 _place(mask.grid, voxel),
                 _place(native, voxel),
                 None if values is None else float(values.mean()),

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from uadtools.concerns import Concern
 from uadtools.errors import UadError
-from uadtools.volume.chain import GridChain, in_scan_space, label_of, native_grid, seen_from
+from uadtools.volume.chain import GridChain, in_scan_space, labels_on, native_grid, seen_from
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
+from uadtools.volume.labels import IGNORED, LESION, Labels, read_labels
 from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import Study, last_by
 
@@ -57,12 +59,14 @@ class Layer:
 class Layered:
     """A study whose images all lie in the world of its base, the scan where it has one.
 
-    chain: that led there, empty where it is not known. missing: what is left out, and why.
+    chain: that led there, empty where it is not known. missing: what is left out, and why. guesses: how masks were read
+    that are not of 0 and 1.
     """
 
     study: Study
     chain: GridChain
     missing: tuple[str, ...]
+    guesses: tuple[Concern, ...]
 
     @property
     def base(self) -> Image:
@@ -76,11 +80,12 @@ def layered(study: Study, truth: Image | None) -> Layered:
     """
     base = study.images.get("scan", study.product)
     chain, missing = _chain(base)
-    images = {}
+    images, guesses = dict[str, Image](), list[Concern]()
     for role in COLOURS.keys() & study.images.keys() - {"truth"}:
         image = study.images[role]
         if ROLES[role].kind == "mask":
-            image = image.derive((image.data > 0.5).astype(np.uint8), role)
+            read, doubts = _read(study, image, "prediction" if role == "detection" else role, role)
+            image, guesses = read.derive((read.data == LESION).astype(np.uint8), role), guesses + doubts
         image = replace(image, grid=image.grid if image.grid.same(base.grid) else seen_from(chain, image.grid))
         if apart := _apart(image.grid, base.grid):
             missing.append(f"{role} ({apart})")
@@ -90,17 +95,34 @@ def layered(study: Study, truth: Image | None) -> Layered:
         raise UadError(f"{study.name}: nothing to show in it (it has: {', '.join(study.images)})")
     absent = [role for role in ("scan", "healed", "score", "detection") if role not in study.images]
     missing += [f"{', '.join(absent)} (not given)"] if absent else []
-    expert = truth or study.images.get("truth")
-    if expert is not None:
+    if (expert := truth or study.images.get("truth")) is not None:
+        read, doubts = _read(study, expert, "truth", "truth")
+        guesses += doubts
         judged = next((images[role] for role in ("detection", "score") if role in images), base)
-        label = label_of(
-            expert, replace(judged, provenance=base.provenance | judged.provenance), f"{study.name}: truth"
-        )
-        images["truth"] = judged.derive(label.astype(np.uint8), "truth")
-        if judged.role == "detection":
-            images["hit"] = judged.derive((label & (judged.data > 0)).astype(np.uint8), "hit")
+        labels = labels_on(read, replace(judged, provenance={"chain": chain}), f"{study.name}: truth")
+        images |= _judged(judged, labels)
+        missing += ["what is detected where the truth says to ignore"] if (labels == IGNORED).any() else []
     ordered = {role: images[role] for role in COLOURS if role in images}
-    return Layered(Study(study.name, ordered), chain, tuple(missing))
+    return Layered(Study(study.name, ordered), chain, tuple(missing), tuple(guesses))
+
+
+def _read(study: Study, image: Image, wanted: str, what: str) -> tuple[Image, list[Concern]]:
+    """Read a mask; the guesses do not name the study."""
+    read, guesses = read_labels(image, wanted, f"{study.name}: {what}")
+    return read, [replace(guess, text=guess.text.removeprefix(f"{study.name}: ")) for guess in guesses]
+
+
+def _judged(image: Image, labels: Labels) -> dict[str, Image]:
+    """Return the truth on an image's grid, and for a detection the hits, and what is left where nothing is ignored."""
+    lesion = labels == LESION
+    images = {"truth": image.derive(lesion.astype(np.uint8), "truth")}
+    if image.role == "detection":
+        detected = (image.data > 0) & (labels != IGNORED)
+        images |= {
+            role: image.derive(data.astype(np.uint8), role)
+            for role, data in (("detection", detected), ("hit", detected & lesion))
+        }
+    return images
 
 
 def _chain(base: Image) -> tuple[GridChain, list[str]]:

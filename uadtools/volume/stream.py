@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,10 +16,10 @@ from uadtools.concerns import Concern, read_concerns, told, united
 from uadtools.errors import UadError
 from uadtools.volume.flat import PICTURES, is_flat, read_flat
 from uadtools.volume.io import SUFFIXES, Image, open_file, read_images, read_pair, stem, to_bytes
+from uadtools.volume.labels import LESION, read_labels
+from uadtools.volume.reading import AS_IT_IS, Reading
 from uadtools.volume.roles import ROLES
 
-MOST_LABELS = 256
-"""A label image has no more values than this; a scan has."""
 PIECE = 1 << 20
 """Bytes written to a pipe at once: a larger write into a closed pipe can go unnoticed."""
 
@@ -123,14 +123,14 @@ def _simulated(image: Image) -> list[dict[str, Any]]:
     return [dict(line.get("arguments", {})) for line in lines_by(image, "uad-simulate")]
 
 
-def read_studies(file: BinaryIO, name: str, volume: int | None = None) -> Iterator[Study]:
+def read_studies(file: BinaryIO, name: str, reading: Reading = AS_IT_IS) -> Iterator[Study]:
     """Read studies from a stream of images, one at a time, so that memory stays that of one study.
 
     A study ends where the next image names another study, or has a role that this one already has; to see that, one
     image is read ahead. name: what the stream is called in errors, and a study that does not say its name.
     """
     images: dict[str, Image] = {}
-    for image in read_images(file, name, volume):
+    for image in read_images(file, name, reading):
         if image.role in images or (_said(image) and _said(*images.values()) not in ("", _said(image))):
             yield _study(images, name)
             images = {}
@@ -138,37 +138,38 @@ def read_studies(file: BinaryIO, name: str, volume: int | None = None) -> Iterat
     yield _study(images, name)
 
 
-def read_path(path: Path, volume: int | None = None) -> Iterator[Study]:
+def read_path(path: Path, reading: Reading = AS_IT_IS) -> Iterator[Study]:
     """Read the studies in a file: NIfTI, of which most hold one image, or 2-D images. Raises UadError."""
     if path.name.lower().endswith((".hdr", ".img", ".hdr.gz", ".img.gz")):
-        image = read_pair(path, volume)
+        image = read_pair(path, reading)
         yield _study({image.role: image}, base_name(path))
         return
     if is_flat(path):
         yield _study({"scan": read_flat(path)}, base_name(path))
         return
     with open_file(path) as file:
-        for study in read_studies(file, str(path), volume):
+        for study in read_studies(file, str(path), reading):
             yield _study(study.images, base_name(path))
 
 
-def read_image(path: Path, volume: int | None = None) -> Image:
+def read_image(path: Path, reading: Reading = AS_IT_IS) -> Image:
     """Read the first image of a file, such as a mask. Raises UadError."""
-    return next(read_path(path, volume)).product
+    return next(read_path(path, reading)).product
 
 
-def read_mask(path: Path) -> Image:
-    """Read a brain mask: the voxels above 0.5. Raises UadError for an image of too many values to be one."""
-    image = read_image(path)
-    require_labels(image.data, str(path))
-    return image.derive((image.data > 0.5).astype(np.uint8), "brain")
+def read_mask(
+    path: Path, reading: Reading = AS_IT_IS, *, role: str = "brain", tell: Callable[[str], None] = lambda text: None
+) -> Image:
+    """Read a mask, of the brain or of lesions (role `truth`), as 0 and 1; tell: gets a line where that is a guess.
 
 
-def require_labels(data: NDArray[Any], name: str) -> None:
-    """Raise UadError for an image of too many values to be a mask, or one of a few labels. name: in the error."""
-    numeric = data.dtype.itemsize > 1 and data.max() > 1
-    if numeric and len(np.unique(data)) > MOST_LABELS:
-        raise UadError(f"{name}: holds more than {MOST_LABELS} different values, so it is no mask (is it the scan?)")
+    What is ignored (see `labels.read_labels`) is 0. Raises UadError for an image that is no such mask.
+    """
+    image, guesses = read_labels(read_image(path, reading), role, str(path))
+    for guess in guesses:
+        tell(str(guess))
+    mask = image.derive((image.data == LESION).astype(np.uint8), role)
+    return replace(mask, provenance=mask.provenance | noting(mask, guesses))
 
 
 def write_study(study: Study, file: BinaryIO, *, provenance: bool = True) -> None:
