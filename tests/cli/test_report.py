@@ -150,3 +150,28 @@ def test_more_studies_in_a_stream_than_files_to_write(uad, results):
     uad("report", "-q", "-o", "one.html", stdin=stream).fails(
         "report", 1, "one.html: is one file, and there are several"
     )
+
+
+def test_labels_of_a_truth_are_read_as_in_eval_and_told(uad, results):
+    found = nib.load("raw_detection.nii.gz")
+    labels = np.asarray(found.dataobj).astype(np.uint8)
+    first = tuple(np.argwhere(labels)[0])
+    labels[first] = 2
+    nib.save(nib.Nifti1Image(labels, found.affine), "wmh.nii.gz")
+    done = uad("report", "raw_detection.nii.gz", "--truth", "wmh.nii.gz", "--json")
+    assert done.json[0]["missing"] == ["what is detected where the truth says to ignore"]
+    assert "truth: holds the labels 1, 2: 1 counts as lesion, 2 neither way" in page()
+
+
+def test_truths_are_paired_by_name_where_asked_and_wrong_pairs_are_told(uad, results):
+    for name in ("sub-1", "sub-2"):
+        for role in ("preprocessed", "detection"):
+            shutil.copy(f"raw_{role}.nii.gz", f"{name}_{role}.nii.gz")
+        found = nib.load("raw_detection.nii.gz")
+        nib.save(nib.Nifti1Image(np.asarray(found.dataobj), found.affine), f"{name}_t.nii.gz")
+    crossed = ("sub-1_detection.nii.gz", "sub-2_detection.nii.gz", "--truth", "sub-2_t.nii.gz", "sub-1_t.nii.gz", "-o")
+    assert "2 of 2 pairs, such as sub-1 and sub-2_t.nii.gz" in uad("report", *crossed, "a").err
+    done = uad("report", *crossed, "b", "--match")
+    assert done.status == 0
+    assert "pairs" not in done.err
+    uad("report", "sub-1_detection.nii.gz", "--match").fails("report", 2, "--match: pairs files")
