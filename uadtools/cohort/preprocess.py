@@ -21,9 +21,9 @@ from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import prepare
 from uadtools.report.outline import outlined
 from uadtools.report.picture import check_picture
-from uadtools.volume.io import SUFFIXES, check_target, save, stem
+from uadtools.volume.io import SUFFIXES, Image, check_target, save, save_sidecar, sidecar, stem
 from uadtools.volume.listing import files_of, is_many
-from uadtools.volume.stream import Study, base_name, read_image
+from uadtools.volume.stream import Study, base_name, concerns_of, fingerprint, is_image, read_image
 
 FILES = (*SUFFIXES, ".png", ".pdf", ".svg")
 """Endings of files; other names are those of folders."""
@@ -79,7 +79,7 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
         force=force,
         provenance=provenance,
         as_json=as_json,
-        resumed=several,
+        resumed=True,
     )
     files = [Path(file) for name in ("brain", "register") if isinstance(file := options.get(name), str | Path)]
     sink.sources = [*sink.sources, *(file for file in files if file.is_file())]
@@ -185,11 +185,11 @@ class Preparing:
                     raise UadError(f"{other}: is an input, and would be replaced by what is made of it (name another)")
                 if self.sink.target is not None and other.resolve() == self.sink.target.resolve():
                     raise Misuse(f"{PAIR}: {other} is what --output names, too (name another)")
-        for job in () if self.several else jobs:
+        for job in () if self.several else jobs:  # what an earlier run made is not in the way
             if job.brain:
-                check_target(job.brain, force=self.force, provenance=self.provenance)
+                check_target(job.brain, force=True, provenance=self.provenance)
             if job.picture:
-                check_picture(job.picture, force=self.force)
+                check_picture(job.picture, force=True)
 
     def __call__(self, job: ScanJob) -> list[Result]:
         """Return one result per study. Raises UadError that names the scan."""
@@ -203,10 +203,12 @@ class Preparing:
     def _one(self, raw: Study, job: ScanJob) -> Result:
         path = job.output or self.sink.path(raw.name)
         others = [other for other in (job.brain, job.picture) if other]
-        resuming = self.several and not self.force and path is not None and path.exists() and self._made(path)
-        if resuming and all(other.exists() for other in others):
-            return {"name": raw.name, "output": str(path), "skipped": True}
-        force = self.force or resuming  # an earlier run was stopped between these files
+        before = None if self.force or path is None or not path.exists() else self._before(path, raw)
+        if before and path and all(other.exists() for other in others):
+            self._complete(path, *others)
+            concerns = [concern.to_json() for concern in concerns_of(before)]
+            return {"name": raw.name, "output": str(path), "skipped": True, "concerns": concerns}
+        force = self.force or before is not None  # an earlier run was stopped between these files
         sink = replace(self.sink, force=force)
         path = sink.claim(raw, path)
         for other in others:
@@ -232,18 +234,38 @@ class Preparing:
             "grids": f"{raw.product.grid} -> {brain.grid}",
         }
 
-    def _made(self, path: Path) -> bool:
-        """Tell that a file is what this makes. Raises UadError if it was made with other settings."""
-        history = read_image(path).provenance.get("history", [{}])
-        if self.provenance and history[-1].get("arguments") != self.preparation.arguments:
+    def _complete(self, *files: Path) -> None:
+        """Do the little that a killed run has left to do where all files are there."""
+        for file in files:
+            check_free(file, force=True)
+            if self.provenance and is_image(file) and not sidecar(file).exists():
+                save_sidecar(read_image(file), file, force=False)
+
+    def _before(self, path: Path, raw: Study) -> Image | None:
+        """Return what an earlier run made of a scan; None where nothing in it can tell.
+
+        Raises UadError if it was made of another scan, by something else, or with other settings.
+        """
+        if not (self.provenance or self.several):
+            return None
+        made = read_image(path)
+        line = made.provenance.get("history", [{}])[-1]
+        source = fingerprint(raw.product)
+        if self.provenance and line.get("tool") != "uad-preprocess":
+            raise UadError(f"{path}: exists, and uad-preprocess did not make it (--force replaces it)")
+        if made.provenance.get("study", raw.name) != raw.name or line.get("source", source) != source:
+            raise UadError(f"{path}: exists, and was made of another scan, or of another state of it (--force replaces it)")
+        if self.provenance and line.get("arguments") != self.preparation.arguments:
             raise UadError(f"{path}: exists, and was made with other settings (--force replaces it)")
-        return True
+        return made
 
 
 def _say(result: Result, tell: Tell, *, verbose: bool) -> None:
-    for concern in result.get("concerns", ()):
+    if "skipped" in result:
+        return
+    for concern in result["concerns"]:
         tell(f"{result['name']}: {concern['text']}")
-    if verbose and "skipped" not in result:
+    if verbose:
         spent = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in result["seconds"].items())
         contrast = f"; contrast {result['contrast']['name']}" if result["contrast"] else ""
         tell(f"{result['name']}: {result['grids']}; brain {result['brain_ml']:.0f} mL{contrast}; {spent}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -83,6 +84,11 @@ def record(image: Image, tool: str, arguments: dict[str, Any], **more: Any) -> d
 
     line = {"tool": tool, "version": __version__, "arguments": arguments, **more}
     return {**image.provenance, "history": [*image.provenance.get("history", []), line]}
+
+
+def fingerprint(image: Image) -> str:
+    """Return what changes when a voxel of an image does, or its place: 16 hex digits."""
+    return hashlib.sha256(image.data.tobytes("F") + image.grid.affine.tobytes()).hexdigest()[:16]
 
 
 def lines_by(image: Image, tool: str) -> list[dict[str, Any]]:
