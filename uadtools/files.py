@@ -6,6 +6,7 @@ import atexit
 import fcntl
 import json
 import os
+import re
 import secrets
 import tomllib
 from collections.abc import Callable, Iterator
@@ -17,6 +18,10 @@ from typing import Any, TypeVar, cast
 from uadtools.errors import UadError
 
 T = TypeVar("T")
+LONGEST_NAME = 200
+"""Bytes of a name that files are called after: with what is appended, disks take 255."""
+RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
+"""Names that are devices on some systems."""
 
 
 @contextmanager
@@ -149,6 +154,16 @@ def _read(path: Path, parse: Callable[[str], T], wrong: Callable[[Exception], st
         raise UadError(f"{path}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
         raise UadError(f"{path}: {wrong(error)}") from None
+
+
+def is_name(name: str) -> bool:
+    """Tell whether what somebody else calls something can be the name of a file here, and leads to no other folder."""
+    plain = not re.search(r"[\x00-\x1f\x7f/\\]", name) and name.strip(". ")
+    return (
+        bool(plain)
+        and name.split(".", maxsplit=1)[0].upper() not in RESERVED
+        and len(os.fsencode(name)) <= LONGEST_NAME
+    )
 
 
 def check_free(path: Path, *, force: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from uadtools import __version__
 from uadtools.cohort import bids as data_sets
+from uadtools.cohort.failed import FailedBefore, blamed_on_scan
 from uadtools.cohort.parallel import parallel_map
 from uadtools.cohort.results import Progress, Result, Tell, silent, unseen
 from uadtools.cohort.sink import Sink
@@ -41,6 +42,7 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     save_brain: Path | str | None = None,
     picture: Path | str | None = None,
     jobs: int = 1,
+    skip_failed: bool = False,
     provenance: bool = True,
     force: bool = False,
     as_json: bool = False,
@@ -55,10 +57,11 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     sources: files, folders and lists of them, or "-" for a stream on standard input; none with bids, a data set of
     which the scans with this suffix are taken (T1w). output: a file, a folder, or "-" for a stream on standard output;
     none: the current folder, or a stream where the source is one (no file at all for as_json). save_brain, picture: a
-    file, or a folder for several scans. jobs: processes. options: see preparing.options.settle. tell: gets a line for
-    whatever the user should know, and with verbose for each scan. Of several scans, those that are done are skipped,
-    and one that fails does not stop the others: fail gets the line, and its result an `error`. Raises UadError for an
-    only one, and for what is wrong with all of them.
+    file, or a folder for several scans. jobs: processes. skip_failed: keep a list, in the folder of the outputs, of
+    scans that failed, and leave out those on it that have not changed: their results are `failed`. options: see
+    preparing.options.settle. tell: gets a line for whatever the user should know, and with verbose for each scan. Of
+    several scans, those that are done are skipped, and one that fails does not stop the others: fail gets the line,
+    and its result an `error`. Raises UadError for an only one, and for what is wrong with all of them.
     """
     preparation, inputs = settle(**options), words(sources)
     if "-" in (str(save_brain), str(picture)):
@@ -88,10 +91,17 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     preparing = Preparing(preparation, sink, force=force, provenance=provenance, several=several)
     preparing.check(work)
     results: list[Result] = []
+    failed = _failed_before(sink, preparation, skip_failed, force)
+    if failed:
+        results += [{"name": job.source, "failed": why} for job in work if (why := failed.why(job.source))]
+        work = [job for job in work if not failed.why(job.source)]
+        failed.keep()
     with progress("preparing") if len(work) > 1 else nullcontext(lambda done, total: None) as watch:
         for count, (job, outcome) in enumerate(parallel_map(preparing, work, jobs), start=1):
             watch(count, len(work))
             if isinstance(outcome, UadError):
+                if failed:
+                    failed.note(job.source, outcome)
                 if not several:
                     raise outcome
                 fail(str(outcome))
@@ -101,6 +111,14 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
                 _say(result, tell, verbose=verbose)
             results += outcome
     return results
+
+
+def _failed_before(sink: Sink, preparation: Preparation, wanted: bool, force: bool) -> FailedBefore | None:
+    if not wanted:
+        return None
+    if sink.target is None or sink.is_file:
+        raise Misuse("--skip-failed: keeps its list in the folder of the outputs (name one with -o)")
+    return FailedBefore(sink.target, preparation.arguments, again=force)
 
 
 def is_cohort(inputs: Sequence[str], bids: Path | str | None = None) -> bool:
@@ -194,7 +212,7 @@ class Preparing:
     def __call__(self, job: ScanJob) -> list[Result]:
         """Return one result per study. Raises UadError that names the scan."""
         results: list[Result] = []
-        for raw in studies([job.source], self.preparation.volume):
+        for raw in _read(job.source, self.preparation.volume):
             if results and (job.brain or job.picture):
                 raise Misuse(f"{PAIR}: {job.source} holds several scans, and this is for one")
             results.append(self._one(raw, job))
@@ -203,7 +221,8 @@ class Preparing:
     def _one(self, raw: Study, job: ScanJob) -> Result:
         path = job.output or self.sink.path(raw.name)
         others = [other for other in (job.brain, job.picture) if other]
-        before = None if self.force or path is None or not path.exists() else self._before(path, raw)
+        new = self.force or path is None or path in self.sink.taken or not path.exists()
+        before = None if new or path is None else self._before(path, raw)
         if before and path and all(other.exists() for other in others):
             self._complete(path, *others)
             concerns = [concern.to_json() for concern in concerns_of(before)]
@@ -211,12 +230,11 @@ class Preparing:
         force = self.force or before is not None  # an earlier run was stopped between these files
         sink = replace(self.sink, force=force)
         path = sink.claim(raw, path)
-        for other in others:
+        beside = [sidecar(job.brain)] if job.brain and self.provenance else []
+        for other in (*others, *beside):
             check_free(other, force=force) if other.parent.exists() else other.parent.mkdir(parents=True)
-        try:
+        with blamed_on_scan(raw.name):
             prepared = prepare(raw.product, self.preparation, name=raw.name)
-        except UadError as error:
-            raise UadError(f"{raw.name}: {error}") from None
         written = sink.write(prepared.study, path)
         brain = prepared.study.need("brain")
         if job.brain:
@@ -242,22 +260,32 @@ class Preparing:
                 save_sidecar(read_image(file), file, force=False)
 
     def _before(self, path: Path, raw: Study) -> Image | None:
-        """Return what an earlier run made of a scan; None where nothing in it can tell.
+        """Return what an earlier run made of a scan; None where nothing in it tells that it did.
 
         Raises UadError if it was made of another scan, by something else, or with other settings.
         """
         if not (self.provenance or self.several):
             return None
-        made = read_image(path)
+        try:
+            made = read_image(path)
+        except UadError:
+            return None
         line = made.provenance.get("history", [{}])[-1]
         source = fingerprint(raw.product)
         if self.provenance and line.get("tool") != "uad-preprocess":
             raise UadError(f"{path}: exists, and uad-preprocess did not make it (--force replaces it)")
         if made.provenance.get("study", raw.name) != raw.name or line.get("source", source) != source:
-            raise UadError(f"{path}: exists, and was made of another scan, or of another state of it (--force replaces it)")
+            raise UadError(
+                f"{path}: exists, and was made of another scan, or of another state of it (--force replaces it)"
+            )
         if self.provenance and line.get("arguments") != self.preparation.arguments:
             raise UadError(f"{path}: exists, and was made with other settings (--force replaces it)")
         return made
+
+
+def _read(source: str, volume: int | None) -> Iterator[Study]:
+    with blamed_on_scan():
+        yield from studies([source], volume)
 
 
 def _say(result: Result, tell: Tell, *, verbose: bool) -> None:

@@ -64,7 +64,7 @@ class Sink:
         if stream and sys.stdout.isatty():
             raise UadError("images are not written to a terminal (-o FILE, or pipe it into the next command)")
         sources = [Path(source) for source in inputs or () if source != "-"]
-        if missing := [source for source in sources if not (source.exists() or is_flat(source))]:
+        if missing := [source for source in sources if not (_there(source) or is_flat(source))]:
             raise UadError(f"{missing[0]}: No such file or directory")
         sink = cls(suffix, None if nowhere else Path(output or ""), stream, force, provenance, maps, sources)
         sink._check([base_name(source) for source in sources], resumed)
@@ -74,32 +74,32 @@ class Sink:
         """Refuse files of which it is known already that they cannot be written; names: of the inputs."""
         if self.target is None:
             return
-        if self._is_file and len(names) > 1:
+        if self.is_file and len(names) > 1:
             raise Misuse(f"--output: {self.target} is one file, and there are {len(names)} inputs (name a folder)")
-        if not self._is_file and self.target.exists() and not self.target.is_dir():
+        if not self.is_file and self.target.exists() and not self.target.is_dir():
             raise UadError(f"{self.target}: is no folder (image files have names in .nii or .nii.gz)")
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise UadError(f"{self._path(twice[0])}: would be written twice: two inputs have this name (rename one)")
-        for path in () if resumed else [self.target] if self._is_file else map(self._path, names):
+        for path in () if resumed else [self.target] if self.is_file else map(self._path, names):
             self._check_files(path, self.maps)
 
     def _check_files(self, path: Path, roles: Sequence[str]) -> None:
         others = [self.beside(path, role) for role in roles]
         if path in others:
             raise UadError(f"{path}: the prepared scan gets this name (give the output another)")
-        if path.parent.is_dir() or self._is_file:  # a folder that is still to be made has nothing in the way
+        if path.parent.is_dir() or self.is_file:  # a folder that is still to be made has nothing in the way
             for file in (path, *others):
                 check_target(file, force=self.force, provenance=self.provenance)
-                if self.force and any(s.exists() and file.exists() and s.samefile(file) for s in self.sources):
+                if self.force and any(_same(source, file) for source in self.sources):
                     raise UadError(f"{file}: is an input, and would be replaced by what is made of it (name another)")
 
     @property
-    def _is_file(self) -> bool:
+    def is_file(self) -> bool:
         return self.target is not None and self.target.name.lower().endswith(SUFFIXES) and not self.target.is_dir()
 
     def _path(self, name: str) -> Path:
         assert self.target is not None
-        if self._is_file:
+        if self.is_file:
             return self.target
         return self.target / f"{'stdin' if name == STDIN else Path(name).name}_{self.suffix}.nii.gz"
 
@@ -120,7 +120,7 @@ class Sink:
         if path is None:
             return None
         if path in self.taken:
-            reason = "there are several studies (name a folder)" if self._is_file else "two studies have this name"
+            reason = "there are several studies (name a folder)" if self.is_file else "two studies have this name"
             raise UadError(f"{path}: would be written twice: {reason}")
         self._check_files(path, (*self.maps, *more))
         self.taken.add(path)
@@ -133,12 +133,27 @@ class Sink:
                 write_study(study, out, provenance=self.provenance)
         if path is None:
             return None
-        if not self._is_file:
+        if not self.is_file:
             path.parent.mkdir(parents=True, exist_ok=True)
         save(study.product, path, force=self.force, provenance=self.provenance)
         for role in (*self.maps, *more):
             save(study.need(role), self.beside(path, role), force=self.force, provenance=self.provenance)
         return str(path)
+
+
+def _there(source: Path) -> bool:
+    """Tell whether a file is there, as far as one can see: why it cannot be read is told when it is read."""
+    try:
+        return source.exists()
+    except OSError:
+        return True
+
+
+def _same(source: Path, file: Path) -> bool:
+    try:
+        return source.samefile(file)
+    except OSError:
+        return False
 
 
 class Behind:

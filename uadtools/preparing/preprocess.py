@@ -192,7 +192,9 @@ def _finished(
     notes: dict[str, Any] = {"contrast": contrast.to_json()} if contrast else {}
     notes |= noting(scan, concerns)
     image = Image(values, target, "scan", {**scan.provenance, "study": name, "chain": chain, **notes})
-    prepared = replace(image, provenance=record(image, "uad-preprocess", preparation.arguments, source=fingerprint(scan)))
+    prepared = replace(
+        image, provenance=record(image, "uad-preprocess", preparation.arguments, source=fingerprint(scan))
+    )
     study = Study(name, {"scan": prepared, "brain": prepared.derive(mask.astype(np.uint8), "brain")})
     volume = float(work.mask.sum()) * scan.grid.voxel_volume
     return PreparedStudy(study, volume, concerns, seconds, contrast)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -95,6 +96,7 @@ def open_file(path: Path) -> BinaryIO:
     """Open a file for reading. Raises UadError."""
     try:
         if path.is_dir():
+            os.scandir(path).close()
             raise UadError(f"{path}: is a folder (name the files in it)")
         return path.open("rb")
     except OSError as error:

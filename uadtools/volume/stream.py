@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from uadtools.concerns import Concern, read_concerns, united
 from uadtools.errors import UadError
+from uadtools.files import is_name
 from uadtools.volume.flat import PICTURES, is_flat, read_flat
 from uadtools.volume.io import SUFFIXES, Image, open_file, read_images, read_pair, stem, to_bytes
 from uadtools.volume.roles import ROLES
@@ -199,7 +200,7 @@ def is_image(path: Path) -> bool:
 def _said(*images: Image) -> str:
     """Return what the first image that says it calls its study, if a file can be called that; else an empty string."""
     names = (str(image.provenance.get("study", "")) for image in images)
-    return next((name for name in names if name and name == Path(name).name and name.isprintable()), "")
+    return next((name for name in names if is_name(name) and name.isprintable()), "")
 
 
 def _study(images: dict[str, Image], fallback: str) -> Study:
