@@ -56,9 +56,9 @@ class Command:
 
     def call(self, words: Sequence[str]) -> None:
         """Run the command on these arguments. Raises SystemExit unless it is done."""
-        command = typer.main.get_command(self.app())
-        tell = teller(self.name, quiet="-q" in words or "--quiet" in words)
         with boundary(self.name):
+            command = typer.main.get_command(self.app())
+            tell = teller(self.name, quiet="-q" in words or "--quiet" in words)
             words = spread(renewed(words, self.renamed, tell), self.variadic)
             with command.make_context(self.name, words) as context:
                 command.invoke(context)

@@ -70,6 +70,8 @@ PROVENANCE = option(
     read a piped image with an extension; without it --native is impossible.""",
     True,
 )
+ANONYMOUS = flag("""--anonymous
+    Call the scan after the output's file, and name no file in what is written.""")
 VOLUME = option("--volume N  Which volume of a 4-D image, counted from 0.", min=0)
 SEED = option("--seed N  The same seed gives the same result.", 0, min=0, max=2**63 - 1)
 DEVICE = option("--device auto|cpu|cuda|cuda:N|mps  Where torch computes.", "auto", callback=_check_device)

@@ -36,6 +36,7 @@ def train(
     log: Path | None = o.option("""--log DIR
         Write log.csv there, drawn.jsonl with how slices were changed, and TensorBoard events if that package is
         installed. Default: MODEL.csv alone."""),
+    anonymous: bool = o.flag("--anonymous  Name no data in the model file."),
     dry_run: bool = o.flag("--dry-run  Print the resolved recipe as JSON, and stop."),
     seed: int = o.SEED,
     device: str = o.DEVICE,
@@ -79,6 +80,7 @@ def train(
             device=device,
             precision=precision,
             log=log,
+            anonymous=anonymous,
             watch=watch,
         )
     if not summary:  # a process of torchrun that does not lead

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from uadtools.cohort.sink import Sink
 from uadtools.errors import Misuse, UadError
 from uadtools.files import read_json, write_json
 
@@ -70,6 +71,13 @@ class FailedBefore:
             write_json(self.path, {"settings": self._settings, "failed": rows}, force=True)
         else:
             self.path.unlink(missing_ok=True)
+
+
+def failed_before(sink: Sink, settings: dict[str, Any], *, again: bool) -> FailedBefore:
+    """Return the list in the folder that a sink fills. Raises Misuse where there is no folder."""
+    if sink.target is None or sink.is_file:
+        raise Misuse("--skip-failed: keeps its list in the folder of the outputs (name one with -o)")
+    return FailedBefore(sink.target, settings, again=again)
 
 
 def _state(scan: str) -> list[int] | None:

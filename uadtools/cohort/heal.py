@@ -40,6 +40,7 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     batch: int = 0,
     volume: int | None = None,
     provenance: bool = True,
+    anonymous: bool = False,
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
@@ -67,7 +68,16 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     if combine and len(heal_plan.options) == 1:
         raise Misuse("--combine: one -t leaves nothing to combine (repeat -t)")
     map_roles = heal_plan.maps if maps else heal_plan.scored_with
-    sink = Sink.of("healed", inputs, output, force=force, provenance=provenance, as_json=as_json, maps=map_roles)
+    sink = Sink.of(
+        "healed",
+        inputs,
+        output,
+        force=force,
+        provenance=provenance,
+        anonymous=anonymous,
+        as_json=as_json,
+        maps=map_roles,
+    )
     if maps and sink.target is None:
         raise Misuse("--maps: no file is written that maps could lie beside (a stream holds them all)")
     if maps and not map_roles:

@@ -26,6 +26,7 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     force_detection: bool = False,
     volume: int | None = None,
     provenance: bool = True,
+    anonymous: bool = False,
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
@@ -40,7 +41,9 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     tell: gets a line for whatever the user should know, and with verbose for each study. Raises UadError.
     """
     inputs, chain = some_words(sources), chain_of(str(threshold), **steps)
-    sink = Sink.of("detection", inputs, output, force=force, provenance=provenance, as_json=as_json)
+    sink = Sink.of(
+        "detection", inputs, output, force=force, provenance=provenance, anonymous=anonymous, as_json=as_json
+    )
     options: dict[str, Any] = {"native": native, "adapt": adapt, "force_detection": force_detection, "tell": tell}
     options["brain"] = None if brain is None else read_mask(Path(brain))
     results: list[Result] = []

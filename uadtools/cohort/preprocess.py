@@ -10,7 +10,7 @@ from typing import Any
 
 from uadtools import __version__
 from uadtools.cohort import bids as data_sets
-from uadtools.cohort.failed import FailedBefore, blamed_on_scan
+from uadtools.cohort.failed import blamed_on_scan, failed_before
 from uadtools.cohort.parallel import parallel_map
 from uadtools.cohort.results import Progress, Result, Tell, silent, unseen
 from uadtools.cohort.sink import Sink
@@ -24,7 +24,7 @@ from uadtools.report.outline import outlined
 from uadtools.report.picture import check_picture
 from uadtools.volume.io import SUFFIXES, Image, check_target, save, save_sidecar, sidecar, stem
 from uadtools.volume.listing import files_of, is_many
-from uadtools.volume.stream import Study, base_name, concerns_of, fingerprint, is_image, read_image
+from uadtools.volume.stream import Study, base_name, concerns_of, fingerprint, is_image, nameless, read_image
 
 FILES = (*SUFFIXES, ".png", ".pdf", ".svg")
 """Endings of files; other names are those of folders."""
@@ -44,6 +44,7 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     jobs: int = 1,
     skip_failed: bool = False,
     provenance: bool = True,
+    anonymous: bool = False,
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
@@ -83,6 +84,7 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
         provenance=provenance,
         as_json=as_json,
         resumed=True,
+        anonymous=anonymous,
     )
     files = [Path(file) for name in ("brain", "register") if isinstance(file := options.get(name), str | Path)]
     sink.sources = [*sink.sources, *(file for file in files if file.is_file())]
@@ -91,7 +93,7 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     preparing = Preparing(preparation, sink, force=force, provenance=provenance, several=several)
     preparing.check(work)
     results: list[Result] = []
-    failed = _failed_before(sink, preparation, skip_failed, force)
+    failed = failed_before(sink, preparation.arguments, again=force) if skip_failed else None
     if failed:
         results += [{"name": job.source, "failed": why} for job in work if (why := failed.why(job.source))]
         work = [job for job in work if not failed.why(job.source)]
@@ -111,14 +113,6 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
                 _say(result, tell, verbose=verbose)
             results += outcome
     return results
-
-
-def _failed_before(sink: Sink, preparation: Preparation, wanted: bool, force: bool) -> FailedBefore | None:
-    if not wanted:
-        return None
-    if sink.target is None or sink.is_file:
-        raise Misuse("--skip-failed: keeps its list in the folder of the outputs (name one with -o)")
-    return FailedBefore(sink.target, preparation.arguments, again=force)
 
 
 def is_cohort(inputs: Sequence[str], bids: Path | str | None = None) -> bool:
@@ -236,7 +230,7 @@ class Preparing:
         with blamed_on_scan(raw.name):
             prepared = prepare(raw.product, self.preparation, name=raw.name)
         written = sink.write(prepared.study, path)
-        brain = prepared.study.need("brain")
+        brain = sink.called(prepared.study, path).need("brain")
         if job.brain:
             save(brain, job.brain, force=force, provenance=self.provenance)
         if job.picture:
@@ -271,14 +265,16 @@ class Preparing:
         except UadError:
             return None
         line = made.provenance.get("history", [{}])[-1]
-        source = fingerprint(raw.product)
+        source, arguments, name = fingerprint(raw.product), self.preparation.arguments, raw.name
+        if self.sink.anonymous:
+            arguments, name = nameless(arguments), base_name(path)
         if self.provenance and line.get("tool") != "uad-preprocess":
             raise UadError(f"{path}: exists, and uad-preprocess did not make it (--force replaces it)")
-        if made.provenance.get("study", raw.name) != raw.name or line.get("source", source) != source:
+        if made.provenance.get("study", name) != name or line.get("source", source) != source:
             raise UadError(
                 f"{path}: exists, and was made of another scan, or of another state of it (--force replaces it)"
             )
-        if self.provenance and line.get("arguments") != self.preparation.arguments:
+        if self.provenance and line.get("arguments") != arguments:
             raise UadError(f"{path}: exists, and was made with other settings (--force replaces it)")
         return made
 

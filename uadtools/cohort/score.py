@@ -36,6 +36,7 @@ def score_all(  # noqa: PLR0913  one parameter per option
     native: bool = False,
     volume: int | None = None,
     provenance: bool = True,
+    anonymous: bool = False,
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
@@ -56,7 +57,9 @@ def score_all(  # noqa: PLR0913  one parameter per option
     for role in ("spread", "probability"):
         if maps[role] and role not in maps_of(metric):
             raise Misuse(f"--{role}: has no effect with --metric {metric or 'l1'} (leave it out)")
-    sink = Sink.of("score", inputs[:1], output, force=force, provenance=provenance, as_json=as_json)
+    sink = Sink.of(
+        "score", inputs[:1], output, force=force, provenance=provenance, anonymous=anonymous, as_json=as_json
+    )
     healthy = None if reference is None else read_normal(Path(reference))
     images = [] if brain is None else [read_mask(Path(brain))]
     images += [_map(Path(path), role) for role, path in maps.items() if path is not None]

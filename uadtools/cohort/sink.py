@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from uadtools.cohort.sources import STDIN
 from uadtools.errors import Misuse, UadError
 from uadtools.volume.flat import is_flat
 from uadtools.volume.io import SUFFIXES, check_target, save
-from uadtools.volume.stream import Study, base_name, write_study
+from uadtools.volume.stream import Study, anonymous, base_name, write_study
 
 Done = Callable[[str | UadError | None], None]
 """Is told the file that was written, none for a stream, or why it was not."""
@@ -25,7 +26,8 @@ class Sink:
 
     suffix: what files are called after the study's name. target: a file, a folder, or None for no file at all.
     stream: write whole studies to stdout. maps: roles that get files of their own beside the product's. sources: the
-    inputs, which are never replaced.
+    inputs, which are never replaced. anonymous: studies are called after the files they go to, and their history names
+    no file; numbers: of those in a stream.
     """
 
     suffix: str
@@ -35,6 +37,8 @@ class Sink:
     provenance: bool
     maps: Sequence[str] = ()
     sources: Sequence[Path] = ()
+    anonymous: bool = False
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
     taken: set[Path] = field(default_factory=set)
 
     @classmethod
@@ -49,6 +53,7 @@ class Sink:
         as_json: bool,
         maps: Sequence[str] = (),
         resumed: bool = False,
+        anonymous: bool = False,
     ) -> Sink:
         """Settle where the output goes, and refuse what cannot work before any work is done.
 
@@ -66,7 +71,9 @@ class Sink:
         sources = [Path(source) for source in inputs or () if source != "-"]
         if missing := [source for source in sources if not (_there(source) or is_flat(source))]:
             raise UadError(f"{missing[0]}: No such file or directory")
-        sink = cls(suffix, None if nowhere else Path(output or ""), stream, force, provenance, maps, sources)
+        sink = cls(suffix, None if nowhere else Path(output or ""), stream, force, provenance, maps, sources, anonymous)
+        if anonymous and sink.target is not None and not sink.is_file:
+            raise Misuse("--anonymous: files in a folder are named after the scans (name a file: -o FILE.nii.gz)")
         sink._check([base_name(source) for source in sources], resumed)
         return sink
 
@@ -78,7 +85,7 @@ class Sink:
             raise Misuse(f"--output: {self.target} is one file, and there are {len(names)} inputs (name a folder)")
         if not self.is_file and self.target.exists() and not self.target.is_dir():
             raise UadError(f"{self.target}: is no folder (image files have names in .nii or .nii.gz)")
-        if twice := [name for name, count in Counter(names).items() if count > 1]:
+        if twice := [name for name, times in Counter(names).items() if times > 1]:
             raise UadError(f"{self._path(twice[0])}: would be written twice: two inputs have this name (rename one)")
         for path in () if resumed else [self.target] if self.is_file else map(self._path, names):
             self._check_files(path, self.maps)
@@ -126,8 +133,15 @@ class Sink:
         self.taken.add(path)
         return path
 
+    def called(self, study: Study, path: Path | None) -> Study:
+        """Return a study as it is to be written to this file, or to the stream: without names, if it is anonymous."""
+        if not self.anonymous:
+            return study
+        return anonymous(study, base_name(path) if path else f"scan-{next(self.numbers)}" if self.stream else "scan")
+
     def write(self, study: Study, path: Path | None, more: Sequence[str] = ()) -> str | None:
         """Write a study to the stream, or its product, maps and more to the files claimed. Returns the file's name."""
+        study = self.called(study, path)
         if self.stream:
             with open(sys.stdout.fileno(), "wb", closefd=False) as out:
                 write_study(study, out, provenance=self.provenance)

@@ -87,6 +87,7 @@ def train(  # noqa: PLR0913  one parameter per option
     device: str = "auto",
     precision: str = "auto",
     log: Path | None = None,
+    anonymous: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> Summary:
     """Train a model and write it.
@@ -96,8 +97,8 @@ def train(  # noqa: PLR0913  one parameter per option
     (without validation data the last ones are the best). seconds: stop after that.
     resume: go on from the state kept beside `model`; the result equals that of a run that was never stopped. A finished
     run resumed with other defaults (method, t, thresholds) takes them over, and trains no further.
-    watch: is called at every report. Where torchrun started several processes, they train one model together, and all
-    but the first return nothing. Raises UadError.
+    anonymous: do not name the data in the model file. watch: is called at every report. Where torchrun started several
+    processes, they train one model together, and all but the first return nothing. Raises UadError.
     """
     if changes and not isinstance(recipe, str):
         raise UadError("changes are to a recipe that is named (load_recipe makes them to one that is loaded)")
@@ -117,7 +118,7 @@ def train(  # noqa: PLR0913  one parameter per option
         state, about = _begin(recipe, slices, seed, torch_device, outputs.state if resume else None)
         trainer = Trainer(
             recipe, slices, held_out, seed, torch_device, _precision(precision, torch_device, recipe),
-            tuple(Path(source).name for source in sources),
+            () if anonymous else tuple(Path(source).name for source in sources),
             quantiles(slices), about["started_from"], team,
             tuple(load_masks(masks, recipe.grid.spacing, recipe.reach)),
         )  # fmt: skip

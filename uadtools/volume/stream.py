@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -92,6 +94,24 @@ def fingerprint(image: Image) -> str:
     return hashlib.sha256(image.data.tobytes("F") + image.grid.affine.tobytes()).hexdigest()[:16]
 
 
+def nameless(value: Any) -> Any:
+    """Leave out the names of files among arguments, of which provenance tells."""
+    if isinstance(value, dict):
+        return {key: nameless(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [nameless(part) for part in value]
+    return "file" if isinstance(value, str) and ("/" in value or re.search(r"\.[A-Za-z]\w+$", value)) else value
+
+
+def anonymous(study: Study, name: str) -> Study:
+    """Give a study another name, and leave the names of files out of its images' history."""
+    images = {}
+    for role, image in study.images.items():
+        history = {"history": nameless(line)} if (line := image.provenance.get("history")) else {}
+        images[role] = replace(image, provenance={**image.provenance, "study": name, **history})
+    return Study(name, images)
+
+
 def lines_by(image: Image, tool: str) -> list[dict[str, Any]]:
     """Return the lines of an image's history that a tool wrote, the earliest first."""
     return [dict(line) for line in image.provenance.get("history", []) if line.get("tool") == tool]
@@ -155,7 +175,10 @@ def read_path(path: Path, volume: int | None = None) -> Iterator[Study]:
         yield _study({"scan": read_flat(path)}, base_name(path))
         return
     with open_file(path) as file:
+        before = _state(file)
         for study in read_studies(file, str(path), volume):
+            if _state(file) != before:
+                raise UadError(f"{path}: was changed while it was read (run again when it is whole)")
             yield _study(study.images, base_name(path))
 
 
@@ -195,6 +218,12 @@ def base_name(path: Path) -> str:
 
 def is_image(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
+
+
+def _state(file: BinaryIO) -> tuple[int, int] | None:
+    """Return what changes when somebody writes to a file; None of pipes, which change as they are read."""
+    status = os.fstat(file.fileno())
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 def _said(*images: Image) -> str:
