@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint man bench clean
+.PHONY: demo test hostile lint man bench clean
 
 demo: $(READY)         ## find the lesions of a real patient, and draw them: demo/patient19_FLAIR.png, _T1w.png
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh demo
 
 test: $(READY)         ## run all tests, one file after the other on each core (at most eight)
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+
+hostile: $(READY)      ## give the commands thousands of damaged and malicious files, as in docs/reliability.md (about an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python experiments/hostile.py --count 400
 
 lint: $(READY)         ## style and types
 	$(BIN)/ruff check uadtools tests examples benchmarks experiments

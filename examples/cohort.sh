@@ -5,9 +5,6 @@ set -euo pipefail
 raw=$1 out=$2
 
 uad-preprocess "$raw" -o "$out/preprocessed/"
-uad-heal "$out"/preprocessed/*.nii.gz -o "$out/healed/"
-for scan in "$out"/preprocessed/*.nii.gz; do
-    name=$(basename "$scan" _preprocessed.nii.gz)
-    uad-score "$scan" "$out/healed/${name}_healed.nii.gz" -o "$out/score/"
-done
-uad-postproc "$out"/score/*.nii.gz --native -o "$out/detection/" --json > "$out/detections.json"
+uad-heal "$out/preprocessed/" -o "$out/healed/"
+uad-score "$out/healed/" --scan "$out/preprocessed/" -o "$out/score/"
+uad-postproc "$out/score/" --native -o "$out/detection/" --json > "$out/detections.json"

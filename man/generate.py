@@ -13,13 +13,14 @@ import typer.main
 
 from uadtools import __version__
 from uadtools.cli._common import Command
-from uadtools.cli.main import COMMANDS
+from uadtools.cli.main import COMMANDS, OWN
 
 HERE = Path(__file__).parent
 STATUS = [
     ("0", "done"),
     ("1", "the input or the machine stopped it; one line on standard error says why"),
     ("2", "wrong usage"),
+    ("3", "with --strict: all is written, and something speaks against a result"),
     ("130", "interrupted"),
     ("141", "the reader of the pipe has gone"),
 ]
@@ -123,6 +124,8 @@ def overview() -> str:
         "\\fBuad\\fR \\fICOMMAND\\fR is the same as \\fBuad\\-\\fR\\fICOMMAND\\fR.",
         "Research software, not a medical device.",
         *(line for name, what in COMMANDS.items() for line in (".TP", f"\\fBuad\\-{name}\\fR(1)", escape(what))),
+        ".SH OPTIONS",
+        *(line for words, what in OWN.items() for line in (".TP", f"\\fB{escape(words)}\\fR", escape(what))),
     ]
     return "\n".join(lines) + "\n"
 

@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
@@ -70,6 +71,11 @@ def test_there_is_no_command_that_uad_does_not_list():
     assert files - {"main"} == set(COMMANDS)
 
 
+def test_man_pages_are_installed():
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
+    assert data == {"share/man/man1": ["man/*.1"]}
+
+
 def test_man_pages_are_what_the_commands_say(pages):
     """Else: make man."""
     assert {path.name for path in (ROOT / "man").glob("*.1")} == pages.keys()
@@ -99,7 +105,9 @@ def lines_with_commands(text):
     """Find `uad-NAME ...` and, in code, `uad NAME ...`: the name, and the words up to the end of that command."""
     joined = re.sub(r"\\\n\s*", " ", text)
     for match in re.finditer(
-        r"(?:(?<![\w./-])uad-|(?:^[ $]+|`|[|;] *)uad )([a-z]+)\b([^|;>#`&\n)]*)", joined, re.MULTILINE
+        r"(?:(?<![\w./-])uad-|(?:^[ $]+|`|[|;] *)uad (?:help (?=[a-z]))?)([a-z]+)\b([^|;>#`&\n)]*)",
+        joined,
+        re.MULTILINE,
     ):
         yield match[1], match[2].split()
 
@@ -130,6 +138,7 @@ def test_examples_of_the_help_name_only_commands_and_options_that_exist(name):
         ("    uad-heal a -t 3 | uad-score --json > x", [("heal", ["a", "-t", "3"]), ("score", ["--json"])]),
         ("see `uad heal --eta 1` and `uad-eval`", [("heal", ["--eta", "1"]), ("eval", [])]),
         ("    uad heal x \\\n  --force  # comment --nonsense", [("heal", ["x", "--force"])]),
+        ("see `uad help heal`", [("heal", [])]),
         ("the next uad tool, man/uad-heal.1", []),
     ],
 )
@@ -137,7 +146,9 @@ def test_command_lines_are_found(line, found):
     assert list(lines_with_commands(line)) == found
 
 
-@pytest.mark.parametrize("line", ["`uad-heal --nonsense`", "uad-reconstruct x", "    uad cure", "uad-heal -x=3"])
+@pytest.mark.parametrize(
+    "line", ["`uad-heal --nonsense`", "uad-reconstruct x", "    uad cure", "uad-heal -x=3", "`uad help cure`"]
+)
 def test_what_does_not_exist_is_found(line):
     with pytest.raises(AssertionError):
         check(line, "here")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 CODES = {
@@ -13,6 +13,7 @@ CODES = {
     "intensity-window": "most of the brain lies outside the window of intensities; share",
     "registration": "scan and template hardly overlap; Dice",
     "unlike": "the scan is unlike the healthy scans that the model learnt from; times what is usual",
+    "threshold": "the model knows no threshold for these scores, and Otsu's is taken; the threshold",
     "other": "said by another version of these tools",
 }
 """Every code that there is: what it means, and what its value is. docs/concerns.md lists the same."""
@@ -37,6 +38,10 @@ class Concern:
     def __str__(self) -> str:
         return self.text
 
+    def about(self, name: str) -> Concern:
+        """Say which of several scans it is about."""
+        return replace(self, text=f"{name}: {self.text}")
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -49,6 +54,11 @@ def read_concerns(data: object) -> list[Concern]:
 def united(*several: Iterable[Concern]) -> list[Concern]:
     """Put lists of concerns together; what is said twice is there once, the first first."""
     return list(dict.fromkeys(concern for concerns in several for concern in concerns))
+
+
+def told(*several: Iterable[Concern]) -> list[dict[str, Any]]:
+    """Put lists of concerns together for JSON."""
+    return [concern.to_json() for concern in united(*several)]
 
 
 def _read(row: object) -> Concern | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import atexit
+import csv
 import fcntl
+import io
 import json
+import math
 import os
 import re
 import secrets
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from uadtools.errors import UadError
 
@@ -22,6 +25,11 @@ LONGEST_NAME = 200
 """Bytes of a name that files are called after: with what is appended, disks take 255."""
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
 """Names that are devices on some systems."""
+MOST_BYTES = 1 << 28
+"""What holds settings, figures or names is no larger."""
+_NUL = re.compile(r"\0|\\u0000|\\U0{8}")
+DEEPEST = 100
+"""So many tables lie in one another at most."""
 
 
 @contextmanager
@@ -84,7 +92,7 @@ def _hidden(path: Path) -> Path:
 
 
 def _opened(part: Path) -> FileIO:
-    return cast(FileIO, part.open("xb", buffering=0))
+    return part.open("xb", buffering=0)
 
 
 def _end(part: Path) -> None:
@@ -139,20 +147,62 @@ def write_json(path: Path, data: Any, *, force: bool) -> None:
 
 def read_json(path: Path, wrong: str = "no JSON") -> Any:
     """Read JSON. wrong: what is said of a file that holds none. Raises UadError that names the file."""
-    return _read(path, json.loads, lambda error: wrong)
+    return _read(path, parse_json, lambda error: wrong)
 
 
 def read_toml(path: Path, wrong: str = "not readable settings") -> dict[str, Any]:
     """Read TOML. wrong: what is said of a file that holds none, before the reason. Raises UadError that names it."""
-    return _read(path, tomllib.loads, lambda error: f"{wrong} ({error})")
+    return _read(path, parse_toml, lambda error: f"{wrong} ({error})")
+
+
+def read_rows(path: Path, columns: Sequence[str] = (), wrong: str = "no table") -> list[dict[str, str]]:
+    """Read a table whose first line names the columns: comma-separated, or tab-separated if its name ends in .tsv.
+
+    What a line lacks is empty. columns: that must be there. Raises UadError that names the file.
+    """
+
+    def parse(text: str) -> list[dict[str, str]]:
+        delimiter = "\t" if path.suffix == ".tsv" else ","
+        lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
+        names = list(lines.fieldnames or ())
+        if missing := [column for column in columns if column not in names]:
+            raise ValueError(f"it has no column {missing[0]}")
+        rows = [{name: line[name].strip() for name in names} for line in lines]
+        if rows and not names:
+            raise ValueError("its first line names no columns")
+        return rows
+
+    return _read(path, parse, lambda error: f"{wrong} ({error})")
+
+
+def read_lines(path: Path, wrong: str = "no text") -> list[str]:
+    """Read the lines of a text. wrong: what is said of a file that holds none. Raises UadError that names the file."""
+    return _read(path, lambda text: io.StringIO(text, newline=None).read().split("\n"), lambda error: wrong)
+
+
+def parse_json(text: str | bytes | bytearray) -> Any:
+    """Understand JSON. Raises ValueError, and nothing else, for what is none and for what `_sound` refuses."""
+    return _sound(_parsed(json.loads, text))
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Understand TOML. Raises ValueError, and nothing else, for what is none and for what `_sound` refuses."""
+    return dict(_sound(_parsed(tomllib.loads, text)))
 
 
 def _read(path: Path, parse: Callable[[str], T], wrong: Callable[[Exception], str]) -> T:
     try:
-        return parse(path.read_text())
+        with path.open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
+        if len(raw) > MOST_BYTES:
+            raise ValueError(f"larger than {MOST_BYTES >> 20} MiB")
+        text = raw.decode("utf-8-sig")
+        if _NUL.search(text):
+            raise ValueError("it holds a NUL character")
+        return parse(text)
     except OSError as error:
         raise UadError(f"{path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
+    except (ValueError, csv.Error) as error:
         raise UadError(f"{path}: {wrong(error)}") from None
 
 
@@ -164,6 +214,31 @@ def is_name(name: str) -> bool:
         and name.split(".", maxsplit=1)[0].upper() not in RESERVED
         and len(os.fsencode(name)) <= LONGEST_NAME
     )
+
+
+def _parsed(parse: Callable[[Any], Any], text: str | bytes | bytearray) -> Any:
+    try:
+        return parse(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _sound(data: Any, where: str = "", depth: int = 0) -> Any:
+    """Return data as they are. Raises ValueError, with their place, for what JSON and TOML can say and nobody means.
+
+    That is half a character, numbers without end or of more than 64 bits, and tables more than DEEPEST deep.
+    """
+    if depth > DEEPEST:
+        raise ValueError("nested too deep")
+    if isinstance(data, dict | list):
+        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+            _sound(key, where, depth)
+            _sound(value, f"{where}.{key}" if where else str(key), depth + 1)
+    elif isinstance(data, str):
+        data.encode()  # half a character cannot be
+    elif isinstance(data, int | float) and not (math.isfinite(data) if isinstance(data, float) else abs(data) < 2**64):
+        raise ValueError(f"{where or 'it'} is no finite number, or one of more than 64 bits")
+    return data
 
 
 def check_free(path: Path, *, force: bool) -> None:

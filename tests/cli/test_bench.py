@@ -1,10 +1,14 @@
 """uad-bench, as a user calls it."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
+
+from uadtools.volume.io import save
+from uadtools.volume.stream import read_image
 
 PLAN = """
 name = "small"
@@ -59,6 +63,17 @@ def test_a_table_in_four_forms_and_nothing_twice(uad, plan, here):
     assert (again.status, again.json) == (0, table)
     assert again.err == ""
     assert before == {p: p.stat().st_mtime_ns for p in (here / "out").rglob("*") if p.is_file() and p.stem != "small"}
+
+
+def test_what_the_history_of_test_scans_says_against_them_is_told_and_strict_leaves_with_3(uad, plan, here):
+    concern = {"code": "brain-size", "text": "the brain is large", "value": 2000}
+    image = read_image(here / "study/b.nii.gz")
+    save(replace(image, provenance={"concerns": [concern]}), here / "study/b.nii.gz", force=True)
+    (here / plan).write_text(PLAN[: PLAN.rindex("[[method]]")])
+    for _ in range(2):  # the second reads what is done
+        result = uad("bench", plan, "-o", "out", "--json", "--strict", "-q")
+        assert result.status == 3, result.err
+        assert result.json["sets"][0]["concerns"] == [concern | {"text": "b: the brain is large"}]
 
 
 def test_data_may_lie_elsewhere(uad, plan, here):

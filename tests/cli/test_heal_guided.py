@@ -91,7 +91,7 @@ def test_an_encoder_is_trained_and_cddpm_starts_from_it(uad, prepared, here):
     assert noted["started_from"].startswith("spark:")
     (here / "e.safetensors").unlink()  # what is resumed needs it no more
     assert uad("train", prepared, *words, "--steps", 4, "--resume", "-o", "c.safetensors").status == 0
-    assert read_config(here / "c.safetensors").training == noted | {"steps": 4} | {
+    assert read_config(here / "c.safetensors").training == noted | {"steps": 4, "planned": 4} | {
         "best_validation": read_config(here / "c.safetensors").training["best_validation"]
     }
     assert uad("heal", prepared, "--model", "c.safetensors").status == 0

@@ -261,3 +261,54 @@ def test_what_a_model_recommends_passes_through_pipes_by_sign_and_for_its_own_me
     (told,) = uad("postproc", "-", "-o", "l1.nii", "--median", 1, "--json", stdin=scored).json
     assert told["threshold_from"] == "otsu"
     assert json.loads((here / "l1.json").read_text())["history"][-1]["arguments"]["median"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "how"),
+    [
+        (["--flips"], "--flips"),
+        (["-t", 400], "-t 400"),
+        (["-t", 400, "-t", 999], "-t 400,999"),
+        (["--method", "disyre"], "--method disyre"),
+    ],
+)
+def test_a_way_of_healing_that_loses_the_models_threshold_is_told_before_it_begins(
+    options, how, uad, prepared, tiny_guided, monkeypatch
+):
+    levels = 'defaults.thresholds={"restore 999" = 0.02}'
+    uad("models", "settle", tiny_guided["restoration"], "--set", levels, "-o", "m.safetensors")
+    words = ("heal", prepared, "--model", "m.safetensors")
+    stream = uad(*words, *options, "-o", "-")
+    (line,) = stream.lines
+    reason = f"the thresholds of tiny-restoration are not for {how}"
+    assert line == (
+        f"uad-heal: {reason}, so uad-postproc will take Otsu's, and refuse scanwise and voxelwise ones (leave it out, "
+        "or find a threshold with uad-calibrate)"
+    )
+    scored = uad("score", stdin=stream.out).out
+    result = uad("postproc", "-", "-o", "d.nii", "--median", 1, "--erode", 0, "--json", stdin=scored)
+    (concern,) = result.json[0]["concerns"]
+    assert (concern["code"], concern["value"]) == ("threshold", pytest.approx(result.json[0]["threshold"], abs=1e-5))
+    assert f"Otsu's is taken, as {reason} (it always" in concern["text"]
+    assert result.lines[0] == f"uad-postproc: p: {concern['text']}"
+    monkeypatch.setattr("uadtools.cohort.heal.prefetched", lambda jobs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # told before the first scan is read
+        uad(*words, *options, "--force")
+
+
+def test_several_models_lose_their_thresholds_and_one_as_it_is_does_not(uad, prepared, tiny_guided):
+    levels = 'defaults.thresholds={"restore 999" = 0.02}'
+    uad("models", "settle", tiny_guided["restoration"], "--set", levels, "-o", "m.safetensors")
+    assert uad("heal", prepared, "--model", "m.safetensors", "-o", "a.nii").err == ""
+    said = uad("heal", prepared, "--model", "m.safetensors", "--model", "m.safetensors", "-o", "b.nii").lines[0]
+    names = "tiny-restoration and tiny-restoration"
+    assert said.startswith(f"uad-heal: the thresholds of {names} are not for the mean of several models, so")
+
+
+def test_what_scanwise_holds_for_is_told_before_the_stream_comes(uad):
+    result = uad("postproc", "--threshold", "scanwise", "-o", "d.nii", stdin=b"")
+    assert result.status == 1
+    assert result.lines[0].startswith(
+        "uad-postproc: --threshold scanwise holds for the default healing of a bundled model"
+    )
+    assert "no -t, --samples, --flips, --metric or --signed" in result.lines[0]

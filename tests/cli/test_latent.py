@@ -33,7 +33,7 @@ def trained(uad, prepared):
 def test_a_model_knows_its_autoencoder_the_scale_of_latents_and_what_is_healthy(uad, trained, prepared, here):
     weights, config = read_tensors(here / trained), read_config(here / trained)
     assert config.training["started_from"].startswith("vqvae:")
-    assert weights["limits"].shape == (4, 4)
+    assert weights["limits"].shape == (2, 4, 4)
     assert weights["limits"].isfinite().all()
     assert weights["deviation"] != 1
     autoencoder = read_tensors(here / "v.safetensors")
@@ -83,6 +83,7 @@ def test_variant_steps_and_repeats_have_an_effect(uad, trained, prepared, here):
         (["--eta", 0.5], "--eta has no effect with --method ldm"),
         (["--steps", 600], "--steps 600: from -t 500 there are 1 to 501"),
         (["--bounds", 201], "--bounds 201: there are 200 steps, at most"),
+        (["--bounds", 7], "--bounds 7: the model knows how much is healthy over 50 steps alone (leave it out, or "),
         (["--chain", 1000], "--chain 1000: there are 999 steps, at most"),
         (["--variant", "a", "--bounds", 5], "--bounds has no effect with --variant a"),
     ],

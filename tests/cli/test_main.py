@@ -108,3 +108,81 @@ def test_what_can_go_wrong_is_one_line(error, status, said, capsys, monkeypatch)
 def test_a_bug_is_not_hidden(error):
     with pytest.raises(type(error)), _common.boundary("uad-x"):
         raise error
+
+
+@pytest.mark.parametrize("words", [("help", "heal"), ("heal", "--help")])
+def test_help_of_a_command_is_asked_for_in_either_order(words, uad_alone):
+    status, out, err = uad_alone(*words)
+    assert (status, err) == (0, "")
+    assert out.startswith("Usage: uad-heal [OPTIONS]")
+
+
+def test_help_of_a_part_of_a_command_and_of_uad_itself(uad_alone):
+    assert uad_alone("help", "models", "info")[1].startswith("Usage: uad-models info")
+    assert uad_alone("help") == uad_alone()
+
+
+@pytest.mark.parametrize("words", [("heel",), ("help", "heel")])
+def test_a_command_that_was_meant_is_named(words, uad_alone):
+    status, out, err = uad_alone(*words)
+    assert (status, out) == (2, "")
+    assert "heel: there is no such command, did you mean heal? (there are: preprocess, " in err
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("heal", "x", "--medthod", "sss"), "No such option: --medthod, did you mean --method? (uad-heal --help"),
+        (("heal", "x", "--metric", "l1"), "No such option: --metric (uad-heal --help"),
+        (("heal", "x", "--method", "restor"), "no method 'restor', did you mean restore? (there are: ae, "),
+        (("heal", "x", "--model", "any-smal"), "any-smal: No such file or directory, did you mean any-small? ("),
+        (("models", "info", "t1-smal"), "t1-smal: No such file or directory, did you mean t1-small? ("),
+        (("train", "x", "-o", "m", "--recipe", "cdpm"), "no recipe 'cdpm', did you mean cddpm? (there are: ae, "),
+    ],
+)
+def test_a_word_that_was_meant_is_named(words, meant, uad):
+    name, *rest = words
+    result = uad(name, *rest)
+    assert result.status in (1, 2)
+    assert result.out == b""
+    assert meant in result.err
+
+
+@pytest.mark.parametrize(
+    ("program", "line", "goes_on"),
+    [
+        ("uad", "uad he", ["heal"]),
+        ("uad", "uad heal --me", ["--method"]),
+        ("uad", "uad models in", ["info"]),
+        ("uad-heal", "uad-heal --method s", ["sss", "svae"]),
+        ("uad-heal", "uad-heal --model t", ["t1-ddpm", "t1-small"]),
+        ("uad-score", "uad-score --metric p", ["product", "probability"]),
+        ("uad-train", "uad-train --recipe sp", ["spark"]),
+        ("uad-models", "uad-models info any", ["any-small"]),
+    ],
+)
+def test_a_shell_is_told_how_words_go_on(program, line, goes_on, shell):
+    variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
+    done = shell(f"COMP_WORDS='{line}' COMP_CWORD={len(line.split()) - 1} {variable}=complete_bash {program}")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.decode().split() == goes_on
+
+
+def test_one_command_installs_completion_for_all(uad_alone, here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here))
+    for _ in range(2):
+        status, out, err = uad_alone("--install-completion", "bash")
+        assert (status, err) == (0, "")
+        assert str(here) in out
+    assert (here / ".bashrc").read_text().split() == ["source", f"'{here}/.bash_completions/uad.sh'"]
+    script = (here / ".bash_completions" / "uad.sh").read_text()
+    for program in ("uad", *(f"uad-{name}" for name in COMMANDS)):
+        assert script.count(f" {program}\n") == 1
+    assert uad_alone("--install-completion", "fish")[0] == 0
+    assert (here / ".config/fish/completions/uad-heal.fish").is_file()
+
+
+def test_a_shell_that_is_not_known_is_told(uad_alone):
+    status, out, err = uad_alone("--install-completion", "tcsh")
+    assert (status, out) == (1, "")
+    assert err == "uad: error: --install-completion: tcsh (there are: bash, zsh, fish)\n"

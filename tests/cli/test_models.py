@@ -103,6 +103,20 @@ class TestInfo:
         assert found["parameters"] == sum(weight.numel() for weight in build(read_config(path)).parameters())
         assert found.items() >= read_config(path).model_dump(mode="json").items()
 
+    def test_says_what_a_model_is_scored_by_whatever_its_thresholds_were_found_with(
+        self, uad, tiny_guided, measured_model
+    ):
+        """Thresholds are of the metric in the model's defaults, and where there are none that metric says nothing."""
+        for path, metric in ((tiny_guided["restoration"], "product"), (measured_model, "relative")):
+            assert uad("models", "info", path, "--json").json["scored_by"] == metric
+            said = uad("models", "info", path).out.decode()
+            assert f"score        {metric};" in said
+            assert "metric l1" not in said
+        assert (
+            "thresholds   sss 300 0.132, sss 200,300,400 x4 0.124; of metric l1"
+            in uad("models", "info", "t1-ddpm").out.decode()
+        )
+
     def test_shows_every_kind(self, uad, tiny_models, tiny_guided):
         for kind, path in (tiny_models | tiny_guided).items():
             found = uad("models", "info", path)

@@ -273,8 +273,8 @@ def test_a_healed_scan_is_no_scan(uad, prepared, healed):
     uad("score", healed, prepared).fails("score", 2, "p_healed.nii.gz", "name the scan first")
 
 
-def test_three_files_or_half_a_stream_are_refused(uad, prepared, healed):
-    uad("score", prepared, healed, healed).fails("score", 2, "SCAN HEALED", "two files, or one stream")
+def test_one_file_twice_or_half_a_stream_are_refused(uad, prepared, healed):
+    uad("score", prepared, healed, healed).fails("score", 1, "p_score.nii.gz: would be written twice")
     uad("score", prepared, "-").fails("score", 2, "SCAN HEALED", "two files, or one stream")
 
 

@@ -2,11 +2,13 @@ import csv
 import json
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from uadtools.models.checkpoint import read_config, read_tensors
+from uadtools.volume.io import save
 
 TINY = """
 name = "tiny"
@@ -89,6 +91,22 @@ def test_dry_run_prints_the_resolved_recipe_and_writes_nothing(uad, here):
     assert names(here) == []
 
 
+@pytest.mark.parametrize("recipe", ["any-small", "cddpm", "ldm"])
+def test_what_dry_run_printed_is_a_recipe(uad, here, recipe):
+    printed = uad("train", "--dry-run", "--recipe", recipe, "--steps", 7)
+    (here / "mine.json").write_bytes(printed.out)
+    assert uad("train", "--dry-run", "--recipe", "mine.json").out == printed.out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("[1]", "not a recipe"), ("{", "not a readable recipe"), ('{"name": "x", "stepz": 1}', "stepz: unknown key")],
+)
+def test_a_json_file_that_is_no_recipe_is_told(uad, here, text, said):
+    (here / "bad.json").write_text(text)
+    uad("train", "--dry-run", "--recipe", "bad.json").fails("train", 1, "bad.json", said)
+
+
 def test_recipe_has_an_effect_and_any_small_is_the_default(uad):
     made = {uad("train", "--dry-run", *options).json["name"] for options in ((), ("--recipe", "sss"))}
     assert made == {"any-small", "sss"}
@@ -130,6 +148,58 @@ def test_time_stops_and_resume_goes_on_as_if_it_had_not(train, here):
     assert distance(here / "m.safetensors", here / "whole.safetensors") == 0
     with (here / "m.csv").open(newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
+
+
+def stopped_after(steps, monkeypatch):
+    looks = iter(range(100))
+    monkeypatch.setattr("uadtools.training.clock.Clock.over", lambda clock, batches: next(looks) >= steps)
+
+
+@pytest.mark.parametrize(
+    ("stop", "lowest", "said"),
+    [
+        (3, None, "3 of 12,000 steps, 6 slices"),
+        (5, 2, "2 of 12,000 steps (the best of 5 on --val), 6 slices"),
+        (5, 4, "4 of 12,000 steps (the best of 5 on --val), 6 slices"),
+    ],
+)
+def test_the_last_line_and_the_card_say_what_the_weights_have_seen_of_what_was_planned(
+    stop, lowest, said, train, uad, monkeypatch
+):
+    stopped_after(stop, monkeypatch)
+    losses = iter([abs(step - (lowest or 0)) for step in (2, 4)])
+    monkeypatch.setattr("uadtools.training.loop.validate", lambda *_: next(losses))
+    result = train("--steps", 12000, *(["--val", "p.nii.gz"] if lowest else []))
+    assert result.lines[-1] == f"uad-train: m.safetensors: {said}, log in m.csv"
+    card = " ".join(uad("models", "info", "m.safetensors").out.decode().split())
+    assert f"steps {lowest or stop} of 12,000, batch 2" in card
+
+
+def test_a_finished_run_goes_on_with_more_steps_and_is_done_with_as_many(train):
+    train()
+    done = train("--resume")
+    assert done.status == 0
+    assert done.lines == [
+        "uad-train: 4 steps were taken already, so there is nothing left to do (more --steps go on)",
+        "uad-train: m.safetensors: 4 steps, 6 slices, log in m.csv",
+    ]
+    assert train("--resume", "--steps", 6).lines[-1] == "uad-train: m.safetensors: 6 steps, 6 slices, log in m.csv"
+
+
+def test_val_that_was_never_due_is_made_once_and_told(train, prepared, monkeypatch):
+    stopped_after(3, monkeypatch)
+    result = train("--val", prepared, "--steps", 50, "--set", "training.validate_every=20")
+    assert result.lines[-2].startswith("uad-train: validated once, after the last step: 0.")
+    assert "no validation was due within 3 steps (training.validate_every is 20)" in result.lines[-2]
+
+
+def test_the_time_of_the_command_is_that_of_the_clock(train, monkeypatch):
+    """Reading recipes and loading torch count, too."""
+    given = []
+    monkeypatch.setattr("uadtools.training.clock.Clock.__init__", lambda clock, seconds: given.append(seconds) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train("--time", "3m")
+    assert 100 < given[0] < 180
 
 
 def test_resume_without_a_state_is_told(train, here):
@@ -213,8 +283,8 @@ def test_json_tells_the_summary(train):
     assert told.pop("loss") > 0
     assert told.pop("parameters") > 1000
     assert told == {
-        "model": "m.safetensors", "steps": 4, "best_validation": None, "last": "m.last.safetensors", "log": "m.csv",
-        "slices": 6,
+        "model": "m.safetensors", "steps": 4, "kept_steps": 4, "planned_steps": 4, "best_validation": None,
+        "last": "m.last.safetensors", "log": "m.csv", "slices": 6, "concerns": [],
     }  # fmt: skip
 
 
@@ -284,3 +354,13 @@ def test_scans_that_do_not_fit_are_told_with_the_command_that_helps(uad, scan, r
 
 def test_version(uad):
     assert uad("train", "--version").out.startswith(b"uadtools ")
+
+
+def test_what_the_history_of_scans_says_against_them_is_told_and_strict_leaves_with_3(train, prepared, phantom):
+    concern = {"code": "brain-size", "text": "the brain is large", "value": 2000}
+    scan = phantom.need("scan")
+    save(replace(scan, provenance={"concerns": [concern]}), prepared, force=True)
+    result = train("--json", "--strict")
+    assert result.status == 3, result.err
+    assert result.json["concerns"] == [concern | {"text": "p.nii.gz: the brain is large"}]
+    assert train("--force", "--val", prepared).status == 0

@@ -7,7 +7,7 @@ import pytest
 
 from uadtools import files
 from uadtools.errors import UadError
-from uadtools.files import check_free, is_name, read_json, read_toml, write_json, written
+from uadtools.files import check_free, is_name, read_json, read_rows, read_toml, write_json, written
 
 
 @pytest.fixture
@@ -240,3 +240,82 @@ def test_what_leads_elsewhere_or_is_none_is_no_name(name):
 @pytest.mark.parametrize("name", ["a", "sub-01 (x)", "a.b", "Jürgen", "console"])
 def test_other_names_are_names(name):
     assert is_name(name)
+
+
+HUGE = "1" + "0" * 400
+ODD = {
+    "nested": "[" * 200 + "]" * 200,
+    "endless": '{"a": {"b": Infinity}}',
+    "no number": '{"a": NaN}',
+    "large": f'{{"a": [1, {HUGE}]}}',
+    "rounded": '{"a": 1e400}',
+    "half a character": r'{"a": "\ud800"}',
+    "NUL": r'{"a": "\u0000"}',
+    "too many digits": "1" * 5000,
+}
+
+
+@pytest.mark.parametrize("content", ODD.values(), ids=ODD)
+def test_json_that_nobody_means_is_refused(content, tmp_path):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(UadError, match=r"a\.json: no report$"):
+        read_json(tmp_path / "a.json", "no report")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (f"a = {'[' * 3000}{']' * 3000}", "nested too deep"),
+        ("a.b = inf", "a.b is no finite number"),
+        (f"a = [1, {HUGE}]", "a.1 is no finite number, or one of more than 64 bits"),
+        (r'a = "\u0000"', "a NUL character"),
+        (r'a = "\U00000000"', "a NUL character"),
+    ],
+)
+def test_toml_that_nobody_means_is_refused_with_its_place(content, said, tmp_path):
+    (tmp_path / "a.toml").write_text(content)
+    with pytest.raises(UadError, match=rf"a\.toml: not readable settings \(.*{said}"):
+        read_toml(tmp_path / "a.toml")
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path):
+    for name, content in (("a.json", '{"a": 1}'), ("a.toml", "a = 1")):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + content.encode())
+    assert read_json(tmp_path / "a.json") == read_toml(tmp_path / "a.toml") == {"a": 1}
+
+
+def test_no_more_is_read_than_settings_can_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_BYTES", 1 << 20)
+    with pytest.raises(UadError, match=r"^/dev/zero: not readable settings \(larger than 1 MiB\)$"):
+        read_toml(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize(("name", "mark"), [("a.csv", ","), ("a.tsv", "\t")])
+def test_rows_are_read_by_their_columns(name, mark, tmp_path):
+    lines = ["\ufeffwho,age", '"a\u2028b", 7 ', "", "c", "d,8,9"]
+    (tmp_path / name).write_text("\r\n".join(line.replace(",", mark) for line in lines), newline="")
+    rows = [("a\u2028b", "7"), ("c", ""), ("d", "8")]
+    assert read_rows(tmp_path / name) == [{"who": who, "age": age} for who, age in rows]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'who\n"' + b"y" * 200_000, "no table (field larger than field limit"),
+        (b"who\na\0b\n", "no table (it holds a NUL character)"),
+        (b"who\n\xff\n", "no table ('utf-8' codec"),
+        (b"\nwho\n", "no table (it has no column who)"),
+        (b"age\n3\n", "no table (it has no column who)"),
+    ],
+)
+def test_a_table_that_is_none_is_told(content, said, tmp_path):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(UadError) as told:
+        read_rows(tmp_path / "a.csv", ("who",))
+    assert str(told.value).startswith(f"{tmp_path}/a.csv: {said}")
+
+
+def test_rows_without_columns_are_told(tmp_path):
+    (tmp_path / "a.csv").write_text("\na,b\n")
+    with pytest.raises(UadError, match="its first line names no columns"):
+        read_rows(tmp_path / "a.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import tempfile
@@ -24,7 +25,11 @@ SMALLEST_BRAIN, LARGEST_BRAIN = 800.0, 2200.0
 LEAST_BRAIN = 100.0
 """In mL; less is no brain at all, but a mask that went wrong or a scan of something else."""
 CUT_BRAIN = 10.0
-"""In cm2 of brain on the border of the field of view; more means that a part of it was not scanned."""
+"""In cm2 of brain on a border of the field of view; at the lower one stem and cord leave the skull through less."""
+MISSING_BRAIN = 0.01
+"""Share of the brain beyond the field of view from which on it is told; the last millimetres of the top have less."""
+TAPER = 10.0
+"""In mm before a border; by how much the brain's cross-section falls over it tells how much is beyond."""
 AIR = -500.0
 """In Hounsfield units; tissue is above."""
 PROGRAMS = {
@@ -67,12 +72,26 @@ def concerns(brain: NDArray[np.bool_], grid: Grid) -> list[Concern]:
         usual = f"{SMALLEST_BRAIN:,.0f} to {LARGEST_BRAIN:,.0f} is what adults have"
         text = f"the brain has {volume:,.0f} mL; {usual} (look at the mask: --save-brain FILE)"
         found.append(Concern("brain-size", text, round(volume, 1)))
-    faces = np.prod(grid.spacing) / np.array(grid.spacing) / 100  # cm2
-    cut = sum(float(brain.take(end, axis).sum()) * faces[axis] for axis in range(3) for end in (0, -1))
-    if cut > CUT_BRAIN:
-        text = f"the brain touches the border of the scan over {cut:.0f} cm2, so a part of it is missing"
-        found.append(Concern("brain-cut-by-scan", text, round(cut, 1)))
+    cuts = [cut for axis in range(3) for end in (0, -1) if (cut := _cut(brain, grid, axis, end))[0] > CUT_BRAIN]
+    if sum(missing for _, missing in cuts) > MISSING_BRAIN * volume:
+        area = sum(area for area, _ in cuts)
+        text = f"the brain touches the border of the scan over {area:.0f} cm2, so a part of it is missing"
+        found.append(Concern("brain-cut-by-scan", text, round(area, 1)))
     return found
+
+
+def _cut(brain: NDArray[np.bool_], grid: Grid, axis: int, end: int) -> tuple[float, float]:
+    """Return the area of brain on a border, in cm2, and how much there is beyond, in mL, if it goes on to taper there.
+
+    Where a body is round its cross-section falls evenly to its end, so that there is a triangle of it beyond; where it
+    does not fall before the border there is no telling, and the answer is infinite.
+    """
+    spacing = grid.spacing[axis]
+    areas = np.moveaxis(brain, axis, 0).sum(axis=(1, 2)) * (math.prod(grid.spacing) / spacing / 100)
+    areas = areas[::-1] if end else areas
+    inner = min(max(1, round(TAPER / spacing)), len(areas) - 1)
+    falls = (areas[inner] - areas[0]) / (inner * spacing / 10) if inner else 0.0  # cm2 per cm
+    return float(areas[0]), float(areas[0] ** 2 / (2 * falls)) if falls > 0 else math.inf
 
 
 def cut_off(brain: NDArray[np.bool_], grid: Grid, target: Grid) -> list[Concern]:

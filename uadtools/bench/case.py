@@ -32,11 +32,11 @@ class Ready:
     eroded: Mask
     truth: Mask
     spacing: tuple[float, float, float]
-    noted: dict[str, float | None]
+    noted: dict[str, Any]
     steps: Steps
 
     @classmethod
-    def of(cls, study: Study, steps: Steps, noted: dict[str, float | None]) -> Ready:
+    def of(cls, study: Study, steps: Steps, noted: dict[str, Any]) -> Ready:
         """Do what comes before the threshold to a study of score and truth; without truth there is no lesion."""
         ready, image = prepare(study, steps), study.need("score")
         truth = np.zeros(ready.inside.shape, bool)

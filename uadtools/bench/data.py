@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ import numpy as np
 
 from uadtools.bench.plan import BenchConfig, SetConfig, Sources
 from uadtools.errors import UadError
+from uadtools.files import read_rows
 from uadtools.simulation.simulate import Simulation, read_masks, simulate
 from uadtools.volume.grid import cropped_grid
 from uadtools.volume.io import Image
@@ -142,14 +142,8 @@ def slice_by_slice(study: Study, work: Callable[[Study], Study]) -> Study:
 
 def _listed(path: Path) -> list[Item]:
     """Read a list of scans and truths; paths are relative to it. Raises UadError."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [(row["path"], row["truth"]) for row in csv.DictReader(file)]
-    except OSError as error:
-        raise UadError(f"{path}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, KeyError):
-        raise UadError(f"{path}: a .csv with the columns path and truth is needed") from None
-    items = [Item(str(path.parent / scan), str(path.parent / truth)) for scan, truth in rows]
+    rows = read_rows(path, ("path", "truth"), "a .csv with the columns path and truth is needed")
+    items = [Item(str(path.parent / row["path"]), str(path.parent / row["truth"])) for row in rows]
     if missing := [file for item in items for file in (item.file, str(item.truth)) if not Path(file).is_file()]:
         raise UadError(f"{path}: names {missing[0]}, and there is no such file")
     return items

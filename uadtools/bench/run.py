@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +15,11 @@ from uadtools.bench.data import Item, Scans, key, singles, slice_by_slice, stamp
 from uadtools.bench.plan import BenchConfig, MethodConfig, SetConfig
 from uadtools.bench.summary import compared, figures_of
 from uadtools.bench.table import WRITERS, SetTable, Table
+from uadtools.concerns import read_concerns, told
 from uadtools.errors import UadError
 from uadtools.evaluation.evaluate import Wanted, judge
 from uadtools.evaluation.reports import Row
-from uadtools.files import is_name, read_json, write_json, written
+from uadtools.files import is_name, read_json, read_rows, write_json, written
 from uadtools.healing.choice import bundled_for
 from uadtools.healing.heal import heal
 from uadtools.healing.plan import plan
@@ -31,7 +31,7 @@ from uadtools.training.loop import Progress
 from uadtools.training.recipe import load_recipe
 from uadtools.training.train import train
 from uadtools.volume.io import Image, save
-from uadtools.volume.stream import Study, read_image, record
+from uadtools.volume.stream import Study, concerns_of, read_image, record
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,15 @@ class Bench:
         order = [against, *(name for name in reports if name != against)]
         tests = compared({name: reports[name] for name in order}, self.config.seed) if len(reports) > 1 else {}
         rows = [{"method": name, **report["figures"], "tests": tests.get(name, {})} for name, report in reports.items()]
-        return {"set": part.name, "scans": len(reports[against]["scans"]), "against": against, "rows": rows}
+        judged = [row for report in reports.values() for row in report["scans"]]
+        concerns = told(*(read_concerns(row.get("concerns")) for row in judged))
+        return {
+            "set": part.name,
+            "scans": len(reports[against]["scans"]),
+            "against": against,
+            "rows": rows,
+            "concerns": concerns,
+        }
 
     @cached_property
     def scans(self) -> Scans:
@@ -141,9 +149,12 @@ class Runner:
         for item in items:
             whole = self._scored(item)
             noted = whole.product.provenance["history"][-1]["arguments"]
+            concerns = {"concerns": told(concern.about(whole.name) for concern in concerns_of(whole.product))}
             for i, study in enumerate(singles(whole) if self._by_slice else [whole]):
                 if (study.product.data > 0).any():
-                    yield Ready.of(study, steps, noted | {role: noted[role][i] for role in BOUNDS if role in noted})
+                    yield Ready.of(
+                        study, steps, noted | concerns | {role: noted[role][i] for role in BOUNDS if role in noted}
+                    )
 
     @property
     def _by_slice(self) -> bool:
@@ -252,8 +263,7 @@ class Runner:
 
 def _minutes(log: Path) -> float:
     """Return how long all steps of a training log took, those before a stop as well."""
-    with log.open(newline="") as file:
-        rows = [(int(row["step"]), float(row["seconds_per_step"])) for row in csv.DictReader(file)]
+    rows = [(int(row["step"]), float(row["seconds_per_step"])) for row in read_rows(log)]
     ends = [0, *(step for step, _ in rows)]
     return sum((step - before) * seconds for before, (step, seconds) in zip(ends, rows, strict=False)) / 60
 

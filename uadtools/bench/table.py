@@ -37,12 +37,15 @@ NOTE = (
 
 
 class SetTable(TypedDict):
-    """Of a test set: the number of scans, the method that the others are tested against, and a row for each method."""
+    """Of a test set: the number of scans, the method that the others are tested against, a row for each method,
+    and what speaks against the scans.
+    """
 
     set: str
     scans: int
     against: str
     rows: list[Row]
+    concerns: list[Row]
 
 
 class Table(TypedDict):

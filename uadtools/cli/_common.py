@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ import typer
 import typer.main
 
 from uadtools.cli._help import Grouped
-from uadtools.errors import Misuse, UadError
+from uadtools.errors import Misuse, UadError, near
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
 CONCERNED = 3
@@ -56,7 +57,8 @@ class Command:
 
     def call(self, words: Sequence[str]) -> None:
         """Run the command on these arguments. Raises SystemExit unless it is done."""
-        with boundary(self.name):
+        with boundary(self.name), warnings.catch_warnings():
+            warnings.showwarning = _untold
             command = typer.main.get_command(self.app())
             tell = teller(self.name, quiet="-q" in words or "--quiet" in words)
             words = spread(renewed(words, self.renamed, tell), self.variadic)
@@ -65,6 +67,8 @@ class Command:
 
     def run(self) -> None:
         """Run the command on the program's arguments, and leave with its exit status."""
+        if instruction := os.environ.get(complete_variable(self.name)):
+            complete(typer.main.get_command(self.app()), self.name, instruction)
         signal.signal(signal.SIGTERM, _interrupt)
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while others compute steal their time
         while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:  # else a file that is opened takes a closed one's place
@@ -87,6 +91,20 @@ class Closed(io.TextIOBase):
 
     def write(self, text: str) -> int:
         raise UadError("standard output is closed, so the result is lost (redirect it into a file)")
+
+
+def complete_variable(name: str) -> str:
+    """Name the variable by which a shell asks a program to complete its words."""
+    return f"_{name.replace('-', '_').upper()}_COMPLETE"
+
+
+def complete(command: Any, name: str, instruction: str) -> NoReturn:
+    """Answer a shell that asks how the words of a program go on."""
+    from typer._completion_classes import completion_init
+    from typer.completion import shell_complete
+
+    completion_init()
+    sys.exit(shell_complete(command, {}, name, complete_variable(name), instruction))
 
 
 def keep_memory() -> None:
@@ -142,7 +160,7 @@ def boundary(name: str) -> Iterator[None]:
     except typer.Exit as leaving:
         sys.exit(leaving.exit_code)
     except typer.TyperException as error:
-        _fail(name, f"{error.format_message().rstrip('.')} ({name} --help tells more)", error.exit_code)
+        _fail(name, f"{_said(error).rstrip('.')} ({name} --help tells more)", error.exit_code)
     except KeyboardInterrupt:
         _fail(name, "interrupted", INTERRUPTED)
     except BrokenPipeError:
@@ -157,10 +175,19 @@ def boundary(name: str) -> Iterator[None]:
         _fail(name, "out of memory (healing and training need less with a smaller --batch)", 1)
 
 
+def _said(error: typer.TyperException) -> str:
+    """Return what is wrong with the words of a command; of an unknown option, with one that may have been meant."""
+    option, possible = (getattr(error, name, None) for name in ("option_name", "possibilities"))
+    if option and possible:
+        bare = near(option.lstrip("-"), [name.lstrip("-") for name in possible])
+        return f"No such option: {option}{bare.replace('mean ', 'mean --')}"
+    return error.format_message()
+
+
 def _fail(name: str, message: str, status: int) -> NoReturn:
     line = " ".join(message.split())
     with suppress(OSError):
-        print(f"{name}: {line}" if status == INTERRUPTED else f"{name}: error: {line}", file=sys.stderr)
+        print(shown(f"{name}: {line}" if status == INTERRUPTED else f"{name}: error: {line}"), file=sys.stderr)
     sys.exit(status)
 
 
@@ -168,6 +195,10 @@ def _flush() -> None:
     """Write what is said so far, so that what cannot be written is told."""
     if sys.stdout:
         sys.stdout.flush()
+
+
+def _untold(*warning: Any, **more: Any) -> None:
+    """What Python and NumPy warn of is for programmers; what a user should know, a command tells."""
 
 
 def _abandon_stdout() -> None:
@@ -180,11 +211,21 @@ def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
+def shown(text: str) -> str:
+    """Return a line as it may reach a terminal: what would steer it is escaped, be it in a file's name or in a file."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(text: str) -> None:
+    """Print lines on standard output."""
+    print("\n".join(map(shown, text.split("\n"))))
+
+
 def print_json(result: Any) -> None:
     print(json.dumps(result, indent=1, allow_nan=False))
 
 
-def leave(results: Sequence[dict[str, Any]], strict: bool = False) -> None:
+def leave(results: Sequence[Mapping[str, object]], strict: bool = False) -> None:
     """End with status 1 where one of several scans failed, else, if strict, with CONCERNED where one has concerns."""
     if any("error" in row for row in results):
         raise typer.Exit(1)
@@ -199,12 +240,12 @@ def usage(message: str, option: str) -> Misuse:
 
 def teller(name: str, quiet: bool) -> Callable[[str], None]:
     """Return a function that tells the user something on stderr, unless quiet."""
-    return lambda text: None if quiet else print(f"{name}: {text}", file=sys.stderr)
+    return lambda text: None if quiet else print(shown(f"{name}: {text}"), file=sys.stderr)
 
 
 def teller_of_faults(name: str) -> Callable[[str], None]:
     """Return a function that tells the user what is wrong with one of several scans, on stderr."""
-    return lambda text: print(f"{name}: error: {text}", file=sys.stderr)
+    return lambda text: print(shown(f"{name}: error: {text}"), file=sys.stderr)
 
 
 @contextmanager

@@ -25,10 +25,10 @@ def option(declared: str, default: Any = None, **more: Any) -> Any:
 flag = partial(option, default=False)
 
 
-def argument(declared: str, default: Any = None) -> Any:
-    """Make an argument."""
+def argument(declared: str, default: Any = None, **more: Any) -> Any:
+    """Make an argument. more: for typer.Argument."""
     _, takes, text = _read(declared)
-    return typer.Argument(default, metavar=takes, help=text, show_default=default is not None)
+    return typer.Argument(default, metavar=takes, help=text, show_default=default is not None, **more)
 
 
 def choices(kinds: Any) -> str:
@@ -43,6 +43,20 @@ def _read(declared: str) -> tuple[list[str], str | None, str]:
     return names, " ".join(head.split()[len(names) :]) or None, " ".join(text.split())
 
 
+def bundled_names() -> list[str]:
+    """List the models that ship, for a shell that completes a name."""
+    from uadtools.models.checkpoint import bundled
+
+    return [path.stem for path in bundled()]
+
+
+def recipe_names() -> list[str]:
+    """List the recipes that ship, for a shell that completes a name."""
+    from uadtools.training.recipe import names
+
+    return names()
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"uadtools {__version__}")
@@ -55,7 +69,9 @@ def _check_device(name: str) -> str:
     return name
 
 
-INPUTS = argument("IN  NIfTI files, or - for a stream on standard input (which no IN means, too).")
+INPUTS = argument("""IN
+    NIfTI files, folders and lists (.txt, .csv, .jsonl) of them, or - for a stream on standard input (which no IN means,
+    too).""")
 OUTPUT = option("""--output -o OUT
     A file (.nii or .nii.gz), a folder (any other name), or - for a stream on standard output. Default: files in the
     current folder, named after the input; a stream if the input is one.""")
@@ -84,6 +100,11 @@ STRICT = flag("""--strict
     Leave with exit status 3 where something speaks against a result, such as a scan that is unlike what the model
     learnt from (the concerns in --json); what is made is written.""")
 BATCH = option("--batch N  Slices at a time, which small scans share; 0: what suits the device.", 0, min=0)
+
+BIDS = option("""--bids DIR
+    Take what the step before made in DIR, a data set of BIDS derivatives, and write into it, or into that of -o;
+    what is done is skipped.""")
+SUFFIX = option("--suffix NAME  Which scans of it. Default: T1w.")
 
 # the chain from score to detection
 MEDIAN = option(

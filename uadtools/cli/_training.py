@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from uadtools.training.loop import Progress as Report
+    from uadtools.training.train import Summary
 
 
 @contextmanager
@@ -52,3 +53,10 @@ def line(report: Report, steps: int) -> str:
     if report.measured is not None:
         text += f"  {report.measured}"
     return text
+
+
+def steps_of(summary: Summary) -> str:
+    """Say how many steps the weights that were kept have seen, of how many, and how many were taken."""
+    kept, taken, planned = (summary[name] for name in ("kept_steps", "steps", "planned_steps"))
+    text = f"{kept:,} steps" if kept == planned else f"{kept:,} of {planned:,} steps"
+    return text if kept == taken else f"{text} (the best of {taken:,} on --val)"

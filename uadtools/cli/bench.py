@@ -27,6 +27,7 @@ def bench(
     device: str = o.DEVICE,
     precision: o.Precision = o.PRECISION,
     batch: int = o.BATCH,
+    strict: bool = o.STRICT,
     as_json: bool = o.JSON,
     quiet: bool = o.QUIET,
     verbose: bool = o.VERBOSE,
@@ -56,8 +57,9 @@ def bench(
         c.print_json(table)
     else:
         if not quiet:
-            print(markdown(table))
+            c.say(markdown(table))
         tell(f"{', '.join(map(str, written))}")
+    c.leave(table["sets"], strict)
 
 
 COMMAND = c.Command(bench, "uad-bench", EXAMPLES)

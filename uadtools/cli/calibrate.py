@@ -50,6 +50,7 @@ def calibrate(
     min_size: int | None = o.MIN_SIZE,
     dilate: int | None = o.DILATE,
     largest: bool | None = o.LARGEST,
+    strict: bool = o.STRICT,
     volume: int | None = o.VOLUME,
     force: bool = o.FORCE,
     as_json: bool = o.JSON,
@@ -87,9 +88,10 @@ def calibrate(
     if as_json:
         c.print_json(report)
     elif not quiet:
-        print("\n".join(summary(report)))
+        c.say("\n".join(summary(report)))
     for warning in warnings(report):
         tell(warning)
+    c.leave([report], strict)
 
 
 def _check_idle(options: dict[str, Any]) -> None:

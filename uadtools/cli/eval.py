@@ -60,6 +60,7 @@ def evaluate(
     plot: list[str] | None = o.option("""--plot KIND=FILE
         Draw a plot as .png, .pdf or .svg; of score maps: pr (precision against recall), dice (against the
         threshold); of detections: bland-altman (volumes). Repeatable."""),
+    strict: bool = o.STRICT,
     seed: int = o.SEED,
     volume: int | None = o.VOLUME,
     force: bool = o.FORCE,
@@ -117,6 +118,7 @@ def evaluate(
         c.print_json(report)
     elif not quiet:
         _show(report)
+    c.leave([report], strict)
 
 
 def _listed(text: str | None) -> list[str]:
@@ -155,7 +157,7 @@ def _show(report: dict[str, Any]) -> None:
     from uadtools.report.tables import notes, tables, text
 
     if not (sys.stdout and sys.stdout.isatty()):
-        print(text(report))
+        c.say(text(report))
         return
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -167,10 +169,10 @@ def _show(report: dict[str, Any]) -> None:
         for i, head in enumerate(table.rows[0]):
             shown.add_column(Text(head), justify="right" if i else "left")
         for row in table.rows[1:]:
-            shown.add_row(*map(Text, row))
+            shown.add_row(*(Text(c.shown(cell)) for cell in row))
         Console().print(shown)
     for note in notes(report):
-        print(note)
+        c.say(note)
 
 
 def _refuse(options: dict[str, Any]) -> None:

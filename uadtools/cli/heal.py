@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from uadtools import methods
 from uadtools.cli import _common as c
 from uadtools.cli import _options as o
 from uadtools.cli._method_options import method_help, with_options_of_methods
@@ -23,10 +24,15 @@ Combine = Literal["mean", "vote"]
 def heal(
     inputs: list[str] | None = o.INPUTS,
     output: str | None = o.OUTPUT,
-    model: list[Path] | None = o.option("""--model M
+    bids: Path | None = o.BIDS,
+    suffix: str | None = o.SUFFIX,
+    model: list[Path] | None = o.option(
+        """--model M
         A model file, or the name of a bundled model. Default: the bundled model that suits the scan (adults), or
-        the one that can do the method. Repeat it for the mean of several models' scores."""),
-    method: str | None = o.option(f"--method NAME  {method_help()}"),
+        the one that can do the method. Repeat it for the mean of several models' scores.""",
+        autocompletion=o.bundled_names,
+    ),
+    method: str | None = o.option(f"--method NAME  {method_help()}", autocompletion=methods.names),
     t: list[int] | None = o.option("""-t N
         How far the scan is noised, in steps, or the highest severity to be expected, of 1000 (restore, disyre);
         repeat it to heal at several and combine."""),
@@ -69,8 +75,10 @@ def heal(
     options = {"steps": steps, "samples": samples, **of_methods}
     c.keep_memory()
     results = heal_all(
-        inputs or "-",
+        inputs or (() if bids else "-"),
         output,
+        bids=bids,
+        suffix=suffix,
         model=model or (),
         method=method,
         t=t or (),

@@ -18,7 +18,9 @@ EXAMPLES = """
   uad-models import --from pddpm pddpm.pt -o pddpm.safetensors --set grid.shape=[96,96,50]
 """
 
-FILE = o.argument("FILE  A model file, or a bundled model's name. Default: the bundled one.")
+FILE = o.argument(
+    "FILE  A model file, or a bundled model's name. Default: the bundled one.", autocompletion=o.bundled_names
+)
 MODEL = o.argument("MODEL  The model file, .safetensors.", ...)
 OUTPUT = o.option("--output -o OUT  Default: MODEL itself, with --force.")
 HEALTHY = "Healthy scans prepared for the model, at least eight: files, folders, lists of them."
@@ -37,7 +39,7 @@ def list_(as_json: bool = o.JSON) -> None:
     if as_json:
         c.print_json(rows)
     else:
-        print(table(rows))
+        c.say(table(rows))
 
 
 def info(path: Path | None = FILE, as_json: bool = o.JSON) -> None:
@@ -52,7 +54,7 @@ def info(path: Path | None = FILE, as_json: bool = o.JSON) -> None:
     if as_json:
         c.print_json(about)
     else:
-        print(card(about))
+        c.say(card(about))
 
 
 def check(path: Path | None = FILE, quiet: bool = o.QUIET) -> None:
@@ -64,7 +66,7 @@ def check(path: Path | None = FILE, quiet: bool = o.QUIET) -> None:
 
     checked = work(path)
     if not quiet:
-        print(f"{checked}: ok")
+        c.say(f"{checked}: ok")
 
 
 def import_(

@@ -17,6 +17,8 @@ EXAMPLES = """
 def postproc(
     inputs: list[str] | None = o.INPUTS,
     output: str | None = o.OUTPUT,
+    bids: Path | None = o.BIDS,
+    suffix: str | None = o.SUFFIX,
     median: int | None = o.MEDIAN,
     erode: int | None = o.ERODE,
     threshold: str = o.option(
@@ -51,8 +53,10 @@ def postproc(
     from uadtools.cohort.postproc import postproc_all
 
     results = postproc_all(
-        inputs or "-",
+        inputs or (() if bids else "-"),
         output,
+        bids=bids,
+        suffix=suffix,
         threshold=threshold,
         brain=brain,
         native=native,
@@ -64,6 +68,7 @@ def postproc(
         force=force,
         as_json=as_json,
         tell=c.teller("uad-postproc", quiet),
+        fail=c.teller_of_faults("uad-postproc"),
         verbose=verbose,
         median=median,
         erode=erode,

@@ -29,8 +29,11 @@ def preprocess(
         Scans: NIfTI files, pictures (.png, .jpg, .npz), folders and lists (.txt, .csv, .jsonl) of them, or - for a
         stream on standard input (which no IN means, too)."""),
     output: str | None = o.OUTPUT,
-    model: Path | None = o.option("""--model M
-        Take grid and intensity window from this model, a file or a bundled one's name. Default: the bundled one."""),
+    model: Path | None = o.option(
+        """--model M
+        Take grid and intensity window from this model, a file or a bundled one's name. Default: the bundled one.""",
+        autocompletion=o.bundled_names,
+    ),
     like: str | None = o.option("""--like pddpm|cddpm|sss|ldm
         Prepare scans as that paper did; other options change parts of it."""),
     spacing: str | None = o.option("--spacing MM[,MM,MM]  Voxel size instead of the model's."),
@@ -56,6 +59,7 @@ def preprocess(
         Draw the scan before and after, with the brain's outline; several scans into a folder."""),
     bids: Path | None = o.option("--bids DIR  Take the scans of a BIDS data set; -o names derivatives."),
     suffix: str | None = o.option("--suffix NAME  Which scans of it. Default: T1w."),
+    strict: bool = o.STRICT,
     jobs: int = o.option("--jobs N  Scans at a time.", 1, min=1),
     skip_failed: bool = o.flag("""--skip-failed
         Keep a list of scans that cannot be prepared, uad-failed.json in the folder of the outputs, and leave out those
@@ -115,22 +119,24 @@ def preprocess(
     if failed or skipped or before or (several and verbose):
         rest = f", {before} failed before (--force tries again)" if before else ""
         tell(f"{len(results) - failed - skipped - before} prepared, {skipped} done before, {failed} failed{rest}")
-    c.leave(results)
+    c.leave(results, strict)
 
 
 def _table(results: Sequence[dict[str, Any]]) -> None:
     """Show on a terminal what became of each scan."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("scan", "brain, mL", "seconds", "result")
     for result in results:
+        name = Text(c.shown(result["name"]))
         if undone := [text for key, text in UNDONE.items() if key in result]:
-            table.add_row(result["name"], "", "", undone[0])
+            table.add_row(name, "", "", undone[0])
         else:
             spent, concerns = sum(result["seconds"].values()), len(result["concerns"])
             outcome = f"written; {concerns} to look at" if concerns else "written"
-            table.add_row(result["name"], f"{result['brain_ml']:.0f}", f"{spent:.1f}", outcome)
+            table.add_row(name, f"{result['brain_ml']:.0f}", f"{spent:.1f}", outcome)
     Console(stderr=True).print(table)
 
 

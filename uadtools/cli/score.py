@@ -10,6 +10,7 @@ from uadtools.cli import _options as o
 
 EXAMPLES = """
   uad-score scan_preprocessed.nii.gz scan_healed.nii.gz       writes scan_score.nii.gz
+  uad-score healed/ --scan prepared/ -o scores/               many scans
   uad-heal scan_preprocessed.nii.gz -o - | uad-score --json   prints the case scores
   uad-heal a.nii.gz --samples 8 -o - | uad-score --metric mahalanobis -o a_score.nii.gz
 """
@@ -18,9 +19,14 @@ Signed = Literal["both", "bright", "dark"]
 
 
 def score(
-    inputs: list[str] | None = o.argument("""SCAN HEALED
-        Two files, or - for a stream on standard input (which no argument means, too)."""),
+    inputs: list[str] | None = o.argument("""SCAN HEALED|HEALED...
+        Two files; or healed scans, folders and lists of them (of a folder, the files NAME_healed), each with its scan
+        beside it; or - for a stream on standard input (which no argument means, too)."""),
     output: str | None = o.OUTPUT,
+    scan: list[str] | None = o.option("""--scan DIR|FILE...
+        The prepared scans of many HEALED, which have their names. Default: those beside them."""),
+    bids: Path | None = o.BIDS,
+    suffix: str | None = o.SUFFIX,
     metric: Metric | None = o.option(f"""--metric {o.choices(Metric)}
         l1: |scan - healed|; l2: its square; probability: that something was changed there, as restore and disyre
         say; product: l1 times its root; relative: product in units of what healthy scans have there, as far as the
@@ -42,6 +48,7 @@ def score(
         mean) / standard deviation."""),
     brain: Path | None = o.option("--brain FILE  Brain mask on the scan's grid; default: where the scan is above 0."),
     native: bool = o.flag("--native  Put the score on the grid of the original scan, linearly (a last step)."),
+    strict: bool = o.STRICT,
     volume: int | None = o.VOLUME,
     provenance: bool = o.PROVENANCE,
     anonymous: bool = o.ANONYMOUS,
@@ -55,8 +62,11 @@ def score(
     from uadtools.cohort.score import score_all
 
     results = score_all(
-        inputs or "-",
+        inputs or (() if bids else "-"),
         output,
+        scan=scan or (),
+        bids=bids,
+        suffix=suffix,
         metric=metric,
         signed=signed,
         spread=spread,
@@ -71,11 +81,13 @@ def score(
         force=force,
         as_json=as_json,
         tell=c.teller("uad-score", quiet),
+        fail=c.teller_of_faults("uad-score"),
         verbose=verbose,
     )
     if as_json:
         c.print_json(results)
+    c.leave(results, strict)
 
 
-COMMAND = c.Command(score, "uad-score", EXAMPLES, renamed={"--normal": "--reference"})
+COMMAND = c.Command(score, "uad-score", EXAMPLES, ("--scan",), renamed={"--normal": "--reference"})
 main = COMMAND.run

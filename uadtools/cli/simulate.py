@@ -62,6 +62,7 @@ def simulate(
     copies: int = o.option("--copies N  Draws for each scan, called NAME_1, NAME_2, ...", 1, min=1),
     picture: Path | None = o.option("""--picture FILE|DIR
         Draw the changed scan and its truth; several scans into a folder."""),
+    strict: bool = o.STRICT,
     seed: int = o.SEED,
     volume: int | None = o.VOLUME,
     provenance: bool = o.PROVENANCE,
@@ -100,6 +101,7 @@ def simulate(
     )
     if as_json:
         c.print_json(results)
+    c.leave(results, strict)
 
 
 def _pair(text: str | None, option: str, number: Callable[[str], float]) -> tuple[float, float] | None:

@@ -23,21 +23,23 @@ def train(
     recipe: str = o.option(
         """--recipe NAME|FILE
         A set-up that ships with uadtools, of those that `uad-models list` shows, such as sss, pddpm, cddpm, dae;
-        or a .toml file.""",
+        or a .toml file, or the .json that --dry-run printed.""",
         "any-small",
+        autocompletion=o.recipe_names,
     ),
     changes: list[str] | None = o.option("--set KEY=VALUE  Change one line of the recipe, such as network.base=64."),
     steps: int | None = o.option("--steps N  Short for --set training.steps=N.", min=1),
-    time: str | None = o.option("--time 30m  Stop after this time (s, m, h); --resume goes on."),
+    time: str | None = o.option("--time 30m  Stop within this time (s, m, h); --resume goes on."),
     val: list[str] | None = o.option("""--val DATA
         Healthy scans to validate on; the model with the lowest loss on them is kept."""),
-    resume: bool = o.flag("--resume  Go on where a stopped or killed run was."),
+    resume: bool = o.flag("--resume  Go on where a run was stopped, killed, or, with more --steps, finished."),
     workers: int = o.option("--workers N  Threads that torch computes with on the CPU; 0: all cores.", 0, min=0),
     log: Path | None = o.option("""--log DIR
         Write log.csv there, drawn.jsonl with how slices were changed, and TensorBoard events if that package is
         installed. Default: MODEL.csv alone."""),
     anonymous: bool = o.flag("--anonymous  Name no data in the model file."),
-    dry_run: bool = o.flag("--dry-run  Print the resolved recipe as JSON, and stop."),
+    dry_run: bool = o.flag("--dry-run  Print the resolved recipe as JSON, for --recipe FILE.json, and stop."),
+    strict: bool = o.STRICT,
     seed: int = o.SEED,
     device: str = o.DEVICE,
     precision: o.Precision = o.PRECISION,
@@ -49,8 +51,11 @@ def train(
     version: bool = o.VERSION,
 ) -> None:
     """Learn healthy anatomy from healthy scans."""
+    from time import monotonic
+
     from uadtools.training.recipe import load_recipe
 
+    start = monotonic()
     short = [f"training.steps={steps}"] * bool(steps) + [f"training.batch={batch}"] * bool(batch)
     settings = load_recipe(recipe, [*(changes or []), *short])
     if dry_run:
@@ -62,11 +67,12 @@ def train(
 
     import torch
 
-    from uadtools.cli._training import reporting
+    from uadtools.cli._training import reporting, steps_of
     from uadtools.training.train import train as work
 
     if workers:
         torch.set_num_threads(workers)
+    tell = c.teller("uad-train", quiet)
     with reporting(settings.training.steps, quiet=quiet, verbose=verbose) as watch:
         summary = work(
             data,
@@ -76,21 +82,21 @@ def train(
             seed=seed,
             resume=resume,
             force=force,
-            seconds=seconds,
+            seconds=seconds - (monotonic() - start),
             device=device,
             precision=precision,
             log=log,
             anonymous=anonymous,
             watch=watch,
+            tell=tell,
         )
     if not summary:  # a process of torchrun that does not lead
         return
     if as_json:
         c.print_json(summary)
     else:
-        c.teller("uad-train", quiet)(
-            f"{summary['model']}: {summary['steps']} steps, {summary['slices']:,} slices, log in {summary['log']}"
-        )
+        tell(f"{summary['model']}: {steps_of(summary)}, {summary['slices']:,} slices, log in {summary['log']}")
+    c.leave([summary], strict)
 
 
 def _seconds(text: str | None) -> float:

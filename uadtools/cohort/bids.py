@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from uadtools.errors import UadError
+from uadtools import __version__
+from uadtools.errors import Misuse, UadError
 from uadtools.files import write_json
+from uadtools.volume.io import SUFFIXES
 from uadtools.volume.listing import walked
 
 VERSION = "1.10.0"
+SUFFIX = "T1w"
+"""Of the scans that are meant where nothing else is said, and that names of masks do not mention."""
+DESCRIPTIONS = {"scan": "preproc", "healed": "healed", "score": "anomaly", "detection": "uad"}
+"""How images of these roles are described in a derivative's name; others as they are called."""
+_OURS = re.compile(
+    rf"(?P<entities>sub-.+)_desc-({'|'.join(DESCRIPTIONS.values())})_(?P<suffix>[A-Za-z0-9]+)\.nii(\.gz)?"
+)
 _FOLDER = re.compile(r"sub-[^/]+(/ses-[^/]+)?(/anat)?")
 _SCAN = re.compile(r"sub-[A-Za-z0-9]+(_[A-Za-z0-9]+-[A-Za-z0-9+]+)*_(?P<suffix>[A-Za-z0-9]+)\.nii(\.gz)?")
 
@@ -41,6 +50,35 @@ def _anatomical(root: Path, unreadable: list[Path]) -> Iterator[Path]:
     for path in walked(root, unreadable.append, into):
         if path.parent.name == "anat" and _SCAN.fullmatch(path.name):
             yield path
+    if root in unreadable:
+        raise UadError(f"{root}: cannot be listed (are its permissions yours to change?)")
+
+
+def derivatives(root: Path, out: Path, suffix: str, role: str, made: str) -> dict[Path, Path]:
+    """List the images of a role in a data set of derivatives, and name what is made of each, of another role, in `out`.
+
+    sub-1_desc-preproc_T1w.nii.gz becomes sub-1_desc-healed_T1w.nii.gz; a detection is sub-1_desc-uad_mask.nii.gz, or
+    sub-1_mod-FLAIR_desc-uad_mask.nii.gz. Raises UadError where there is none.
+    """
+    end = f"_desc-{DESCRIPTIONS[role]}_{suffix}"
+    unreadable: list[Path] = []
+    paths = [path for path in _anatomical(root, unreadable) if path.name.split(".")[0].endswith(end)]
+    if not (found := sorted([*paths, *unreadable])):
+        raise UadError(f"{root}: no sub-*/[ses-*/]anat/*{end}.nii[.gz] in it (the step before makes them, with --bids)")
+    describe(out, __version__)
+    named = {path: sibling(path.name, made) or f"{path.name}.nii.gz" for path in found}
+    return {path: out / path.relative_to(root).with_name(name) for path, name in named.items()}
+
+
+def sibling(name: str, role: str) -> str:
+    """Name the image of another role that belongs to a derivative; an empty text where the name is none of ours."""
+    parts = _OURS.fullmatch(name)
+    if not parts:
+        return ""
+    entities, suffix = parts["entities"], parts["suffix"]
+    if role == "detection":
+        entities, suffix = entities if suffix == SUFFIX else f"{entities}_mod-{suffix}", "mask"
+    return f"{entities}_desc-{DESCRIPTIONS.get(role, role)}_{suffix}.nii.gz"
 
 
 def derivative(scan: Path, root: Path, out: Path, description: str, suffix: str = "") -> Path:
@@ -52,6 +90,21 @@ def derivative(scan: Path, root: Path, out: Path, description: str, suffix: str 
     entities, _, scan_suffix = stem.rpartition("_")
     kind = f"{description}_{scan_suffix}" if not suffix else f"{scan_suffix}{description}_{suffix}"
     return out / scan.parent.relative_to(root) / f"{entities}_desc-{kind}.nii.gz"
+
+
+def check_idle(suffix: str | None) -> None:
+    """Refuse --suffix where there is no data set."""
+    if suffix:
+        raise Misuse(f"--suffix: {suffix} chooses scans of a BIDS data set (name it with --bids)")
+
+
+def check_output(inputs: Sequence[str], output: Path | str | None) -> Path:
+    """Return the folder of derivatives. Raises Misuse where it is none, or there are other inputs than the data set."""
+    if inputs:
+        raise Misuse("--bids: takes its scans from the data set, and there are other inputs (leave one out)")
+    if not output or str(output) == "-" or str(output).lower().endswith((*SUFFIXES, ".png", ".pdf", ".svg")):
+        raise Misuse("--bids: writes a data set of derivatives (name its folder with -o)")
+    return Path(output)
 
 
 def describe(out: Path, version: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from uadtools.cohort.postproc import chosen
 from uadtools.cohort.results import Progress, Tell, Watch, silent, unseen
-from uadtools.cohort.sources import Sources, some_words, studies, words
+from uadtools.cohort.sources import Sources, listed, some_words, studies
 from uadtools.errors import Misuse
 from uadtools.files import check_free, write_json
 from uadtools.scoring.calibrate import Calibration, Rule, calibrate, has_lesion
@@ -42,7 +42,7 @@ def calibrate_all(  # noqa: PLR0913  one parameter per option
     without power, those of the sources. rule (scanwise), level, percentile, allow: see `uad-calibrate --help`. steps:
     median, erode, min_size, dilate, largest. tell: gets the name of each scan, if verbose. Raises UadError.
     """
-    inputs, sick, truths = some_words(sources), words(power), words(truth)
+    inputs, sick, truths = some_words(sources, "score"), listed(power, "score"), listed(truth)
     given = chosen(**steps) | _aims(rule, level, percentile, allow)
     _check_counts(inputs, sick, truths)
     if output is not None:
@@ -63,7 +63,7 @@ def learn_all(
     sources: score maps of healthy scans, or "-" for a stream on standard input; those whose truth shows a lesion do not
     count. Raises UadError.
     """
-    inputs, path = some_words(sources), Path(path)
+    inputs, path = some_words(sources, "score"), Path(path)
     check_target(path, force=force, provenance=False)
     normal = learn((study for study in studies(inputs, volume) if not has_lesion(study)), per=per)
     save_normal(normal, path, force=force)

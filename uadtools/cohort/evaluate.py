@@ -8,7 +8,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 from uadtools.cohort.results import Tell, silent
-from uadtools.cohort.sources import Sources, some_words, studies, words
+from uadtools.cohort.sources import Sources, listed, some_words, studies
+from uadtools.concerns import Concern, told
 from uadtools.errors import Misuse
 from uadtools.evaluation.evaluate import Case, Wanted, case, judge, kind_of, with_scan
 from uadtools.evaluation.reports import Report
@@ -17,7 +18,7 @@ from uadtools.report.picture import picture as draw
 from uadtools.report.plots import check_plots, plot
 from uadtools.scoring.postproc import read_threshold, scans_of
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, read_image, read_mask
+from uadtools.volume.stream import Study, concerns_of, read_image, read_mask
 
 
 def evaluate_all(  # noqa: PLR0913  one parameter per option
@@ -44,7 +45,7 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     wrote. picture: draws the study, if it is an only one; plots: files by kind. tell: gets a line where the threshold
     was chosen on these scans, and with verbose for each. Raises UadError.
     """
-    beside = Beside(some_words(sources), words(truth), words(brain), words(scan))
+    beside = Beside(some_words(sources), listed(truth), listed(brain), listed(scan))
     files = {kind: Path(path) for kind, path in (plots or {}).items()}
     check_plots(files, force=force)
     if picture is not None:
@@ -52,17 +53,20 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     beside.check(alone=picture is not None)
     threshold = None if threshold_from is None else read_threshold(Path(threshold_from))
     last: list[tuple[Study, Image | None]] = []
+    concerns: list[Concern] = []
 
     def watched() -> Iterator[Case]:
         for study, label, prediction in beside.cases(volume):
             if last and picture is not None:
                 raise Misuse(ALONE)
             last[:] = [(study, label)]
+            concerns.extend(concern.about(study.name) for concern in concerns_of(study.product))
             if verbose:
                 tell(f"{study.name}: {int(prediction.within.sum()):,} voxels")
             yield prediction
 
     judged = judge(watched(), Wanted(best, threshold, lesions), seed=seed)
+    judged.report["concerns"] = told(concerns)
     for kind, path in files.items():
         plot(judged, kind, path, force=force)
     if picture is not None:

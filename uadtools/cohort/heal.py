@@ -8,15 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from uadtools.cohort.each import skipped
 from uadtools.cohort.jobs import Ensemble, Failure, HealingJob, JobMaker, files_of, grouped, read
 from uadtools.cohort.parallel import prefetched
 from uadtools.cohort.results import Progress, Result, Tell, carried, silent, unseen
 from uadtools.cohort.sink import Behind, Sink
-from uadtools.cohort.sources import Sources, some_words, words
+from uadtools.cohort.sources import Inputs, Sources, words
 from uadtools.errors import Misuse, UadError
 from uadtools.healing.combine import Rule
 from uadtools.healing.ensemble import heal_with
-from uadtools.healing.heal import check_conditioned
+from uadtools.healing.heal import check_conditioned, without_threshold
 from uadtools.healing.plan import Plan, plan
 from uadtools.models.config import ModelConfig
 from uadtools.volume.stream import Study, last_by, read_mask, read_path
@@ -26,6 +27,8 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     sources: Sources,
     output: Path | str | None = None,
     *,
+    bids: Path | str | None = None,
+    suffix: str | None = None,
     model: Sources = (),
     method: str | None = None,
     t: int | Sequence[int] = (),
@@ -51,14 +54,16 @@ def heal_all(  # noqa: PLR0913  one parameter per option
 ) -> list[Result]:
     """Heal scans as uad-heal does, and write what is made; returns, for each scan, what `uad-heal --json` says of it.
 
-    sources: files, or "-" for a stream on standard input. output: a file, a folder, or "-" for a stream on standard
-    output; none: the current folder, or a stream where the source is one (no file at all for as_json). model: several
+    sources: files, folders and lists of them, or "-" for a stream on standard input. bids: instead, the derivatives
+    that uad-preprocess made there, of scans with this suffix; what is done already is skipped. output: a file, a
+    folder, or "-" for a stream on standard output; none: the current folder, the data set, or a stream where the source
+    is one (no file at all for as_json). model: several
     have the mean of their scores; none: the bundled one that suits the scan. prepared: refuse raw scans instead of
     preparing them. options: what else the method has, see `uad-heal --help`. tell: gets a line for whatever the user
     should know, and with verbose for each scan. Of several sources, one that fails does not stop the others: fail gets
     the line, and its result an `error`. Raises UadError for an only one, and for what is wrong with all of them.
     """
-    inputs = some_words(sources)
+    inputs = Inputs.of(sources, output, bids, suffix, step=("scan", "healed"))
 
     def settle(config: ModelConfig | None) -> Plan:
         return plan(config, method=method, t=t, combine=combine or "mean", **options)
@@ -68,30 +73,46 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     if combine and len(heal_plan.options) == 1:
         raise Misuse("--combine: one -t leaves nothing to combine (repeat -t)")
     map_roles = heal_plan.maps if maps else heal_plan.scored_with
-    sink = Sink.of(
-        "healed",
-        inputs,
-        output,
-        force=force,
-        provenance=provenance,
-        anonymous=anonymous,
-        as_json=as_json,
-        maps=map_roles,
-    )
+    writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
+    writing |= {"maps": map_roles, "anonymous": anonymous}
+    sink = Sink.of("healed", inputs.files, inputs.output, **writing)
     if maps and sink.target is None:
         raise Misuse("--maps: no file is written that maps could lie beside (a stream holds them all)")
     if maps and not map_roles:
         raise Misuse("--maps: one draw has no spread, and there is no other map (several -t, or --samples)")
+    for lost in dict.fromkeys(without_threshold(models.plans, models.configs) for models in ensembles):
+        if lost:
+            tell(
+                f"{lost}, so uad-postproc will take Otsu's, and refuse scanwise and voxelwise ones (leave it out, or "
+                "find a threshold with uad-calibrate)"
+            )
     mask = None if brain is None else read_mask(Path(brain))
     shared = None if condition is None else replace(next(read_path(Path(condition))), name=Path(condition).name)
     if shared:
         check_conditioned(heal_plan)
-    jobs = map(JobMaker(sink, ensembles, mask, prepared, volume, tell, progress), prefetched(read(inputs, volume)))
+    asked = {"method": method, "t": [t] if isinstance(t, int) else list(t) or None, "combine": combine, "seed": seed}
+    left, results = _left(inputs, {**asked, **options}, force)
+    jobs = map(JobMaker(sink, ensembles, mask, prepared, volume, tell, progress), prefetched(read(left, volume)))
     with Behind(sink) as behind:
-        healing = Healing(behind, len(inputs) > 1, shared, seed, batch, tell, fail, progress, verbose)
+        healing = Healing(behind, inputs.several, shared, seed, batch, tell, fail, progress, verbose, results)
         for group in grouped(jobs, batch):
             healing.lose(group) if isinstance(group, Failure) else healing.heal(group)
-    return healing.results
+    return results
+
+
+def _left(inputs: Inputs, asked: dict[str, Any], force: bool) -> tuple[list[str | Failure], list[Result]]:
+    """Part inputs: those that are left to heal, or cannot be, and what is said of those that are healed already."""
+    left: list[str | Failure] = []
+    results: list[Result] = []
+    for file in inputs.files:
+        try:
+            before = None if force else skipped(inputs, file, "uad-heal", asked)
+        except UadError as error:
+            left.append(Failure(file, error))
+        else:
+            results.extend([before] if before else [])
+            left.extend([] if before else [file])
+    return left, results
 
 
 @dataclass(frozen=True)

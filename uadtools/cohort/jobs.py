@@ -61,9 +61,12 @@ class Failure:
     models: None = None
 
 
-def read(inputs: Sequence[str], volume: int | None) -> Iterator[tuple[str, Study | UadError]]:
+def read(inputs: Sequence[str | Failure], volume: int | None) -> Iterator[tuple[str, Study | UadError]]:
     """Read the studies of all inputs; where one is broken, what is wrong with it comes in its place."""
     for source in inputs:
+        if isinstance(source, Failure):
+            yield source.source, source.error
+            continue
         try:
             for study in studies([source], volume):
                 yield source, study

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -45,7 +46,10 @@ def parallel_map(work: Callable[[T], R], items: Sequence[T], processes: int = 1)
         return
     threads = max(1, (os.cpu_count() or 1) // processes)
     pool = ProcessPoolExecutor(
-        min(processes, len(items)), multiprocessing.get_context("spawn"), initializer=_begin, initargs=(work, threads)
+        min(processes, len(items)),
+        multiprocessing.get_context("spawn"),
+        initializer=_begin,
+        initargs=(work, threads, warnings.showwarning),
     )
     try:
         with _shielded():
@@ -148,10 +152,13 @@ def _shielded() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin(work: Callable[[Any], Any], threads: int) -> None:
-    """Set a process up: interrupts are for the parent to handle, and a request to end is one to clean up first."""
+def _begin(work: Callable[[Any], Any], threads: int, showwarning: Callable[..., Any]) -> None:
+    """Set a process up: warnings are shown as in the parent, interrupts are for the parent to handle, and a request to
+    end is one to clean up first.
+    """
     global _work  # noqa: PLW0603  a process has one work, too large to send with every item
     _work = work
+    warnings.showwarning = showwarning
     os.environ["OMP_NUM_THREADS"] = str(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)

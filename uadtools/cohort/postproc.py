@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from uadtools.cohort.each import each
 from uadtools.cohort.results import Result, Tell, carried, silent
 from uadtools.cohort.sink import Sink
-from uadtools.cohort.sources import Sources, some_words, studies
+from uadtools.cohort.sources import Inputs, Sources, studies
 from uadtools.errors import Misuse
 from uadtools.scoring.postproc import Steps, bundled_steps, own_steps, postproc, read_steps
 from uadtools.volume.stream import Study, read_mask
@@ -19,6 +20,8 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     sources: Sources,
     output: Path | str | None = None,
     *,
+    bids: Path | str | None = None,
+    suffix: str | None = None,
     threshold: float | str = "model",
     brain: Path | str | None = None,
     native: bool = False,
@@ -30,44 +33,56 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
+    fail: Tell = silent,
     verbose: bool = False,
     **steps: Any,
 ) -> list[Result]:
     """Detect as uad-postproc does, and write; returns, for each study, what `uad-postproc --json` says of it.
 
-    sources: score maps, or "-" for a stream on standard input. output: a file, a folder, or "-" for a stream on
-    standard output; none: the current folder, or a stream where the source is one (no file at all for as_json).
+    sources: score maps, folders and lists of them, or "-" for a stream on standard input. bids: instead, the
+    derivatives that uad-score made there, of scans with this suffix. output: a file, a folder, or "-" for a stream on
+    standard output; none: the current folder, the data set, or a stream where the source is one (none for as_json).
     threshold: a number, a word or a file, see `uad-postproc --help`. steps: median, erode, min_size, dilate, largest.
-    tell: gets a line for whatever the user should know, and with verbose for each study. Raises UadError.
+    tell: gets a line for whatever the user should know, and with verbose for each study. Of several files, one that
+    fails does not stop the others: fail gets the line, and its result an `error`; in a data set what is done is
+    skipped. Raises UadError for an only one, and for what is wrong with all.
     """
-    inputs, chain = some_words(sources), chain_of(str(threshold), **steps)
-    sink = Sink.of(
-        "detection", inputs, output, force=force, provenance=provenance, anonymous=anonymous, as_json=as_json
-    )
+    chain = chain_of(str(threshold), **steps)
+    inputs = Inputs.of(sources, output, bids, suffix, step=("score", "detection"), called="score")
+    writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
+    writing["anonymous"] = anonymous
+    sink = Sink.of("detection", inputs.files, inputs.output, **writing)
     options: dict[str, Any] = {"native": native, "adapt": adapt, "force_detection": force_detection, "tell": tell}
     options["brain"] = None if brain is None else read_mask(Path(brain))
-    results: list[Result] = []
-    for study in studies(inputs, volume):
-        path = sink.claim(study)
-        detected = postproc(study, chain(study), **options)
-        arguments = detected.product.provenance["history"][-1]["arguments"]
-        count = int(detected.product.data.sum())
-        result = {
-            "name": study.name,
-            "output": sink.write(detected, path),
-            "threshold": arguments["threshold"],
-            "threshold_from": arguments["threshold_from"],
-            "raised": arguments.get("raised", 1.0),
-            "detected_voxels": count,
-            "detected_ml": count * detected.product.grid.voxel_volume,
-            "withheld": "withheld" in arguments,
-            **carried(detected),
-        }
-        results.append(result)
-        if verbose:
-            amount = f"{result['detected_ml']:.2f} mL above {result['threshold']:.4g}"
-            tell(f"{study.name}: {amount} ({result['threshold_from']})")
-    return results
+    if threshold in ("scanwise", "voxelwise") and inputs.files == ["-"]:
+        tell(
+            f"--threshold {threshold} holds for the default healing of a bundled model and its own metric; others "
+            "are refused when they come (no -t, --samples, --flips, --metric or --signed, or --threshold X)"
+        )
+
+    def work(file: str) -> Iterator[Result]:
+        for study in studies([file], volume):
+            path = sink.claim(study)
+            detected = postproc(study, chain(study), **options)
+            arguments = detected.product.provenance["history"][-1]["arguments"]
+            count = int(detected.product.data.sum())
+            result = {
+                "name": study.name,
+                "output": sink.write(detected, path),
+                "threshold": arguments["threshold"],
+                "threshold_from": arguments["threshold_from"],
+                "raised": arguments.get("raised", 1.0),
+                "detected_voxels": count,
+                "detected_ml": count * detected.product.grid.voxel_volume,
+                "withheld": "withheld" in arguments,
+                **carried(detected),
+            }
+            yield result
+            if verbose:
+                amount = f"{result['detected_ml']:.2f} mL above {result['threshold']:.4g}"
+                tell(f"{study.name}: {amount} ({result['threshold_from']})")
+
+    return each(inputs, work, "uad-postproc", {"native": native, **chosen(**steps)}, force=force, fail=fail)
 
 
 def chosen(**steps: Any) -> dict[str, Any]:

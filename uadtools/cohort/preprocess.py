@@ -14,7 +14,7 @@ from uadtools.cohort.failed import blamed_on_scan, failed_before
 from uadtools.cohort.parallel import parallel_map
 from uadtools.cohort.results import Progress, Result, Tell, silent, unseen
 from uadtools.cohort.sink import Sink
-from uadtools.cohort.sources import NO_SCAN, Sources, studies, words
+from uadtools.cohort.sources import NO_SCAN, Sources, listed, studies, words
 from uadtools.errors import Misuse, UadError
 from uadtools.files import check_free
 from uadtools.preparing.options import settle
@@ -22,14 +22,12 @@ from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import prepare
 from uadtools.report.outline import outlined
 from uadtools.report.picture import check_picture
-from uadtools.volume.io import SUFFIXES, Image, check_target, save, save_sidecar, sidecar, stem
-from uadtools.volume.listing import files_of, is_many
+from uadtools.volume.io import SUFFIXES, Image, check_target, save, save_sidecar, sidecar
+from uadtools.volume.listing import is_many
 from uadtools.volume.stream import Study, base_name, concerns_of, fingerprint, is_image, nameless, read_image
 
 FILES = (*SUFFIXES, ".png", ".pdf", ".svg")
 """Endings of files; other names are those of folders."""
-MADE = ("_preprocessed", "_brain")
-"""Endings of what is made of a scan, unless the user chooses other names."""
 PAIR = "--save-brain and --picture"
 
 
@@ -135,25 +133,11 @@ def jobs_of(
 ) -> list[ScanJob]:
     """List the scans that are meant. Raises UadError, also for options that do not go together."""
     if bids is None:
-        if suffix:
-            raise Misuse(f"--suffix: {suffix} chooses scans of a BIDS data set (name it with --bids)")
+        data_sets.check_idle(suffix)
         if not inputs:
             raise UadError(NO_SCAN)
-        return [ScanJob(file) for source in inputs for file in _files(source)]
-    if inputs:
-        raise Misuse("--bids: takes its scans from the data set, and there are other inputs (leave one out)")
-    if not output or str(output) == "-" or str(output).lower().endswith(FILES):
-        raise Misuse("--bids: writes a data set of derivatives (name its folder with -o)")
-    return _derivatives(Path(bids), suffix or "T1w", Path(output))
-
-
-def _files(source: str) -> list[str]:
-    """List what an input stands for; of a folder, without what an earlier run made of the others in it."""
-    if source == "-":
-        return [source]
-    files = list(files_of(source))
-    products = {f"{stem(Path(file))}{ending}" for file in files for ending in MADE}
-    return [file for file in files if stem(Path(file)) not in products]
+        return [ScanJob(file) for file in listed(inputs)]
+    return _derivatives(Path(bids), suffix or data_sets.SUFFIX, data_sets.check_output(inputs, output))
 
 
 def _derivatives(root: Path, suffix: str, out: Path) -> list[ScanJob]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from uadtools.concerns import told
 from uadtools.healing.likeness import too_unlike, unlike_of
 from uadtools.volume.stream import Study, concerns_of
 
@@ -35,6 +36,6 @@ def carried(study: Study, tell: Tell = silent) -> Result:
     if reason := too_unlike(study.product):
         tell(f"{study.name}: unlike what the model learnt from ({reason}), so what is found in it means little")
     return {
-        "concerns": [concern.to_json() for concern in concerns_of(study.product)],
+        "concerns": told(concerns_of(study.product)),
         "unlike": unlike_of(study.product),
     }

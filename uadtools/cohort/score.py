@@ -1,22 +1,25 @@
-"""The scores of a scan and its healed self, or of a stream of studies, in one call."""
+"""The scores of scans and their healed selves: two files, many files with their scans beside, or streams."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from uadtools.cohort.bids import sibling
+from uadtools.cohort.each import each
 from uadtools.cohort.results import Result, Tell, carried, silent
-from uadtools.cohort.sink import Sink
-from uadtools.cohort.sources import Sources, named, some_words, studies
+from uadtools.cohort.sink import Sink, beside
+from uadtools.cohort.sources import Inputs, Sources, named, studies, words
 from uadtools.errors import Misuse, UadError
 from uadtools.scoring.case_scores import case_scores
 from uadtools.scoring.normal import normalise, read_normal
 from uadtools.scoring.score import Metric, Signed, case_score, maps_of, score
 from uadtools.volume.chain import to_native
-from uadtools.volume.io import Image
+from uadtools.volume.io import Image, stem
+from uadtools.volume.listing import files_of, is_many
 from uadtools.volume.stream import Study, base_name, last_by, read_image, read_mask
 
 PAIR = "SCAN HEALED"
@@ -26,6 +29,9 @@ def score_all(  # noqa: PLR0913  one parameter per option
     sources: Sources,
     output: Path | str | None = None,
     *,
+    scan: Sources = (),
+    bids: Path | str | None = None,
+    suffix: str | None = None,
     metric: Metric | None = None,
     signed: Signed = "both",
     spread: Path | str | None = None,
@@ -40,63 +46,119 @@ def score_all(  # noqa: PLR0913  one parameter per option
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
+    fail: Tell = silent,
     verbose: bool = False,
 ) -> list[Result]:
     """Score as uad-score does, and write the maps; returns, for each study, what `uad-score --json` says of it.
 
-    sources: a scan and its healed self, a file of both, or "-" for a stream on standard input. output: a file, a
-    folder, or "-" for a stream on standard output; none: the current folder, or a stream where the source is one.
-    spread, probability, region: maps that uad-heal made, in place of the study's. reference: what `uad-calibrate
-    --reference` wrote. as_json: no stream, and the case scores in the results. tell: gets a line for each study, if
-    verbose. Raises UadError.
+    sources: a scan and its healed self; healed scans, or folders and lists of them, whose scans are `scan` (matched by
+    name) or lie beside them as uad-heal leaves them; files of both; or "-" for a stream on standard input. bids:
+    instead, the derivatives that uad-heal made there, of scans with this suffix. output: a file, a folder, or "-" for a
+    stream on standard output; none: the current folder, the data set, or a stream where the source is one. spread,
+    probability, region: maps that uad-heal made, in place of the study's. reference: what `uad-calibrate --reference`
+    wrote. as_json: no stream, and the case scores in the results. tell: gets a line for each study, if verbose. Of
+    several files, one that fails does not stop the others: fail gets the line, and its result an `error`; in a data set
+    what is done is skipped. Raises UadError for an only one, and for what is wrong with all.
     """
-    inputs = some_words(sources)
-    if len(inputs) > 2 or (len(inputs) == 2 and "-" in inputs):
-        raise Misuse(f"{PAIR}: {' '.join(inputs)}: two files, or one stream")
     maps = {"spread": spread, "probability": probability, "region": region}
     for role in ("spread", "probability"):
         if maps[role] and role not in maps_of(metric):
             raise Misuse(f"--{role}: has no effect with --metric {metric or 'l1'} (leave it out)")
-    sink = Sink.of(
-        "score", inputs[:1], output, force=force, provenance=provenance, anonymous=anonymous, as_json=as_json
+    pair = _is_pair(words(sources), scan)
+    inputs = Inputs.of(
+        words(sources)[1:] if pair else sources, output, bids, suffix, step=("healed", "score"), called="healed"
     )
+    if inputs.several and (one := next((role for role, path in maps.items() if path is not None), "")):
+        raise Misuse(f"--{one}: a map belongs to one scan, and there are several (leave it out)")
+    writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
+    writing["anonymous"] = anonymous
+    sink = Sink.of("score", words(sources)[:1] if pair else inputs.files, inputs.output, **writing)
     healthy = None if reference is None else read_normal(Path(reference))
     images = [] if brain is None else [read_mask(Path(brain))]
     images += [_map(Path(path), role) for role, path in maps.items() if path is not None]
-    wanted = [role for role in maps_of(metric) if maps.get(role) is None]
-    results: list[Result] = []
-    for study in _pair(inputs, volume, wanted) if len(inputs) == 2 else studies(inputs, volume):
-        path = sink.claim(study)
-        scored = score(study.adding(*study.images.values(), *images), metric=metric, signed=signed)
-        scored = normalise(scored, healthy) if healthy else scored
-        number = case_score(scored)
-        if math.isnan(number):
-            raise UadError(f"{study.name}: no voxel above background, so there is no brain to score")
-        figures: dict[str, Any] = asdict(case_scores(scored)) if as_json else {}
-        if native:
-            scored = scored.adding(to_native(scored.product, study.name))
-        arguments = scored.need("score").provenance["history"][-2 if healthy else -1]["arguments"]
-        figures |= {"metric": arguments["metric"], "signed": signed, "normal": reference and str(reference)}
-        results.append({"name": study.name, "output": sink.write(scored, path), **figures, **carried(scored)})
-        if verbose:
-            tell(f"{study.name}: case score {number:.5f}")
-    return results
+    scans = words(sources)[:1] if pair else [file for source in words(scan) for file in files_of(source)]
+    pairing = Pairing(scans, [role for role in maps_of(metric) if maps.get(role) is None], volume, pair)
+
+    def work(file: str) -> Iterator[Result]:
+        for study in pairing.studies(file):
+            path = sink.claim(study)
+            scored = score(study.adding(*study.images.values(), *images), metric=metric, signed=signed)
+            scored = normalise(scored, healthy) if healthy else scored
+            number = case_score(scored)
+            if math.isnan(number):
+                raise UadError(f"{study.name}: no voxel above background, so there is no brain to score")
+            figures: dict[str, Any] = asdict(case_scores(scored)) if as_json else {}
+            if native:
+                scored = scored.adding(to_native(scored.product, study.name))
+            arguments = scored.need("score").provenance["history"][-2 if healthy else -1]["arguments"]
+            figures |= {"metric": arguments["metric"], "signed": signed, "normal": reference and str(reference)}
+            yield {"name": study.name, "output": sink.write(scored, path), **figures, **carried(scored)}
+            if verbose:
+                tell(f"{study.name}: case score {number:.5f}")
+
+    return each(inputs, work, "uad-score", {"metric": metric, "signed": signed}, force=force, fail=fail)
 
 
-def _pair(inputs: Sequence[str], volume: int | None, wanted: Sequence[str]) -> Iterator[Study]:
-    """Make a study of two files, scan and healed, with the maps wanted of those that were written beside healed."""
-    scan, healed = (read_image(Path(path), volume) for path in inputs)
-    if scan.role == "healed":
-        raise Misuse(f"{PAIR}: {inputs[0]} is a healed scan (name the scan first)")
-    if healed.role != "healed" and healed.provenance.get("history"):
-        raise Misuse(f"{PAIR}: {inputs[1]} is a {healed.role} and no healed scan (uad-heal makes one)")
-    images = {"healed": healed.derive(healed.data, "healed"), "scan": scan.derive(scan.data, "scan")}
-    for role in (role for role in last_by(healed, "uad-heal").get("maps", []) if role in wanted):
-        beside = Path(inputs[1]).with_name(f"{base_name(Path(inputs[1]))}_{role}.nii.gz")
-        if not beside.exists():
-            raise UadError(f"{beside}: not there, and part of the score (uad-heal wrote it beside HEALED; --metric l1)")
-        images[role] = read_image(beside)
-    yield named(Study("", images), base_name(Path(inputs[0])))
+def _is_pair(inputs: Sequence[str], scan: Sources) -> bool:
+    """Tell whether two files are meant that are a scan and its healed self. Raises Misuse for one, and a stream."""
+    if len(inputs) > 1 and "-" in inputs:
+        raise Misuse(f"{PAIR}: {' '.join(inputs)}: two files, or one stream, or healed scans")
+    several = any(map(is_many, inputs)) or all(stem(Path(file)).endswith("_healed") for file in inputs)
+    return len(inputs) == 2 and not words(scan) and not several
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Brings healed scans together with their scans. scans: those that are named; pair: the only one is that of the
+    only healed scan. wanted: the roles of maps that were written beside a healed scan.
+    """
+
+    scans: Sequence[str]
+    wanted: Sequence[str]
+    volume: int | None
+    pair: bool
+
+    def studies(self, file: str) -> Iterator[Study]:
+        """Read the studies of a file of healed scans. Raises UadError where a scan is missing, or something else."""
+        if self.pair:
+            yield self._whole(Path(self.scans[0]), Path(file))
+            return
+        for study in studies([file], self.volume):
+            alone = file != "-" and "scan" not in study.images and (study.product.role == "healed" or self.scans)
+            yield self._whole(self._scan_of(Path(file)), Path(file), study.product, study.name) if alone else study
+
+    def _scan_of(self, file: Path) -> Path:
+        """Find the scan of a healed one: by its name among those that are named, else beside it."""
+        if not self.scans:
+            places = [beside(file, "scan"), file.with_name(f"{base_name(file)}.nii.gz")]
+            if found := [place for place in places if place != file and place.exists()]:
+                return found[0]
+            raise UadError(f"{file}: {places[0].name} is not beside it (name SCAN HEALED, or its scan with --scan)")
+        wanted = sibling(file.name, "scan") or base_name(file)
+        named_so = [Path(scan) for scan in self.scans if wanted in (Path(scan).name, base_name(Path(scan)))]
+        found = [path for path in named_so if stem(path).endswith("_preprocessed")] or named_so
+        if len(found) != 1:
+            many = "several have" if found else "none has"
+            raise UadError(f"{file}: of the scans of --scan {many} its name, {base_name(file)} (rename one)")
+        return found[0]
+
+    def _whole(self, scan_file: Path, healed_file: Path, healed: Image | None = None, name: str = "") -> Study:
+        """Make a study of a scan, its healed self, and the maps wanted of those that were written beside that."""
+        scan = read_image(scan_file, self.volume)
+        healed = healed or read_image(healed_file, self.volume)
+        if scan.role == "healed":
+            raise Misuse(f"{PAIR}: {scan_file} is a healed scan (name the scan first)")
+        if healed.role != "healed" and healed.provenance.get("history"):
+            raise Misuse(f"{PAIR}: {healed_file} is a {healed.role} and no healed scan (uad-heal makes one)")
+        images = {"healed": healed.derive(healed.data, "healed"), "scan": scan.derive(scan.data, "scan")}
+        for role in (role for role in last_by(healed, "uad-heal").get("maps", []) if role in self.wanted):
+            file = beside(healed_file, role)
+            if not file.exists():
+                raise UadError(
+                    f"{file}: not there, and part of the score (uad-heal wrote it beside HEALED; --metric l1)"
+                )
+            images[role] = read_image(file)
+        return named(Study("", images), name or base_name(scan_file))
 
 
 def _map(path: Path, role: str) -> Image:

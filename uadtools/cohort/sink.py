@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+from uadtools.cohort.bids import sibling
 from uadtools.cohort.sources import STDIN
 from uadtools.errors import Misuse, UadError
+from uadtools.volume.converters import FORMATS
 from uadtools.volume.flat import is_flat
 from uadtools.volume.io import SUFFIXES, check_target, save
 from uadtools.volume.stream import Study, anonymous, base_name, write_study
 
+NO_FOLDERS = (
+    ".tmp", ".part", ".bak", ".gz", ".bz2", ".xz", ".zip", ".tar", ".tgz", ".7z", ".png", ".jpg", ".jpeg", ".tif",
+    ".tiff", ".gif", ".bmp", ".svg", ".pdf", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".toml", ".html", ".npy",
+    ".npz", ".mat", ".h5", ".pkl", ".pt", ".pth", ".safetensors", ".log",
+    *(end for each in FORMATS for end in each.ends),
+)  # fmt: skip
+"""Endings of files that nobody gives a folder; sub-01.v2 is one."""
 Done = Callable[[str | UadError | None], None]
 """Is told the file that was written, none for a stream, or why it was not."""
 
@@ -26,8 +35,9 @@ class Sink:
 
     suffix: what files are called after the study's name. target: a file, a folder, or None for no file at all.
     stream: write whole studies to stdout. maps: roles that get files of their own beside the product's. sources: the
-    inputs, which are never replaced. anonymous: studies are called after the files they go to, and their history names
-    no file; numbers: of those in a stream.
+    inputs, which are never replaced. places: files that studies of these names go to, wherever the others do.
+    anonymous: studies are called after the files they go to, and their history names no file; numbers: of those in a
+    stream.
     """
 
     suffix: str
@@ -37,6 +47,7 @@ class Sink:
     provenance: bool
     maps: Sequence[str] = ()
     sources: Sequence[Path] = ()
+    places: Mapping[str, Path] = field(default_factory=dict)
     anonymous: bool = False
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     taken: set[Path] = field(default_factory=set)
@@ -53,6 +64,7 @@ class Sink:
         as_json: bool,
         maps: Sequence[str] = (),
         resumed: bool = False,
+        places: Mapping[str, Path] | None = None,
         anonymous: bool = False,
     ) -> Sink:
         """Settle where the output goes, and refuse what cannot work before any work is done.
@@ -61,6 +73,8 @@ class Sink:
         """
         piped = not inputs or list(inputs) == ["-"]
         stream = str(output) == "-" or (output is None and piped and not as_json)
+        if output is not None and not _may_be_folder(output):
+            raise Misuse(f"--output: {output}: images are written as .nii or .nii.gz (a folder's name may end in /)")
         nowhere = stream or (output is None and piped)
         if stream and as_json:
             raise Misuse("--json: an image stream and JSON cannot share standard output (give -o FILE)")
@@ -71,10 +85,11 @@ class Sink:
         sources = [Path(source) for source in inputs or () if source != "-"]
         if missing := [source for source in sources if not (_there(source) or is_flat(source))]:
             raise UadError(f"{missing[0]}: No such file or directory")
-        sink = cls(suffix, None if nowhere else Path(output or ""), stream, force, provenance, maps, sources, anonymous)
+        folder = None if nowhere else Path(output or "")
+        sink = cls(suffix, folder, stream, force, provenance, maps, sources, places or {}, anonymous)
         if anonymous and sink.target is not None and not sink.is_file:
             raise Misuse("--anonymous: files in a folder are named after the scans (name a file: -o FILE.nii.gz)")
-        sink._check([base_name(source) for source in sources], resumed)
+        sink._check([base_name(source) for source in sources], resumed or bool(places))
         return sink
 
     def _check(self, names: Sequence[str], resumed: bool) -> None:
@@ -96,7 +111,8 @@ class Sink:
             raise UadError(f"{path}: the prepared scan gets this name (give the output another)")
         if path.parent.is_dir() or self.is_file:  # a folder that is still to be made has nothing in the way
             for file in (path, *others):
-                check_target(file, force=self.force, provenance=self.provenance)
+                force = self.force or (bool(self.places) and file != path)  # of a killed run
+                check_target(file, force=force, provenance=self.provenance)
                 if self.force and any(_same(source, file) for source in self.sources):
                     raise UadError(f"{file}: is an input, and would be replaced by what is made of it (name another)")
 
@@ -106,13 +122,15 @@ class Sink:
 
     def _path(self, name: str) -> Path:
         assert self.target is not None
+        if name in self.places:
+            return self.places[name]
         if self.is_file:
             return self.target
         return self.target / f"{'stdin' if name == STDIN else Path(name).name}_{self.suffix}.nii.gz"
 
     def beside(self, path: Path, role: str) -> Path:
         """Return the file of another image of the study whose product goes to this one."""
-        return path.with_name(f"{base_name(path)}_{'preprocessed' if role == 'scan' else role}.nii.gz")
+        return beside(path, role)
 
     def path(self, name: str) -> Path | None:
         """Return the file that a study of this name goes to, or None for the stream."""
@@ -149,9 +167,10 @@ class Sink:
             return None
         if not self.is_file:
             path.parent.mkdir(parents=True, exist_ok=True)
-        save(study.product, path, force=self.force, provenance=self.provenance)
         for role in (*self.maps, *more):
-            save(study.need(role), self.beside(path, role), force=self.force, provenance=self.provenance)
+            force = self.force or bool(self.places)
+            save(study.need(role), self.beside(path, role), force=force, provenance=self.provenance)
+        save(study.product, path, force=self.force, provenance=self.provenance)  # last: where it is, all is done
         return str(path)
 
 
@@ -168,6 +187,20 @@ def _same(source: Path, file: Path) -> bool:
         return source.samefile(file)
     except OSError:
         return False
+
+
+def beside(path: Path, role: str) -> Path:
+    """Name the file of another image of the study whose product goes, or went, to this one."""
+    other = sibling(path.name, role) or f"{base_name(path)}_{'preprocessed' if role == 'scan' else role}.nii.gz"
+    return path.with_name(other)
+
+
+def _may_be_folder(output: Path | str) -> bool:
+    """Tell whether a name is that of an image we write, or can be that of a folder."""
+    name = Path(output).name.lower()
+    image = name.endswith(SUFFIXES)
+    filelike = name.endswith(NO_FOLDERS) or any(f"{end}." in name for end in (".nii", ".nii.gz"))
+    return image or not filelike or str(output).endswith("/") or Path(output).is_dir()
 
 
 class Behind:

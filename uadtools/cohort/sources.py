@@ -1,18 +1,25 @@
-"""Where studies come from: files, and a stream on standard input."""
+"""Where studies come from: files, folders and lists of them, BIDS derivatives, and a stream on standard input."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from uadtools.cohort import bids as data_sets
 from uadtools.errors import Misuse, UadError
-from uadtools.volume.stream import Study, base_name, read_path, read_studies
+from uadtools.volume.io import stem
+from uadtools.volume.listing import files_of, is_many
+from uadtools.volume.stream import Study, base_name, last_by, read_path, read_studies
 
 STDIN = "standard input"
 Sources = Path | str | Sequence[Path | str]
-"""Files; "-" is standard input."""
+"""Files, folders and lists; "-" is standard input."""
+MAPS = ("probability", "expected", "spread", "region", "bound", "chain")
+MADE = ("preprocessed", "brain", "healed", *MAPS, "score", "detection")
+"""How the names of files end that are made of a scan, unless the user chooses others."""
 NO_SCAN = "no scan is named (name files, or - for standard input)"
 
 
@@ -21,11 +28,90 @@ def words(sources: Sources) -> list[str]:
     return [str(source) for source in ([sources] if isinstance(sources, Path | str) else sources)]
 
 
-def some_words(sources: Sources) -> list[str]:
-    """List sources as words. Raises UadError where there are none."""
-    if not (inputs := words(sources)):
+def listed(sources: Sources, called: str = "") -> list[str]:
+    """List the files that sources stand for: those of folders and lists, or themselves.
+
+    called: of a folder, only the files NAME_CALLED are meant; else all but what was made of others in it. Raises
+    UadError for a folder without any.
+    """
+    return [file for source in words(sources) for file in _listed(source, called)]
+
+
+def some_words(sources: Sources, called: str = "") -> list[str]:
+    """List the files that sources stand for. Raises UadError where there are none."""
+    if not (inputs := listed(sources, called)):
         raise UadError(NO_SCAN)
     return inputs
+
+
+def _listed(source: str, called: str) -> list[str]:
+    if source == "-":
+        return [source]
+    files = list(files_of(source))
+    stems = {file: stem(Path(file)) for file in files}
+    if not called:
+        bare = {name.removesuffix("_preprocessed") for name in stems.values()}
+        products = {f"{name}_{MADE[0]}" for name in stems.values()} | {f"{b}_{end}" for b in bare for end in MADE[1:]}
+        return [file for file in files if stems[file] not in products]
+    found = files
+    if Path(source).is_dir():  # folders among the files are those that cannot be read, which is told of each
+        found = [file for file in files if stems[file].endswith(f"_{called}") or Path(file).is_dir()]
+    if not found:
+        raise UadError(f"{source}: no NAME_{called}.nii.gz in this folder (name the files)")
+    return found
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files that a step works on. several: one that fails does not stop the others.
+
+    output: where what is made of them goes, as the user said, or the data set of derivatives. places: the files that it
+    goes to there, by the names of studies.
+    """
+
+    files: list[str]
+    several: bool
+    output: Path | str | None
+    places: Mapping[str, Path]
+
+    @classmethod
+    def of(
+        cls,
+        sources: Sources,
+        output: Path | str | None,
+        bids: Path | str | None,
+        suffix: str | None,
+        *,
+        step: tuple[str, str],
+        called: str = "",
+    ) -> Inputs:
+        """List what is meant. step: the roles of what goes in and of what is made. Raises UadError for nothing."""
+        several = bids is not None or len(words(sources)) > 1 or any(map(is_many, words(sources)))
+        if bids is None:
+            data_sets.check_idle(suffix)
+            return cls(some_words(sources, called), several, output, {})
+        out = data_sets.check_output(words(sources), output if output is not None else bids)
+        pairs = data_sets.derivatives(Path(bids), out, suffix or data_sets.SUFFIX, *step)
+        return cls([*map(str, pairs)], several, out, {base_name(source): made for source, made in pairs.items()})
+
+    def place(self, file: str) -> Path | None:
+        """Return the file in the data set of derivatives that what is made of a file goes to."""
+        return self.places.get(base_name(Path(file)))
+
+    def done(self, file: str, tool: str, asked: Mapping[str, Any]) -> Study | None:
+        """Return what a tool made of a file before, in the data set of derivatives; None where there is nothing yet.
+
+        asked: arguments that it must have been made with. Raises UadError where it was not.
+        """
+        path = self.place(file)
+        if path is None or not path.exists():
+            return None
+        made = next(read_path(path))
+        line = last_by(made.product, tool)
+        said = {**line, **line.get("arguments", {})}
+        if line and any(value is not None and said.get(name) != value for name, value in asked.items()):
+            raise UadError(f"{path}: exists, and was made with other settings (--force replaces it)")
+        return made
 
 
 def studies(inputs: Sequence[str] | None, volume: int | None = None) -> Iterator[Study]:

@@ -56,6 +56,7 @@ class Report(Summary):
     kind: Kind
     threshold: float | None
     seed: int
+    concerns: list[Row]
     lesions: NotRequired[list[Row]]
     by_size: NotRequired[list[SizeRow]]
     baseline: NotRequired[Baseline]

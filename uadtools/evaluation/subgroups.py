@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -10,6 +9,7 @@ from statistics import median
 from uadtools.errors import UadError
 from uadtools.evaluation.measures import averaged
 from uadtools.evaluation.reports import Row
+from uadtools.files import read_rows
 
 MISSING = ("", "n/a", "na", "nan")
 MOST_VALUES = 5
@@ -27,18 +27,10 @@ def read_participants(path: Path) -> dict[str, dict[str, str]]:
     path: comma-separated, or tab-separated if it ends in .tsv, as in BIDS; the first line names the columns. Raises
     UadError when it cannot be read, is empty, or has a person twice.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",", restval="")
-            columns = list(lines.fieldnames or ())
-            rows = [{key: (line[key] or "").strip() for key in columns} for line in lines]
-    except OSError as error:
-        raise UadError(f"{path}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UadError(f"{path}: no table ({error})") from None
+    rows = read_rows(path)
     if not rows:
         raise UadError(f"{path}: an empty table (a line of column names and a row for each person are needed)")
-    key = "participant_id" if "participant_id" in columns else columns[0]
+    key = "participant_id" if "participant_id" in rows[0] else next(iter(rows[0]))
     people = {row[key]: row for row in rows if row[key]}
     if len(people) < len(rows):
         raise UadError(f"{path}: column {key} is empty somewhere, or has someone twice (one row for each person)")

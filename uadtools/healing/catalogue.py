@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uadtools import methods
 from uadtools.errors import UadError
 from uadtools.files import read_toml
+from uadtools.healing.plan import plan
 from uadtools.models.checkpoint import (
     REFERENCE,
     amend,
@@ -25,6 +26,7 @@ from uadtools.models.config import ModelConfig, Settings, parse
 from uadtools.models.foreign_programs import ASSUMED, PICTURES, PLAIN, RECIPES
 from uadtools.models.kinds import kind
 from uadtools.training.recipe import apply_change, load_recipe, names
+from uadtools.volume.roles import default_metric
 
 if TYPE_CHECKING:
     from uadtools.models.foreign_programs import Program
@@ -62,6 +64,7 @@ def info(path: Path | None = None) -> Row:
         "bytes": path.stat().st_size,
         "parameters": sum(map(math.prod, learnt)),
         "methods": methods.able(config.kind),
+        "scored_by": default_metric(plan(config).maps) if methods.able(config.kind) else None,
         **config.model_dump(mode="json"),
     }
 
@@ -104,8 +107,6 @@ def settle(path: Path, changes: Sequence[str], out: Path, *, force: bool = False
 
 def _finite_answer(model: Model) -> bool:
     import torch
-
-    from uadtools.healing.plan import plan
 
     config, file = model.config, kind(model.config.kind)
     columns, rows, depth = config.grid.shape

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from uadtools.errors import UadError
 from uadtools.healing.combine import mean_residual
-from uadtools.healing.heal import heal_together, positions_of
+from uadtools.healing.heal import heal_together, positions_of, without_threshold
 from uadtools.healing.likeness import worst_of
 from uadtools.healing.plan import Plan, Watch
 from uadtools.volume.stream import Study, record
@@ -108,7 +108,10 @@ def _together(study: Study, members: Sequence[Member], healings: Sequence[Study]
     arguments = {"models": [member.plan.arguments for member in members]}
     names = ", ".join(member.model.name or member.model.config.name for member in members if member.model)
     maps = members[0].plan.maps
-    notes = {"maps": list(maps)} if maps else {}
+    notes: dict[str, Any] = {"maps": list(maps)} if maps else {}
+    configs = [member.model.config for member in members if member.model]
+    if lost := without_threshold([member.plan for member in members], configs):
+        notes["without_threshold"] = lost
     provenance = record(scan, "uad-heal", arguments, seed=seed, model=names, threshold=None, **notes)
     image = replace(scan, provenance=provenance | worst_of([one.need("healed") for one in healings]))
     healed = mean_residual(scan.data, np.stack([one.need("healed").data for one in healings]))

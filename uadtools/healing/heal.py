@@ -147,10 +147,34 @@ def _detection(plan: Plan, config: ModelConfig) -> dict[str, Any]:
     defaults = config.defaults
     thresholds, floors = (_by_sign(plan, config, table) for table in (defaults.thresholds, defaults.floors))
     chain = defaults.chain.model_dump()
+    lost = without_threshold([plan], [config])
     return {
         "threshold": thresholds.get("both"), "thresholds": thresholds, "floors": floors, "metric": defaults.metric,
-        "chain": chain,
+        "chain": chain, **({"without_threshold": lost} if lost else {}),
     }  # fmt: skip
+
+
+def without_threshold(plans: Sequence[Plan], configs: Sequence[ModelConfig]) -> str:
+    """Say why no threshold of the models holds for how they heal; nothing where one does, or they have none at all."""
+    known = [config.name for config in configs if config.defaults.thresholds]
+    if not known:
+        return ""
+    if len(configs) > 1:
+        return f"the thresholds of {' and '.join(known)} are not for the mean of several models"
+    (how,), (config,) = plans, configs
+    if _by_sign(how, config, config.defaults.thresholds):
+        return ""
+    usual = settle_plan(config, method=how.method).arguments
+    other = {name: value for name, value in how.arguments.items() if usual.get(name) != value}
+    other = {"method": how.method} | other if how.method != config.defaults.method else other
+    return f"the thresholds of {config.name} are not for {' '.join(map(_as_option, other.items()))}"
+
+
+def _as_option(argument: tuple[str, Any]) -> str:
+    name, value = argument
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    option = f"-{name}" if len(name) == 1 else f"--{name}"
+    return option if value is True else f"{option} {text}"
 
 
 def _by_sign(plan: Plan, config: ModelConfig, table: dict[str, float]) -> dict[str, float]:

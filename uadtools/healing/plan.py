@@ -15,6 +15,8 @@ from uadtools.models.defaults import DefaultsConfig
 from uadtools.models.kinds import kind
 from uadtools.volume.roles import ROLES
 
+LEVELS = 1000
+"""Of which the t of methods are; a model of fewer steps has its own t as far along."""
 Watch = Callable[[int, int], None]
 """Is told the network evaluations done and to do."""
 
@@ -77,6 +79,8 @@ class Plan:
     @property
     def arguments(self) -> dict[str, Any]:
         first = {f.name: getattr(self.options[0], f.name) for f in fields(self.options[0])}
+        if len(steps := self.values_of("steps")) > 1:
+            first["steps"] = steps
         arguments: dict[str, Any] = {"method": self.method, **first}
         if _noisy(type(self.options[0])):
             arguments |= {"samples": self.samples}
@@ -120,11 +124,9 @@ def plan(
     count = samples if samples is not None else _own(config, name, t).samples
     if count < 1:
         raise UadError(f"--samples {count}: at least 1 is needed")
-    chosen = _listed(config, name, steps, given)
-    step_count = given.get("steps", getattr(chosen[0], "steps", None))
-    if step_count is not None and (bad := [o.t for o in chosen if not 1 <= step_count <= o.t + 1]):
-        raise UadError(f"--steps {step_count}: from -t {bad[0]} there are 1 to {bad[0] + 1}")
-    return Plan(name, chosen, count, combine, expected)
+    if "steps" in given and (bad := [s for s in steps if not 1 <= given["steps"] <= s + 1]):
+        raise UadError(f"--steps {given['steps']}: from -t {bad[0]} there are 1 to {bad[0] + 1}")
+    return Plan(name, _listed(config, name, steps, given), count, combine, expected)
 
 
 def repeated(options: type[Any]) -> list[str]:
@@ -137,9 +139,10 @@ def repeated(options: type[Any]) -> list[str]:
 def _listed(config: ModelConfig | None, name: str, steps: Sequence[int], given: dict[str, Any]) -> tuple[Any, ...]:
     """List the options for each t, and for each of what else the method settles with the model."""
     file = methods.get(name)
-    by_t = [{"t": t} for t in steps] or [{}]
+    usual = getattr(file.Options(), "steps", None)  # of which a small t does not have as many
+    by_t = [{"t": t} | ({"steps": min(usual, t + 1)} if usual else {}) for t in steps] or [{}]
     variants = file.settle(config, given) if hasattr(file, "settle") else _each_of(given, repeated(file.Options))
-    return tuple(file.Options(**{**given, **variant, **t}) for t in by_t for variant in variants)
+    return tuple(file.Options(**{**t, **given, **variant}) for t in by_t for variant in variants)
 
 
 def _each_of(given: dict[str, Any], several: Sequence[str]) -> list[dict[str, Any]]:
@@ -174,7 +177,8 @@ def _own(config: ModelConfig, name: str, t: Sequence[int]) -> DefaultsConfig:
 
 def _steps(config: ModelConfig, name: str, t: Sequence[int]) -> tuple[int, ...]:
     """Settle t. Raises UadError when the schedule does not have these steps, or one is named twice."""
-    steps = tuple(t) or _own(config, name, t).t or (methods.get(name).Options().t,)
+    usual = methods.get(name).Options().t * config.levels // LEVELS
+    steps = tuple(t) or _own(config, name, t).t or (usual,)
     if bad := [s for s in steps if not 0 <= s < config.levels]:
         raise UadError(f"-t {bad[0]}: outside 0 to {config.levels - 1}, the model's steps")
     if len(set(steps)) < len(steps):

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from uadtools.errors import UadError
+from uadtools.errors import UadError, near
 from uadtools.methods.base.glance import Glance
 
 DEFAULT = "diffusion"
@@ -52,7 +52,7 @@ def settings(*, recipes: bool) -> list[Any]:
 def check(name: str) -> None:
     """Raise UadError for what is no method of healing."""
     if name not in names():
-        raise UadError(f"no method '{name}' (there are: {', '.join(names())})")
+        raise UadError(f"no method '{name}'{near(name, names())} (there are: {', '.join(names())})")
 
 
 def get(name: str) -> Any:
@@ -64,7 +64,7 @@ def get(name: str) -> Any:
 def kind(name: str) -> Any:
     """Return the file of a kind of model. Raises UadError for another name."""
     if name not in all_kinds():
-        raise UadError(f"no kind of model '{name}' (there are: {', '.join(all_kinds())})")
+        raise UadError(f"no kind of model '{name}'{near(name, all_kinds())} (there are: {', '.join(all_kinds())})")
     return file(name)
 
 

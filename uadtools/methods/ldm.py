@@ -28,10 +28,10 @@ PREPARATION: dict[str, Any] = {
 }
 """The HeadCT images, 64x64, as they are; the text says nothing of how its MRI scans were prepared. Source: 4.1."""
 Variant = Literal["a", "b", "c", "d"]
-FEW_BOUNDS, FEW_STEPS = 50, 30
-"""Of variant d: of the bound, as in the paper, and back with DDIM, of which the paper takes 50."""
-LOOKS, MOST, BATCH = 50, 1000, 32
-"""Steps of the bound on healthy slices, slices that are asked about at most, and how many at a time."""
+BOUNDS, FEW_BOUNDS, FEW_STEPS = 200, 50, 30
+"""Steps of the bound, fewer of them for variant d, as in the paper; its steps of DDIM, of which the paper takes 50."""
+MOST, BATCH = 1000, 32
+"""Healthy slices that are asked about at most, and how many at a time."""
 SAMPLE = 512
 """Slices by which the deviation of latents is measured."""
 
@@ -39,11 +39,28 @@ SAMPLE = 512
 class RegionConfig(Config):
     """Where a lesion is: where the bound, averaged over steps, is above what is healthy.
 
-    steps: from which the bound is taken, [low, high); percentile: of healthy scans, at each position.
+    steps: from which the bound is taken, [low, high); percentile: of healthy scans, at each position; bounds: over how
+    many of the steps the bound may be averaged, as fewer make it noisier and ask for limits of their own.
     """
 
     steps: tuple[PositiveInt, PositiveInt] = (400, 600)
     percentile: Annotated[float, Field(gt=0, le=100)] = 97.5
+    bounds: tuple[PositiveInt, ...] = Field(default=(FEW_BOUNDS,), min_length=1)
+
+    @property
+    def counts(self) -> list[int]:
+        """The numbers of steps that there are limits for, one after the other."""
+        return sorted({min(count, self.steps[1] - self.steps[0]) for count in self.bounds})
+
+    def place(self, count: int) -> int:
+        """Return the place of a number of steps among the limits. Raises UadError where there are none for it."""
+        if count not in self.counts:
+            known = " or ".join(map(str, self.counts))
+            raise UadError(
+                f"--bounds {count}: the model knows how much is healthy over {known} steps alone "
+                f"(leave it out, or uad-train --resume --set 'region.bounds=[{count}]')"
+            )
+        return self.counts.index(count)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -97,6 +114,8 @@ class StartedCodebook(CodebookConfig, base.Started):
 class Recipe(base.NoisedRecipe, Settings):
     """autoencoder: comes from a model of kind vqvae."""
 
+    FREE: ClassVar[tuple[str, ...]] = ("defaults", "region")
+
     autoencoder: StartedCodebook = StartedCodebook()
 
     @property
@@ -126,7 +145,12 @@ class Options:
     ] = "d"
     steps: int | None = None
     bounds: Annotated[
-        int | None, Option("Evaluations that tell where the region is. Default: 50 for variant d, else 200.", least=1)
+        int | None,
+        Option(
+            "Evaluations that tell where the region is, of the numbers that the model has limits for. Default: 50 for "
+            "variant d, else 200, or what is nearest.",
+            least=1,
+        ),
     ] = None
     chain: Annotated[
         int, Option("Evaluations over the whole chain, whose mean bound is one more case score. Default: 0.", least=0)
@@ -149,7 +173,7 @@ class Options:
     @property
     def looked(self) -> int:
         """Steps at which the bound is taken."""
-        return 0 if self.variant == "a" else self.bounds or (FEW_BOUNDS if self.variant == "d" else 200)
+        return 0 if self.variant == "a" else self.bounds or (FEW_BOUNDS if self.variant == "d" else BOUNDS)
 
     @property
     def maps(self) -> tuple[str, ...]:
@@ -161,12 +185,18 @@ class Options:
 
 
 def settle(config: Settings, given: dict[str, Any]) -> list[dict[str, Any]]:
-    """Raise UadError when the bound is wanted at more steps than there are."""
+    """Take the bound at a number of steps that there are limits for. Raises UadError when another one is asked for."""
     low, high = config.region.steps
     for name, most in (("bounds", high - low), ("chain", config.schedule.steps - 1)):
         if given.get(name, 0) > most:
             raise UadError(f"--{name} {given[name]}: there are {most} steps, at most")
-    return [given]
+    if given.get("variant") == "a":
+        return [given]
+    usual = Options(variant=given.get("variant", "d"), bounds=given.get("bounds")).looked
+    if "bounds" in given:
+        config.region.place(usual)
+    nearest = min(config.region.counts, key=lambda count: abs(count - usual))
+    return [given if nearest == usual else {**given, "bounds": nearest}]
 
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
@@ -194,7 +224,7 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     inside = torch.ones_like(z[:, :1], dtype=torch.bool)
     if options.variant != "a":
         bound = bound_map(model, z, evenly(model.config.region.steps, options.looked), noise)
-        region = bound >= net.limits
+        region = bound >= net.limits[model.config.region.place(options.looked)]
         maps = {"bound": bound, "region": region.to(x)}
         inside = inside if options.variant == "b" else region
     if options.chain:
@@ -219,7 +249,8 @@ def build(settings: Settings) -> LatentDiffusion:
 
     channels = settings.autoencoder.dimension
     denoiser = unet(settings.network, in_channels=channels, out_channels=channels)
-    return LatentDiffusion(vqvae.network_of(settings.autoencoder), denoiser, settings.latent_shape)
+    limits = len(settings.region.counts), *settings.latent_shape
+    return LatentDiffusion(vqvae.network_of(settings.autoencoder), denoiser, limits)
 
 
 def loss(recipe: Recipe, net: LatentDiffusion, batch: Batch, step: int) -> Tensor:
@@ -253,9 +284,10 @@ def finish(model: Model, slices: Healthy, seed: int) -> tuple[dict[str, Tensor],
 
 
 def healthy_limits(model: Model, slices: Healthy, seed: int) -> Tensor:
-    """Return the percentile of the bound over healthy slices at each position of the latent, (h, w) or (d, h, w).
+    """Return the percentile of the bound over healthy slices at each position of the latent, (K, h, w) or (K, d, h, w).
 
-    Which percentile, and the steps of the bound, are the model's. Source: Pinaya et al. 2022, section 3.
+    K: the numbers of steps that the bound may be averaged over. These, the steps and the percentile are the model's.
+    Source: Pinaya et al. 2022, section 3.
     """
     import torch
 
@@ -270,5 +302,6 @@ def healthy_limits(model: Model, slices: Healthy, seed: int) -> Tensor:
             z = model.net.encode(slices.seen(slices.windows(chosen[begin : begin + batch], 0, model.device)))
             keys = [(seed, begin + i) for i in range(len(z))]
             noise = SliceNoise(model.config.noise, tuple(z.shape[1:]), keys, model.device)
-            bounds.append(bound_map(model, z, evenly(region.steps, LOOKS), noise).cpu())
-        return torch.cat(bounds)[:, 0].quantile(region.percentile / 100, dim=0)
+            maps = [bound_map(model, z, evenly(region.steps, count), noise).cpu() for count in region.counts]
+            bounds.append(torch.cat(maps, dim=1))
+        return torch.cat(bounds).quantile(region.percentile / 100, dim=0)

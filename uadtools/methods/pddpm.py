@@ -113,7 +113,7 @@ def settle(config: Settings, given: dict[str, Any]) -> list[dict[str, Any]]:
 
     given: `patch` may be several.
     """
-    sides, stride = tuple(given.get("patch", ())) or config.patches.sizes, given.get("stride", config.patches.stride)
+    sides, stride = tuple(given.get("patch", ())) or config.patches.sizes, given.get("stride")
     columns, rows, _ = config.grid.shape
     if bad := [side for side in sides if not 1 <= side <= min(rows, columns)]:
         raise UadError(f"--patch {bad[0]}: outside 1 to {min(rows, columns)}, the shorter side of the model's slices")
@@ -121,7 +121,8 @@ def settle(config: Settings, given: dict[str, Any]) -> list[dict[str, Any]]:
         raise UadError(f"--stride {stride}: leaves gaps between patches of {min(sides)} pixels")
     if len(set(sides)) < len(sides):
         raise UadError(f"--patch {' --patch '.join(map(str, sides))}: the same size twice")
-    return [{"patch": side, "stride": stride} for side in sides]
+    usual = config.patches.stride
+    return [{"patch": side, "stride": stride or (usual if usual and usual <= side else None)} for side in sides]
 
 
 def heal(model: Denoiser, x: Tensor, options: Options, noise: Noise) -> Healing:

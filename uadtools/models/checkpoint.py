@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import struct
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uadtools.errors import UadError
-from uadtools.files import check_free, written
+from uadtools.errors import UadError, near
+from uadtools.files import check_free, parse_json, written
 from uadtools.models.config import ModelConfig, parse
 
 if TYPE_CHECKING:
@@ -72,16 +73,17 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]
             size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             if not 2 <= size <= 100_000_000:
                 raise UadError(f"{path}: not a model file (`uad-models import` reads other programs' weights)")
-            header = json.loads(brace + file.read(size - 1))
+            header = parse_json(brace + file.read(size - 1))
             metadata = header.pop("__metadata__", {})
-            shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+            shapes = {name: tuple(map(operator.index, entry["shape"])) for name, entry in header.items()}
             return {str(k): str(v) for k, v in metadata.items()}, shapes
     except OSError as error:
-        shipped = ", ".join(shipped_path.stem for shipped_path in bundled())
+        shipped = [shipped_path.stem for shipped_path in bundled()]
         raise UadError(
-            f"{path}: {error.strerror or error} (is the path of the model right? bundled: {shipped})"
+            f"{path}: {error.strerror or error}{near(path.name, shipped)} "
+            f"(is the path of the model right? bundled: {', '.join(shipped)})"
         ) from None
-    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
+    except (ValueError, AttributeError, TypeError, KeyError):
         raise UadError(f"{path}: not a model file, or cut short (expected a safetensors file)") from None
 
 
@@ -93,8 +95,8 @@ def read_config(path: Path) -> ModelConfig:
             f"{path}: a safetensors file without uadtools settings (`uad-models import` reads other programs' weights)"
         )
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
+        data = parse_json(text)
+    except ValueError:
         data = None
     if not isinstance(data, dict):
         raise UadError(f"{path}: its uadtools settings are no JSON object")

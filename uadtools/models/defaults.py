@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from uadtools.settings import Config, PositiveFloat, PositiveInt
+from uadtools.settings import Config, Count, PositiveFloat, PositiveInt
 
 
 class ChainConfig(Config):
     """The steps between score and detection that suit a model; by default those of pDDPM and cDDPM."""
 
-    median: PositiveInt = 5
-    erode: Annotated[int, Field(ge=0)] = 3
+    median: Count = 5
+    erode: Annotated[int, Field(ge=0, le=256)] = 3
     min_size: Annotated[int, Field(ge=0)] = 7
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uadtools.errors import UadError
+from uadtools.files import DEEPEST
 from uadtools.models import foreign_names as names
 from uadtools.models.checkpoint import read_tensors
 from uadtools.models.config import Settings
@@ -18,6 +20,7 @@ from uadtools.models.foreign_programs import CODEBOOK, CONDITIONED, FIRST, Progr
 if TYPE_CHECKING:
     from torch import Tensor
 
+_FAULTS = (LookupError, ArithmeticError, ValueError, TypeError, RuntimeError)
 _AVERAGED = r"(^|[._])ema[._]"
 """In the name of what holds averaged weights, which are preferred."""
 
@@ -37,15 +40,18 @@ def read_foreign(path: Path, program: Program) -> Foreign:
     Raises UadError for a file that is no checkpoint or would need its code, and for a network that we do not have.
     """
     try:
-        path.open("rb").close()
+        _check_packing(path)
     except OSError as error:
         raise UadError(f"{path}: {error.strerror or error}") from None
-    tensors = read_tensors(path) if path.suffix == ".safetensors" else dict(_tensors(_unpickled(path)))
+    found = read_tensors(path) if path.suffix == ".safetensors" else _unpickled(path)
     try:
-        foreign = _of_program(tensors, program)
+        foreign = _of_program(dict(_tensors(found)), program)
     except UadError as error:
         raise UadError(f"{path}: {error}") from None
-    bad = [name for name, value in foreign.weights.items() if value.is_floating_point() and not value.isfinite().all()]
+    except _FAULTS as error:
+        raise UadError(f"{path}: its weights are not those of a network of {program} ({error})") from None
+    learnt = {name: value.float() for name, value in foreign.weights.items() if value.is_floating_point()}
+    bad = [name for name, value in learnt.items() if not value.isfinite().all()]
     if bad:
         raise UadError(f"{path}: {bad[0]} holds NaN or infinity (was its training cut short?)")
     return foreign
@@ -58,7 +64,7 @@ def check_fit(settings: Settings, weights: Mapping[str, Tensor], where: str) -> 
     from uadtools.models.model import build
 
     with torch.device("meta"):
-        expected = {name: tuple(value.shape) for name, value in build(settings).state_dict().items()}
+        expected = {name: tuple(value.shape) for name, value in build(settings, where).state_dict().items()}
     shapes = _shapes(weights)
     faults = {
         "without": sorted(expected.keys() - shapes.keys()),
@@ -96,17 +102,44 @@ def _unpickled(path: Path) -> Any:
         ) from None
 
 
-def _tensors(data: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """List the tensors in what a program saved, by the names of the tables they are in."""
+def _check_packing(path: Path) -> None:
+    """Raise UadError for an archive that unpacks to more than it is, as torch.save writes none; OSError for no file."""
+    with path.open("rb") as file:
+        try:
+            entries = zipfile.ZipFile(file).infolist()
+        except (zipfile.BadZipFile, ValueError, NotImplementedError):
+            return
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise UadError(f"{path}: a compressed archive, which torch.save does not write (refused)")
+
+
+def _tensors(data: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """List the tensors in what a program saved, by the names of the tables they are in.
+
+    Raises UadError for tables without end, and for what `_check_plain` refuses.
+    """
     import torch
 
     if isinstance(data, torch.Tensor):
-        if data.layout != torch.strided:
-            raise UadError(f"{name} is no plain tensor but {data.layout} (save it with .to_dense())")
+        _check_plain(name, data)
         yield name, data
     elif isinstance(data, dict):
+        if depth > DEEPEST:
+            raise UadError("tables without end in one another (save a state dict)")
         for key, value in data.items():
-            yield from _tensors(value, f"{name}.{key}" if name else str(key))
+            yield from _tensors(value, f"{name}.{key}" if name else str(key), depth + 1)
+
+
+def _check_plain(name: str, data: Tensor) -> None:
+    """Raise UadError for a tensor whose numbers are not all there, or no real ones."""
+    import torch
+
+    if data.layout != torch.strided:
+        raise UadError(f"{name} is no plain tensor but {data.layout} (save it with .to_dense())")
+    if data.is_quantized or data.is_complex() or data.device.type != "cpu":
+        raise UadError(f"{name} is no plain tensor but of {data.dtype} on {data.device} (save it with .float())")
+    if data.numel() * data.element_size() > data.untyped_storage().nbytes():
+        raise UadError(f"{name} has {data.numel():,} numbers, and fewer are stored (save it with .contiguous())")
 
 
 def _of_program(tensors: dict[str, Tensor], program: Program) -> Foreign:

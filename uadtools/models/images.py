@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from uadtools.settings import Config, PositiveFloat, PositiveInt
+from uadtools.volume.grid import MOST_VOXELS
 
 if TYPE_CHECKING:
     from uadtools.volume.grid import Grid
@@ -21,6 +23,12 @@ class GridConfig(Config):
 
     shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (96, 96, 96)
     spacing: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (2.0, 2.0, 2.0)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if math.prod(self.shape) > MOST_VOXELS:
+            raise ValueError(f"shape = {self.shape}: more than {MOST_VOXELS:,} voxels")
+        return self
 
     @property
     def flat(self) -> bool:

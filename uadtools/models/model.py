@@ -24,9 +24,17 @@ from uadtools.nets.unet import UNet
 from uadtools.noise.source import SliceNoise
 
 
-def build(settings: Settings) -> nn.Module:
-    """Make the network that a model or a recipe describes, with fresh weights."""
-    net: nn.Module = kind(settings.kind).build(settings)
+def build(settings: Settings, where: str = "") -> nn.Module:
+    """Make the network that a model or a recipe describes, with fresh weights. where: its file, for errors.
+
+    Raises UadError where it is too large for any memory.
+    """
+    try:
+        net: nn.Module = kind(settings.kind).build(settings)
+    except RuntimeError:  # a size that no memory, or no number, holds
+        raise UadError(
+            f"{where or settings.name}: there is no memory for a network as large as its settings say"
+        ) from None
     return net
 
 
@@ -97,7 +105,7 @@ def load_model(path: Path | str | None = None, *, device: str = "auto", precisio
     path = located(Path(path) if path else None)
     config = read_config(path)
     with torch.device("meta"):  # fresh weights would take time and memory
-        net = build(config)
+        net = build(config, str(path))
     tensors = {name: tensor.float() for name, tensor in read_tensors(path).items()}
     expected = {name: tensors.pop(name).numpy() for name in list(tensors) if name.startswith(REFERENCE)}
     try:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from uadtools.settings import Config, PositiveFloat, PositiveInt
+from uadtools.settings import Config, Count, PositiveFloat, Width
 
 
 def _divides(name: str, by: int, widths: Sequence[int]) -> None:
@@ -35,24 +35,24 @@ class UNetConfig(NetworkConfig):
     """The arguments of nets.unet.UNet, which explains them; reach: how many slices on either side it sees, too."""
 
     kind: Literal["unet"] = "unet"
-    base: PositiveInt = 128
-    multipliers: tuple[PositiveInt, ...] = Field(default=(1, 1, 2, 3, 4), min_length=1)
-    res_blocks: PositiveInt = 2
-    attention: tuple[PositiveInt, ...] = (8, 16)
+    base: Width = 128
+    multipliers: tuple[Width, ...] = Field(default=(1, 1, 2, 3, 4), min_length=1, max_length=16)
+    res_blocks: Count = 2
+    attention: tuple[Width, ...] = (8, 16)
     middle_attention: bool = True
-    heads: PositiveInt = 2
-    head_channels: PositiveInt | None = None
+    heads: Width = 2
+    head_channels: Width | None = None
     attention_order: Literal["heads_first", "qkv_first"] = "heads_first"
     embedding: Literal["add", "scale_shift"] = "add"
     sinusoid: Literal["cos_sin", "sin_cos"] = "cos_sin"
     resample: Literal["residual", "conv", "pool"] = "residual"
-    groups: PositiveInt = 32
+    groups: Width = 32
     eps: PositiveFloat = 1e-5
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    patch: PositiveInt = 1
+    patch: Width = 1
     axes: Literal[2, 3] = 2
     skips: Literal["all", "blocks"] = "all"
-    reach: Annotated[int, Field(ge=0)] = 0
+    reach: Annotated[int, Field(ge=0, le=256)] = 0
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -78,10 +78,10 @@ class UNetConfig(NetworkConfig):
 
 
 class _DenseConfig(NetworkConfig):
-    base: PositiveInt = 32
-    multipliers: tuple[PositiveInt, ...] = Field(default=(1, 2, 4, 4), min_length=1)
-    latent: PositiveInt = 128
-    groups: PositiveInt = 8
+    base: Width = 32
+    multipliers: tuple[Width, ...] = Field(default=(1, 2, 4, 4), min_length=1, max_length=16)
+    latent: Width = 128
+    groups: Width = 8
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -103,24 +103,24 @@ class SequenceConfig(_DenseConfig):
     """The same for a network that sees `reach` slices on either side of the one it reconstructs."""
 
     kind: Literal["sequence"] = "sequence"
-    reach: PositiveInt = 2
+    reach: Count = 2
 
 
 class MaskedConfig(NetworkConfig):
     """The sizes of the light decoder with which an encoder is trained on masked images, which nets.masked explains."""
 
     kind: Literal["masked"] = "masked"
-    width: PositiveInt = 64
+    width: Width = 64
 
 
 class CodebookConfig(NetworkConfig):
     """The sizes of an autoencoder with a codebook, which nets.vqvae explains."""
 
     kind: Literal["codebook"] = "codebook"
-    widths: tuple[PositiveInt, ...] = Field(default=(64, 128), min_length=1)
-    residuals: PositiveInt = 2
-    codes: Annotated[int, Field(ge=2)] = 256
-    dimension: PositiveInt = 8
+    widths: tuple[Width, ...] = Field(default=(64, 128), min_length=1, max_length=16)
+    residuals: Count = 2
+    codes: Annotated[int, Field(ge=2, le=1 << 20)] = 256
+    dimension: Width = 8
     axes: Literal[2, 3] = 2
 
     @property
@@ -136,9 +136,9 @@ class EncoderConfig(Config):
     layers of its own first, as cDDPM's code does.
     """
 
-    base: PositiveInt = 64
-    blocks: tuple[PositiveInt, ...] = Field(default=(3, 4, 6, 3), min_length=1)
-    dimension: PositiveInt = 128
+    base: Width = 64
+    blocks: tuple[Count, ...] = Field(default=(3, 4, 6, 3), min_length=1, max_length=16)
+    dimension: Width = 128
     mlp: bool = False
 
     @property

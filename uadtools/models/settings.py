@@ -18,7 +18,7 @@ from uadtools.settings import Config
 
 class ScheduleConfig(Config):
     kind: Literal["linear", "cosine"] = "linear"
-    steps: Annotated[int, Field(ge=2)] = 1000
+    steps: Annotated[int, Field(ge=2, le=1_000_000)] = 1000
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -27,7 +27,7 @@ def card(about: Row) -> str:
     """Lay out what info() says of a model: a line for each thing."""
     settings = {name: about[name] for name in ("encoder", "patches", "schedule", "target", "noise") if name in about}
     defaults = dict(about["defaults"])
-    thresholds, floors = defaults.pop("thresholds"), defaults.pop("floors")
+    thresholds, floors, metric = (defaults.pop(name) for name in ("thresholds", "floors", "metric"))
     lines = {
         "name": about["name"],
         "file": f"{about['file']}, {_megabytes(about['bytes'])}, hash {about['hash']}",
@@ -38,9 +38,10 @@ def card(about: Row) -> str:
         "parameters": f"{about['parameters']:,}",
         **settings,
         "defaults": defaults,
-        "thresholds": thresholds or "none",
+        "score": f"{about['scored_by'] or 'none'}; uad-score --metric names another",
+        "thresholds": f"{_text(thresholds)}; of metric {metric}" if thresholds else "none",
         "floors": floors or "none, so no threshold adapts to a scan's noise",
-        "training": about["training"] or "nothing is known",
+        "training": _trained(about["training"]),
         "healthy": _healthy(about["likeness"]),
         "reference": _reference(about["reference"]),
         "licence": about["licence"],
@@ -61,6 +62,14 @@ def _reference(about: Row | None) -> str:
         return "none, so residuals are not measured by those of healthy scans (uad-models reference)"
     contrasts = "".join(f", {count} of {name}" for name, count in about["contrasts"].items())
     return f"residuals of {about['scans']} healthy scans{contrasts}"
+
+
+def _trained(about: Row) -> Row | str:
+    """Say with the steps that the weights have seen how many were planned, where the model knows."""
+    if "planned" not in about:
+        return about or "nothing is known"
+    steps = f"{about['steps']:,} of {about['planned']:,}"
+    return {name: steps if name == "steps" else value for name, value in about.items() if name != "planned"}
 
 
 def _line(name: str, text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any, Literal, TypedDict, get_args
@@ -12,6 +12,7 @@ from zlib import crc32
 
 import numpy as np
 
+from uadtools.concerns import Concern, told
 from uadtools.errors import UadError
 from uadtools.metrics import conformal
 from uadtools.metrics.lesions import Lesionwise, lesionwise, recall_by_size
@@ -22,7 +23,7 @@ from uadtools.volume.chain import label_of
 from uadtools.volume.clean import Mask, Score
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, drawn_lesions
+from uadtools.volume.stream import Study, concerns_of, drawn_lesions
 
 Rule = Literal["scanwise", "voxelwise", "percentile", "best-dice"]
 CONFORMAL: tuple[Rule, ...] = ("scanwise", "voxelwise")
@@ -102,6 +103,7 @@ class Calibration(TypedDict):
     power: Power | None
     chain: dict[str, Any]
     way: dict[str, Any]
+    concerns: list[dict[str, Any]]
 
 
 def calibrate(
@@ -128,7 +130,8 @@ def calibrate(
     if allowed_ml and rule != "scanwise":
         raise UadError(f"--allow {allowed_ml:g}: has an effect only with --rule scanwise (leave it out)")
     _check(rule, steps.dilate if steps else changes.get("dilate", 0), level, percentile)
-    scans = iter(studies)
+    concerns: list[Concern] = []
+    scans = _noted(studies, concerns)
     first = next(scans, None)
     if first is None:
         raise UadError("no scan to calibrate on")
@@ -148,7 +151,15 @@ def calibrate(
         "power": _power(lesioned, steps, threshold) if lesioned else None,
         "chain": steps.chain,
         "way": way,
+        "concerns": told(concerns),
     }
+
+
+def _noted(studies: Iterable[Study], concerns: list[Concern]) -> Iterator[Study]:
+    """Yield studies, and keep what the tools before said against them."""
+    for study in studies:
+        concerns.extend(concern.about(study.name) for concern in concerns_of(study.product))
+        yield study
 
 
 def has_lesion(study: Study) -> bool:

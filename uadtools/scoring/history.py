@@ -47,6 +47,17 @@ def model_threshold(score: Image) -> float | None:
     return _of_own_metric(score, noted.get("thresholds", {"both": noted.get("threshold")}))
 
 
+def without_threshold(score: Image) -> str:
+    """Say why the model recommends no threshold for a score."""
+    healed, scored = last_by(score, "uad-heal"), lines_by(score, "uad-score")
+    if not healed or len(scored) != 1:
+        return f"its history does not say how it was {'scored' if healed else 'healed'}"
+    used, own = (scored[0].get("arguments") or {}).get("metric"), healed.get("metric", "l1")
+    if "without_threshold" not in healed and used != own and healed.get("thresholds"):
+        return f"the model's is for --metric {own}, not {used}"
+    return str(healed.get("without_threshold", f"{healed.get('model') or 'healing without a model'} has none"))
+
+
 def model_floor(score: Image) -> float | None:
     """The noise floor of healthy scans' scores of the model's own metric."""
     return _of_own_metric(score, last_by(score, "uad-heal").get("floors"))

@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from uadtools.concerns import Concern
 from uadtools.errors import UadError
 from uadtools.files import read_json
 from uadtools.healing.likeness import too_unlike
 from uadtools.models.checkpoint import bundled, default_path
-from uadtools.scoring.history import model_floor, model_threshold, unlike, way_of
+from uadtools.scoring.history import model_floor, model_threshold, unlike, way_of, without_threshold
 from uadtools.scoring.score import LEAST
 from uadtools.volume import clean
 from uadtools.volume.chain import to_native
 from uadtools.volume.clean import Mask, Score
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, last_by, record, study_of
+from uadtools.volume.stream import Study, last_by, noting, record, study_of
 
 NO_CHAIN = {"median": (1,), "erode": (0,), "min_size": (0, 1), "dilate": (0,), "largest": (False,)}
 """Steps that leave scores and what is above a threshold as they are."""
@@ -109,7 +110,13 @@ def postproc(
     steps = steps or own_steps(study)
     ready = prepare(study, steps, brain)
     score, inside = ready.score, ready.inside
-    level, origin = _level(steps, ready, study.name, tell)
+    level, origin = _level(steps, ready, study.name)
+    doubts = []
+    if steps.threshold == "model" and origin == "otsu":
+        text = f"no threshold is known for this way of scoring, Otsu's is taken, as {without_threshold(score)}"
+        text += " (it always finds something, also in a healthy scan; choose one with --threshold)"
+        doubts.append(Concern("threshold", text, round(level, 6)))
+        tell(f"{study.name}: {text}")
     raised = _raised(steps, ready, study.name, origin) if adapt else 1.0
     level *= raised
     withheld = "" if force_detection else too_unlike(score)
@@ -123,7 +130,7 @@ def postproc(
         tell(f"{study.name}: {share}: {whose} threshold does not fit this scan (choose one with --threshold)")
     arguments = {**steps.chain, "threshold": level, "threshold_from": origin, "native": native}
     arguments |= ({"raised": raised} if adapt else {}) | ({"withheld": withheld} if withheld else {})
-    score = replace(score, provenance=record(score, "uad-postproc", arguments))
+    score = replace(score, provenance=record(score, "uad-postproc", arguments) | noting(score, doubts))
     detection = score.derive(mask.astype(np.uint8), "detection")
     detection = to_native(detection, study.name) if native else detection
     if not ready.eroded.any():
@@ -239,13 +246,13 @@ def _brain(study: Study, score: Image, brain: Image | None) -> Mask:
     return mask
 
 
-def _level(steps: Steps, ready: Prepared, name: str, tell: Callable[[str], None]) -> tuple[float, str]:
+def _level(steps: Steps, ready: Prepared, name: str) -> tuple[float, str]:
     """Return the threshold as a number, and where it is from."""
     threshold = steps.threshold
     if isinstance(steps, Calibrated) and (other := unlike(way_of(ready.score), steps.way)):
         raise UadError(
             f"{name}: {steps.source} was not found on scores such as this: {other} "
-            "(calibrate on such, or give the threshold as a number)"
+            "(heal and score as those were, calibrate on such, or give the threshold as a number)"
         )
     if isinstance(threshold, float | int):
         return float(threshold), steps.rule if isinstance(steps, Calibrated) else "user"
@@ -255,10 +262,6 @@ def _level(steps: Steps, ready: Prepared, name: str, tell: Callable[[str], None]
         noted = model_threshold(ready.score)
         if noted is not None:
             return noted, "model"
-        tell(
-            f"{name}: no threshold is known for this way of scoring, Otsu's is taken "
-            "(it always finds something, also in a healthy scan; choose one with --threshold)"
-        )
     try:
         return clean.otsu(ready.smooth[ready.eroded]), "otsu"
     except UadError as error:

@@ -13,7 +13,7 @@ from uadtools.errors import UadError
 from uadtools.metrics.image import ssim_map
 from uadtools.metrics.overlap import Mask
 from uadtools.volume.io import Image
-from uadtools.volume.roles import ROLES
+from uadtools.volume.roles import ROLES, default_metric
 from uadtools.volume.slices import filled
 from uadtools.volume.stream import Study, record, study_of
 
@@ -51,11 +51,11 @@ def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both"
     |scan - healed| / sqrt(spread^2 + LEAST_SPREAD^2), where the study has a `spread` over several draws. Default:
     relative, product or l1, the first that there are maps for. signed: bright
     keeps what is brighter than its healed self, dark what is darker, with every metric. Where the study has a `region`
-    (latent diffusion), the score is multiplied with it, smoothed. What lies outside the brain has no influence. Raises
-    UadError when images are missing or lie on different grids, or an option is unknown.
+    (latent diffusion), the score is multiplied with it, smoothed inside the brain. What lies outside the brain has no
+    influence. Raises UadError when images are missing or lie on different grids, or an option is unknown.
     """
     study = study_of(study)
-    metric = metric or default_metric(study)
+    metric = metric or default_metric(study.images)
     for name, value, choice in (("metric", metric, Metric), ("signed", signed, Signed)):
         if value not in get_args(choice):
             raise UadError(f"--{name} {value}: there are {', '.join(get_args(choice))}")
@@ -66,14 +66,9 @@ def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both"
     if signed != "both":
         values = np.where(residual > 0 if signed == "bright" else residual < 0, values, 0)
     if "region" in study.images:
-        values = values * ndimage.gaussian_filter(study.need("region").data.astype(np.float32), (SOFT, SOFT, 0))
+        values = values * _smoothed(study.need("region").data, brain, SOFT)
     provenance = record(healed, "uad-score", {"metric": metric, "signed": signed})
     return study.adding(scored(replace(healed, provenance=provenance), values, brain))
-
-
-def default_metric(study: Study) -> Metric:
-    """Return the metric that a study is scored by where none is named."""
-    return "relative" if "expected" in study.images else "product" if "probability" in study.images else "l1"
 
 
 def scored(template: Image, values: NDArray[Any], brain: Mask) -> Image:
@@ -103,10 +98,7 @@ def slope(residual: Floats, brain: Mask) -> Floats:
     so the brain's border is no edge. The gradient of the difference, not the difference of two gradients' lengths: that
     one misses an edge that turned round, and otherwise tells mostly how much healing smooths.
     """
-    width = (EDGE, EDGE, 0)
-    weight = ndimage.gaussian_filter(brain.astype(np.float32), width)
-    smooth = ndimage.gaussian_filter(np.where(brain, residual, 0).astype(np.float32), width)
-    smooth /= np.where(brain, weight, 1)
+    smooth = _smoothed(residual, brain, EDGE)
     return np.asarray(np.hypot(_slope(smooth, brain, 0), _slope(smooth, brain, 1)), dtype=np.float32)
 
 
@@ -162,6 +154,15 @@ def _probability(study: Study, brain: Mask) -> Floats:
 def _inside(image: Image, brain: Mask) -> Floats:
     """Return the image's values inside the brain, and 0 outside."""
     return np.where(brain, image.data, 0).astype(np.float32)
+
+
+def _smoothed(values: NDArray[Any], brain: Mask, width: float) -> Floats:
+    """Smooth with a Gaussian in the axial slice that looks at the brain alone, so that its border loses nothing."""
+    weight, smooth = (
+        ndimage.gaussian_filter(part.astype(np.float32), (width, width, 0))
+        for part in (brain, np.where(brain, values, 0))
+    )
+    return np.asarray(smooth / np.where(brain, weight, 1), dtype=np.float32)
 
 
 def _slope(values: Floats, brain: Mask, axis: int) -> NDArray[Any]:

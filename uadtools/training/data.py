@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from uadtools.concerns import Concern
 from uadtools.errors import UadError
 from uadtools.models.config import GridConfig
 from uadtools.simulation.fields import Labels
@@ -20,7 +21,7 @@ from uadtools.volume.flat import is_flat, read_flat
 from uadtools.volume.io import Image
 from uadtools.volume.listing import files_of
 from uadtools.volume.slices import to_slices
-from uadtools.volume.stream import read_image
+from uadtools.volume.stream import concerns_of, read_image
 
 Halves = NDArray[np.float16]
 CPU = torch.device("cpu")
@@ -29,7 +30,8 @@ CPU = torch.device("cpu")
 @dataclass(frozen=True)
 class Slices:
     """Healthy slices. pixels: (N, H, W) in [0, 1]; scans: (N,) the number of the scan each is from, not falling;
-    structures: (N, H, W), numbers of what is there, where label maps were given.
+    structures: (N, H, W), numbers of what is there, where label maps were given; concerns: what their history says
+    against them.
 
     For networks that see whole volumes pixels are (N, D, H, W): what is said of a slice is meant of a volume.
     """
@@ -37,6 +39,7 @@ class Slices:
     pixels: Halves
     scans: NDArray[np.intp]
     structures: Labels | None = None
+    concerns: tuple[Concern, ...] = ()
     _held: dict[torch.device, Tensor] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
@@ -84,10 +87,11 @@ def load_slices(
     min_brain: least share of pixels above 0; labels: label maps of all these scans, see training.structures. Raises
     UadError when a source does not fit the grid or nothing is left.
     """
-    pixels, starts, structures = [], [], []
+    pixels, starts, structures, concerns = [], [], [], list[Concern]()
     maps = label_maps(labels)
     for file in (file for source in sources for file in files_of(source)):
         image = _prepared(file, grid)
+        concerns.extend(concern.about(Path(file).name) for concern in concerns_of(image))
         piece = to_slices(image.data)[:, 0].astype(np.float16)
         if solid:
             pixels.append(piece[None])
@@ -103,7 +107,8 @@ def load_slices(
     if not sum(map(len, pixels)):
         raise UadError(f"{', '.join(sources)}: no slice of which {min_brain:.0%} is brain (nothing to learn from)")
     scans = np.cumsum(np.concatenate(starts))
-    return Slices(np.concatenate(pixels), scans, np.concatenate(structures) if structures else None)
+    known = np.concatenate(structures) if structures else None
+    return Slices(np.concatenate(pixels), scans, known, tuple(concerns))
 
 
 def _prepared(source: str, grid: GridConfig) -> Image:

@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from uadtools.files import written
+from uadtools.errors import UadError
+from uadtools.files import parse_json, read_lines, read_rows, written
 from uadtools.training.loop import Progress
 
 COLUMNS = ("step", "loss", "validation", "seconds_per_step")
@@ -19,11 +20,14 @@ def row(progress: Progress) -> list[str]:
 
 
 def kept_rows(path: Path, step: int) -> list[list[str]]:
-    """Return the log's rows up to a step: later ones will be written again."""
+    """Return the log's rows up to a step: later ones will be written again. Raises UadError for another file."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return [row for row in list(csv.reader(file))[1:] if len(row) == len(COLUMNS) and int(row[0]) <= step]
+    rows = [[row[column] for column in COLUMNS] for row in read_rows(path, COLUMNS, "not the log of a training run")]
+    try:
+        return [row for row in rows if all(row[:2]) and int(row[0]) <= step]
+    except ValueError:
+        raise UadError(f"{path}: not the log of a training run, or damaged (move it away)") from None
 
 
 def write_log(path: Path, rows: list[list[str]]) -> None:
@@ -54,8 +58,11 @@ def board_of(folder: Path | None, step: int) -> Callable[[Progress], None]:
 
 def _recorder(path: Path, step: int) -> Callable[[Progress], None]:
     """Return a writer of how the slices of a step were changed, a line of JSON each; lines after `step` go."""
-    lines = path.read_text().splitlines() if path.exists() and step else []
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+    lines = read_lines(path) if path.exists() and step else []
+    try:
+        kept = [line for line in lines if line.endswith("}") and parse_json(line)["step"] <= step]
+    except (ValueError, TypeError, KeyError):
+        raise UadError(f"{path}: not what a training run drew, or damaged (move it away)") from None
     path.write_text("".join(f"{line}\n" for line in kept))
 
     def write(progress: Progress) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -94,9 +95,7 @@ class Trainer:
             total, count, since = 0.0, 0, time.perf_counter()
 
     def _report(self, state: State, progress: Progress) -> Progress:
-        settings = self.recipe.training
-        due = state.step % settings.validate_every == 0 or state.step == settings.steps
-        due = due and state.step > self.recipe.first_usable
+        due = self.due(state.step)
         if not due or self.validation is None:
             return replace(progress, improved=due)
         loss = validate(self, state.average)
@@ -105,6 +104,21 @@ class Trainer:
         measure = getattr(kind(self.recipe.kind), "measure", None)
         measured = measure(state.average, self.validation, self.device) if measure else None
         return replace(progress, validation=loss, improved=improved, measured=measured)
+
+    def due(self, step: int) -> bool:
+        """Tell whether the state after a step is validated, or without validation data kept."""
+        settings = self.recipe.training
+        return (step % settings.validate_every == 0 or step == settings.steps) and step > self.recipe.first_usable
+
+    @property
+    def batches(self) -> int:
+        """Batches of a validation; 0 where there is nothing to validate on."""
+        settings, count = self.recipe.training, 0 if self.validation is None else len(self.validation)
+        return math.ceil(min(settings.validation_slices, count) / settings.batch)
+
+    def batches_next(self, state: State) -> int:
+        """Batches of the validation after the next step: one that is due, or the only one, if that is the last."""
+        return self.batches if self.due(state.step + 1) or state.best == float("inf") else 0
 
     def _batches(self, step: int) -> Iterator[_Drawn]:
         """Give the batch of every step from this one on; the next one is made in a thread while one is learnt."""
@@ -166,10 +180,10 @@ class Trainer:
         return loss
 
     def held_out(self, chosen: NDArray[Any], seeds: Seeds) -> Batch:
-        """Make a batch of validation slices, as hard as those of the last step."""
+        """Make a batch of validation slices, as hard as they get, however many steps there are."""
         assert self.validation is not None
         if self.corruptor:
-            step = self.recipe.training.steps
+            step = self.corruptor.config.anomalies.fade
             items, _ = self.corruptor(self.validation, chosen, seeds, step=step, device=self.device)
             return Batch(items.healthy, seeds, items)
         windows = self.validation.windows(chosen, self.recipe.reach, self.device)

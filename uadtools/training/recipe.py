@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from uadtools.errors import UadError
-from uadtools.files import read_toml
+from uadtools.errors import UadError, near
+from uadtools.files import parse_toml, read_json, read_toml
 from uadtools.methods.base.recipe import Recipe
 from uadtools.models.config import parse
 
@@ -22,14 +21,18 @@ def names() -> list[str]:
 
 
 def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by name or from a .toml file, and apply changes such as "training.steps=100".
+    """Read a recipe by name or from a .toml or .json file, and apply changes such as "training.steps=100".
 
     Raises UadError for an unknown name or key, or a value that does not fit.
     """
-    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    path = Path(name) if name.endswith((".toml", ".json")) else FOLDER / f"{name}.toml"
     if not path.exists():
-        raise UadError(f"no recipe '{name}' (there are: {', '.join(names())}; or name a .toml file)")
-    data = read_toml(path, "not a readable recipe")
+        known = ", ".join(names())
+        raise UadError(f"no recipe '{name}'{near(name, names())} (there are: {known}; or name a .toml file)")
+    read = read_json if path.suffix == ".json" else read_toml
+    data = read(path, "not a readable recipe")
+    if not isinstance(data, dict):
+        raise UadError(f"{path}: not a recipe (a table is expected, as uad-train --dry-run prints)")
     for change in changes:
         apply_change(data, change)
     return parse(Recipe, data, f"recipe {name}")
@@ -46,6 +49,6 @@ def apply_change(data: dict[str, Any], change: str) -> None:
         if not isinstance(data, dict):
             raise UadError(f"--set {change}: {table} is no table")
     try:
-        data[last] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        data[last] = parse_toml(f"value = {text}")["value"]
+    except ValueError:
         data[last] = text

@@ -10,20 +10,31 @@ import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from uadtools.errors import UadError
+from uadtools.files import parse_json
 from uadtools.methods.base.recipe import Recipe
 from uadtools.models.checkpoint import read_metadata, read_tensors, write_tensors
 from uadtools.models.model import build
 from uadtools.nets.layout import layout
+from uadtools.settings import Config
 
 _KEY = "uadtools-training"
-_SILENT = (("t_range", None), ("positions", "grid"), ("loss_on", "patch"))
+_SILENT = {"positions": "grid", "loss_on": "patch"}
+"""What settings say nothing, which not every version wrote for every kind; beside those of None."""
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+class _Note(Config):
+    """What is noted with a state of how far it is."""
+
+    step: Annotated[int, Field(ge=0)]
+    best: float | None
 
 
 @dataclass
@@ -67,13 +78,8 @@ def load_state(path: Path, state: State, about: dict[str, Any]) -> dict[str, Any
 
     Raises UadError when it belongs to another recipe, other data or another seed.
     """
-    try:
-        note = json.loads(read_metadata(path).get(_KEY, ""))
-    except ValueError:
-        raise UadError(
-            f"{path}: not the state of a training run (expected what uad-train keeps for --resume)"
-        ) from None
-    if changed := [key for key, value in about.items() if _plain(note.get(key)) != _plain(value)]:
+    note = _read_note(path)
+    if changed := [key for key, value in about.items() if not _same(note.get(key), value)]:
         raise UadError(f"{path}: belongs to a run with another {', '.join(changed)} (the same is needed to resume it)")
     tensors = read_tensors(path)
     try:
@@ -83,21 +89,35 @@ def load_state(path: Path, state: State, about: dict[str, Any]) -> dict[str, Any
         raise UadError(f"{path}: its weights do not fit the recipe") from None
     for name, parameter in state.net.named_parameters():
         moments = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS if f"{moment}.{name}" in tensors}
+        shapes = {moment: () if moment == "step" else parameter.shape for moment in _MOMENTS if moments}
+        if {moment: tuple(value.shape) for moment, value in moments.items()} != shapes:
+            raise UadError(f"{path}: the optimiser's state of {name} is damaged (leave out --resume)")
         if moments:
             state.optimiser.state[parameter] = {
                 k: v if k == "step" else torch.empty_like(parameter).copy_(v)  # laid out alike, as fused steps need it
                 for k, v in moments.items()
             }
-    state.step = int(note["step"])
-    state.best = float("inf") if note["best"] is None else float(note["best"])
-    return dict(note)
+    state.step, best = note["step"], note["best"]
+    state.best = float("inf") if best is None else best
+    return note
 
 
-def _plain(note: Any) -> Any:
-    """Return what was noted without settings that say nothing, which not every version wrote for every kind."""
-    if not isinstance(note, dict):
-        return note
-    return {key: _plain(value) for key, value in note.items() if (key, value) not in _SILENT}
+def _read_note(path: Path) -> dict[str, Any]:
+    """Return what was noted with a state. Raises UadError for a file that is none."""
+    try:
+        note = parse_json(read_metadata(path).get(_KEY, ""))
+        return {**note, **_Note.model_validate({key: note[key] for key in _Note.model_fields}).model_dump()}
+    except (ValueError, TypeError, KeyError):
+        raise UadError(
+            f"{path}: not the state of a training run (expected what uad-train keeps for --resume)"
+        ) from None
+
+
+def _same(noted: Any, wanted: Any) -> bool:
+    """Tell whether what was noted is as wanted, in all that is asked for."""
+    if not isinstance(noted, dict) or not isinstance(wanted, dict):
+        return bool(noted == wanted)
+    return all(_same(noted.get(key, _SILENT.get(key)), value) for key, value in wanted.items())
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import platform
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, cast
@@ -14,63 +14,45 @@ from typing import Any, TypedDict, cast
 import torch
 
 from uadtools import methods
+from uadtools.concerns import told
 from uadtools.errors import UadError
-from uadtools.files import check_free
 from uadtools.methods.base.recipe import Recipe
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
 from uadtools.models.kinds import kind
 from uadtools.models.model import load_model, pick_device, pick_precision
+from uadtools.training.clock import Clock
 from uadtools.training.corrupted import load_masks
 from uadtools.training.data import Slices, fingerprint, load_slices, quantiles
 from uadtools.training.journal import board_of, kept_rows, row, write_log
-from uadtools.training.loop import Progress, Trainer
+from uadtools.training.loop import Progress, Trainer, validate
+from uadtools.training.outputs import Outputs
 from uadtools.training.recipe import load_recipe
 from uadtools.training.start import start_from
 from uadtools.training.state import State, fresh, load_state, save_state
 from uadtools.training.team import joined
 
 SAVE_SECONDS = 60.0
+Tell = Callable[[str], None]
 
 
 class Summary(TypedDict, total=False):
-    """Of a run: the files, steps taken, the last report's loss, slices (or volumes) learnt from, and weights.
+    """Of a run: the files, steps taken, those of the weights in `model`, those planned, the last report's loss, slices
+    (or volumes) learnt from, weights, and what speaks against the scans.
 
     Beside these it has what the model's kind measures at the end. It is empty in a process that does not lead its team.
     """
 
     model: str
     steps: int
+    kept_steps: int
+    planned_steps: int
     loss: float | None
     best_validation: float | None
     last: str
     log: str
     slices: int
     parameters: int
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """The files of a run, named after the model: the best and the last weights, the state for --resume, the log."""
-
-    best: Path
-    log_folder: Path | None = None
-
-    @property
-    def last(self) -> Path:
-        return self.best.with_suffix(".last.safetensors")
-
-    @property
-    def state(self) -> Path:
-        return self.best.with_suffix(".resume.safetensors")
-
-    @property
-    def log(self) -> Path:
-        return self.log_folder / "log.csv" if self.log_folder else self.best.with_suffix(".csv")
-
-    @property
-    def drawn(self) -> tuple[Path, ...]:
-        """What was drawn for the slices, where a folder is named for the log."""
-        return (self.log_folder / "drawn.jsonl",) if self.log_folder else ()
+    concerns: list[dict[str, Any]]
 
 
 def train(  # noqa: PLR0913  one parameter per option
@@ -89,17 +71,22 @@ def train(  # noqa: PLR0913  one parameter per option
     log: Path | None = None,
     anonymous: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
+    tell: Tell = lambda text: None,
 ) -> Summary:
     """Train a model and write it.
 
     recipe: or its name, with changes of it such as "training.steps=1000". sources, validation: as in
     training.data.load_slices; the weights with the lowest validation loss are kept in `model`, the last ones beside it
-    (without validation data the last ones are the best). seconds: stop after that.
-    resume: go on from the state kept beside `model`; the result equals that of a run that was never stopped. A finished
-    run resumed with other defaults (method, t, thresholds) takes them over, and trains no further.
-    anonymous: do not name the data in the model file. watch: is called at every report. Where torchrun started several
-    processes, they train one model together, and all but the first return nothing. Raises UadError.
+    (without validation data the last ones are the best). seconds: of real time, reading, the last validation and saving
+    included; then it stops.
+    resume: go on from the state kept beside `model`; the result equals that of a run that was never stopped. With more
+    steps a finished run goes on, too: with the rate that the longer run has then, which is another one where the rate
+    had begun to fall. One resumed with other defaults (method, t, thresholds) takes them over, and trains no further.
+    anonymous: name no data in the model. watch: is called at every report. tell: gets one line for whatever the user
+    should know. Where torchrun started several processes, they train one model together, and all but the first return
+    nothing. Raises UadError.
     """
+    clock = Clock(seconds)
     if changes and not isinstance(recipe, str):
         raise UadError("changes are to a recipe that is named (load_recipe makes them to one that is loaded)")
     recipe = load_recipe(recipe, changes) if isinstance(recipe, str) else recipe
@@ -111,33 +98,37 @@ def train(  # noqa: PLR0913  one parameter per option
     read = partial(load_slices, grid=recipe.grid, min_brain=recipe.data.min_brain, solid=recipe.solid, labels=labels)
     with joined(device) as (team, device_name):
         if team.leads:
-            _check_outputs(outputs, resume=resume, force=force)
+            outputs.check(resume=resume, force=force)
         slices = read(sources)
         held_out = read(validation) if validation else None
         torch_device = pick_device(device_name)
-        state, about = _begin(recipe, slices, seed, torch_device, outputs.state if resume else None)
+        state, about = _begin(recipe, slices, seed, torch_device, outputs.state if resume else None, tell)
         trainer = Trainer(
             recipe, slices, held_out, seed, torch_device, _precision(precision, torch_device, recipe),
             () if anonymous else tuple(Path(source).name for source in sources),
             quantiles(slices), about["started_from"], team,
             tuple(load_masks(masks, recipe.grid.spacing, recipe.reach)),
         )  # fmt: skip
-        end = time.monotonic() + seconds
-        reports = trainer.run(state, stop=lambda: time.monotonic() > end)
+        clock.lap("reading")
+        reports = trainer.run(state, stop=lambda: clock.over(trainer.batches_next(state)))
         if not team.leads:
             deque(reports, maxlen=0)
             return {}
-        last = _kept(outputs, trainer, state, about, reports, watch, resume=resume)
+        last = _kept(outputs, trainer, state, about, reports, watch, clock=clock)
+        best = _judged(outputs, trainer, state, clock, tell) if last else state.best
     measured = _completed(outputs.best, held_out or slices, seed, torch_device)
     summary: Summary = {
         "model": str(outputs.best),
         "steps": state.step,
+        "kept_steps": read_config(outputs.best).training["steps"],
+        "planned_steps": recipe.training.steps,
         "loss": last.loss if last else None,
-        "best_validation": state.best if state.best < float("inf") else None,
+        "best_validation": best if best < float("inf") else None,
         "last": str(outputs.last),
         "log": str(outputs.log),
         "slices": len(slices),
         "parameters": sum(p.numel() for p in state.net.parameters()),
+        "concerns": told(slices.concerns, held_out.concerns if held_out else ()),
     }
     return cast(Summary, {**measured, **summary})
 
@@ -150,11 +141,11 @@ def _kept(
     reports: Iterator[Progress],
     watch: Callable[[Progress], None],
     *,
-    resume: bool,
+    clock: Clock,
 ) -> Progress | None:
     """Train, and write what is to be kept on the way and at the end; returns the last report."""
     saved, last = time.monotonic(), None
-    rows = kept_rows(outputs.log, state.step) if resume else []
+    rows = kept_rows(outputs.log, state.step) if state.step else []
     if outputs.log_folder:
         outputs.log_folder.mkdir(parents=True, exist_ok=True)
     board = board_of(outputs.log_folder, state.step)
@@ -166,6 +157,7 @@ def _kept(
 
     for progress in reports:
         last = progress
+        clock.lap("step" if progress.validation is None else "validation")
         rows.append(row(progress))
         board(progress)
         if progress.improved:
@@ -173,6 +165,7 @@ def _kept(
         if progress.improved or time.monotonic() - saved > SAVE_SECONDS:
             keep()
             saved = time.monotonic()
+            clock.lap("saving")
         watch(progress)
     keep()
     if state.best < float("inf") and outputs.best.exists():
@@ -182,32 +175,49 @@ def _kept(
     return last
 
 
+def _judged(outputs: Outputs, trainer: Trainer, state: State, clock: Clock, tell: Tell) -> float:
+    """Return the lowest validation loss; where no validation was due, that of the last weights, if there is time.
+
+    It is written into the model, and chooses nothing: a run that goes on does not know of it.
+    """
+    if trainer.validation is None or state.best < float("inf"):
+        return state.best
+    every = f"within {state.step:,} steps (training.validate_every is {trainer.recipe.training.validate_every:,})"
+    if state.step <= trainer.recipe.first_usable:
+        tell(f"--val had no effect: the weights can heal nothing before step {trainer.recipe.first_usable + 1:,}")
+    elif not clock.affords(trainer.batches):
+        tell(f"--val had no effect: no validation was due {every}, and the time was too short for one")
+    else:
+        best = validate(trainer, state.average)
+        _save_model(outputs.best, trainer, replace(state, best=best), state.average)
+        tell(f"validated once, after the last step: {best:.4f}; no validation was due {every}")
+        return best
+    return state.best
+
+
 def _begin(
-    recipe: Recipe, slices: Slices, seed: int, device: torch.device, resumed: Path | None
+    recipe: Recipe, slices: Slices, seed: int, device: torch.device, resumed: Path | None, tell: Tell
 ) -> tuple[State, dict[str, Any]]:
     """Return the state to train from, fresh or from a file, and what is noted with it and decides what it becomes."""
     about: dict[str, Any] = {"recipe": _fixed(recipe), "data": fingerprint(slices), "seed": seed}
     state = fresh(recipe, seed, device)
     note = load_state(resumed, state, about) if resumed else {"started_from": start_from(state, recipe, slices)}
-    return state, about | {"started_from": note.get("started_from", "")}
+    steps = recipe.training.steps
+    planned = note.get("planned", note.get("recipe", {}).get("training", {}).get("steps", steps))
+    if resumed and state.step >= steps:
+        tell(f"{state.step:,} steps were taken already, so there is nothing left to do (more --steps go on)")
+    elif planned != steps and state.step > planned - recipe.optimiser.decay:
+        tell(
+            f"the learning rate had begun to fall towards step {planned:,}; it rises again, to fall towards {steps:,}; "
+            "the weights will differ from those of an uninterrupted run"
+        )
+    return state, about | {"started_from": note.get("started_from", ""), "planned": steps}
 
 
 def _fixed(recipe: Recipe) -> dict[str, Any]:
-    """Return what must stay the same when a run goes on: not the defaults, nor the number of steps if it may grow."""
-    planned = recipe.optimiser.decay or recipe.first_usable
-    free: dict[str, Any] = {"defaults": True} | ({} if planned else {"training": {"steps"}})
-    return recipe.model_dump(mode="json", exclude=free)
-
-
-def _check_outputs(outputs: Outputs, *, resume: bool, force: bool) -> None:
-    if outputs.best.suffix != ".safetensors":
-        raise UadError(f"{outputs.best}: a model file ends in .safetensors (change -o)")
-    if resume and not outputs.state.exists():
-        start = "--force instead of --resume starts over" if outputs.best.exists() else "leave out --resume"
-        raise UadError(f"{outputs.state}: no such file, so there is nothing to resume ({start})")
-    for path in (outputs.best, outputs.last, outputs.state, outputs.log, *outputs.drawn):
-        if path.parent != outputs.log_folder or path.parent.exists():
-            check_free(path, force=force or resume)
+    """Return what must stay the same when a run goes on: not what is free, nor the number of steps if it may grow."""
+    free: dict[str, Any] = dict.fromkeys(recipe.FREE, True)
+    return recipe.model_dump(mode="json", exclude=free if recipe.first_usable else free | {"training": {"steps"}})
 
 
 def _save_model(path: Path, trainer: Trainer, state: State, net: torch.nn.Module) -> None:
@@ -216,6 +226,7 @@ def _save_model(path: Path, trainer: Trainer, state: State, net: torch.nn.Module
         "recipe": recipe.name,
         "source": recipe.source,
         "steps": state.step,
+        "planned": recipe.training.steps,
         "batch": recipe.training.batch,
         "data": list(trainer.data),
         "slices": len(trainer.slices),
@@ -228,9 +239,11 @@ def _save_model(path: Path, trainer: Trainer, state: State, net: torch.nn.Module
 
 
 def _settle(path: Path, trainer: Trainer) -> None:
-    """Give a model the recipe's defaults, which may have changed since its weights were chosen: they train nothing."""
-    config = read_config(path)
-    settled = config.model_copy(update={"defaults": trainer.recipe.defaults, "quantiles": trainer.quantiles})
+    """Give a model what is free in the recipe, and may have changed since its weights were chosen."""
+    config, recipe = read_config(path), trainer.recipe
+    training = config.training | {"planned": recipe.training.steps}
+    free = {name: getattr(recipe, name) for name in recipe.FREE}
+    settled = config.model_copy(update={**free, "training": training, "quantiles": trainer.quantiles})
     if config != settled:
         save_model(path, settled, read_tensors(path))
 

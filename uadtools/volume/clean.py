@@ -31,6 +31,8 @@ def median(score: Score, size: int) -> Score:
         raise UadError(f"median filter of size {size}: there is no such window (give an odd size, or 1 for none)")
     if size == 1 or not score.any():
         return score.copy()
+    if size > 2 * max(score.shape) + 1:
+        raise UadError(f"median filter of size {size}: wider than the scan (give a smaller size, or 1 for none)")
     (occupied,) = ndimage.find_objects((score != 0).astype(np.int8))
     box = _grown(occupied, size // 2, score.shape)  # beyond it, every window holds only zeros
     filtered = np.zeros_like(score)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from uadtools.errors import UadError
 from uadtools.volume.grid import Grid
-from uadtools.volume.io import Image
+from uadtools.volume.io import Image, most_unpacked
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error)
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -44,7 +46,8 @@ def read_stack(source: str) -> NDArray[Any]:
     path, key = (Path(named["file"]), named["key"]) if named else (Path(source), None)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            stacks = [k for k in arrays.files if arrays[k].ndim == 3] if not key else [key]
+            axes = {entry.filename: _axes(arrays.zip, entry, path) for entry in arrays.zip.infolist()}
+            stacks = [k.removesuffix(".npy") for k, count in axes.items() if count == 3] if not key else [key]
             if not stacks:
                 raise UadError(f"{path}: no stack of 2-D images in it (an array of three axes: images, rows, columns)")
             if len(stacks) != 1:
@@ -59,15 +62,35 @@ def read_stack(source: str) -> NDArray[Any]:
     return _scaled(images, path)
 
 
+def _axes(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> int:
+    """Return how many axes an array in an archive has; no memory is taken for it.
+
+    Raises UadError when it promises more than was packed, or more than images can be packed into.
+    """
+    with archive.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    promised, packed = math.prod(shape) * dtype.itemsize, min(entry.compress_size, path.stat().st_size)
+    absurd = min(shape, default=0) < 0 or promised > min(entry.file_size, most_unpacked(packed))
+    if absurd and not dtype.hasobject:
+        raise UadError(f"{path}: promises {promised:,} bytes of images, which are not in it (get the file again)")
+    return len(shape)
+
+
 def _picture(path: Path) -> NDArray[Any]:
     from PIL import Image as Pillow
     from PIL import UnidentifiedImageError
 
+    bombs = (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning)
     try:
-        with Pillow.open(path) as opened:
+        with (
+            warnings.catch_warnings(action="error", category=Pillow.DecompressionBombWarning),
+            Pillow.open(path, formats=("PNG", "JPEG")) as opened,
+        ):
             bands = opened.getbands()
             pixels = np.asarray(opened.convert("RGB") if opened.mode in ("P", "LA", "RGBA", "CMYK") else opened)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, *bombs) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a readable picture"
         raise UadError(f"{path}: {reason}") from None
     if pixels.ndim == 3:

@@ -5,6 +5,7 @@ World coordinates are RAS millimetres, as in NIfTI.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
@@ -15,6 +16,8 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from numpy.typing import NDArray
 from scipy import ndimage
 
+MOST_VOXELS = 1 << 31
+"""Of a grid that a file speaks of, and whose voxels are still to be made."""
 CORNERS = ndimage.generate_binary_structure(3, 3)  # 26-connected
 
 
@@ -70,13 +73,18 @@ class Grid:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Grid:
         """Raises KeyError, TypeError or ValueError when data are not from to_json."""
-        x, y, z = (int(n) for n in data["shape"])
+        x, y, z = (operator.index(n) for n in data["shape"])
         affine = np.array(data["affine"], dtype=np.float64)
-        if min(x, y, z) < 1 or affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.linalg.det(affine):
+        if min(x, y, z) < 1 or x * y * z > MOST_VOXELS or affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise ValueError("no grid has this shape and affine")
-        return cls((x, y, z), affine)
+        grid = cls((x, y, z), affine)
+        if not (min(grid.spacing) > LEAST_MM and max(grid.spacing) < MOST_MM and grid.voxel_volume):
+            raise ValueError("no grid has voxels of this size")
+        return grid
 
 
+LEAST_MM, MOST_MM = 1e-3, 1e3
+"""Sizes of voxels beyond which a scan is none."""
 Mode = Literal["grid-constant", "nearest"]
 
 

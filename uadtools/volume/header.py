@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from uadtools.errors import UadError
+from uadtools.files import parse_json
 from uadtools.volume.roles import ROLES
 
 ROLE_LENGTH = 15
@@ -29,6 +29,12 @@ _MAGIC = {(348, True): b"n+1", (540, True): b"n+2", (348, False): b"ni1", (540, 
 _SILENT = logging.Logger("silent", logging.CRITICAL + 1)
 _MOST_BYTES = 1 << 36
 _MOST_OFFSET = 1 << 28
+_PROVENANCE = {"study": str, "chain": list, "history": list, "unlike": dict, "normal": dict}
+_LINE = {
+    "tool": str, "arguments": dict, "model": str, "metric": str, "maps": list, "chain": dict, "thresholds": dict,
+    "floors": dict,
+}  # fmt: skip
+"""Of what kind things in provenance are, and in a line of its history."""
 _FATAL = 40  # nibabel's level from which a fault cannot be mended
 
 
@@ -86,8 +92,8 @@ def provenance(raw: Bytes, order: str) -> dict[str, Any]:
     for code, content in _extensions(raw, order):
         if code == COMMENT:
             try:
-                data = json.loads(content.rstrip(b"\0"))["uadtools"]
-            except (ValueError, KeyError, TypeError, RecursionError):
+                data = parse_json(content.rstrip(b"\0"))["uadtools"]
+            except (ValueError, KeyError, TypeError):
                 continue
             if isinstance(data, dict):
                 return _well_formed(data)
@@ -152,13 +158,15 @@ def _extensions(raw: Bytes, order: str) -> Iterator[tuple[int, Bytes]]:
 
 def _well_formed(data: dict[str, Any]) -> dict[str, Any]:
     """Drop what is not as uad tools write it, so that no reader has to ask."""
-    history = data.get("history", [])
-    fits = {
-        "study": isinstance(data.get("study"), str),
-        "chain": isinstance(data.get("chain"), list),
-        "history": isinstance(history, list) and all(isinstance(line, dict) for line in history),
-    }
-    return {key: value for key, value in data.items() if fits.get(key, True)}
+    known = _fitting(data, _PROVENANCE)
+    lines = known.pop("history", None)
+    if lines is not None and all(isinstance(line, dict) for line in lines):
+        known["history"] = [_fitting(line, _LINE) for line in lines]
+    return known
+
+
+def _fitting(table: dict[str, Any], kinds: Mapping[str, type]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if isinstance(value, kinds.get(key, object))}
 
 
 def _damaged(name: str, what: object) -> UadError:

@@ -21,12 +21,15 @@ from numpy.typing import NDArray
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
 from uadtools.volume import header as headers
+from uadtools.volume.converters import LOOKED_AT, no_image
 from uadtools.volume.grid import Grid
 from uadtools.volume.header import Bytes, Header
 
 SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".img.gz", ".hdr.gz")
 _CHUNK = 1 << 24
 _NIFTI1_AXIS = 32767
+_EMPTY, _DENSEST = 1 << 30, 200
+"""So many bytes may be packed into nothing, and of more no scan becomes a smaller part than this."""
 
 
 @dataclass(frozen=True)
@@ -163,24 +166,46 @@ def sidecar(path: Path) -> Path:
     return path.with_name(stem(path) + ".json")
 
 
+def most_unpacked(packed: int) -> int:
+    """Return how many bytes what was packed into so many can be, if it is images and not made to fill the memory."""
+    return max(_EMPTY, _DENSEST * packed)
+
+
 class _Rejoined:
-    """The bytes that were read to see what a file is, and then the rest of it."""
+    """The bytes that were read to see what a file is, and then the rest of it. given: how many were asked for."""
 
     def __init__(self, start: Bytes, rest: BinaryIO) -> None:
-        self._start, self._rest = start, rest
+        self._start, self._rest, self.given = start, rest, 0
 
     def read(self, count: int, /) -> Bytes:
         if self._start:
             taken, self._start = self._start[:count], self._start[count:]
-            return taken
-        return self._rest.read(count)
+        else:
+            taken = self._rest.read(count)
+        self.given += len(taken)
+        return taken
+
+
+class _Unpacked:
+    """What gzip packed. Raises UadError where that is more than scans can be packed into."""
+
+    def __init__(self, packed: _Rejoined, name: str) -> None:
+        self._packed, self._name, self._given = packed, name, 0
+        self._file = gzip.GzipFile(fileobj=cast(BinaryIO, packed))
+
+    def read(self, count: int, /) -> Bytes:
+        taken = self._file.read(count)
+        self._given += len(taken)
+        if self._given > most_unpacked(self._packed.given):
+            raise UadError(f"{self._name}: unpacks to {_DENSEST} times its size and more, which no scan does (refused)")
+        return taken
 
 
 def _plain(file: BinaryIO, name: str) -> Source:
     """Unpack gzip when the first two bytes say so; file need not be seekable, and stays open."""
     start = _some(file, 2, name)
     rejoined = _Rejoined(start, file)
-    return gzip.GzipFile(fileobj=cast(BinaryIO, rejoined)) if start == b"\x1f\x8b" else rejoined
+    return _Unpacked(rejoined, name) if start == b"\x1f\x8b" else rejoined
 
 
 def _header(source: Source, start: Bytes, name: str, before: int = 0, *, single: bool = True) -> tuple[Header, int]:
@@ -189,7 +214,7 @@ def _header(source: Source, start: Bytes, name: str, before: int = 0, *, single:
     if size is None and before:
         raise UadError(f"{name}: what follows its image {before} is no NIfTI image (get the file again)")
     if size is None:
-        raise UadError(f"{name}: not a NIfTI image (only NIfTI-1 and NIfTI-2 are read; convert DICOM with dcm2niix)")
+        raise UadError(no_image(name, bytes(start + _some(source, LOOKED_AT, name))))
     return headers.parse(start + _exactly(source, size - 4, name, "header"), name, single=single), size
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from uadtools.errors import UadError
+from uadtools.files import parse_json, read_lines, read_rows
+from uadtools.volume.converters import others_among
 from uadtools.volume.flat import PICTURES, is_flat
 from uadtools.volume.stream import is_image
 
 LISTS = (".txt", ".csv", ".jsonl")
+MOST_LOOKED_INTO = 100
+"""Files of a folder without scans, to tell what is in it."""
 
 
 def files_of(source: str) -> Iterator[str]:
@@ -32,10 +35,13 @@ def files_of(source: str) -> Iterator[str]:
 def _files_of(source: str) -> Iterator[str]:
     path = Path(source)
     if path.is_dir():
+        if path.resolve() == Path(path.anchor or "/"):
+            raise UadError(f"{source}: is all there is on this machine (name the folder of the scans)")
         unreadable: list[Path] = []
-        paths = [p for p in walked(path, unreadable.append) if _is_scan(p)]
+        files = sorted(walked(path, unreadable.append))
+        paths = [p for p in files if _is_scan(p)]
         if not paths and not unreadable:
-            raise UadError(f"{source}: no NIfTI file in this folder")
+            raise UadError(f"{source}: no NIfTI file in this folder{others_among(islice(files, MOST_LOOKED_INTO))}")
         yield from map(str, sorted([*paths, *unreadable]))
     elif is_many(source):
         for entry in _entries(path):
@@ -73,18 +79,14 @@ def _is_scan(path: Path) -> bool:
 
 def _entries(path: Path) -> list[str]:
     """Return the files that a list names."""
+    lines = [line.strip() for line in read_lines(path, "not a text file, so it is no list of scans")]
     try:
-        text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".csv":
-            entries = [row["path"] for row in csv.DictReader(text.splitlines())]
+            entries = [row.get("path", "") for row in read_rows(path)]
         elif path.suffix == ".jsonl":
-            entries = [json.loads(line)["path"] for line in text.splitlines() if line.strip()]
+            entries = [parse_json(line)["path"] for line in lines if line]
         else:
-            entries = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
-    except OSError as error:
-        raise UadError(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise UadError(f"{path}: not a text file, so it is no list of scans") from None
+            entries = [line for line in lines if line and not line.startswith("#")]
     except (KeyError, ValueError, TypeError):
         entries = [""]
     if not all(isinstance(entry, str) and entry for entry in entries):

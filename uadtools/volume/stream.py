@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from uadtools.concerns import Concern, read_concerns, united
+from uadtools.concerns import Concern, read_concerns, told, united
 from uadtools.errors import UadError
 from uadtools.files import is_name
 from uadtools.volume.flat import PICTURES, is_flat, read_flat
@@ -129,8 +129,8 @@ def concerns_of(*images: Image) -> list[Concern]:
 
 def noting(image: Image, concerns: Iterable[Concern]) -> dict[str, Any]:
     """Return what an image's provenance is to say of concerns: those it has and these; nothing where there are none."""
-    noted = united(concerns_of(image), concerns)
-    return {"concerns": [concern.to_json() for concern in noted]} if noted else {}
+    noted = told(concerns_of(image), concerns)
+    return {"concerns": noted} if noted else {}
 
 
 def drawn_lesions(image: Image) -> bool:

@@ -221,6 +221,40 @@ def test_a_little_of_the_border_is_no_concern(columns, strange, brain):
     assert any("border" in str(concern) for concern in concerns(mask, brain.grid)) == strange
 
 
+def ball(radius=60.0, spacing=(1.0, 1.0, 3.0)):
+    """905 mL in voxels as thick as those of clinical scans."""
+    shape = [round(130 / side) for side in spacing]
+    middle = [(count - 1) / 2 for count in shape]
+    away = sum(((n - m) * side) ** 2 for n, m, side in zip(np.indices(shape), middle, spacing, strict=True))
+    return away < radius**2, Grid(tuple(shape), np.diag([*spacing, 1.0]))
+
+
+@pytest.mark.parametrize(("millimetres", "strange"), [(0, False), (3, False), (12, True), (60, True)])
+@pytest.mark.parametrize("end", [0, -1])
+def test_a_brain_whose_last_millimetres_are_beyond_a_thick_slice_is_of_no_concern(millimetres, strange, end):
+    """The last slice of a clinical scan shows 10 cm2 and more of a brain of which nothing to speak of is missing."""
+    mask, grid = ball()
+    filled = np.flatnonzero(mask.any(axis=(0, 1)))
+    cut = mask[:, :, filled[0] + millimetres // 3 :] if end == 0 else mask[:, :, : filled[-1] + 1 - millimetres // 3]
+    said = [one.code for one in concerns(cut, Grid(cut.shape, grid.affine))]
+    assert ("brain-cut-by-scan" in said) == strange
+    if millimetres == 3:
+        assert cut[:, :, end].sum() / 100 > 10
+
+
+def test_a_brain_in_a_box_that_is_just_as_large_is_of_no_concern():
+    mask, grid = ball()
+    box = mask[np.ix_(*(np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))))]
+    assert concerns(box, Grid(box.shape, grid.affine)) == []
+
+
+def test_the_cord_may_leave_the_scan_below():
+    mask, grid = ball()
+    mask[57:73, 57:73, : grid.shape[2] // 2] |= np.hypot(*np.indices((16, 16)) - 7.5)[..., None] < 8
+    assert mask[:, :, 0].sum() == pytest.approx(200, abs=10)
+    assert concerns(mask, grid) == []
+
+
 def test_concerns_are_told_of_every_mask_but_of_no_single_slices(stripped, brain):
     half = stripped.derive(np.where(np.arange(50) < 25, stripped.data, 0), "scan")
     made = prepare(half, Preparation(grid=GRID))

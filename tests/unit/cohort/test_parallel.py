@@ -1,9 +1,24 @@
 import multiprocessing
 import os
+import warnings
 from functools import partial
 
 import pytest
-from parallel_work import blocked, deaf, doubled, gentle, in_turn, killed, mistaken, said, surroundings, until, writing
+from parallel_work import (
+    blocked,
+    deaf,
+    deaf_to_warnings,
+    doubled,
+    gentle,
+    in_turn,
+    killed,
+    mistaken,
+    said,
+    surroundings,
+    unheard,
+    until,
+    writing,
+)  # fmt: skip
 
 from uadtools.cohort.parallel import parallel_map
 from uadtools.errors import UadError
@@ -54,6 +69,11 @@ def test_several_items_are_done_in_other_processes_that_share_the_cores():
     assert len(processes) <= 2
     assert {threads for _, threads, _ in found} == {str(max(1, os.cpu_count() // 2))}
     assert all(main for _, _, main in found)
+
+
+def test_other_processes_show_warnings_as_this_one_does(monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", unheard)
+    assert all(result for _, result in parallel_map(deaf_to_warnings, range(2), 2))
 
 
 @pytest.mark.parametrize("processes", [1, 2])

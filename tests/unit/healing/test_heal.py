@@ -81,7 +81,7 @@ def test_a_given_t_is_drawn_once():
         ({"t": (300, -1)}, "-t -1: outside"),
         ({"t": (300, 300)}, "-t 300 -t 300: the same step twice"),
         ({"samples": 0}, "--samples 0: at least 1"),
-        ({"method": "ddim", "t": (5,)}, "--steps 10: from -t 5 there are 1 to 6"),
+        ({"method": "ddim", "t": (5,), "steps": 10}, "--steps 10: from -t 5 there are 1 to 6"),
         ({"method": "ddim", "steps": 0}, "--steps 0: from -t 250 there are 1 to 251"),
     ],
 )

@@ -18,10 +18,12 @@ class Model:
     """Latents are means over 4x4 pixels in two channels; the network believes in latents of 0.3 everywhere."""
 
     schedule = SCHEDULE
-    config = SimpleNamespace(region=SimpleNamespace(steps=(400, 600)))
+    config = SimpleNamespace(
+        region=ldm.RegionConfig(bounds=(2, 3, 5, 7, 50, 200)), schedule=SimpleNamespace(steps=1000)
+    )
 
     def __init__(self, limits):
-        self.net, self.limits, self.asked = self, limits, []
+        self.net, self.limits, self.asked = self, limits.repeat(6, 1, 1), []
 
     def encode(self, x):
         return torch.nn.functional.avg_pool2d(x, 4).repeat(1, 2, 1, 1)
@@ -146,3 +148,48 @@ def test_without_limits_there_is_no_silent_empty_region(x):
     with pytest.raises(UadError, match=r"does not know how much of the bound is healthy.*--variant a\)"):
         ldm.heal(model, x, ldm.Options(), noises())
     ldm.heal(model, x, ldm.Options(variant="a", steps=2), noises())
+
+
+def test_limits_are_those_of_as_many_steps(x):
+    """Fewer steps make a noisier bound, of which more is healthy."""
+    model = Model(LIMITS)
+    model.limits[-1] = 1e9
+    assert ldm.heal(model, x, ldm.Options(variant="b", bounds=50, steps=3), noises()).maps["region"].any()
+    assert not ldm.heal(model, x, ldm.Options(variant="b", steps=3), noises()).maps["region"].any()
+
+
+@pytest.mark.parametrize(
+    ("known", "given", "looked"),
+    [
+        ((50,), {}, 50),
+        ((50,), {"variant": "c"}, 50),
+        ((50, 200), {"variant": "c"}, 200),
+        ((200,), {}, 200),
+        ((50, 200), {"variant": "b", "bounds": 50}, 50),
+        ((300,), {"variant": "c"}, 200),
+        ((50,), {"variant": "a"}, 0),
+    ],
+)
+def test_by_default_the_bound_is_taken_as_often_as_there_are_limits_for(known, given, looked):
+    (settled,) = ldm.settle(SimpleNamespace(region=ldm.RegionConfig(bounds=known), schedule=SCHEDULE), given)
+    assert ldm.Options(**settled).looked == looked
+
+
+def test_a_number_of_steps_without_limits_is_refused():
+    config = SimpleNamespace(region=ldm.RegionConfig(bounds=(50, 100)), schedule=SCHEDULE)
+    with pytest.raises(UadError, match=r"^--bounds 200: the model knows how much is healthy over 50 or 100 steps"):
+        ldm.settle(config, {"variant": "c", "bounds": 200})
+
+
+@pytest.mark.parametrize(("looks", "kept"), [(1, True), (2, False)])
+def test_limits_of_models_of_before_are_those_of_their_only_number_of_steps(looks, kept, tiny_guided):
+    from uadtools.methods.ldm import build
+    from uadtools.models.checkpoint import read_config, read_tensors
+
+    config = read_config(tiny_guided["ldm"])
+    region = ldm.RegionConfig(bounds=(50, 200)[:looks])
+    net = build(config.model_copy(update={"region": region}))
+    weights = {name: tensor.float() for name, tensor in read_tensors(tiny_guided["ldm"]).items()}
+    net.load_state_dict(weights | {"limits": torch.full((4, 4), 0.5)})
+    assert net.limits.shape == (looks, 4, 4)
+    assert net.limits.isfinite().all() == kept

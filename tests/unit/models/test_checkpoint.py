@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 
 from uadtools.errors import UadError
 from uadtools.models import checkpoint
-from uadtools.models.checkpoint import file_hash, read_config, read_metadata, read_tensors, save_model
+from uadtools.models.checkpoint import file_hash, read_config, read_metadata, read_tensors, save_model, write_tensors
+from uadtools.models.model import load_model
 
 
 class Bomb:
@@ -173,3 +174,29 @@ def test_a_save_that_fails_leaves_the_old_file_and_no_other(tiny_model, tiny_con
         save_model(path, tiny_config, {"a": torch.zeros(3)})
     assert path.read_bytes() == tiny_model.read_bytes()
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("shape", ["ab", [1, "2"], [2.5], None])
+def test_shapes_that_are_none_are_refused(shape, tmp_path):
+    path = written(tmp_path / "m.safetensors", {"w": {"shape": shape}})
+    with pytest.raises(UadError, match="not a model file, or cut short"):
+        checkpoint.read_shapes(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"base": 2**40}, {"multipliers": [1] * 30}, {"res_blocks": 10**6}, {"base": 2**16, "multipliers": [2**16, 2**16]}],
+)
+def test_a_network_that_no_memory_holds_is_refused_before_it_is_built(change, tiny_config, tiny_model, tmp_path):
+    about = {"format": 1, **tiny_config.model_dump(mode="json")}
+    about["network"] |= change
+    write_tensors(tmp_path / "m.safetensors", read_tensors(tiny_model), {"uadtools": json.dumps(about)})
+    with pytest.raises(UadError, match=r"m\.safetensors: (network\.|there is no memory for a network)"):
+        load_model(tmp_path / "m.safetensors")
+
+
+def test_a_grid_of_more_voxels_than_scans_have_is_refused(tiny_config, tmp_path):
+    about = tiny_config.model_dump(mode="json")
+    about["grid"]["shape"] = [10**6] * 3
+    with pytest.raises(UadError, match=r"grid: .*more than 2,147,483,648 voxels"):
+        read_config(settings(tmp_path / "m.safetensors", {"format": 1, **about}))

@@ -17,7 +17,7 @@ from uadtools.scoring.postproc import Prepared, Steps, own_steps, postproc, read
 from uadtools.scoring.score import LEAST, score
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study
+from uadtools.volume.stream import Study, concerns_of
 
 SHAPE = (12, 12, 12)
 CHAIN = {"median": 1, "erode": 0, "min_size": 2}
@@ -128,9 +128,13 @@ def test_from_model_to_detection(model, phantom):
         assert (made["threshold"], made["threshold_from"]) == (level, "model")
         assert made.items() >= CHAIN.items()
     told = []
-    made = postproc(score(healed, metric="l1"), tell=told.append).product.provenance["history"][-1]["arguments"]
+    detected = postproc(score(healed, metric="l1"), tell=told.append).product
+    made = detected.provenance["history"][-1]["arguments"]
     assert made["threshold_from"] == "otsu"
-    assert told[0].startswith("phantom: no threshold is known for this way of scoring")
+    (concern,) = concerns_of(detected)
+    assert (concern.code, concern.value) == ("threshold", pytest.approx(made["threshold"], abs=1e-6))
+    assert told[0] == f"phantom: {concern}"
+    assert ", Otsu's is taken, as the model's is for --metric product, not l1 (" in told[0]
 
 
 FLOORS = {"both": 0.01, "dark": 0.002}

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
-from uadtools.scoring.score import EDGE, LEAST, LEAST_SPREAD, WIDTHS, case_score, default_metric, score
+from uadtools.scoring.score import EDGE, LEAST, LEAST_SPREAD, WIDTHS, case_score, score
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
+from uadtools.volume.roles import default_metric
 from uadtools.volume.stream import Study
 
 SHAPE = (4, 5, 6)
@@ -256,7 +257,7 @@ def test_a_map_on_another_grid_is_told_where_the_metric_looks_at_it(metric, role
 )
 def test_the_default_metric_is_the_first_that_there_are_maps_for(maps, metric):
     whole = study(*WHOLE, *maps)
-    assert default_metric(whole) == metric
+    assert default_metric(whole.images) == metric
     made = score(whole).need("score")
     assert made.provenance["history"][-1]["arguments"] == {"metric": metric, "signed": "both"}
     np.testing.assert_array_equal(made.data, scores(whole, metric=metric))
@@ -311,3 +312,10 @@ def test_a_regions_border_is_smoothed_in_the_axial_slice_alone():
     made = score(whole.adding(Image(region, GRID, "region"))).need("score").data
     assert (made[BRAIN & (np.indices(SHAPE)[2] != 2)] == np.float32(LEAST)).all()
     assert (made[1:3, 2, 2] > 100 * LEAST).all()
+
+
+def test_a_region_that_reaches_the_edge_of_the_brain_keeps_the_score_there():
+    """A cortical lesion counts as one in the middle: smoothing looks at the brain alone."""
+    whole = study("healed", "scan", "brain")
+    full = score(whole.adding(Image(BRAIN.astype(np.uint8), GRID, "region"))).need("score").data
+    np.testing.assert_allclose(full, score(whole).need("score").data, rtol=1e-5)

@@ -163,11 +163,18 @@ def test_healthy_slices_are_within_the_limits_of_the_bound(guided_recipes, tiny_
 
     model = load_model(tiny_guided["ldm"], device="cpu")
     limits = healthy_limits(model, slices, 0)
-    assert limits.shape == (4, 4)
+    assert limits.shape == (1, 4, 4)
     assert limits.isfinite().all()
+
+    def changed_region(**change):
+        region = model.config.region.model_copy(update=change)
+        return dataclasses.replace(model, config=model.config.model_copy(update={"region": region}))
+
+    several = healthy_limits(changed_region(bounds=(100, 50)), slices, 0)
+    assert several.shape == (2, 4, 4)
+    assert not torch.equal(several[0], several[1])
     assert torch.equal(limits, healthy_limits(model, slices, 0))
-    higher = model.config.model_copy(update={"region": model.config.region.model_copy(update={"percentile": 100.0})})
-    assert (healthy_limits(dataclasses.replace(model, config=higher), slices, 0) >= limits).all()
+    assert (healthy_limits(changed_region(percentile=100.0), slices, 0) >= limits).all()
 
 
 def test_an_f_anogan_learns_to_generate_and_then_to_reconstruct(tiny_recipes, slices):

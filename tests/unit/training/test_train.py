@@ -15,10 +15,13 @@ import pytest
 import torch
 
 from uadtools.errors import UadError
+from uadtools.healing.catalogue import merged
 from uadtools.methods.base.recipe import Recipe
-from uadtools.models.checkpoint import read_config, read_metadata, read_tensors
+from uadtools.models.checkpoint import read_config, read_metadata, read_tensors, write_tensors
 from uadtools.models.model import build, load_model
+from uadtools.training import loop
 from uadtools.training import train as room
+from uadtools.training.loop import Trainer, learning_rate
 from uadtools.training.train import train
 
 CPU = {"device": "cpu", "precision": "fp32"}
@@ -101,9 +104,9 @@ def test_without_validation_the_model_holds_the_last_weights_however_often_it_wa
     data, tiny_recipe, tmp_path, monkeypatch
 ):
     recipe, before = longer(tiny_recipe, validate_every=100), 0
-    monkeypatch.setattr("uadtools.training.train.time", SimpleNamespace(monotonic=count().__next__))  # a tick a look
+    monkeypatch.setattr("uadtools.training.clock.time", SimpleNamespace(monotonic=count().__next__))  # a tick a look
     for resume in (False, True):
-        steps = go(data, tmp_path, recipe, validation=(), resume=resume, seconds=5)["steps"]
+        steps = go(data, tmp_path, recipe, validation=(), resume=resume, seconds=12)["steps"]
         assert before < steps < 12
         last, best = (read_tensors(tmp_path / name) for name in ("m.last.safetensors", "m.safetensors"))
         assert all(torch.equal(last[key], best[key]) for key in last)
@@ -138,6 +141,7 @@ def test_the_best_weights_are_kept_and_the_last_beside_them(data, tiny_recipe, t
     monkeypatch.setattr("uadtools.training.loop.validate", lambda *_: next(measured))
     made = go(data, tmp_path / "run", tiny_recipe)
     assert made["best_validation"] == 0.2
+    assert (made["kept_steps"], made["steps"], made["planned_steps"]) == (6, 12, 12)
     assert read_config(tmp_path / "run" / "m.safetensors").training["steps"] == 6
     assert read_config(tmp_path / "run" / "m.last.safetensors").training["steps"] == 12
 
@@ -187,8 +191,8 @@ def test_a_run_stopped_by_its_time_equals_the_uninterrupted_run(data, tiny_recip
     go(data, tmp_path / "whole", tiny_recipe)
     clock = iter([0.0, 0.0, *range(1000)])
     with monkeypatch.context() as patch:
-        patch.setattr(room.time, "monotonic", lambda: float(next(clock)))
-        made = go(data, tmp_path / "timed", tiny_recipe, seconds=9)
+        patch.setattr("uadtools.training.clock.time.monotonic", lambda: float(next(clock)))
+        made = go(data, tmp_path / "timed", tiny_recipe, seconds=20)
     assert 0 < made["steps"] < 12
     go(data, tmp_path / "timed", tiny_recipe, resume=True)
     assert_same_runs(tmp_path / "whole", tmp_path / "timed")
@@ -241,11 +245,139 @@ def test_a_finished_run_can_be_made_longer(data, tiny_recipe, tmp_path):
     assert_same_runs(tmp_path / "whole", tmp_path / "short")
 
 
-def test_a_run_whose_learning_rate_fell_cannot_be_made_longer(data, tiny_recipe, tmp_path):
-    recipe = falling(tiny_recipe)
+@pytest.mark.parametrize("stopped", [3, 6])
+def test_a_run_may_be_made_longer_before_its_learning_rate_falls(data, tiny_recipe, tmp_path, stopped):
+    """It falls over the last six steps."""
+    told, recipe = [], falling(tiny_recipe)
+    with pytest.raises(Killed):
+        go(data, tmp_path / "short", recipe, watch=at(stopped + 1, kill))
+    assert kept_step(tmp_path / "short") == stopped
+    go(data, tmp_path / "short", longer(recipe, steps=18), resume=True, tell=told.append)
+    go(data, tmp_path / "whole", longer(recipe, steps=18))
+    assert_same_runs(tmp_path / "whole", tmp_path / "short")
+    assert told == []
+
+
+def kept_step(folder):
+    return json.loads(read_metadata(folder / FILES[2])["uadtools-training"])["step"]
+
+
+def test_a_finished_run_whose_learning_rate_fell_goes_on_with_that_of_a_longer_one(data, tiny_recipe, tmp_path):
+    """That is told, as an uninterrupted run would not have had the steps in which it had fallen."""
+    recipe, told, rates = falling(tiny_recipe), [], []
     go(data, tmp_path, recipe)
-    with pytest.raises(UadError, match="belongs to a run with another recipe"):
-        go(data, tmp_path, longer(recipe, steps=18), resume=True)
+    longer_recipe = longer(recipe, steps=18)
+    made = go(data, tmp_path, longer_recipe, resume=True, tell=told.append, watch=lambda p: rates.append(p.step))
+    assert (made["steps"], made["planned_steps"], rates) == (18, 18, list(range(13, 19)))
+    assert told == [
+        "the learning rate had begun to fall towards step 12; it rises again, to fall towards 18; the weights will "
+        "differ from those of an uninterrupted run"
+    ]
+    assert learning_rate(longer_recipe, 12) == recipe.optimiser.learning_rate
+    assert read_config(tmp_path / FILES[1]).training["planned"] == 18
+
+
+def test_a_finished_run_without_more_steps_is_told_to_be_done(data, tiny_recipe, tmp_path):
+    told = []
+    go(data, tmp_path, tiny_recipe)
+    go(data, tmp_path, tiny_recipe, resume=True, tell=told.append)
+    assert told == ["12 steps were taken already, so there is nothing left to do (more --steps go on)"]
+
+
+def test_a_state_of_versions_before_goes_on(data, tiny_recipe, tmp_path):
+    """They noted the number of steps where the rate fell, and not what it was planned to be."""
+    recipe, told = falling(tiny_recipe), []
+    go(data, tmp_path, recipe)
+    state = tmp_path / FILES[2]
+    note = json.loads(read_metadata(state)["uadtools-training"])
+    note["recipe"]["training"]["steps"] = note.pop("planned")
+    write_tensors(state, read_tensors(state), {"uadtools-training": json.dumps(note)})
+    assert go(data, tmp_path, longer(recipe, steps=14), resume=True, tell=told.append)["steps"] == 14
+    assert [line.split(";")[0] for line in told] == ["the learning rate had begun to fall towards step 12"]
+
+
+def test_what_is_learnt_at_the_end_may_change_when_a_run_goes_on(data, guided_recipes, tiny_guided, tmp_path):
+    """Limits of the bound over another number of steps."""
+    started = {"autoencoder": {"pretrained": str(tiny_guided["vqvae"])}}
+    recipe = Recipe.model_validate(merged(guided_recipes["ldm"].model_dump(), started))
+    go(data, tmp_path, recipe)
+    before = read_tensors(tmp_path / FILES[0])
+    go(
+        data,
+        tmp_path,
+        Recipe.model_validate(merged(recipe.model_dump(), {"region": {"bounds": [50, 80]}})),
+        resume=True,
+    )
+    after = read_tensors(tmp_path / FILES[0])
+    assert torch.equal(after["limits"][0], before["limits"][0])
+    assert after["limits"].shape == (2, 4, 4)
+    assert read_config(tmp_path / FILES[0]).region.bounds == (50, 80)
+
+
+@pytest.mark.parametrize(("seconds", "slow"), [(60, 1.0), (60, 7.0), (120, 20.0)])
+def test_a_run_with_little_time_ends_within_it_last_validation_and_saving_included(
+    data, tiny_recipe, tmp_path, monkeypatch, seconds, slow
+):
+    """By a clock that moves with what is done: the two batches of a validation take nearly as long as two steps."""
+    clock, told = Moved(), []
+    recipe = longer(tiny_recipe, steps=1000, log_every=50, validate_every=400, validation_slices=8)
+    monkeypatch.setattr("uadtools.training.clock.time", clock)
+    for what, name, takes in (
+        (Trainer, "_step", slow), (loop, "validate", 1.8 * slow), (room, "validate", 1.8 * slow),
+        (room, "save_state", 2), (room, "load_slices", 5),
+    ):  # fmt: skip
+        monkeypatch.setattr(what, name, clock.moved_by(takes, getattr(what, name)))
+    made = go(data, tmp_path, recipe, seconds=seconds, tell=told.append)
+    assert seconds - 6 * slow < clock.now <= seconds
+    assert made["best_validation"] > 0
+    assert read_config(tmp_path / FILES[0]).training["best_validation"] == made["best_validation"]
+    (line,) = told
+    assert line.startswith("validated once, after the last step: ")
+    assert line.endswith(f"within {made['steps']} steps (training.validate_every is 400)")
+    assert kept_step(tmp_path) == made["steps"] == made["kept_steps"]
+
+
+class Moved:
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def moved_by(self, seconds, work):
+        def timed(*arguments, **options):
+            self.now += seconds
+            return work(*arguments, **options)
+
+        return timed
+
+
+def test_a_last_validation_chooses_nothing_for_a_run_that_goes_on(data, tiny_recipe, tmp_path):
+    recipe = longer(tiny_recipe, validate_every=5)
+    go(data, tmp_path / "whole", recipe)
+    steps = iter(range(100))
+    folder = tmp_path / "timed"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("uadtools.training.clock.Clock.over", lambda clock, batches: next(steps) >= 3)
+        assert go(data, folder, recipe)["best_validation"] > 0
+    assert kept_step(folder) == 3
+    go(data, folder, recipe, resume=True)
+    assert_same_runs(tmp_path / "whole", folder)
+
+
+def test_a_validation_that_was_asked_for_and_not_made_is_told(data, tiny_recipe, tiny_recipes, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr("uadtools.training.clock.Clock.over", lambda clock, batches: next(steps) >= 3)
+    monkeypatch.setattr("uadtools.training.clock.Clock.affords", lambda clock, batches: False)
+    steps = iter(range(100))
+    made = go(data, tmp_path / "short", longer(tiny_recipe, validate_every=5), tell=told.append)
+    assert made["best_validation"] is None
+    steps = iter(range(100))
+    go(data, tmp_path / "gan", tiny_recipes["fanogan"], tell=told.append)
+    assert told == [
+        "--val had no effect: no validation was due within 3 steps (training.validate_every is 5), and the time was "
+        "too short for one",
+        "--val had no effect: the weights can heal nothing before step 7",
+    ]
 
 
 def test_resuming_a_finished_run_changes_nothing(data, tiny_recipe, tmp_path):

@@ -61,3 +61,16 @@ def test_masks_alone_are_labels(role):
     else:
         with pytest.raises(UadError, match=f"^a: is a {role}, not a mask"):
             label_of(image, image, "a")
+
+
+@pytest.mark.parametrize(
+    ("shape", "affine"),
+    [
+        ([10**6] * 3, np.eye(4)), ([2.0, 2, 2], np.eye(4)), ([4, 4, 4], np.diag([1e-6, 1, 1, 1])),
+        ([4, 4, 4], np.diag([1e6, 1e6, 1e6, 1])),
+    ],
+)  # fmt: skip
+def test_a_chain_cannot_ask_for_more_than_there_are_scans(shape, affine):
+    chain = [{"step": "input", "grid": {"shape": shape, "affine": affine.tolist()}}]
+    with pytest.raises(UadError, match="does not say which grid it came from"):
+        native_grid(chain)

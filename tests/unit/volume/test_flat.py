@@ -1,4 +1,6 @@
 import json
+import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -480,3 +482,65 @@ def test_a_stack_is_known_in_capitals_and_by_a_key_with_a_dot(tmp_path):
     for source in (tmp_path / "A.NPZ", tmp_path / "A.NPZ:my.images"):
         assert is_flat(source)
         assert read_flat(source).data.shape == (3, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("l.csv", 'path\n"' + "y" * 200_000), ("l.jsonl", '{"path": "a\\u0000.nii"}'), ("l.jsonl", "[" * 100_000)],
+    ids=["a long field", "NUL", "nested"],
+)
+def test_a_list_that_nobody_means_is_told_in_one_line(name, content, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UadError, match=rf"/{name}: (no table|every entry|not a text file)"):
+        list(files_of(str(tmp_path / name)))
+
+
+@pytest.mark.parametrize("name", ["a\x85b.nii", "a\u2028b.nii", "a\x0cb.nii"])
+@pytest.mark.parametrize("form", ["l.txt", "l.csv"])
+def test_a_name_in_a_list_ends_where_its_line_does(form, name, tmp_path):
+    (tmp_path / form).write_text(("path\n" if form == "l.csv" else "") + name + "\n")
+    assert names(tmp_path / form, tmp_path) == [name]
+
+
+def test_the_whole_machine_is_no_folder_of_scans(tmp_path):
+    (tmp_path / "l.txt").write_text("../" * 50)
+    with pytest.raises(UadError, match=r"is all there is on this machine \(name the folder"):
+        list(files_of(str(tmp_path / "l.txt")))
+
+
+def lying(path, shape, descr="|u1", content=b""):
+    """A stack whose header promises another shape than there is content."""
+    about = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images.npy", b"\x93NUMPY\1\0" + struct.pack("<H", len(about)) + about + content)
+
+
+@pytest.mark.parametrize("shape", [(10**13, 16, 16), (10**9, 16, 16), (-1, 16, 16), (2, 16, 16)])
+def test_a_stack_that_promises_what_is_not_there_is_refused_by_its_size(shape, tmp_path, monkeypatch):
+    lying(tmp_path / "a.npz", shape, content=bytes(16))
+    monkeypatch.setattr(np.lib.format, "read_array", lambda *a, **k: pytest.fail("there was memory for it"))
+    with pytest.raises(UadError, match=r"a\.npz: promises -?[\d,]+ bytes of images, which are not in it"):
+        read_flat(tmp_path / "a.npz")
+
+
+def test_a_stack_packed_to_fill_the_memory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("uadtools.volume.io._EMPTY", 1 << 16)
+    np.savez_compressed(tmp_path / "a.npz", images=np.zeros((1 << 8, 1 << 6, 1 << 6), np.uint8))
+    with pytest.raises(UadError, match="promises 1,048,576 bytes of images"):
+        read_flat(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", images=np.zeros((1 << 8, 1 << 6, 1 << 6), np.uint8))
+    assert read_flat(tmp_path / "a.npz").data.shape == (64, 64, 256)
+
+
+def test_a_picture_of_more_pixels_than_pictures_have_is_refused(tmp_path, monkeypatch):
+    path = drawn(tmp_path / "a.png", np.zeros((40, 40), np.uint8))
+    for limit in (1000, 100):  # Pillow warns above the limit, and refuses above twice that
+        monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", limit)
+        with pytest.raises(UadError, match=r"a\.png: not a readable picture$"):
+            read_flat(path)
+
+
+def test_only_the_formats_that_a_name_says_are_opened(tmp_path):
+    Pillow.fromarray(GREY).save(tmp_path / "a.png", "TIFF")
+    with pytest.raises(UadError, match=r"a\.png: not a readable picture$"):
+        read_flat(tmp_path / "a.png")

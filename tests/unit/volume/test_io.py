@@ -244,7 +244,7 @@ STRANGERS = {
 def test_what_is_no_nifti_image_is_told(what, packed, tmp_path):
     content = STRANGERS[what]
     path = stored(tmp_path, gzip.compress(content) if packed else content)
-    assert refusal(path).startswith("not a NIfTI image (only NIfTI-1 and NIfTI-2 are read; convert DICOM with")
+    assert refusal(path).startswith("not a NIfTI image (only NIfTI-1 and NIfTI-2 are read; ")
 
 
 @pytest.mark.parametrize("content", [b"", gzip.compress(b"", mtime=0)])
@@ -418,3 +418,19 @@ def test_other_suffixes_are_refused(name, tmp_path):
 )
 def test_stem_drops_folder_and_suffix(name, bare):
     assert stem(Path(name)) == bare
+
+
+@pytest.mark.parametrize("packed_twice", [False, True])
+def test_what_unpacks_to_fill_the_memory_is_refused_before_it_does(packed_twice, monkeypatch):
+    monkeypatch.setattr("uadtools.volume.io._EMPTY", 1 << 20)
+    raw = encoded(np.zeros((400, 400, 400), np.int16))
+    parts = (raw[: 1 << 20], raw[1 << 20 :]) if packed_twice else (raw,)
+    file = io.BytesIO(b"".join(gzip.compress(part, 9) for part in parts))
+    with pytest.raises(UadError, match=r"^stream: unpacks to 200 times its size and more, which no scan does"):
+        list(read_images(file, "stream"))
+
+
+def test_a_mask_of_almost_nothing_is_no_bomb():
+    empty = np.zeros((100, 100, 100), np.uint8)
+    (image,) = read_images(io.BytesIO(gzip.compress(encoded(empty), 9)), "stream")
+    assert not image.data.any()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -87,7 +87,12 @@ class Started(Config):
 
 
 class Recipe(Settings):
-    """A published set-up: the model it makes and how that is trained."""
+    """A published set-up: the model it makes and how that is trained.
+
+    FREE: the tables that no weight depends on, which may change when a run goes on.
+    """
+
+    FREE: ClassVar[tuple[str, ...]] = ("defaults",)
 
     source: str
     licence: str = "as the training data"

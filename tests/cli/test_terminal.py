@@ -1,0 +1,76 @@
+"""What reaches a terminal: no control characters of files and names, and nothing that Python or NumPy warns of."""
+
+import json
+import re
+import warnings
+
+import pytest
+
+from uadtools.cli._common import shown
+from uadtools.models.checkpoint import read_config, read_tensors, save_model
+
+STEER = "\x1b]0;x\x07\x9b2J\u202e"
+CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a b\u00e9\u4e2d", "a b\u00e9\u4e2d"),
+        (STEER, r"\x1b]0;x\x07\x9b2J\u202e"),
+        ("a\nb\r", r"a\nb\r"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_what_steers_a_terminal_is_escaped(text, said):
+    assert shown(text) == said
+
+
+def test_names_of_files_are_shown_escaped(uad, here):
+    (here / "l.txt").write_text(f"{STEER}.nii\n")
+    result = uad("train", "l.txt", "--recipe", "anoddpm", "-o", "m.safetensors")
+    result.fails("train", 1, r"\x1b]0;x\x07\x9b2J\u202e.nii: No such file")
+    assert not CONTROLS.search(result.err.rstrip())
+
+
+def test_keys_and_columns_are_shown_escaped(uad, here, prepared, mask):
+    (here / "p.tsv").write_text(f"participant_id\tage{STEER}\np\t3\n")
+    (here / "r.toml").write_text('"\\u001b[31m" = 1\nname = "x"\nsource = "x"\n')
+    for words in (
+        ("eval", prepared, "--truth", mask, "--best", "--by", "sex", "--participants", "p.tsv"),
+        ("train", prepared, "--recipe", "r.toml", "-o", "m.safetensors"),
+    ):
+        result = uad(*words)
+        assert result.status == 1
+        assert r"\x1b" in result.err
+        assert not CONTROLS.search(result.err.rstrip())
+
+
+def test_a_models_card_is_shown_escaped(uad, here, tiny_model):
+    config = read_config(tiny_model).model_copy(update={"licence": STEER, "training": {STEER: STEER}})
+    save_model(here / "m.safetensors", config, read_tensors(tiny_model))
+    for more in ((), ("--json",)):
+        out = uad("models", "info", "m.safetensors", *more).out.decode()
+        assert not CONTROLS.search(out)
+    assert json.loads(out)["licence"] == STEER
+
+
+@pytest.fixture
+def warns(monkeypatch):
+    """Let reading an image warn of something."""
+    from uadtools.cohort import score
+
+    def read(*_):
+        warnings.warn("overflow encountered", RuntimeWarning, stacklevel=1)
+        return original(*_)
+
+    original = score.read_image
+    monkeypatch.setattr(score, "read_image", read)
+
+
+def test_warnings_do_not_reach_the_user_and_are_not_hidden_from_others(uad, here, prepared, warns):
+    with warnings.catch_warnings(action="default"):
+        result = uad("score", "p.nii.gz", "p.nii.gz", "-o", "s.nii.gz")
+    assert (result.status, result.err) == (0, "")
+    with pytest.raises(RuntimeWarning):  # as pytest wants it
+        uad("score", "p.nii.gz", "p.nii.gz", "-o", "t.nii.gz")
