@@ -46,6 +46,7 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     geometry: Form | None = None,
     nan: float | None = None,
     provenance: bool = True,
+    anonymous: bool = False,
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
@@ -77,7 +78,8 @@ def heal_all(  # noqa: PLR0913  one parameter per option
         raise Misuse("--combine: one -t leaves nothing to combine (repeat -t)")
     map_roles = heal_plan.maps if maps else heal_plan.scored_with
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
-    sink = Sink.of("healed", inputs.files, inputs.output, maps=map_roles, **writing)
+    writing |= {"maps": map_roles, "anonymous": anonymous}
+    sink = Sink.of("healed", inputs.files, inputs.output, **writing)
     if maps and sink.target is None:
         raise Misuse("--maps: no file is written that maps could lie beside (a stream holds them all)")
     if maps and not map_roles:

@@ -34,6 +34,7 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     volume: int | None = None,
     geometry: Form | None = None,
     provenance: bool = True,
+    anonymous: bool = False,
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
@@ -54,6 +55,7 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     chain, reading = chain_of(str(threshold), **steps), Reading(volume, geometry)
     inputs = Inputs.of(sources, output, bids, suffix, step=("score", "detection"), called="score")
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
+    writing["anonymous"] = anonymous
     sink = Sink.of("detection", inputs.files, inputs.output, **writing)
     options: dict[str, Any] = {"native": native, "adapt": adapt, "force_detection": force_detection, "tell": tell}
     options["brain"] = None if brain is None else read_mask(Path(brain), reading.beside, tell=tell)

@@ -46,6 +46,7 @@ def score_all(  # noqa: PLR0913  one parameter per option
     volume: int | None = None,
     geometry: Form | None = None,
     provenance: bool = True,
+    anonymous: bool = False,
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
@@ -74,6 +75,7 @@ def score_all(  # noqa: PLR0913  one parameter per option
     if inputs.several and (one := next((role for role, path in maps.items() if path is not None), "")):
         raise Misuse(f"--{one}: a map belongs to one scan, and there are several (leave it out)")
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
+    writing["anonymous"] = anonymous
     sink = Sink.of("score", words(sources)[:1] if pair else inputs.files, inputs.output, **writing)
     healthy = None if reference is None else read_normal(Path(reference))
     images = [] if brain is None else [read_mask(Path(brain), reading.beside, tell=tell)]

@@ -37,6 +37,7 @@ def simulate_all(  # noqa: PLR0913  one parameter per option
     geometry: Form | None = None,
     nan: float | None = None,
     provenance: bool = True,
+    anonymous: bool = False,
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
@@ -54,7 +55,13 @@ def simulate_all(  # noqa: PLR0913  one parameter per option
     inputs, plan = some_words(sources), _plan(kind, words(masks), options, tell)
     if copies > 1 and output and str(output).lower().endswith(SUFFIXES):
         raise Misuse(f"--output: {output} is one file, and there are {copies} draws (name a folder)")
-    writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "resumed": copies > 1}
+    writing: dict[str, Any] = {
+        "force": force,
+        "provenance": provenance,
+        "anonymous": anonymous,
+        "as_json": as_json,
+        "resumed": copies > 1,
+    }
     sink = Sink.of("simulated", inputs, output, maps=("truth",), **writing)
     results: list[Result] = []
     for study in studies(inputs, Reading(volume, geometry, nan, surrounded=True), tell):

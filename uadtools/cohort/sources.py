@@ -55,7 +55,9 @@ def _listed(source: str, called: str) -> list[str]:
         bare = {name.removesuffix("_preprocessed") for name in stems.values()}
         products = {f"{name}_{MADE[0]}" for name in stems.values()} | {f"{b}_{end}" for b in bare for end in MADE[1:]}
         return [file for file in files if stems[file] not in products]
-    found = [file for file in files if stems[file].endswith(f"_{called}")] if Path(source).is_dir() else files
+    found = files
+    if Path(source).is_dir():  # folders among the files are those that cannot be read, which is told of each
+        found = [file for file in files if stems[file].endswith(f"_{called}") or Path(file).is_dir()]
     if not found:
         raise UadError(f"{source}: no NAME_{called}.nii.gz in this folder (name the files)")
     return found

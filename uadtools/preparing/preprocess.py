@@ -25,7 +25,7 @@ from uadtools.volume.chain import GridChain, continued, link
 from uadtools.volume.grid import Grid, cropped_grid, oriented, resample, spaced_grid
 from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES
-from uadtools.volume.stream import Study, noting, record
+from uadtools.volume.stream import Study, fingerprint, noting, record
 
 Tell = Callable[[str], None]
 Mask = NDArray[np.bool_]
@@ -211,7 +211,9 @@ def _finished(
     notes: dict[str, Any] = {"contrast": contrast.to_json()} if contrast else {}
     notes |= noting(scan, concerns)
     image = Image(values, target, "scan", {**scan.provenance, "study": name, "chain": chain, **notes})
-    prepared = replace(image, provenance=record(image, "uad-preprocess", preparation.arguments))
+    prepared = replace(
+        image, provenance=record(image, "uad-preprocess", preparation.arguments, source=fingerprint(scan))
+    )
     study = Study(name, {"scan": prepared, "brain": prepared.derive(mask.astype(np.uint8), "brain")})
     volume = float(work.mask.sum()) * scan.grid.voxel_volume
     return PreparedStudy(study, volume, concerns, seconds, contrast)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -102,6 +103,7 @@ def open_file(path: Path) -> BinaryIO:
     """Open a file for reading. Raises UadError."""
     try:
         if path.is_dir():
+            os.scandir(path).close()
             raise UadError(f"{path}: is a folder (name the files in it)")
         return path.open("rb")
     except OSError as error:
@@ -149,8 +151,13 @@ def save(image: Image, path: Path | str, *, force: bool = False, provenance: boo
     with written(path, force=force) as part:
         part.write_bytes(gzip.compress(data, 4, mtime=0) if path.name.endswith(".gz") else data)
     if keep:
-        with written(_sidecar(path), force=force) as part:
-            part.write_text(json.dumps(image.provenance, indent=1) + "\n")
+        save_sidecar(image, path, force=force)
+
+
+def save_sidecar(image: Image, path: Path, *, force: bool) -> None:
+    """Write an image's provenance as JSON beside the image. Raises UadError as save does."""
+    with written(sidecar(path), force=force) as part:
+        part.write_text(json.dumps(image.provenance, indent=1) + "\n")
 
 
 def check_target(path: Path, *, force: bool, provenance: bool = True) -> None:
@@ -159,10 +166,11 @@ def check_target(path: Path, *, force: bool, provenance: bool = True) -> None:
         raise UadError(f"{path}: images are written as .nii or .nii.gz (change the name)")
     check_free(path, force=force)
     if provenance:
-        check_free(_sidecar(path), force=force)
+        check_free(sidecar(path), force=force)
 
 
-def _sidecar(path: Path) -> Path:
+def sidecar(path: Path) -> Path:
+    """Name the JSON file beside an image, which has its provenance."""
     return path.with_name(stem(path) + ".json")
 
 
