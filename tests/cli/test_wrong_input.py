@@ -10,8 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from uadtools.grids.grid import Grid
 from uadtools.models.checkpoint import DEFAULT
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, save, to_bytes
 
 SHAPE = (16, 16, 8)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.errors import UadError
-from uadtools.volume.grid import Grid
+from uadtools.grids.grid import Grid
 from uadtools.volume.io import Image, most_unpacked
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error)

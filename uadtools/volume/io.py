@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from uadtools.concerns import Concern, read_concerns, united
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
+from uadtools.grids.grid import Grid
 from uadtools.volume import header as headers
 from uadtools.volume.converters import LOOKED_AT, no_image
-from uadtools.volume.grid import Grid
 from uadtools.volume.header import Bytes, Header
 from uadtools.volume.reading import AS_IT_IS, Reading
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
-from uadtools.volume.grid import Grid
+from uadtools.grids.grid import Grid
 from uadtools.volume.io import Image, read_images, read_pair, save, stem, to_bytes
 from uadtools.volume.reading import Reading
 from uadtools.volume.stream import read_image, read_path
