@@ -83,16 +83,8 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
         )
         for job in jobs_of(inputs, output, bids, suffix)
     ]
-    sink = Sink.of(
-        "preprocessed",
-        [job.source for job in work],
-        output,
-        force=force,
-        provenance=provenance,
-        as_json=as_json,
-        resumed=True,
-        anonymous=anonymous,
-    )
+    writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "anonymous": anonymous}
+    sink = Sink.of("preprocessed", [job.source for job in work], output, resumed=True, **writing)
     files = [Path(file) for name in ("brain", "register") if isinstance(file := options.get(name), str | Path)]
     sink.sources = [*sink.sources, *(file for file in files if file.is_file())]
     if jobs > 1 and sink.stream:
