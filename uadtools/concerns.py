@@ -16,6 +16,12 @@ CODES = {
     "intensity-window": "most of the brain lies outside the window of intensities; share",
     "registration": "scan and template hardly overlap; Dice",
     "unlike": "the scan is unlike the healthy scans that the model learnt from; times what is usual",
+    "labels": "a mask is not of 0 and 1, and how it is read is a guess; its labels",
+    "looks-unlike": "an image that does not say what it is looks like something else; what",
+    "pairs": "predictions and truths go together by order, and their names do not; the number of such pairs",
+    "twice": "two inputs of one kind have the same voxels; the number of those that came before",
+    "volume-far-off": "many times the volume of the lesions is detected; times",
+    "lesions-in-one": "one detected component reaches many lesions; how many",
     "threshold": "the model knows no threshold for these scores, and Otsu's is taken; the threshold",
     "other": "said by another version of these tools",
 }

@@ -66,10 +66,12 @@ def stream(phantom, scored):
 
 def test_a_detection_against_the_truth(uad, detection, truth, here):
     report = uad("eval", detection, "--truth", truth, "--json").json
-    assert (report["schema"], report["kind"], report["threshold"]) == (1, "detection", None)
+    assert (report["schema"], report["kind"], report["threshold"]) == (2, "detection", None)
     (row,) = report["scans"]
     assert row == {
         "name": "d", "voxels": 16 * 16 * 8, "lesion_voxels": 64, "lesion_voxels_outside": 0, "detected_voxels": 64,
+        "findings": 1, "threshold": None, "truth_ml": 0.512, "detected_ml": 0.512, "volume_error_ml": 0,
+        "relative_volume_error": 0,
         "dice": 0.75, "iou": 0.6, "precision": 0.75, "recall": 0.75, "f1": 0.75,
     }  # fmt: skip
     assert names(here) == ["d.nii.gz", "truth.nii.gz"]
@@ -87,7 +89,7 @@ def test_a_score_map_against_the_truth(uad, score, truth):
 
 def test_a_table_is_printed(uad, detection, truth):
     result = uad("eval", detection, "--truth", truth)
-    assert (result.status, result.err) == (0, "")
+    assert (result.status, result.err) == (0, "uad-eval: d: 0.51 mL detected in 1 finding, and 0.51 mL are lesion\n")
     head, row = result.out.decode().splitlines()
     assert head.split() == ["scan", "Dice", "IoU", "Precision", "Recall", "F1", "lesion", "voxels"]
     assert row.split() == ["d", "0.750", "0.600", "0.750", "0.750", "0.750", "64"]
@@ -266,7 +268,8 @@ def test_volume_chooses_of_4d_predictions(uad, detection, truth):
 
 
 def test_verbose_tells_each_scan_and_quiet_is_silent(uad, detection, truth):
-    assert uad("eval", detection, "--truth", truth, "-v").err == "uad-eval: d: 2,048 voxels\n"
+    lines = uad("eval", detection, "--truth", truth, "-v").lines
+    assert lines == ["uad-eval: d: 2,048 voxels", "uad-eval: d: 0.51 mL detected in 1 finding, and 0.51 mL are lesion"]
     result = uad("eval", detection, "--truth", truth, "-v", "-q")
     assert (result.status, result.out, result.err) == (0, b"", "")
 
@@ -314,10 +317,10 @@ def test_lesions_of_score_maps_need_a_threshold(uad, score, truth, here):
     assert {"lesion_recall", "auprc", "fpr"} <= report["pooled"].keys()
 
 
-def test_intervals_need_two_scans_and_follow_the_seed(uad, detection, truth, here):
+def test_intervals_need_four_scans_and_follow_the_seed(uad, detection, truth, here):
     save(Image(np.roll(nib.load(detection).get_fdata(), 1, 1).astype("u1"), Grid((16, 16, 8), np.diag([2.0, 2, 2, 1]))),
          here / "e.nii")  # fmt: skip
-    words = ("eval", detection, "e.nii", "d.nii.gz", "--truth", truth, truth, truth, "--json")
+    words = ("eval", detection, "e.nii", "d.nii.gz", "e.nii", "--truth", *[truth] * 4, "--json")
     first, again, other = (uad(*words, "--seed", seed).json for seed in (1, 1, 2))
     assert first == again
     assert (first["seed"], other["seed"]) == (1, 2)
@@ -491,7 +494,7 @@ def reports(uad, detection, truth, here):
 
 def test_two_methods_are_compared(uad, reports):
     report = uad("eval", "--compare", *reports, "--json").json
-    assert (report["schema"], report["kind"]) == (1, "comparison")
+    assert (report["schema"], report["kind"]) == (2, "comparison")
     (row,) = report["comparison"]["rows"]
     assert (row["figure"], row["method"], row["paired"], row["scans"]) == ("dice", "b.json", True, [3, 3])
     assert row["mean"] == 1
@@ -504,7 +507,7 @@ def test_the_table_of_a_comparison(uad, reports, here):
     lines = uad("eval", "--compare", *reports, "c.json", "--csv", "t.csv").out.decode().splitlines()
     assert lines[0].startswith("compared with ")
     assert [line.split()[:2] for line in lines[2:]] == [["Dice", "b.json"], ["Dice", "c.json"]]
-    assert lines[3].split()[-5:] == ["0.000", "to", "0.000", "1.0000", "1.0000"]
+    assert lines[3].split()[-3:] == ["+0.000", "1.0000", "1.0000"]  # three pairs have no interval
     with (here / "t.csv").open(newline="") as file:
         assert [row["method"] for row in csv.DictReader(file)] == ["b.json", "c.json"]
 
@@ -570,7 +573,8 @@ def test_plots_that_cannot_be_drawn_are_told(uad, detection, truth, here):
 def test_on_a_terminal_the_table_has_intervals(start, detection, truth):
     leader, follower = os.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 140, 0, 0))
-    process = start("uad-eval", detection, detection, "--truth", truth, truth, stdout=follower, stderr=subprocess.PIPE)
+    words = ("uad-eval", *[detection] * 4, "--truth", *[truth] * 4)
+    process = start(*words, stdout=follower, stderr=subprocess.PIPE)
     assert process.wait(60) == 0
     text = os.read(leader, 65536).decode()
     os.close(leader)
@@ -600,5 +604,117 @@ def test_a_threshold_from_the_same_scans_is_told_to_be_a_ceiling(uad, score, tru
     uad("eval", score, "--truth", truth, "--best", "-o", "best.json")
     result = uad("eval", score, "--truth", truth, "--threshold-from", "best.json")
     told = "best.json was chosen on s, too: these figures are ceilings, not performance"
-    assert (result.status, result.lines) == (0, [f"uad-eval: {told}"])
+    assert (result.status, result.lines[0]) == (0, f"uad-eval: {told}")
     assert uad("eval", score, "--truth", truth, "--threshold-from", "best.json", "-q").err == ""
+
+
+def saved(here, name, data, affine=None, dtype=None):
+    """A file of another program; dtype: of the numbers on disk, which get a scl_slope."""
+    image = nib.Nifti1Image(data, np.diag([2.0, 2, 2, 1]) if affine is None else affine)
+    if dtype:
+        image.header.set_data_dtype(dtype)
+    nib.save(image, here / name)
+    return here / name
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2"])
+def test_a_detection_with_a_slope_is_a_detection(dtype, uad, detection, truth, here):
+    """What is stored as 255 with a slope is read as 1.00000006."""
+    scaled = saved(here, "d2.nii.gz", nib.load(detection).get_fdata(), dtype=dtype)
+    report = uad("eval", scaled, "--truth", truth, "--json").json
+    assert (report["kind"], report["scans"][0]["dice"]) == ("detection", 0.75)
+
+
+def test_255_in_signed_bytes_is_not_empty(uad, detection, truth, here):
+    data = nib.load(truth).get_fdata()
+    minus = saved(here, "m.nii.gz", (-data).astype("i1"))
+    result = uad("eval", minus, "--truth", minus, "--json")
+    assert (result.json["scans"][0]["dice"], result.json["scans"][0]["lesion_voxels"]) == (1, 64)
+    assert [concern["value"] for concern in result.json["concerns"]] == ["-1", "-1"]
+    assert "m: truth: a mask of the value -1, all of which counts" in result.err
+
+
+def test_labels_of_the_truth_count_as_chosen(uad, detection, truth, here):
+    data = nib.load(truth).get_fdata().astype("u1")
+    data[12:14, 12:14, 4:6] = 2
+    wmh = saved(here, "wmh.nii.gz", data)
+    made = uad("eval", detection, "--truth", wmh, "--json")
+    (row,) = made.json["scans"]
+    assert (row["lesion_voxels"], row["voxels"], row["dice"]) == (64, 2048 - 8, 0.75)
+    assert "1 counts as lesion, 2 neither way" in made.err
+    made = uad("eval", detection, "--truth", wmh, "--json", "--label", 1, 2)
+    assert (made.json["scans"][0]["lesion_voxels"], made.json["concerns"]) == (72, [])
+    made = uad("eval", detection, "--truth", wmh, "--json", "--label", 2, "--ignore", 1)
+    assert (made.json["scans"][0]["lesion_voxels"], made.json["scans"][0]["voxels"]) == (8, 2048 - 64)
+    data[0, 0, 0] = 4
+    tumour = saved(here, "tumour.nii.gz", data)
+    uad("eval", detection, detection, "--truth", wmh, tumour, "-q").fails("eval", 2, "--label: some truths hold")
+
+
+def test_pairs_are_told_and_matched(uad, detection, truth, here):
+    data = nib.load(detection).get_fdata().astype("u1")
+    for name, shift in (("sub-1_d", 0), ("sub-2_d", 3)):
+        saved(here, f"{name}.nii", np.roll(data, shift, 1))
+        saved(here, f"{name[:-1]}t.nii", np.roll(data, shift, 1))
+    crossed = ("eval", "sub-1_d.nii", "sub-2_d.nii", "--truth", "sub-2_t.nii", "sub-1_t.nii", "--json")
+    wrong, right = uad(*crossed), uad(*crossed, "--match")
+    assert [concern["code"] for concern in wrong.json["concerns"]] == ["pairs"]
+    assert "2 of 2 pairs, such as sub-1_d and sub-2_t.nii" in wrong.err
+    assert (right.json["mean"]["dice"], right.json["concerns"]) == (1, [])
+    uad("eval", "sub-1_d.nii", "--truth", "sub-2_t.nii", "--match").fails("eval", 1, "sub-1_d", "no file fits")
+    assert "voxel for voxel" in uad("eval", *["sub-1_d.nii"] * 2, "--truth", *["sub-1_t.nii"] * 2).err
+
+
+def test_a_prepared_scan_is_no_prediction_and_no_brain(uad, detection, truth, phantom, here):
+    scan = phantom.need("scan")
+    save(Image(scan.data, scan.grid, "scan", {"history": [{"tool": "uad-preprocess"}]}), here / "s.nii.gz")
+    uad("eval", "s.nii.gz", "--truth", truth).fails("eval", 1, "s: is a scan, not a prediction")
+    uad("eval", detection, "--truth", truth, "--brain", "s.nii.gz").fails(
+        "eval", 1, "is a scan, not a mask of the brain"
+    )
+
+
+def test_half_a_brain_finds_no_lesions(uad, truth, here):
+    everything = saved(here, "all.nii.gz", np.ones((16, 16, 8), "u1"))
+    result = uad("eval", everything, "--truth", truth, "--lesions", "--json")
+    (row,) = result.json["scans"]
+    assert (row["lesion_f1"], row["lesions_found"], row["false_lesions"]) == (0, 0, 1)
+    assert [concern["code"] for concern in result.json["concerns"]] == ["volume-far-off"]
+    touching = uad("eval", everything, "--truth", truth, "--lesions", "--overlap", 0, "--json").json
+    assert (touching["scans"][0]["lesion_f1"], touching["overlap"]) == (1, 0)
+    uad("eval", everything, "--truth", truth, "--overlap", 0).fails("eval", 2, "--overlap: has an effect only with")
+
+
+@pytest.mark.parametrize("signed", ["bright", "dark"])
+def test_the_baseline_is_signed_as_the_score(signed, uad, phantom, scored, truth):
+    """A lesion darker than all is found by the intensity alone where dark is looked for, and nowhere else."""
+    scan, lesion = phantom.need("scan"), boxes(scored.data.shape, ((4, 5, 2), 4)) > 0
+    data = np.where(lesion & (scan.data > 0), 0.01, scan.data).astype(np.float32)
+    history = {"study": "phantom", "history": [{"tool": "uad-score", "arguments": {"metric": "l1", "signed": signed}}]}
+    study = phantom.adding(Image(scored.data, scored.grid, "score", history), scan.derive(data, "scan"))
+    stream = b"".join(map(to_bytes, study.images.values()))
+    baseline = uad("eval", "--truth", truth, "--json", stdin=stream).json["baseline"]
+    assert baseline["signed"] == signed
+    assert (baseline["pooled"]["auprc"] > 0.99) == (signed == "dark")
+
+
+def test_volumes_after_registration_are_the_persons(uad, detection, truth, here):
+    """The template is twice as long along each axis."""
+    grid = Grid((16, 16, 8), np.diag([2.0, 2, 2, 1]))
+    own = Grid((20, 20, 20), np.eye(4))
+    steps = [{"step": "input", "grid": own.to_json()},
+             {"step": "register", "grid": grid.to_json(), "matrix": np.diag([2.0, 2, 2, 1]).tolist()}]  # fmt: skip
+    data = nib.load(detection).get_fdata().astype("u1")
+    save(Image(data, grid, "detection", {"chain": steps, "history": [{"tool": "uad-postproc"}]}), here / "r.nii.gz")
+    report = uad("eval", "r.nii.gz", "--truth", truth, "--lesions", "--json").json
+    assert (report["scans"][0]["detected_ml"], report["scans"][0]["truth_ml"]) == (0.064, 0.064)
+    assert report["lesions"][0]["ml"] == 0.064
+
+
+def test_csv_has_volumes_and_no_formulas(uad, truth, here):
+    data = nib.load(truth).get_fdata().astype("u1")
+    evil = saved(here, "=cmd.nii.gz", data)
+    uad("eval", evil, "--truth", truth, "--csv", "f.csv", "-q")
+    with (here / "f.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["name"], row["detected_ml"], row["threshold"]) == ("'=cmd", "0.512", "")

@@ -56,7 +56,8 @@ def count(uad, path):
 
 def test_a_file_becomes_a_file_named_after_it_in_the_current_folder(uad, path, here):
     result = uad("postproc", path, "--threshold", 0.1, *RAW)
-    assert (result.status, result.out, result.err) == (0, b"", "")
+    told = "uad-postproc: p: 0.29 mL detected in 3 findings above 0.1 (user)\n"
+    assert (result.status, result.out, result.err) == (0, b"", told)
     assert names(here) == ["p_detection.json", "p_detection.nii.gz", "p_score.nii.gz"]
     made = read_image(here / "p_detection.nii.gz")
     assert (made.role, made.data.dtype) == ("detection", np.uint8)
@@ -80,7 +81,7 @@ def test_without_provenance_there_is_none(uad, path, here):
 
 
 def test_a_stream_becomes_a_stream_with_the_detection_in_front(uad, stream, here):
-    result = uad("postproc", *RAW, stdin=stream)
+    result = uad("postproc", *RAW, "-q", stdin=stream)
     assert (result.status, result.err) == (0, "")
     (here / "s.nii").write_bytes(result.out)
     (study,) = read_path(here / "s.nii")
@@ -153,7 +154,9 @@ def test_threshold_from_a_file(content, uad, path, here):
 
 
 def test_threshold_from_the_report_of_uad_eval(uad, path, here, mask):
-    (here / "report.json").write_bytes(uad("eval", path, "--truth", path, "--best", "--json").out)
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image((image.get_fdata() > 0.5).astype("u1"), image.affine), here / "truth.nii")
+    (here / "report.json").write_bytes(uad("eval", path, "--truth", "truth.nii", "--best", "--json").out)
     (told,) = uad("postproc", path, *RAW, "--threshold", "report.json", "--json").json
     assert told["threshold"] == json.loads((here / "report.json").read_text())["pooled"]["best_threshold"]
     assert told["detected_voxels"] == 27 + 8 + 1
@@ -247,7 +250,7 @@ def test_json_tells_what_was_detected(uad, path):
     (told,) = uad("postproc", path, *RAW, "--threshold", 0.1, "--json").json
     assert told == {
         "name": "p", "output": "p_detection.nii.gz", "threshold": 0.1, "threshold_from": "user",
-        "detected_voxels": 36, "detected_ml": pytest.approx(36 * 0.008),
+        "detected_voxels": 36, "detected_ml": pytest.approx(36 * 0.008), "findings": 3,
         "withheld": False, "concerns": [], "unlike": None, "raised": 1.0,
     }  # fmt: skip
 
@@ -256,9 +259,9 @@ def test_json_and_a_stream_do_not_share_standard_output(uad, path):
     uad("postproc", path, "--json", "-o", "-").fails("postproc", 2, "--json", "-o FILE")
 
 
-def test_verbose_tells_the_volume_and_quiet_is_silent(uad, path):
-    options = (path, *RAW, "--threshold", 0.1, "--force", "-v")
-    assert uad("postproc", *options).err == "uad-postproc: p: 0.29 mL above 0.1 (user)\n"
+def test_the_volume_and_the_findings_are_told_and_quiet_is_silent(uad, path):
+    options = (path, *RAW, "--threshold", 0.1, "--force")
+    assert uad("postproc", *options).err == "uad-postproc: p: 0.29 mL detected in 3 findings above 0.1 (user)\n"
     assert uad("postproc", *options, "-q").err == ""
 
 
@@ -284,3 +287,29 @@ def test_volume_chooses_of_a_4d_image(uad, path):
 
 def test_version(uad):
     assert uad("postproc", "--version").out.startswith(b"uadtools ")
+
+
+def test_a_raw_scan_is_told_to_be_none_of_its_scores(uad, scan):
+    result = uad("postproc", scan, "--threshold", "otsu", "--json")
+    (told,) = result.json
+    assert [concern["code"] for concern in told["concerns"]] == ["looks-unlike"]
+    assert "raw: looks like a scan, not like a score map" in result.err
+    assert uad("postproc", scan, "--threshold", "otsu", "--force", "--strict", "-q").status == 3
+
+
+@pytest.mark.parametrize("role", ["scan", "healed", "detection"])
+def test_what_says_that_it_is_no_score_is_refused(role, uad, path, here):
+    image = read_image(path)
+    save(Image(image.data, image.grid, role, {"history": [{"tool": "uad-x"}]}), here / "x.nii.gz")
+    uad("postproc", "x.nii.gz").fails("postproc", 1, "no score map in it")
+
+
+def test_a_brain_mask_of_another_value_is_read_and_told(uad, path, here):
+    image = nib.load(path)
+    for name, value in (("one", 1), ("all", 255)):
+        nib.save(nib.Nifti1Image(((image.get_fdata() > 0) * value).astype("u1"), image.affine), here / f"{name}.nii")
+    words = ("postproc", path, *RAW, "--threshold", 0.1, "--force", "--json")
+    one, other = (uad(*words, "--brain", f"{name}.nii") for name in ("one", "all"))
+    assert one.json == other.json
+    assert "all.nii: a mask of the value 255, all of which counts" in other.err
+    uad(*words, "--brain", path).fails("postproc", 1, "is a score, not a mask of the brain")

@@ -296,3 +296,15 @@ def test_a_prepared_scan_in_the_place_of_the_healed_one_is_told(uad, phantom, he
     scan = phantom.need("scan")
     save(replace(scan, provenance={"history": [{"tool": "uad-preprocess"}]}), here / "p.nii.gz")
     uad("score", "p.nii.gz", "p.nii.gz").fails("score", 2, "p.nii.gz is a scan and no healed scan")
+
+
+def test_a_detection_is_no_scan_and_a_score_no_spread(uad, phantom, here):
+    scan = phantom.need("scan")
+    mask = (scan.data > 0.5).astype(np.uint8)
+    for name, image in (("d", scan.derive(mask, "detection")), ("h", scan.derive(scan.data, "healed")), ("p", scan)):
+        save(image, here / f"{name}.nii.gz", provenance=False)
+    uad("score", "d.nii.gz", "h.nii.gz").fails("score", 1, "d.nii.gz: is a detection, not a scan")
+    words = ("score", "p.nii.gz", "h.nii.gz", "--metric", "mahalanobis", "--spread", "d.nii.gz")
+    uad(*words).fails("score", 1, "d.nii.gz: is a detection, not a map of the spread")
+    save(scan.derive(mask, "scan"), here / "m.nii.gz", provenance=False)
+    assert "m.nii.gz: looks like a mask, not like a scan" in uad("score", "m.nii.gz", "h.nii.gz").err

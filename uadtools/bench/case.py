@@ -15,7 +15,8 @@ from uadtools.evaluation.reports import Kind, Row
 from uadtools.metrics.overlap import Mask
 from uadtools.scoring.case_scores import top
 from uadtools.scoring.postproc import Steps, detect, prepare
-from uadtools.volume.chain import label_of
+from uadtools.volume.chain import label_of, labels_on, voxel_ml
+from uadtools.volume.labels import IGNORED, LESION, read_labels
 from uadtools.volume.stream import Study
 
 Values = NDArray[np.floating[Any]]
@@ -32,6 +33,7 @@ class Ready:
     eroded: Mask
     truth: Mask
     spacing: tuple[float, float, float]
+    voxel_ml: float
     noted: dict[str, Any]
     steps: Steps
 
@@ -39,18 +41,21 @@ class Ready:
     def of(cls, study: Study, steps: Steps, noted: dict[str, Any]) -> Ready:
         """Do what comes before the threshold to a study of score and truth; without truth there is no lesion."""
         ready, image = prepare(study, steps), study.need("score")
-        truth = np.zeros(ready.inside.shape, bool)
+        labels = np.zeros(ready.inside.shape, np.uint8)
         if "truth" in study.images:
-            truth = label_of(study.images["truth"], image, f"{study.name}: truth")
+            what = f"{study.name}: truth"
+            labels = labels_on(read_labels(study.images["truth"], "truth", what)[0], image, what)
+        counted = labels != IGNORED
         box = ndimage.find_objects(ready.inside.astype(np.int8))[0]  # memory holds all cases of a test set at once
         return cls(
             study.name,
             image.data[box].copy(),
             ready.smooth[box].copy(),
-            ready.inside[box].copy(),
-            ready.eroded[box].copy(),
-            truth[box].copy(),
+            ready.inside[box] & counted[box],
+            ready.eroded[box] & counted[box],
+            labels[box] == LESION,
             image.grid.spacing,
+            voxel_ml(image),
             noted,
             steps,
         )
@@ -65,7 +70,7 @@ class Ready:
         return self._case("detection", detect(self.smooth, self.eroded, self.steps, level))
 
     def _case(self, kind: Kind, prediction: NDArray[Any]) -> Case:
-        return Case(self.name, kind, prediction, self.truth, self.inside, True, self.spacing)
+        return Case(self.name, kind, prediction, self.truth, self.inside, True, self.spacing, self.voxel_ml)
 
     def row(self, level: float) -> Row:
         """Return what is noted, the share of the brain that is detected, and the case scores mean and smooth `top`."""

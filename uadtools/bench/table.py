@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypedDict
 
 from uadtools.evaluation.reports import Row
+from uadtools.report.tables import harmless
 
 ALPHA = 0.05
 COLUMNS: dict[str, str] = {
@@ -96,7 +97,8 @@ def as_csv(table: Table) -> str:
                 cell = value if isinstance(value, dict) else {"value": value}
                 low, high = cell.get("interval") or (None, None)
                 p = row["tests"].get(figure, {}).get("p_holm")
-                writer.writerow([part["set"], row["method"], figure, cell.get("value"), low, high, p])
+                names = harmless(part["set"]), harmless(row["method"])
+                writer.writerow([*names, figure, cell.get("value"), low, high, p])
     return out.getvalue()
 
 

@@ -104,6 +104,10 @@ STRICT = flag("""--strict
     Leave with exit status 3 where something speaks against a result, such as a scan that is unlike what the model
     learnt from (the concerns in --json); what is made is written.""")
 BATCH = option("--batch N  Slices at a time, which small scans share; 0: what suits the device.", 0, min=0)
+LABEL = option("""--label N...
+    The labels of the truth that count as lesion. Default: all; of a truth with the labels 1 and 2, as in the WMH
+    challenge, 1, and 2 counts neither way.""")
+IGNORE = option("--ignore N...  The labels of the truth that count neither way.")
 
 BIDS = option("""--bids DIR
     Take what the step before made in DIR, a data set of BIDS derivatives, and write into it, or into that of -o;

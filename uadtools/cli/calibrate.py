@@ -40,6 +40,8 @@ def calibrate(
         Score maps of scans with lesions, to tell which of them the threshold finds."""),
     truth: list[Path] | None = o.option("""--truth T...
         Lesion masks of the --power scans, in their order; without --power, of the SCOREs."""),
+    label: list[int] | None = o.LABEL,
+    ignore: list[int] | None = o.IGNORE,
     reference: Path | None = o.option("""--reference FILE
         Instead of a threshold, write mean and spread of the healthy scores at each position, for uad-score
         --reference (.nii or .nii.gz)."""),
@@ -65,7 +67,7 @@ def calibrate(
 
     tell = c.teller("uad-calibrate", quiet)
     options: dict[str, Any] = {"rule": rule, "level": level, "percentile": percentile, "allow": allow}
-    options |= {"power": power, "truth": truth, "median": median, "erode": erode}
+    options |= {"power": power, "truth": truth, "label": label, "ignore": ignore, "median": median, "erode": erode}
     options |= {"min_size": min_size, "dilate": dilate, "largest": largest}
     if reference is not None:
         _check_idle({"output": output, **options})
@@ -108,6 +110,10 @@ def _check_idle(options: dict[str, Any]) -> None:
 
 
 COMMAND = c.Command(
-    calibrate, "uad-calibrate", EXAMPLES, ("--power", "--truth"), renamed={"--residuals": "--reference"}
+    calibrate,
+    "uad-calibrate",
+    EXAMPLES,
+    ("--power", "--truth", "--label", "--ignore"),
+    renamed={"--residuals": "--reference"},
 )
 main = COMMAND.run

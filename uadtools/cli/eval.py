@@ -14,6 +14,7 @@ EXAMPLES = """
   uad-eval lesions.nii.gz --truth expert.nii.gz --lesions
   uad-eval scores/*.nii.gz --truth truth/*.nii.gz --best --csv figures.csv --plot pr=pr.svg
   uad-preprocess s.nii.gz -o - | uad-heal | uad-score | uad-postproc | uad-eval - --truth t.nii.gz --picture s.png
+  uad-eval detections/*.nii.gz --truth wmh/*.nii.gz --match --label 1 --ignore 2
   uad-eval healed/*.nii.gz --scan prepared/*.nii.gz
   uad-eval healed/*.nii.gz --scan simulated/*.nii.gz --by contrast
   uad-eval --healthy healthy.json --sick sick.json
@@ -33,6 +34,10 @@ def evaluate(
     scan: list[Path] | None = o.option("""--scan FILE...
         The prepared scans, one for each prediction, which healed scans are compared with; for score maps, the
         plain intensity threshold is judged beside them. Default: what the stream holds."""),
+    match: bool = o.flag("""--match
+        Pair --truth, --brain and --scan with the predictions by the ids in their names, instead of by their order."""),
+    label: list[int] | None = o.LABEL,
+    ignore: list[int] | None = o.IGNORE,
     best: bool = o.flag("--best  Best possible Dice of score maps, over all thresholds: a ceiling, not a performance."),
     threshold_from: Path | None = o.option("""--threshold-from VAL.json
         Turn score maps into detections at the threshold of this file: {"threshold": X}, or a report of --best
@@ -40,6 +45,13 @@ def evaluate(
     lesions: bool = o.flag("""--lesions
         Add what needs whole lesions and millimetres: recall, precision, F1, Dice and number of lesions, recall by
         their size, HD95, and volumes."""),
+    overlap: float | None = o.option(
+        """--overlap SHARE
+        Of --lesions: how much of a lesion must be detected for it to be found, and how much of a detected component
+        must be lesion; 0: they touch, as in BraTS 2023. Default: 0.1.""",
+        min=0,
+        max=1,
+    ),
     by: str | None = o.option("""--by COLUMN,...
         Add the means of subgroups, by these columns of --participants; by contrast without one, where uad-simulate
         changed it."""),
@@ -74,13 +86,17 @@ def evaluate(
     from uadtools.cohort.evaluate import evaluate_all
     from uadtools.evaluation.compare import compare as work
     from uadtools.evaluation.compare import read_report
+    from uadtools.evaluation.reports import SCHEMA
     from uadtools.evaluation.subgroups import read_participants, subgroups
     from uadtools.files import check_free
+    from uadtools.report.tables import headline
 
+    tell = c.teller("uad-eval", quiet)
     people, alone = bool(healthy or sick), bool(compare and not (inputs or truth or scan))
     if people or alone:
         options: dict[str, Any] = {"PRED": inputs, "--truth": truth, "--brain": brain, "--scan": scan, "--best": best}
         options |= {"--threshold-from": threshold_from, "--lesions": lesions, "--by": by, "--plot": plot}
+        options |= {"--match": match, "--label": label, "--ignore": ignore, "--overlap": overlap}
         options |= {"--picture": picture, "--volume": volume, "--geometry": geometry}
         _refuse(options | {"--compare": compare if people else None})
     columns, figures = _listed(by), _listed(figure)
@@ -89,7 +105,7 @@ def evaluate(
         check_free(path, force=force)
     plots = _plots(plot or ())
     others = {str(path): read_report(path) for path in compare or ()}
-    report: dict[str, Any] = {"schema": 1, "kind": "comparison"}
+    report: dict[str, Any] = {"schema": SCHEMA, "kind": "comparison"}
     if people:
         report = _of_people(healthy or (), sick or (), seed)
     elif not alone:
@@ -98,16 +114,20 @@ def evaluate(
             truth=truth or (),
             brain=brain or (),
             scan=scan or (),
+            match=match,
+            label=label or (),
+            ignore=ignore or (),
             best=best,
             threshold_from=threshold_from,
             lesions=lesions,
+            overlap=overlap,
             picture=picture,
             plots=plots,
             seed=seed,
             volume=volume,
             geometry=geometry,
             force=force,
-            tell=c.teller("uad-eval", quiet),
+            tell=tell,
             verbose=verbose,
         )
         report = {**judged}
@@ -121,6 +141,8 @@ def evaluate(
         c.print_json(report)
     elif not quiet:
         _show(report)
+    if line := headline(report):
+        tell(line)
     c.leave([report], strict)
 
 
@@ -174,7 +196,7 @@ def _show(report: dict[str, Any]) -> None:
         for row in table.rows[1:]:
             shown.add_row(*(Text(c.shown(cell)) for cell in row))
         Console().print(shown)
-    for note in notes(report):
+    for note in notes(report, intervals=True):
         c.say(note)
 
 
@@ -196,6 +218,9 @@ def _check_pairs(
 
 
 COMMAND = c.Command(
-    evaluate, "uad-eval", EXAMPLES, ("--truth", "--brain", "--scan", "--healthy", "--sick", "--compare")
+    evaluate,
+    "uad-eval",
+    EXAMPLES,
+    ("--truth", "--brain", "--scan", "--label", "--ignore", "--healthy", "--sick", "--compare"),
 )
 main = COMMAND.run

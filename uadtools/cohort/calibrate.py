@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
+from uadtools.cohort.pairs import by_order
 from uadtools.cohort.postproc import chosen
-from uadtools.cohort.results import Progress, Tell, Watch, silent, unseen
+from uadtools.cohort.results import Progress, Tell, Watch, silent, tell_concerns, unseen
 from uadtools.cohort.sources import Sources, image_beside, listed, some_words, studies
+from uadtools.concerns import Concern, read_concerns, told, united
 from uadtools.errors import Misuse
 from uadtools.files import check_free, write_json
 from uadtools.scoring.calibrate import Calibration, Rule, calibrate, has_lesion
 from uadtools.scoring.normal import Per, learn, save_normal
 from uadtools.volume.io import check_target
+from uadtools.volume.labels import Choice, read_labels
 from uadtools.volume.reading import Form, Reading
 from uadtools.volume.stream import Study
 
@@ -29,6 +33,8 @@ def calibrate_all(  # noqa: PLR0913  one parameter per option
     allow: float | None = None,
     power: Sources = (),
     truth: Sources = (),
+    label: Sequence[int] = (),
+    ignore: Sequence[int] = (),
     volume: int | None = None,
     geometry: Form | None = None,
     force: bool = False,
@@ -41,18 +47,24 @@ def calibrate_all(  # noqa: PLR0913  one parameter per option
 
     sources: score maps of healthy scans, or "-" for a stream on standard input; those whose truth shows a lesion tell
     what the threshold leaves. power: score maps of scans with lesions. truth: their lesion masks, in their order;
-    without power, those of the sources. rule (scanwise), level, percentile, allow: see `uad-calibrate --help`. steps:
-    median, erode, min_size, dilate, largest. tell: gets the name of each scan, if verbose. Raises UadError.
+    without power, those of the sources; label, ignore: which of their labels count, and which neither way. rule
+    (scanwise), level, percentile, allow: see `uad-calibrate --help`. steps: median, erode, min_size, dilate, largest.
+    tell: gets the concerns, and the name of each scan, if verbose. Raises UadError.
     """
     inputs, sick, truths = some_words(sources, "score"), listed(power, "score"), listed(truth)
     given = chosen(**steps) | _aims(rule, level, percentile, allow)
+    given_truths = Truths(truths, Choice(tuple(label), tuple(ignore)))
     _check_counts(inputs, sick, truths)
     if output is not None:
         check_free(Path(output), force=force)
-    labelled = _studies(inputs, sick, truths, Reading(volume, geometry), tell)
+    labelled = _studies(inputs, sick, given_truths, Reading(volume, geometry), tell)
     with progress("calibrating") as watch:
         scans = _watched(labelled, watch, [*inputs, *sick], tell if verbose else silent)
         report = calibrate(scans, rule or "scanwise", **given)
+    noted = read_concerns(report["concerns"])
+    concerns = united(given_truths.concerns(), (concern for concern in noted if concern.code == "looks-unlike"))
+    report["concerns"] = told(concerns, noted)
+    tell_concerns(concerns, tell)
     if output is not None:
         write_json(Path(output), report, force=force)
     return report
@@ -95,22 +107,39 @@ def _check_counts(inputs: Sequence[str], power: Sequence[str], truths: Sequence[
         raise Misuse(f"--truth: {len(truths)} truths for {len(labelled)} scans")
 
 
+@dataclass(frozen=True)
+class Truths:
+    """The truths of scans, in their order, and which of their labels count. paired: scans and truths so far."""
+
+    files: Sequence[str]
+    choice: Choice
+    paired: list[tuple[str, str]] = field(default_factory=list)
+    guesses: list[Concern] = field(default_factory=list)
+
+    def given(self, labelled: Iterator[Study], reading: Reading, tell: Tell) -> Iterator[Study]:
+        """Give scans their truth."""
+        for study, path in zip_longest(labelled, self.files):
+            if study is None or path is None:
+                counts = f"{len(self.files)} truths, and there are {'more' if study else 'fewer'} scans"
+                raise Misuse(f"--truth: {counts}")
+            label, guesses = read_labels(image_beside(path, reading, tell), "truth", path, self.choice)
+            self.paired.append((study.name, path))
+            self.guesses.extend(guesses)
+            yield study.adding(*study.images.values(), label.derive(label.data, "truth"))
+
+    def concerns(self) -> Iterator[Concern]:
+        """Tell of pairs that may be none, and of what had to be guessed."""
+        return chain(by_order("--truth", self.paired), self.guesses)
+
+
 def _studies(
-    inputs: Sequence[str], power: Sequence[str], truths: Sequence[str], reading: Reading, tell: Tell
+    inputs: Sequence[str], power: Sequence[str], truths: Truths, reading: Reading, tell: Tell
 ) -> Iterator[Study]:
     """Read the scans, and give those that are labelled their truth."""
     if power:
         yield from studies(inputs, reading, tell)
     labelled = studies(power or inputs, reading, tell)
-    yield from _with_truth(labelled, truths, reading.beside, tell) if truths else labelled
-
-
-def _with_truth(labelled: Iterator[Study], truths: Sequence[str], reading: Reading, tell: Tell) -> Iterator[Study]:
-    for study, path in zip_longest(labelled, truths):
-        if study is None or path is None:
-            raise Misuse(f"--truth: {len(truths)} truths, and there are {'more' if study else 'fewer'} scans")
-        label = image_beside(path, reading, tell)
-        yield study.adding(*study.images.values(), label.derive(label.data, "truth"))
+    yield from truths.given(labelled, reading.beside, tell) if truths.files else labelled
 
 
 def _watched(scans: Iterator[Study], watch: Watch, files: Sequence[str], tell: Tell) -> Iterator[Study]:

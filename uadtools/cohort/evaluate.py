@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import zip_longest
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
 from pathlib import Path
 
-from uadtools.cohort.results import Tell, silent
+from uadtools.cohort.pairs import Names, Seen, by_order
+from uadtools.cohort.results import Tell, silent, tell_concerns
 from uadtools.cohort.sources import Sources, image_beside, listed, some_words, studies
-from uadtools.concerns import Concern, told
+from uadtools.concerns import Concern, read_concerns, told, united
 from uadtools.errors import Misuse
 from uadtools.evaluation.evaluate import Case, Wanted, case, judge, kind_of, with_scan
 from uadtools.evaluation.reports import Report
+from uadtools.metrics.lesions import OVERLAP
 from uadtools.report.picture import check_picture
 from uadtools.report.picture import picture as draw
 from uadtools.report.plots import check_plots, plot
 from uadtools.scoring.postproc import read_threshold, scans_of
 from uadtools.volume.io import Image
+from uadtools.volume.labels import BY_THEMSELVES, Choice
 from uadtools.volume.reading import Form, Reading
-from uadtools.volume.stream import Study, concerns_of, read_mask
+from uadtools.volume.stream import Study, concerns_of
 
 
 def evaluate_all(  # noqa: PLR0913  one parameter per option
@@ -28,9 +31,13 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     truth: Sources = (),
     brain: Sources = (),
     scan: Sources = (),
+    match: bool = False,
+    label: Sequence[int] = (),
+    ignore: Sequence[int] = (),
     best: bool = False,
     threshold_from: Path | str | None = None,
     lesions: bool = False,
+    overlap: float | None = None,
     picture: Path | str | None = None,
     plots: Mapping[str, Path | str] | None = None,
     seed: int = 0,
@@ -43,11 +50,16 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     """Judge predictions as uad-eval does; returns the report of docs/eval.md.
 
     sources: detections, score maps or healed scans, or "-" for a stream on standard input. truth, brain, scan: one for
-    each of them, in their order; none: what the stream holds. threshold_from: a file that uad-calibrate or uad-eval
-    wrote. picture: draws the study, if it is an only one; plots: files by kind. tell: gets a line where the threshold
-    was chosen on these scans, and with verbose for each. Raises UadError.
+    each of them, in their order or, with match, by their names; none: what the stream holds. label, ignore: which
+    labels of a truth count as lesion, and which neither way. threshold_from: a file that uad-calibrate or uad-eval
+    wrote. overlap: the share of lesions that finds them, see metrics.lesions. picture: draws the study, if it is an
+    only one; plots: files by kind. tell: gets the concerns, a line where the threshold was chosen on
+    these scans, and with verbose one for each. Raises UadError.
     """
-    beside = Beside(some_words(sources), listed(truth), listed(brain), listed(scan))
+    if overlap is not None and not lesions:
+        raise Misuse("--overlap: has an effect only with --lesions")
+    choice = Choice(tuple(label), tuple(ignore))
+    beside = Beside(some_words(sources), listed(truth), listed(brain), listed(scan), match, choice)
     files = {kind: Path(path) for kind, path in (plots or {}).items()}
     check_plots(files, force=force)
     if picture is not None:
@@ -55,30 +67,49 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     beside.check(alone=picture is not None)
     threshold = None if threshold_from is None else read_threshold(Path(threshold_from))
     last: list[tuple[Study, Image | None]] = []
-    concerns: list[Concern] = []
+    earlier: list[Concern] = []
 
     def watched() -> Iterator[Case]:
-        for study, label, prediction in beside.cases(Reading(volume, geometry), tell):
+        for study, expert, prediction in beside.cases(Reading(volume, geometry), tell):
             if last and picture is not None:
                 raise Misuse(ALONE)
-            last[:] = [(study, label)]
-            concerns.extend(concern.about(study.name) for concern in concerns_of(study.product, *filter(None, [label])))
+            last[:] = [(study, expert)]
+            read = concerns_of(study.product, *filter(None, [expert]))
+            earlier.extend(concern.about(study.name) for concern in read)
             if verbose:
                 tell(f"{study.name}: {int(prediction.within.sum()):,} voxels")
             yield prediction
 
-    judged = judge(watched(), Wanted(best, threshold, lesions), seed=seed)
-    judged.report["concerns"] = told(concerns)
+    judged = judge(watched(), Wanted(best, threshold, lesions, OVERLAP if overlap is None else overlap), seed=seed)
+    concerns = united(beside.concerns(), read_concerns(judged.report["concerns"]))
+    judged.report["concerns"] = told(earlier, concerns)
+    tell_concerns(concerns, tell)
+    _check_alike(concerns)
     for kind, path in files.items():
         plot(judged, kind, path, force=force)
     if picture is not None:
         draw(last[0][0], Path(picture), truth=last[0][1], force=force)
-    if threshold_from and (same := {row["name"] for row in judged.report["scans"]} & {*scans_of(Path(threshold_from))}):
-        tell(f"{threshold_from} was chosen on {min(same)}, too: these figures are ceilings, not performance")
+    if threshold_from is not None:
+        _tell_ceiling(judged.report, Path(threshold_from), tell)
     return judged.report
 
 
+def _check_alike(concerns: Sequence[Concern]) -> None:
+    """Refuse truths of which label 2 is ignored in some, as the WMH challenge has it, and counts in others."""
+    labels = {str(concern.value) for concern in concerns if concern.code == "labels" and ": truth:" in concern.text}
+    if others := [held for held in labels if "," in held and held != "1,2"] if "1,2" in labels else []:
+        held = f"some truths hold the labels 1,2, others {others[0]}, and label 2 would be ignored in some"
+        raise Misuse(f"--label: {held} (say which count)")
+
+
+def _tell_ceiling(report: Report, threshold_from: Path, tell: Tell) -> None:
+    if same := {row["name"] for row in report["scans"]} & {*scans_of(threshold_from)}:
+        tell(f"{threshold_from} was chosen on {min(same)}, too: these figures are ceilings, not performance")
+
+
 ALONE = "--picture: draws one study at a time"
+Beside3 = tuple[str | None, str | None, str | None]
+"""A truth, a brain mask and a scan."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +120,10 @@ class Beside:
     truths: list[str]
     brains: list[str]
     scans: list[str]
+    match: bool = False
+    choice: Choice = BY_THEMSELVES
+    seen: tuple[Seen, Seen] = field(default_factory=lambda: (Seen("prediction"), Seen("truth")))
+    paired: list[tuple[str, str]] = field(default_factory=list)
 
     def check(self, *, alone: bool) -> None:
         """Refuse numbers of files that do not fit one another; how many predictions a stream holds is seen later."""
@@ -105,18 +140,42 @@ class Beside:
                 count, what = len(files), name
         if alone and count > 1:
             raise Misuse(ALONE)
+        if self.match and not (self.truths or self.brains or self.scans):
+            raise Misuse("--match: pairs files, and there is no --truth, --brain or --scan")
 
     def cases(self, reading: Reading, tell: Tell) -> Iterator[tuple[Study, Image | None, Case]]:
         """Bring each prediction together with what lies beside it; the image is its truth."""
+        for study, (truth, brain, scan) in (self._by_name if self.match else self._by_order)(reading, tell):
+            whole = study if scan is None else with_scan(study, image_beside(scan, reading.beside, tell))
+            label = image_beside(truth, reading.beside, tell) if truth else whole.images.get("truth")
+            if label is None and kind_of(whole) != "reconstruction":
+                raise Misuse("--truth: give the experts' masks, one for each prediction")
+            self.paired.extend([(study.name, truth)] if truth else [])
+            for seen, image in zip(self.seen, (study.product, label), strict=True):
+                if image is not None:
+                    seen.add(study.name, image)
+            inside = image_beside(brain, reading.beside, tell) if brain else None
+            yield whole, label, case(whole, label, inside, self.choice)
+
+    def _by_order(self, reading: Reading, tell: Tell) -> Iterator[tuple[Study, Beside3]]:
         beside = list(zip_longest(self.truths, self.brains, self.scans))
         for study, files in zip_longest(studies(self.inputs, reading, tell), beside):
             if study is None or (beside and files is None):
                 option = "--truth" if self.truths else "--brain" if self.brains else "--scan"
                 stream = f"the stream holds {'more' if study else 'fewer'} scans"
                 raise Misuse(f"{option}: {len(beside)} {option[2:]}s, and {stream}")
-            truth, brain, scan = files or (None, None, None)
-            whole = study if scan is None else with_scan(study, image_beside(scan, reading.beside, tell))
-            label = image_beside(truth, reading.beside, tell) if truth else whole.images.get("truth")
-            if label is None and kind_of(whole) != "reconstruction":
-                raise Misuse("--truth: give the experts' masks, one for each prediction")
-            yield whole, label, case(whole, label, read_mask(Path(brain), reading.beside) if brain else None)
+            yield study, files or (None, None, None)
+
+    def _by_name(self, reading: Reading, tell: Tell) -> Iterator[tuple[Study, Beside3]]:
+        options = {"--truth": self.truths, "--brain": self.brains, "--scan": self.scans}
+        kinds = [Names(option, files) if files else None for option, files in options.items()]
+        for study in studies(self.inputs, reading, tell):
+            truth, brain, scan = (names.take(study.name) if names else None for names in kinds)
+            yield study, (truth, brain, scan)
+        for names in kinds:
+            if names and (left := names.left()):
+                raise Misuse(f"{names.option}: {left[0]} belongs to no prediction by its name (leave it out)")
+
+    def concerns(self) -> Iterator[Concern]:
+        """Tell of pairs that may be none, and of what is there twice."""
+        return chain(by_order("--truth", self.paired), *(seen.concerns() for seen in self.seen))

@@ -88,7 +88,7 @@ def heal_all(  # noqa: PLR0913  one parameter per option
                 f"{lost}, so uad-postproc will take Otsu's, and refuse scanwise and voxelwise ones (leave it out, or "
                 "find a threshold with uad-calibrate)"
             )
-    mask = None if brain is None else read_mask(Path(brain), reading.beside)
+    mask = None if brain is None else read_mask(Path(brain), reading.beside, tell=tell)
     shared = None if condition is None else replace(next(read_path(Path(condition))), name=Path(condition).name)
     if shared:
         check_conditioned(heal_plan)

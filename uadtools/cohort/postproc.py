@@ -12,7 +12,10 @@ from uadtools.cohort.results import Result, Tell, carried, silent
 from uadtools.cohort.sink import Sink
 from uadtools.cohort.sources import Inputs, Sources, studies
 from uadtools.errors import Misuse
+from uadtools.report.tables import found
 from uadtools.scoring.postproc import Steps, bundled_steps, own_steps, postproc, read_steps
+from uadtools.volume.chain import voxel_ml
+from uadtools.volume.clean import components
 from uadtools.volume.reading import Form, Reading
 from uadtools.volume.stream import Study, read_mask
 
@@ -44,16 +47,16 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     derivatives that uad-score made there, of scans with this suffix. output: a file, a folder, or "-" for a stream on
     standard output; none: the current folder, the data set, or a stream where the source is one (none for as_json).
     threshold: a number, a word or a file, see `uad-postproc --help`. steps: median, erode, min_size, dilate, largest.
-    tell: gets a line for whatever the user should know, and with verbose for each study. Of several files, one that
-    fails does not stop the others: fail gets the line, and its result an `error`; in a data set what is done is
-    skipped. Raises UadError for an only one, and for what is wrong with all.
+    tell: gets a line for each study, and for whatever else the user should know. Of several files, one that fails does
+    not stop the others: fail gets the line, and its result an `error`; in a data set what is done is skipped. Raises
+    UadError for an only one, and for what is wrong with all.
     """
     chain, reading = chain_of(str(threshold), **steps), Reading(volume, geometry)
     inputs = Inputs.of(sources, output, bids, suffix, step=("score", "detection"), called="score")
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
     sink = Sink.of("detection", inputs.files, inputs.output, **writing)
     options: dict[str, Any] = {"native": native, "adapt": adapt, "force_detection": force_detection, "tell": tell}
-    options["brain"] = None if brain is None else read_mask(Path(brain), reading.beside)
+    options["brain"] = None if brain is None else read_mask(Path(brain), reading.beside, tell=tell)
     if threshold in ("scanwise", "voxelwise") and inputs.files == ["-"]:
         tell(
             f"--threshold {threshold} holds for the default healing of a bundled model and its own metric; others "
@@ -65,7 +68,7 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
             path = sink.claim(study)
             detected = postproc(study, chain(study), **options)
             arguments = detected.product.provenance["history"][-1]["arguments"]
-            count = int(detected.product.data.sum())
+            count, findings = int(detected.product.data.sum()), components(detected.product.data)
             result = {
                 "name": study.name,
                 "output": sink.write(detected, path),
@@ -73,14 +76,14 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
                 "threshold_from": arguments["threshold_from"],
                 "raised": arguments.get("raised", 1.0),
                 "detected_voxels": count,
-                "detected_ml": count * detected.product.grid.voxel_volume,
+                "detected_ml": count * voxel_ml(detected.product),
+                "findings": findings,
                 "withheld": "withheld" in arguments,
                 **carried(detected),
             }
             yield result
-            if verbose:
-                amount = f"{result['detected_ml']:.2f} mL above {result['threshold']:.4g}"
-                tell(f"{study.name}: {amount} ({result['threshold_from']})")
+            amount = f"{found(result['detected_ml'], findings)} above {result['threshold']:.4g}"
+            tell(f"{study.name}: {amount} ({result['threshold_from']})")
 
     return each(inputs, work, "uad-postproc", {"native": native, **chosen(**steps)}, force=force, fail=fail)
 

@@ -22,10 +22,10 @@ from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import prepare
 from uadtools.report.outline import outlined
 from uadtools.report.picture import check_picture
-from uadtools.volume.io import SUFFIXES, check_target, save
+from uadtools.volume.io import SUFFIXES, Image, check_target, save
 from uadtools.volume.listing import is_many
 from uadtools.volume.reading import Form, Reading
-from uadtools.volume.stream import Study, base_name, read_image
+from uadtools.volume.stream import Study, base_name, concerns_of, read_image
 
 FILES = (*SUFFIXES, ".png", ".pdf", ".svg")
 """Endings of files; other names are those of folders."""
@@ -65,6 +65,8 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     """
     reading = Reading(volume, geometry, nan, surrounded=True)
     preparation, inputs = settle(**options, reading=reading), words(sources)
+    for guess in concerns_of(preparation.brain) if isinstance(preparation.brain, Image) else ():
+        tell(str(guess))
     if "-" in (str(save_brain), str(picture)):
         raise Misuse(f"{PAIR}: name a file or a folder")
     several = is_cohort(inputs, bids)

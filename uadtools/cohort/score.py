@@ -19,8 +19,10 @@ from uadtools.scoring.normal import normalise, read_normal
 from uadtools.scoring.score import Metric, Signed, case_score, maps_of, score
 from uadtools.volume.chain import to_native
 from uadtools.volume.io import Image, stem
+from uadtools.volume.labels import looks_unlike
 from uadtools.volume.listing import files_of, is_many
 from uadtools.volume.reading import Form, Reading
+from uadtools.volume.roles import require_role
 from uadtools.volume.stream import Study, base_name, last_by, read_image, read_mask
 
 PAIR = "SCAN HEALED"
@@ -74,10 +76,10 @@ def score_all(  # noqa: PLR0913  one parameter per option
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
     sink = Sink.of("score", words(sources)[:1] if pair else inputs.files, inputs.output, **writing)
     healthy = None if reference is None else read_normal(Path(reference))
-    images = [] if brain is None else [read_mask(Path(brain), reading.beside)]
+    images = [] if brain is None else [read_mask(Path(brain), reading.beside, tell=tell)]
     images += [_map(Path(path), role) for role, path in maps.items() if path is not None]
     scans = words(sources)[:1] if pair else [file for source in words(scan) for file in files_of(source)]
-    pairing = Pairing(scans, [role for role in maps_of(metric) if maps.get(role) is None], reading, tell, pair)
+    pairing = Pairing(scans, [role for role in maps_of(metric) if maps.get(role) is None], reading, pair, tell)
 
     def work(file: str) -> Iterator[Result]:
         for study in pairing.studies(file):
@@ -116,8 +118,8 @@ class Pairing:
     scans: Sequence[str]
     wanted: Sequence[str]
     reading: Reading
-    tell: Tell
     pair: bool
+    tell: Tell
 
     def studies(self, file: str) -> Iterator[Study]:
         """Read the studies of a file of healed scans. Raises UadError where a scan is missing, or something else."""
@@ -151,6 +153,9 @@ class Pairing:
             raise Misuse(f"{PAIR}: {scan_file} is a healed scan (name the scan first)")
         if healed.role != "healed" and healed.provenance.get("history"):
             raise Misuse(f"{PAIR}: {healed_file} is a {healed.role} and no healed scan (uad-heal makes one)")
+        for image, wanted, path in ((scan, "scan", scan_file), (healed, "healed", healed_file)):
+            for concern in looks_unlike(image, wanted, str(path)):
+                self.tell(str(concern.about(str(path))))
         images = {"healed": healed.derive(healed.data, "healed"), "scan": scan.derive(scan.data, "scan")}
         for role in (role for role in last_by(healed, "uad-heal").get("maps", []) if role in self.wanted):
             file = beside(healed_file, role)
@@ -164,4 +169,5 @@ class Pairing:
 
 def _map(path: Path, role: str) -> Image:
     image = read_image(path)
+    require_role(image, role, str(path))
     return image.derive(image.data, role)

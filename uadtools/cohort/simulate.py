@@ -51,7 +51,7 @@ def simulate_all(  # noqa: PLR0913  one parameter per option
     see simulation.simulate.Simulation. tell: gets a line for whatever the user should know, and with verbose for each
     draw. Raises UadError.
     """
-    inputs, plan = some_words(sources), _plan(kind, words(masks), options)
+    inputs, plan = some_words(sources), _plan(kind, words(masks), options, tell)
     if copies > 1 and output and str(output).lower().endswith(SUFFIXES):
         raise Misuse(f"--output: {output} is one file, and there are {copies} draws (name a folder)")
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "resumed": copies > 1}
@@ -73,13 +73,13 @@ def simulate_all(  # noqa: PLR0913  one parameter per option
     return results
 
 
-def _plan(kind: SimulationKind, masks: Sequence[str], options: dict[str, Any]) -> Simulation:
+def _plan(kind: SimulationKind, masks: Sequence[str], options: dict[str, Any], tell: Tell) -> Simulation:
     """Return what to draw. Raises Misuse for what has no effect on this kind."""
     require_masks(kind, masks)
     if masks and kind not in MASKED:
         raise Misuse("--masks: names what --kind masks and cavities draw from, and goes with no other")
     given = {name: value for name, value in options.items() if value is not None}
-    plan = Simulation(kind, masks=read_masks(masks), **given)
+    plan = Simulation(kind, masks=read_masks(masks, tell), **given)
     if unused := given.keys() - plan.arguments.keys():
         raise Misuse(f"--{min(unused).replace('_', '-')}: has no effect with --kind {kind} (leave it out)")
     return plan

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uadtools.concerns import Concern
 from uadtools.errors import UadError
 from uadtools.evaluation.reports import Kind
 from uadtools.metrics.image import histogram_kld, l1, psnr, ssim
 from uadtools.metrics.overlap import Mask, ratio
-from uadtools.volume.chain import label_of
+from uadtools.volume.chain import labels_on, voxel_ml
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, contrast_level
+from uadtools.volume.labels import BY_THEMSELVES, IGNORED, LESION, Choice, is_labels, looks_unlike, read_labels
+from uadtools.volume.roles import ROLES, require_role
+from uadtools.volume.stream import Study, contrast_level, last_by, lines_by
 
 Scan = NDArray[np.float32]
 LIKENESS = ("ssim", "psnr", "l1", "l1_lesion", "l1_healthy", "l1_ratio", "kld")
@@ -25,9 +28,10 @@ class Case:
     """One scan: prediction, truth and the voxels that count, (X, Y, Z) on one grid.
 
     prediction: boolean for a detection, else floating point; truth: None where a reconstruction has none; in_brain: the
-    voxels that count are those of the brain, not all; spacing: mm; baseline: the score that the intensity threshold
-    gives, where the study holds the scan of a score map; likeness: figures of scan and healed, where it holds both;
-    contrast: the level that uad-simulate changed the scan to, where it did.
+    voxels that count are those of the brain, not all; spacing: mm; voxel_ml: in mL of the person; baseline: the score
+    that the intensity threshold gives, where the study holds the scan of a score map, and signed, which way; likeness:
+    figures of scan and healed, where it holds both; contrast: the level that uad-simulate changed the scan to, where it
+    did; threshold: that uad-postproc made a detection with; concerns: what had to be guessed of the images.
     """
 
     name: str
@@ -37,72 +41,93 @@ class Case:
     within: Mask
     in_brain: bool
     spacing: tuple[float, float, float]
+    voxel_ml: float
     baseline: NDArray[Any] | None = None
+    signed: str | None = None
     likeness: dict[str, float] = field(default_factory=dict)
     contrast: float | None = None
+    threshold: float | None = None
+    concerns: tuple[Concern, ...] = ()
 
 
-def case(study: Study, truth: Image | None = None, brain: Image | None = None) -> Case:
+def case(study: Study, truth: Image | None = None, brain: Image | None = None, choice: Choice = BY_THEMSELVES) -> Case:
     """Bring prediction and truth together.
 
-    The study's product is the prediction: healed is a reconstruction; other floating point is a score map, unless it
-    holds only 0 and 1; integers are a detection (not 0). truth: by default the study's own. Score maps and
-    reconstructions count inside the brain (brain, or the study's own), detections everywhere unless brain is given. A
-    truth or brain on the grid of the original scan is brought onto the prediction's grid, where its provenance tells
-    how. Raises UadError when the grids cannot be matched, no voxel is left to count, or the truth is missing that all
-    but reconstructions need.
+    The study's product is the prediction, see `kind_of`. truth: by default the study's own; choice: which of its labels
+    count. Score maps and reconstructions count inside the brain (brain, or the study's own), detections everywhere
+    unless brain is given. A truth or brain on the grid of the original scan is brought onto the prediction's grid,
+    where its provenance tells how. Raises UadError when an image has another role, the grids cannot be matched, no
+    voxel is left to count, or the truth is missing that all but reconstructions need.
     """
     prediction, kind = study.product, kind_of(study)
+    concerns = [doubt.about(study.name) for doubt in looks_unlike(prediction, "prediction", study.name)]
+    data: NDArray[Any] = prediction.data
+    if kind == "detection":
+        detection, guesses = read_labels(prediction, "prediction", study.name, choice)
+        data, concerns = detection.data == LESION, concerns + guesses
     truth = truth or study.images.get("truth")
     if truth is None and kind != "reconstruction":
         raise UadError(f"{study.name}: no truth to hold it against (give the expert's mask)")
-    label = None if truth is None else label_of(truth, prediction, f"{study.name}: truth")
+    label, ignored = None, np.zeros(prediction.grid.shape, dtype=bool)
+    if truth is not None:
+        truth, guesses = read_labels(truth, "truth", f"{study.name}: truth", choice)
+        labels = labels_on(truth, prediction, f"{study.name}: truth")
+        label, ignored, concerns = labels == LESION, labels == IGNORED, concerns + guesses
     if brain is not None:
-        within = label_of(brain, prediction, f"{study.name}: brain mask")
+        brain, guesses = read_labels(brain, "brain", f"{study.name}: brain mask")
+        within = labels_on(brain, prediction, f"{study.name}: brain mask") == LESION
+        concerns = concerns + guesses
     else:
         within = np.ones(prediction.grid.shape, dtype=bool) if kind == "detection" else _brain(study)
+    within &= ~ignored
     if not within.any():
         raise UadError(f"{study.name}: no voxel to count (the brain is empty)")
+    signed = _signed(prediction) if kind == "score" else None
     return Case(
         study.name,
         kind,
-        prediction.data != 0 if kind == "detection" else prediction.data,
+        data,
         label,
         within,
         brain is not None or kind != "detection",
         prediction.grid.spacing,
-        _baseline(study, within) if kind == "score" else None,
+        voxel_ml(prediction),
+        _baseline(study, within, signed) if kind == "score" else None,
+        signed,
         _likeness(study, truth, brain),
         next((level for image in study.images.values() if (level := contrast_level(image)) is not None), None),
+        last_by(prediction, "uad-postproc").get("arguments", {}).get("threshold") if kind == "detection" else None,
+        tuple(concerns),
     )
 
 
 def kind_of(study: Study) -> Kind:
-    """Tell what a study's product is."""
-    if study.product.role == "healed":
+    """Tell what a study's product is: by its role, else by its voxels.
+
+    healed is a reconstruction; masks are detections, as are whole numbers without a role; other numbers are scores.
+    """
+    product = study.product
+    if product.role == "healed":
         return "reconstruction"
-    data = study.product.data
-    if study.product.role == "score" and data.dtype.kind == "f":
-        return "score"
-    return "detection" if data.dtype.kind != "f" or _is_binary(data) else "score"
+    role = ROLES[product.role].kind if product.role in ROLES else "map"
+    if role == "mask" or (role == "map" and product.data.dtype.kind == "f"):
+        return "detection" if role == "mask" else "score"
+    return "detection" if is_labels(product.data) else "score"
 
 
 def with_scan(study: Study, scan: Image) -> Study:
     """Give a study its scan. A product without role that is no mask is then taken for what was healed of the scan."""
-    scan = scan.derive(scan.data, "scan")
     product = study.product
+    require_role(scan, "scan", f"{study.name}: scan")
+    require_role(product, "prediction", study.name)
     levels = [level for image in (product, scan) if (level := contrast_level(image)) is not None]
     if len(set(levels)) > 1:
         contrasts = f"contrast {levels[0]:g}, its scan has {levels[1]:g}"
         raise UadError(f"{study.name}: {product.role} was made at {contrasts} (name both in the same order)")
-    if product.role == "scan" and not _is_binary(product.data):
+    if product.role == "scan" and not is_labels(product.data):
         return Study(study.name, {"healed": product.derive(product.data, "healed"), "scan": scan})
     prediction = product.derive(product.data, "detection") if product.role == "scan" else product
     return Study(study.name, {prediction.role: prediction} | study.images | {"scan": scan})
-
-
-def _is_binary(data: NDArray[Any]) -> bool:
-    return bool(((data == 0) | (data == 1)).all())
 
 
 def _brain(study: Study) -> Mask:
@@ -112,19 +137,28 @@ def _brain(study: Study) -> Mask:
     return np.asarray(prediction.data > 0) if foreign else study.brain(prediction, "pass the brain with --brain")
 
 
-def _baseline(study: Study, within: Mask) -> NDArray[Any] | None:
-    """Score the study's scan, if it is there, by its distance from the brain's median intensity.
+def _signed(score: Image) -> str:
+    """Return of which sign a score is, which its history tells; of both where it tells nothing."""
+    scored = [line.get("arguments", {}) for line in lines_by(score, "uad-score")]
+    return next((str(arguments["signed"]) for arguments in scored if "signed" in arguments), "both")
+
+
+def _baseline(study: Study, within: Mask, signed: str | None) -> NDArray[Any] | None:
+    """Score the study's scan, if it is there, by its distance from the brain's median intensity, signed as the score.
 
     Source: Meissen et al. 2022, whose histogram equalisation keeps the order of the voxels of one scan.
     """
     scan = study.images.get("scan")
     if scan is None or study.product is scan or not scan.grid.same(study.product.grid):
         return None
-    return np.asarray(np.abs(scan.data - np.median(scan.data[within])))
+    above = scan.data - np.median(scan.data[within])
+    return np.asarray(above if signed == "bright" else -above if signed == "dark" else np.abs(above))
 
 
 def _likeness(study: Study, truth: Image | None, brain: Image | None) -> dict[str, float]:
     """Compare a study's scan with its healed self inside the brain; nothing where one of them is missing.
+
+    truth, brain: as read_labels makes them.
 
     Raises UadError when the two lie on different grids, or when there is a reconstruction without a scan.
     """
@@ -136,8 +170,11 @@ def _likeness(study: Study, truth: Image | None, brain: Image | None) -> dict[st
     advice = "compare a scan with what uad-heal made of it"
     study.check_grids(scan, healed, advice=advice)
     a, b = (np.asarray(image.data, np.float32) for image in (scan, healed))
-    within = study.brain(scan, advice) if brain is None else label_of(brain, healed, f"{study.name}: brain mask")
-    lesion = None if truth is None else label_of(truth, healed, f"{study.name}: truth")
+    within = study.brain(scan, advice) if brain is None else labels_on(brain, healed, f"{study.name}: brain mask") > 0
+    lesion = None
+    if truth is not None:
+        labels = labels_on(truth, healed, f"{study.name}: truth")
+        lesion, within = labels == LESION, within & (labels != IGNORED)
     return {"ssim": ssim(a, b, within), "psnr": psnr(a, b, within), **differences(a, b, within, lesion)}
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.errors import UadError
-from uadtools.evaluation.measures import FIGURES
-from uadtools.evaluation.reports import Interval, Kind, Row
+from uadtools.evaluation.measures import COUNTS, FIGURES, LESIONS
+from uadtools.evaluation.reports import SCHEMA, Interval, Kind, Row
 from uadtools.files import read_json
 from uadtools.metrics.intervals import LEVEL, bootstrap, ends, resampled
 from uadtools.metrics.significance import ROUNDS, holm, permutation
@@ -29,7 +29,13 @@ def read_report(path: Path) -> dict[str, Any]:
     """Read a report that uad-eval wrote. Raises UadError for anything else."""
     wrong = "no report of uad-eval on scans (write one with uad-eval ... -o FILE.json)"
     report = read_json(path, wrong)
-    if not isinstance(report, dict) or report.get("schema") != 1 or report.get("kind") not in get_args(Kind):
+    if (
+        not isinstance(report, dict)
+        or report.get("schema") not in (1, SCHEMA)
+        or report.get("kind") not in get_args(Kind)
+    ):
+        raise UadError(f"{path}: {wrong}")
+    if report.get("schema") not in (1, SCHEMA):
         raise UadError(f"{path}: {wrong}")
     rows = report.get("scans")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and "name" in row for row in rows):
@@ -50,10 +56,20 @@ def compare(reports: Mapping[str, Scans], figures: Sequence[str] = (), *, seed: 
     first, *others = reports
     rows = []
     for figure in _chosen(reports, figures):
+        _check_overlap(figure, reports)
         tests = [_row(figure, (first, reports[first]), (name, reports[name]), seed) for name in others]
         adjusted = holm([test["p"] for test in tests])
         rows += [test | {"p_holm": float(p)} for test, p in zip(tests, adjusted, strict=True)]
     return {"against": first, "rounds": ROUNDS, "level": LEVEL, "seed": seed, "rows": rows}
+
+
+def _check_overlap(figure: str, reports: Mapping[str, Scans]) -> None:
+    """Refuse lesions that were found by different overlaps; before schema 2, touching was enough."""
+    overlaps = {name: report.get("overlap", 0.0) for name, report in reports.items()}
+    first, by = next(iter(overlaps.items()))
+    if figure in (*LESIONS, *COUNTS) and (other := next((n for n, o in overlaps.items() if o != by), None)):
+        ways = f"lesions were found by an overlap of {overlaps[other]:g}, those of {first} by {by:g}"
+        raise UadError(f"{other}: {ways} (evaluate both with one --overlap)")
 
 
 def _row(figure: str, first: tuple[str, Scans], other: tuple[str, Scans], seed: int) -> Row:

@@ -6,18 +6,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import cast
 
+from uadtools.concerns import told
 from uadtools.errors import UadError
 from uadtools.evaluation.cases import Case, case, kind_of, with_scan
 from uadtools.evaluation.measures import Measured, Wanted, averaged, by_size, measure, pooled, ranked, ranking_figures
-from uadtools.evaluation.reports import Baseline, Figures, Intervals, Kind, Report, Row, Summary, SureFigures
+from uadtools.evaluation.reports import (
+    SCHEMA,
+    Baseline,
+    Figures,
+    Intervals,
+    Kind,
+    Report,
+    Row,
+    Summary,
+    SureFigures,
+    why_no_intervals,
+)
 from uadtools.metrics.intervals import LEVEL, ROUNDS
+from uadtools.metrics.lesions import OVERLAP
 from uadtools.metrics.ranking import Ranking, ranking
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 
 __all__ = ["Case", "Evaluation", "Wanted", "case", "evaluate", "judge", "kind_of", "with_scan"]
 
-SCHEMA = 1
 BASELINE = "intensity threshold"
 
 
@@ -37,6 +49,7 @@ def evaluate(
     best: bool = False,
     threshold: float | None = None,
     lesions: bool = False,
+    overlap: float = OVERLAP,
     seed: int = 0,
 ) -> Report:
     """Compute all figures per scan, averaged over scans, and pooled over voxels or lesions, with bootstrap intervals.
@@ -44,12 +57,13 @@ def evaluate(
     cases: a prediction and its truth each, or what `case` made of them; taken one at a time, and of a score map only
     the sorted scores are kept. best: add the best possible Dice of score maps and its threshold, which is a ceiling, as
     the truth chose it. threshold: turn score maps into detections, and add their figures. lesions: add what needs whole
-    lesions and millimetres. seed: of the intervals. Returns the report of docs/eval.md, ready for JSON; a figure that
-    is undefined (such as Dice where nothing is and nothing was found) is null, and means are over the scans where it is
-    defined. Raises UadError without cases, when kinds are mixed, and for options that the kind has no use for.
+    lesions and millimetres; overlap: the share by which a lesion is found, see metrics.lesions. seed: of the intervals.
+    Returns the report of docs/eval.md, ready for JSON; a figure that is undefined (such as Dice where nothing is and
+    nothing was found) is null, and means are over the scans where it is defined. Raises UadError without cases, when
+    kinds are mixed, and for options that the kind has no use for.
     """
     ready = (pair if isinstance(pair, Case) else case(*pair) for pair in cases)
-    return judge(ready, Wanted(best, threshold, lesions), seed=seed).report
+    return judge(ready, Wanted(best, threshold, lesions, overlap), seed=seed).report
 
 
 def judge(cases: Iterable[Case], wanted: Wanted, *, seed: int = 0) -> Evaluation:
@@ -64,8 +78,10 @@ def judge(cases: Iterable[Case], wanted: Wanted, *, seed: int = 0) -> Evaluation
         raise UadError("nothing to evaluate")
     figures, intervals, all_voxels = pooled(scans, wanted, seed)
     summary = _summed([scan.row for scan in scans], figures, intervals, seed)
-    head = {"schema": SCHEMA, "kind": kind, "threshold": wanted.threshold, "seed": seed}
-    report = cast(Report, {**head, "concerns": [], **summary})
+    head = {"schema": SCHEMA, "kind": kind, "threshold": wanted.threshold}
+    head |= {"overlap": wanted.overlap if wanted.lesions else None, "seed": seed}
+    concerns = told(*(scan.concerns for scan in scans))
+    report = cast(Report, {**head, "concerns": concerns, **summary})
     if lesions := [(scan.row["name"], scan.lesions) for scan in scans if scan.lesions is not None]:
         report["lesions"] = [{"scan": name, **asdict(lesion)} for name, held in lesions for lesion in held.lesions]
         report["by_size"] = by_size([held for _, held in lesions], seed)
@@ -90,7 +106,8 @@ def _check(first: Kind, kind: Kind, wanted: Wanted) -> None:
 
 def _summed(rows: list[Row], figures: Figures, intervals: Intervals, seed: int) -> Summary:
     mean, of_means = averaged(rows, seed)
-    sure: SureFigures = {"level": LEVEL, "rounds": ROUNDS, "mean": of_means, "pooled": intervals}
+    why = why_no_intervals(len(rows))
+    sure: SureFigures = {"level": LEVEL, "rounds": ROUNDS, "why": why, "mean": of_means, "pooled": intervals}
     return {"scans": rows, "mean": mean, "pooled": figures, "intervals": sure}
 
 
@@ -104,4 +121,6 @@ def _baseline(scans: Sequence[Measured], wanted: Wanted, seed: int) -> tuple[Bas
         for scan, held in zip(scans, voxels, strict=True)
     ]
     figures, intervals, all_voxels = ranked(voxels, wanted.best, seed)
-    return {"name": BASELINE, **_summed(rows, figures, intervals, seed)}, all_voxels
+    signs = {scan.signed for scan in scans}
+    signed = signs.pop() if len(signs) == 1 else None
+    return {"name": BASELINE, "signed": signed, **_summed(rows, figures, intervals, seed)}, all_voxels

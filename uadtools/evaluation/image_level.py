@@ -11,7 +11,7 @@ import numpy as np
 
 from uadtools.errors import UadError
 from uadtools.evaluation.measures import ranked
-from uadtools.evaluation.reports import Row
+from uadtools.evaluation.reports import SCHEMA, Row, why_no_intervals
 from uadtools.files import read_json
 from uadtools.metrics.intervals import LEVEL, ROUNDS
 from uadtools.metrics.ranking import ordered
@@ -51,7 +51,7 @@ def image_level(healthy: Sequence[Row], sick: Sequence[Row], *, seed: int = 0) -
         scans = [ordered(values[i : i + 1], truth[i : i + 1]) for i in range(len(rows))]
         figures[key], intervals[key], _ = ranked(scans, False, seed)
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "kind": "cases",
         "seed": seed,
         "healthy": len(healthy),
@@ -61,7 +61,7 @@ def image_level(healthy: Sequence[Row], sick: Sequence[Row], *, seed: int = 0) -
             for row, is_sick in zip(rows, truth, strict=True)
         ],
         "figures": figures,
-        "intervals": {"level": LEVEL, "rounds": ROUNDS, **intervals},
+        "intervals": {"level": LEVEL, "rounds": ROUNDS, "why": why_no_intervals(len(rows)), **intervals},
     }
 
 

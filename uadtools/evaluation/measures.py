@@ -6,20 +6,22 @@ What each is, and when it is undefined, stands in docs/eval.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from uadtools.concerns import Concern
 from uadtools.evaluation.cases import LIKENESS, Case
 from uadtools.evaluation.reports import Figures, Interval, Intervals, Row, SizeRow
 from uadtools.metrics.intervals import Floats, bootstrap, ranking_bootstrap
-from uadtools.metrics.lesions import UNMATCHED, Lesionwise, lesionwise, recall_by_size
+from uadtools.metrics.lesions import OVERLAP, UNMATCHED, Lesionwise, lesionwise, recall_by_size
 from uadtools.metrics.overlap import Load, Overlap, load, overlap, ratio
 from uadtools.metrics.ranking import Ranking, Voxels, merged, ordered, ranking
 from uadtools.metrics.surface import hd95
+from uadtools.volume.clean import components
 from uadtools.volume.clean import threshold as exceed
 
 OVERLAPS = ("dice", "iou", "precision", "recall", "f1")
@@ -32,15 +34,20 @@ FIGURES = (*OVERLAPS, "fpr", *RANKINGS, "best_dice", *LESIONS, *COUNTS, *VOLUMES
 """Those that have a mean over scans."""
 SIZES_ML = (0.0, 0.1, 0.5, 4.0, math.inf)
 """Lesion sizes between which recall is told: about balls of 6, 10 and 20 mm across."""
+FAR, MANY = 10, 4
+"""Times the true volume, and lesions in one component, from which on a detection is hardly one of these lesions."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """best: of score maps, the best possible Dice; threshold: turns them into detections; lesions: figures of each."""
+    """best: of score maps, the best possible Dice; threshold: turns them into detections; lesions: figures of each, and
+    overlap, the share by which one is found.
+    """
 
     best: bool = False
     threshold: float | None = None
     lesions: bool = False
+    overlap: float = OVERLAP
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ class Measured:
     lesions: Lesionwise | None = None
     voxels: Voxels | None = None
     baseline: Voxels | None = None
+    signed: str | None = None
+    concerns: tuple[Concern, ...] = ()
 
 
 def measure(case: Case, wanted: Wanted) -> Measured:
@@ -69,19 +78,32 @@ def measure(case: Case, wanted: Wanted) -> Measured:
         detection = _detection(case, wanted.threshold)
         if detection is not None:
             counts = overlap(detection, truth, within)
-            volumes = load(counts, case.spacing)
-            row |= {"detected_voxels": counts.tp + counts.fp} | overlap_figures(counts, case.in_brain)
+            volumes = load(counts, case.voxel_ml)
+            row |= {"detected_voxels": counts.tp + counts.fp, "findings": components(detection)}
+            row["threshold"] = case.threshold if wanted.threshold is None else wanted.threshold
+            row |= _volume_figures(volumes) | overlap_figures(counts, case.in_brain)
             if wanted.lesions:
-                lesions = lesionwise(detection, inside, case.spacing)
-                row |= lesion_figures(lesions) | _volume_figures(volumes)
-                row["hd95"] = defined(hd95(detection, inside, case.spacing))
+                lesions = lesionwise(detection, inside, case.spacing, overlap=wanted.overlap, voxel_ml=case.voxel_ml)
+                row |= lesion_figures(lesions) | {"hd95": defined(hd95(detection, inside, case.spacing))}
         if case.kind == "score":
             voxels = ordered(case.prediction[within], truth[within])
             row |= ranking_figures(ranking(voxels), wanted.best)
         if case.baseline is not None:
             baseline = ordered(case.baseline[within], truth[within])
     row |= {key: defined(value) for key, value in case.likeness.items()}
-    return Measured(row, counts, volumes, lesions, voxels, baseline)
+    concerns = (*case.concerns, *_implausible(case.name, volumes, lesions))
+    return Measured(row, counts, volumes, lesions, voxels, baseline, case.signed, concerns)
+
+
+def _implausible(name: str, volumes: Load | None, lesions: Lesionwise | None) -> Iterator[Concern]:
+    """Tell of a detection that is not of the lesions, whatever its figures say."""
+    if volumes and volumes.truth and volumes.detection > FAR * volumes.truth:
+        times = volumes.detection / volumes.truth
+        told = f"{volumes.detection:.4g} mL are detected, {times:.0f} times the {volumes.truth:.4g} mL of lesion"
+        yield Concern("volume-far-off", f"{name}: {told}", times)
+    if lesions and lesions.most >= MANY:
+        told = f"one detected component reaches {lesions.most} lesions, so that figures per lesion say little"
+        yield Concern("lesions-in-one", f"{name}: {told}", float(lesions.most))
 
 
 def _detection(case: Case, threshold: float | None) -> NDArray[np.bool_] | None:

@@ -1,12 +1,16 @@
 """What reports consist of, as they are written as JSON; docs/eval.md explains every key and figure.
 
-Volumes are in mL, distances in mm; figures are null where they are undefined, intervals where there are too few scans.
+Volumes are in mL of the person, distances in mm; figures are null where they are undefined, intervals where there are
+too few scans.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
 
+from uadtools.metrics.intervals import FEWEST
+
+SCHEMA = 2
 Kind = Literal["detection", "score", "reconstruction"]
 Row = dict[str, Any]
 """Of one scan, lesion or subgroup: its name, and the figures that there are of it."""
@@ -17,10 +21,11 @@ Intervals = dict[str, Interval | None]
 
 
 class SureFigures(TypedDict):
-    """The bootstrap intervals of mean and pooled figures, at this level, of so many rounds."""
+    """The bootstrap intervals of mean and pooled figures, at this level, of so many rounds; why: there are none."""
 
     level: float
     rounds: int
+    why: str | None
     mean: Intervals
     pooled: Intervals
 
@@ -36,6 +41,7 @@ class Summary(TypedDict):
 
 class Baseline(Summary):
     name: str
+    signed: str | None
 
 
 class SizeRow(TypedDict):
@@ -55,8 +61,14 @@ class Report(Summary):
     schema: int
     kind: Kind
     threshold: float | None
+    overlap: float | None
     seed: int
     concerns: list[Row]
     lesions: NotRequired[list[Row]]
     by_size: NotRequired[list[SizeRow]]
     baseline: NotRequired[Baseline]
+
+
+def why_no_intervals(scans: int) -> str | None:
+    """Say why there are no intervals, where there are none."""
+    return None if scans >= FEWEST else f"an interval needs at least {FEWEST} scans, and there are {scans}"

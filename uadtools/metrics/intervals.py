@@ -16,6 +16,8 @@ Statistic = Callable[[Floats], Any]
 ROUNDS = 2000
 LEVEL = 0.95
 MOST_THRESHOLDS = 2000
+FEWEST = 4
+"""Scans. Of three, one draw in 27 is a single scan, three times over, so that a 95% interval is just their range."""
 
 
 def bootstrap(
@@ -23,7 +25,7 @@ def bootstrap(
 ) -> Floats | None:
     """Return the low and the high end of a percentile bootstrap interval over scans: the last axis of (..., 2).
 
-    rows: (N, ...), one row for each scan; see `resampled`. None for fewer than two scans. Where a statistic was NaN in
+    rows: (N, ...), one row for each scan; see `resampled`. None for fewer than FEWEST. Where a statistic was NaN in
     some rounds the others count; where it was in all, both ends are NaN.
     Source: Efron & Tibshirani 1993, chapter 13. With few scans the interval is too short, as percentile intervals are.
     """
@@ -37,13 +39,13 @@ def resampled(
     """Draw as many scans as there are, with replacement, and compute the statistic: (rounds, ...).
 
     rows: (N, ...), one row for each scan; a row with a NaN is left out. statistic: takes the sum of the drawn rows,
-    such as voxel counts, and gives one or several figures; by default their mean. None for fewer than two scans.
+    such as voxel counts, and gives one or several figures; by default their mean. None for fewer than FEWEST.
     """
     values = np.asarray(rows, dtype=np.float64)
     scans = values.reshape(len(values), math.prod(values.shape[1:]))
     scans = scans[~np.isnan(scans).any(axis=1)]
     count = len(scans)
-    if count < 2:
+    if count < FEWEST:
         return None
     places = np.random.default_rng(seed).integers(count, size=(rounds, count)) + count * np.arange(rounds)[:, None]
     times = np.bincount(places.ravel(), minlength=rounds * count).reshape(rounds, count)

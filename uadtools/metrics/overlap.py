@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,10 +94,9 @@ class Load:
         return ratio(self.volume_error, self.truth)
 
 
-def load(counts: Overlap, spacing: Sequence[float]) -> Load:
-    """Return the lesion volumes of one scan, whose voxels measure `spacing` mm along each axis."""
-    ml = math.prod(spacing) / 1000
-    return Load(ml * (counts.tp + counts.fn), ml * (counts.tp + counts.fp))
+def load(counts: Overlap, voxel_ml: float) -> Load:
+    """Return the lesion volumes of one scan, whose voxels have `voxel_ml` mL."""
+    return Load(voxel_ml * (counts.tp + counts.fn), voxel_ml * (counts.tp + counts.fp))
 
 
 def require_masks(**masks: Mask) -> None:

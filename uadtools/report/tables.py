@@ -63,8 +63,26 @@ def text(report: Row) -> str:
     return "\n".join(["\n\n".join(map(_plain, tables(report))), *notes(report)])
 
 
-def notes(report: Row) -> Iterator[str]:
-    """Say what one should know of the figures."""
+def headline(report: Row) -> str | None:
+    """Say in a line what is detected, where something could be."""
+    rows = report.get("scans", [])
+    if not all("detected_ml" in row for row in rows) or not rows:
+        return None
+    detected, lesion, findings = (sum(row[key] for row in rows) for key in ("detected_ml", "truth_ml", "findings"))
+    name = rows[0]["name"] if len(rows) == 1 else f"{len(rows):,} scans"
+    return f"{name}: {found(detected, findings)}, and {lesion:.2f} mL are lesion"
+
+
+def found(ml: float, findings: int) -> str:
+    """Say what is detected."""
+    return f"{ml:.2f} mL detected in {findings:,} finding{'' if findings == 1 else 's'}"
+
+
+def notes(report: Row, *, intervals: bool = False) -> Iterator[str]:
+    """Say what one should know of the figures; intervals: and why these are missing."""
+    why = report.get("intervals", {}).get("why")
+    if intervals and why and len(report["scans"]) > 1:
+        yield f"No intervals: {why}."
     if lost := report.get("pooled", {}).get("lesion_voxels_outside"):
         yield f"{lost:,} lesion voxels lie outside the brain mask and are not counted."
     if "best_dice" in report.get("pooled", {}):
@@ -79,7 +97,8 @@ def tables(report: Row, *, intervals: bool = False) -> Iterator[Table]:
     if report["kind"] == "cases":
         yield _of_cases(report, intervals)
     for keys in _OF_SCANS:
-        if any(key in report.get("mean", {}) for key in keys):
+        told = ("hd95",) if keys is _VOLUMES else keys
+        if any(key in report.get("mean", {}) for key in told):
             yield _of_scans(keys, report, intervals)
     if "by_size" in report:
         yield _by_size(report["by_size"])
@@ -194,9 +213,15 @@ def _plain(table: Table) -> str:
     return "\n".join(lines)
 
 
+def harmless(cell: Any) -> Any:
+    """Return what goes into a cell so that no spreadsheet takes text for a formula: with ' before it."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
 def write_csv(path: Path, report: Row, *, force: bool = False) -> None:
     """Write a table with a row per scan, or per comparison. Raises UadError."""
     rows = report["scans"] if "scans" in report else report["comparison"]["rows"]
+    rows = [{key: harmless(value) for key, value in row.items()} for row in rows]
     columns = dict.fromkeys(key for row in rows for key in row)
     with written(path, force=force) as part, part.open("w", newline="", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, columns)

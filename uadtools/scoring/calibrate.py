@@ -19,10 +19,11 @@ from uadtools.metrics.lesions import Lesionwise, lesionwise, recall_by_size
 from uadtools.metrics.ranking import rank
 from uadtools.scoring.history import unlike, way_of
 from uadtools.scoring.postproc import Prepared, Steps, detect, own_steps, prepare
-from uadtools.volume.chain import label_of
+from uadtools.volume.chain import labels_on, voxel_ml
 from uadtools.volume.clean import Mask, Score
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
+from uadtools.volume.labels import IGNORED, LESION, looks_unlike, read_labels
 from uadtools.volume.stream import Study, concerns_of, drawn_lesions
 
 Rule = Literal["scanwise", "voxelwise", "percentile", "best-dice"]
@@ -44,12 +45,15 @@ class Healthy:
 
 @dataclass(frozen=True)
 class Lesioned:
-    """A scan with lesions: the (N,) smooth scores of the eroded brain, this and the truth (X, Y, Z), and their grid."""
+    """A scan with lesions: the (N,) smooth scores of the eroded brain, this and the truth (X, Y, Z), their grid, and
+    the mL of a voxel.
+    """
 
     scores: Score
     eroded: Mask
     truth: Mask
     grid: Grid
+    voxel_ml: float
 
     @property
     def smooth(self) -> Score:
@@ -123,8 +127,8 @@ def calibrate(
     model's own, with `changes` of it.
     scanwise: in at most `level` of new healthy scans is more than allowed_ml detected, by the whole chain. voxelwise:
     of a new healthy scan at most `level` of the eroded brain scores higher on average, so that no more is detected
-    unless it is dilated. percentile: of all healthy voxels together. best-dice: of all voxels together, lesions outside
-    the eroded brain being missed at any threshold.
+    unless it is dilated. percentile: of all healthy voxels together. best-dice: of all voxels together, midway between
+    two scores; lesions outside the eroded brain are missed at any threshold.
     Raises UadError when a rule, level or percentile is none, when scans are too few for it, or scored in several ways.
     """
     if allowed_ml and rule != "scanwise":
@@ -136,7 +140,7 @@ def calibrate(
     if first is None:
         raise UadError("no scan to calibrate on")
     steps = steps or own_steps(first, **changes)
-    healthy, lesioned, way = _sorted(chain([first], scans), steps, allowed_ml)
+    healthy, lesioned, way = _sorted(chain([first], scans), steps, allowed_ml, concerns)
     threshold, dice = _threshold(rule, healthy, lesioned, level if rule in CONFORMAL else percentile)
     return {
         "schema": 1,
@@ -165,7 +169,8 @@ def _noted(studies: Iterable[Study], concerns: list[Concern]) -> Iterator[Study]
 def has_lesion(study: Study) -> bool:
     """Tell whether the study has a truth that shows a lesion. Raises UadError for drawn lesions without their truth."""
     if "truth" in study.images:
-        return bool((study.images["truth"].data > 0.5).any())
+        labels, _ = read_labels(study.images["truth"], "truth", f"{study.name}: truth")
+        return bool((labels.data == LESION).any())
     if drawn_lesions(study.product):
         raise UadError(f"{study.name}: lesions were drawn into it, and it lacks their truth (--power with --truth)")
     return False
@@ -176,7 +181,7 @@ def peak(ready: Prepared, steps: Steps, allowed_ml: float = 0.0) -> float:
 
     allowed_ml: or no more than this volume. More is detected at no higher threshold, unless it is dilated.
     """
-    allowed = allowed_ml / ready.score.grid.voxel_volume
+    allowed = allowed_ml / voxel_ml(ready.score)
 
     def is_silent(level: np.floating[Any]) -> bool:
         return bool(detect(ready.smooth, ready.eroded, steps, float(level)).sum() <= allowed)
@@ -202,13 +207,18 @@ def _check(rule: Rule, dilate: int, level: float, percentile: float) -> None:
 
 
 def _sorted(
-    studies: Iterable[Study], steps: Steps, allowed_ml: float
+    studies: Iterable[Study], steps: Steps, allowed_ml: float, concerns: list[Concern]
 ) -> tuple[list[Healthy], list[Lesioned], dict[str, Any]]:
-    """Prepare the scans as `uad-postproc` does, and part them; returns the way in which all were scored, too."""
+    """Prepare the scans as `uad-postproc` does, and part them; returns the way in which all were scored, too.
+
+    concerns: gets those of each scan.
+    """
     healthy, lesioned, way = [], [], dict[str, Any]()
     seen: dict[int, str] = {}
     for study in studies:
         ready = prepare(study, steps)
+        if study.product.role == "scan":
+            concerns += [doubt.about(study.name) for doubt in looks_unlike(study.product, "score", study.name)]
         _check_new(study.name, ready.score, seen)
         if not ready.eroded.any():
             raise UadError(f"{study.name}: no brain is left after {steps.erode} erosions (--erode takes fewer)")
@@ -216,12 +226,16 @@ def _sorted(
         way = way or here
         if other := unlike(here, way):
             raise UadError(f"{study.name}: not scored as the scans before it: {other} (calibrate each way by itself)")
-        scores = ready.smooth[ready.eroded]
         if has_lesion(study):
-            truth = label_of(study.images["truth"], ready.score, f"{study.name}: truth")
-            lesioned.append(Lesioned(scores, ready.eroded, truth, ready.score.grid))
+            what = f"{study.name}: truth"
+            truth, guesses = read_labels(study.images["truth"], "truth", what)
+            labels = labels_on(truth, ready.score, what)
+            counted = ready.eroded & (labels != IGNORED)
+            mine = Lesioned(ready.smooth[counted], counted, labels == LESION, ready.score.grid, voxel_ml(ready.score))
+            lesioned.append(mine)
+            concerns += guesses
         else:
-            healthy.append(Healthy(scores, peak(ready, steps, allowed_ml), ready.floor))
+            healthy.append(Healthy(ready.smooth[ready.eroded], peak(ready, steps, allowed_ml), ready.floor))
     return healthy, lesioned, way
 
 
@@ -259,8 +273,11 @@ def _best_dice(healthy: Sequence[Healthy], lesioned: Sequence[Lesioned]) -> tupl
         counted = scan.eroded | scan.truth
         scores.append(scan.smooth[counted])
         truths.append(scan.truth[counted])
-    best = rank(np.concatenate(scores), np.concatenate(truths)).best_dice()
-    return best.threshold, best.dice
+    values = np.concatenate(scores)
+    best = rank(values, np.concatenate(truths)).best_dice()
+    above = values[values > best.threshold]
+    middle = values.dtype.type((best.threshold + float(above.min())) / 2) if above.size else best.threshold
+    return float(middle if above.size and middle < above.min() else best.threshold), best.dice
 
 
 def _silence(rule: Rule, healthy: Sequence[Healthy], threshold: float, level: float) -> Silence:
@@ -277,9 +294,9 @@ def _power(lesioned: Sequence[Lesioned], steps: Steps, threshold: float) -> Powe
     pooled, ml, detected_ml = Lesionwise(), 0.0, 0.0
     for scan in lesioned:
         detection = detect(scan.smooth, scan.eroded, steps, threshold)
-        pooled += lesionwise(detection, scan.truth, scan.grid.spacing)
-        ml += scan.truth.sum() * scan.grid.voxel_volume
-        detected_ml += detection.sum() * scan.grid.voxel_volume
+        pooled += lesionwise(detection, scan.truth, scan.grid.spacing, voxel_ml=scan.voxel_ml)
+        ml += scan.truth.sum() * scan.voxel_ml
+        detected_ml += detection.sum() * scan.voxel_ml
     sizes = [asdict(size) for size in recall_by_size(pooled.lesions, SIZES)]
     return {
         "scans": len(lesioned),

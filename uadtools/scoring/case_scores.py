@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uadtools.healing.likeness import too_unlike
 from uadtools.scoring.history import model_threshold
 from uadtools.scoring.postproc import Prepared, Steps, detect, own_steps, prepare
 from uadtools.scoring.score import case_score
+from uadtools.volume.chain import voxel_ml
 from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import Study
 
@@ -66,8 +68,10 @@ def mean_bounds(study: Study) -> dict[str, float | None]:
 
 
 def _detected(ready: Prepared, steps: Steps) -> float | None:
-    """Return the volume above the model's threshold in mL, None where it has none."""
+    """Return the volume above the model's threshold in mL, None where it has none; of scans it does not know, 0."""
     level = model_threshold(ready.score)
     if level is None:
         return None
-    return int(detect(ready.smooth, ready.eroded, steps, level).sum()) * ready.score.grid.voxel_volume
+    if too_unlike(ready.score):
+        return 0.0
+    return int(detect(ready.smooth, ready.eroded, steps, level).sum()) * voxel_ml(ready.score)

@@ -16,6 +16,7 @@ from scipy import ndimage
 from uadtools.errors import UadError
 from uadtools.files import written
 from uadtools.scoring.history import unlike, way_of
+from uadtools.scoring.postproc import score_of
 from uadtools.scoring.score import scored
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, check_target
@@ -45,7 +46,7 @@ def learn(studies: Iterable[Study], *, per: Per = "voxel", smooth: float = SMOOT
     first: Image | None = None
     sums, count = np.zeros(()), 0
     for study in studies:
-        score = study.need("score")
+        score = score_of(study)
         first = first or score
         _check(study, first.grid, way_of(first), "the healthy scans before it")
         values = score.data.astype(np.float64)
@@ -94,7 +95,7 @@ def read_normal(path: Path) -> Study:
 
 def _check(study: Study, grid: Grid, way: dict[str, Any], what: str) -> None:
     """Raise UadError unless the study's score lies on such a grid and was made in this way."""
-    score = study.need("score")
+    score = score_of(study)
     here = score.grid
     close = np.allclose(here.spacing, grid.spacing, rtol=0, atol=0.01)
     if here.shape != grid.shape or here.orientation != grid.orientation or not close:

@@ -21,6 +21,8 @@ from uadtools.volume import clean
 from uadtools.volume.chain import to_native
 from uadtools.volume.clean import Mask, Score
 from uadtools.volume.io import Image
+from uadtools.volume.labels import LESION, looks_unlike, read_labels
+from uadtools.volume.roles import ROLES, stated_role
 from uadtools.volume.stream import Study, last_by, noting, record, study_of
 
 NO_CHAIN = {"median": (1,), "erode": (0,), "min_size": (0, 1), "dilate": (0,), "largest": (False,)}
@@ -100,8 +102,8 @@ def postproc(
     scan, where no component is lost. adapt: raise the threshold by as much as the scan's noise floor (see `Prepared`)
     lies above that of 19 in 20 healthy scans. force_detection: detect also where uad-heal found the scan unlike what
     the model learnt from; else the detection is empty, and its provenance says `withheld`. tell: gets one line for
-    that, when erosion leaves no brain, when the model recommends no threshold and Otsu's is taken, and when a threshold
-    that the user did not choose detects an implausible share of the brain.
+    that, when erosion leaves no brain, when the model recommends no threshold and Otsu's is taken, when a threshold
+    that the user did not choose detects an implausible share of the brain, and when a plain image looks like no score.
     Raises UadError for an option out of range, for native when the provenance does not say where the scan was, for
     adapt where no noise floor is known, and for a calibrated threshold when the score was made in another way than
     those it was found on.
@@ -111,7 +113,9 @@ def postproc(
     ready = prepare(study, steps, brain)
     score, inside = ready.score, ready.inside
     level, origin = _level(steps, ready, study.name)
-    doubts = []
+    doubts = looks_unlike(study.product, "score", study.name) if study.product.role == "scan" else []
+    for doubt in doubts:
+        tell(str(doubt.about(study.name)))
     if steps.threshold == "model" and origin == "otsu":
         text = f"no threshold is known for this way of scoring, Otsu's is taken, as {without_threshold(score)}"
         text += " (it always finds something, also in a healthy scan; choose one with --threshold)"
@@ -140,14 +144,14 @@ def postproc(
 
 def own_steps(study: Study, **changes: Any) -> Steps:
     """Return the chain that the model recommends for its scores, the papers' where it has none, with some changes."""
-    noted = last_by(_score(study), "uad-heal").get("chain")
+    noted = last_by(score_of(study), "uad-heal").get("chain")
     chain = {name: noted[name] for name in ("median", "erode", "min_size") if isinstance(noted, dict) and name in noted}
     return Steps(**chain | changes)
 
 
 def prepare(study: Study, steps: Steps, brain: Image | None = None) -> Prepared:
     """Do what comes before the threshold: the median of the score, and the eroded brain. Raises UadError."""
-    score = _score(study)
+    score = score_of(study)
     inside = _brain(study, score, brain)
     # where the model did not look, its score is 0; the median filter sees that as the papers' code does
     return Prepared(score, clean.median(score.data, steps.median), inside, clean.erode(inside, steps.erode))
@@ -189,7 +193,7 @@ def bundled_steps(study: Study, rule: str, **given: Any) -> Steps:
 
     given: as in `read_steps`. Raises UadError as that does, and where that model ships without one.
     """
-    name = str(last_by(_score(study), "uad-heal").get("model")).partition(":")[0]
+    name = str(last_by(score_of(study), "uad-heal").get("model")).partition(":")[0]
     model = next((path for path in bundled() if path.stem == name), default_path())
     path = model.with_suffix(f".{rule}.json")
     if not path.exists():
@@ -228,10 +232,11 @@ def _read(path: Path) -> tuple[dict[str, Any], float]:
     return data, value
 
 
-def _score(study: Study) -> Image:
-    """Return the score map; an only image without role and history is another program's."""
+def score_of(study: Study) -> Image:
+    """Return the score map; a plain image, with nothing but masks beside it, is another program's."""
     product = study.product
-    if len(study.images) == 1 and product.role == "scan" and not product.provenance.get("history"):
+    alone = all(role in ROLES and ROLES[role].kind == "mask" for role in study.images if role != product.role)
+    if alone and stated_role(product) is None:
         return product.derive(product.data, "score")
     if "score" not in study.images:
         raise UadError(f"{study.name}: no score map in it, only: {', '.join(study.images)} (uad-score makes one)")
@@ -239,8 +244,11 @@ def _score(study: Study) -> Image:
 
 
 def _brain(study: Study, score: Image, brain: Image | None) -> Mask:
-    given = () if brain is None else (brain.derive((brain.data > 0.5).astype(np.uint8), "brain"),)
-    mask = study.adding(*given).brain(score, "pass a mask on the score's grid with --brain")
+    whole = study.adding(score)
+    if brain is not None:
+        labels, _ = read_labels(brain, "brain", f"{study.name}: brain mask")
+        whole = whole.adding(labels.derive((labels.data == LESION).astype(np.uint8), "brain"))
+    mask = whole.brain(score, "pass a mask on the score's grid with --brain")
     if not mask.any():
         raise UadError(f"{study.name}: no voxel above background, so there is no brain (is this the right file?)")
     return mask

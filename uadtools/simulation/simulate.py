@@ -22,7 +22,7 @@ from uadtools.simulation.artefacts import ARTEFACTS
 from uadtools.simulation.lesions import Box, Tone
 from uadtools.simulation.source import generator
 from uadtools.volume.background import background
-from uadtools.volume.chain import label_of
+from uadtools.volume.chain import label_of, voxel_ml
 from uadtools.volume.grid import CORNERS
 from uadtools.volume.io import Image
 from uadtools.volume.listing import files_of
@@ -181,11 +181,14 @@ def simulate(
     return study.adding(image, image.derive(truth.astype(np.uint8), "truth"))
 
 
-def read_masks(sources: Sequence[str]) -> dict[str, Image]:
-    """Read lesion masks by file name: files, and those in folders. Raises UadError for one without any lesion."""
+def read_masks(sources: Sequence[str], tell: Callable[[str], None] = lambda text: None) -> dict[str, Image]:
+    """Read lesion masks by file name: files, and those in folders; tell: gets a line where one is no plain mask.
+
+    Raises UadError for one without any lesion.
+    """
     masks = {}
     for path in (Path(file) for source in sources for file in files_of(source)):
-        mask = read_mask(path)
+        mask = read_mask(path, role="truth", tell=tell)
         if not mask.data.any():
             raise UadError(f"{path}: an empty mask (leave it out)")
         masks[str(path) if path.name in masks else path.name] = mask
@@ -197,7 +200,7 @@ def measured(study: Study) -> dict[str, Any]:
     truth = study.need("truth")
     line = truth.provenance["history"][-1]
     count = int(truth.data.sum())
-    volume = count * truth.grid.voxel_volume
+    volume = count * voxel_ml(truth)
     return {"kind": line["arguments"]["kind"], "lesion_voxels": count, "lesion_ml": volume, "drawn": line["drawn"]}
 
 

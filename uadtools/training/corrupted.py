@@ -22,7 +22,7 @@ from uadtools.simulation.fields import Floats
 from uadtools.training.data import Slices
 from uadtools.volume.grid import oriented
 from uadtools.volume.listing import files_of
-from uadtools.volume.stream import read_image
+from uadtools.volume.stream import read_mask
 
 SMALLEST = 6
 """Pixels of a mask's slice, on the model's grid, from which on it is a shape to learn from."""
@@ -101,7 +101,7 @@ def load_masks(sources: Sequence[str], spacing: Sequence[float], reach: int) -> 
 
 
 def _shapes(file: str, spacing: Sequence[float], reach: int) -> list[Floats]:
-    image = read_image(Path(file))
+    image = read_mask(Path(file), role="truth")
     data, grid = oriented(image.data, image.grid, "RAS")
     box = ndimage.find_objects((data > 0.5).astype(int))
     if not box:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from uadtools.training.structures import label_maps, structures_of
 from uadtools.volume.flat import is_flat, read_flat
 from uadtools.volume.io import Image
 from uadtools.volume.listing import files_of
+from uadtools.volume.roles import require_role
 from uadtools.volume.slices import to_slices
 from uadtools.volume.stream import concerns_of, read_image
 
@@ -121,6 +123,7 @@ def _prepared(source: str, grid: GridConfig) -> Image:
             raise UadError(f"{path}: images of shape {(count, rows, columns)}, the recipe's grid wants {wanted}")
         return image
     image = read_image(path)
+    require_role(image, "scan", str(path))
     low, high = float(image.data.min()), float(image.data.max())
     if grid.misfit(image.grid) or low < 0 or not 0 < high <= 1:
         shape, spacing = ",".join(map(str, grid.shape)), ",".join(f"{s:g}" for s in grid.spacing)
@@ -129,6 +132,16 @@ def _prepared(source: str, grid: GridConfig) -> Image:
             f"(uad-preprocess {path} --shape {shape} --spacing {spacing})"
         )
     return image
+
+
+def shared_scans(slices: Slices, others: Slices) -> int:
+    """Return how many scans of others are among these, voxel for voxel, whatever their files are called."""
+    marks = [{crc32(part.tobytes()) for part in _scans(some)} for some in (slices, others)]
+    return len(marks[0] & marks[1])
+
+
+def _scans(slices: Slices) -> list[Halves]:
+    return np.split(slices.pixels, np.flatnonzero(np.diff(slices.scans)) + 1)
 
 
 def quantiles(slices: Slices) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ from uadtools.errors import UadError
 from uadtools.simulation.fields import Labels
 from uadtools.volume.grid import Grid, nearest
 from uadtools.volume.io import stem
+from uadtools.volume.labels import whole
 from uadtools.volume.listing import files_of
 from uadtools.volume.stream import base_name, read_image
 
@@ -39,7 +40,10 @@ def structures_of(scan: Path, maps: dict[str, Path], grid: Grid) -> Labels:
     if name not in maps:
         raise UadError(f"{scan}: no label map {name}{SUFFIX} among those of corruption.labels")
     image = read_image(maps[name])
-    labels = nearest(image.data, image.grid, grid)
+    numbered = whole(image.data)
+    if numbered is None:
+        raise UadError(f"{maps[name]}: not whole numbers of a few values, so it is no label map (is it the scan?)")
+    labels = nearest(numbered, image.grid, grid)
     if not labels.any():
         raise UadError(f"{maps[name]}: no label lies where {scan} does (are both in one space?)")
     numbers = np.unique(np.append(0, labels), return_inverse=True)[1][1:].reshape(labels.shape)

@@ -22,7 +22,7 @@ from uadtools.models.kinds import kind
 from uadtools.models.model import load_model, pick_device, pick_precision
 from uadtools.training.clock import Clock
 from uadtools.training.corrupted import load_masks
-from uadtools.training.data import Slices, fingerprint, load_slices, quantiles
+from uadtools.training.data import Slices, fingerprint, load_slices, quantiles, shared_scans
 from uadtools.training.journal import board_of, kept_rows, row, write_log
 from uadtools.training.loop import Progress, Trainer, validate
 from uadtools.training.outputs import Outputs
@@ -99,6 +99,8 @@ def train(  # noqa: PLR0913  one parameter per option
             outputs.check(resume=resume, force=force)
         slices = read(sources)
         held_out = read(validation) if validation else None
+        if held_out is not None and (shared := shared_scans(slices, held_out)):
+            tell(f"--val: {shared} of these scans are learnt from, too, voxel for voxel (the loss on them flatters)")
         torch_device = pick_device(device_name)
         state, about = _begin(recipe, slices, seed, torch_device, outputs.state if resume else None, tell)
         trainer = Trainer(
@@ -199,9 +201,10 @@ def _begin(
     """Return the state to train from, fresh or from a file, and what is noted with it and decides what it becomes."""
     about: dict[str, Any] = {"recipe": _fixed(recipe), "data": fingerprint(slices), "seed": seed}
     state = fresh(recipe, seed, device)
-    note = load_state(resumed, state, about) if resumed else {"started_from": start_from(state, recipe, slices)}
+    note: dict[str, Any] = {"recipe": {"training": {}}}
+    note |= load_state(resumed, state, about) if resumed else {"started_from": start_from(state, recipe, slices)}
     steps = recipe.training.steps
-    planned = note.get("planned", note.get("recipe", {}).get("training", {}).get("steps", steps))
+    planned = note.get("planned", note["recipe"]["training"].get("steps", steps))
     if resumed and state.step >= steps:
         tell(f"{state.step:,} steps were taken already, so there is nothing left to do (more --steps go on)")
     elif planned != steps and state.step > planned - recipe.optimiser.decay:

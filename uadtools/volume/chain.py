@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from uadtools.errors import UadError
 from uadtools.volume.grid import Grid, carry_mask, resample
 from uadtools.volume.io import Image
-from uadtools.volume.roles import ROLES
-from uadtools.volume.stream import require_labels
+from uadtools.volume.labels import IGNORED, LESION, Labels, read_labels
 
 GridChain = list[dict[str, Any]]
 """Oldest first: {"step": "input" | "reorient" | "register" | "resample" | "crop_pad", "grid": {...}}.
@@ -102,13 +101,21 @@ def continued(chain: object, grid: Grid) -> GridChain:
     return [link("input", grid)]
 
 
-def label_of(label: Image, prediction: Image, name: str) -> NDArray[np.bool_]:
-    """Return a label image as a mask on the prediction's grid. name: of the label, for errors. Raises UadError."""
-    if label.role in ROLES and ROLES[label.role].kind != "mask" and label.provenance.get("history"):
-        raise UadError(f"{name}: is a {label.role}, not a mask (give the expert's mask)")
-    require_labels(label.data, name)
+def label_of(label: Image, prediction: Image, name: str, wanted: str = "truth") -> NDArray[np.bool_]:
+    """Return a mask, label image or probabilities as a mask on the prediction's grid.
+
+    name: of the label, for errors; wanted: what it is to be, a key of roles.INPUTS. Raises UadError.
+    """
+    return np.asarray(labels_on(read_labels(label, wanted, name)[0], prediction, name) == LESION)
+
+
+def labels_on(label: Image, prediction: Image, name: str) -> Labels:
+    """Bring what `read_labels` made of a label image onto the prediction's grid: LESION, IGNORED and 0.
+
+    Raises UadError unless it lies there, or on the grid of the original scan.
+    """
     if label.grid.same(prediction.grid):
-        return np.asarray(label.data > 0.5)
+        return label.data
     chain = prediction.provenance.get("chain", [])
     try:
         matches = label.grid.same(native_grid(chain))
@@ -119,4 +126,19 @@ def label_of(label: Image, prediction: Image, name: str) -> NDArray[np.bool_]:
             f"{name} and prediction lie on different grids: {label.grid.unlike(prediction.grid)} "
             "(uad-postproc --native puts a detection on the grid of the scan)"
         )
-    return carry_mask(label.data > 0.5, in_model_space(chain, label.grid), prediction.grid)
+    there = in_model_space(chain, label.grid)
+    lesion, ignored = (carry_mask(label.data == value, there, prediction.grid) for value in (LESION, IGNORED))
+    return np.where(lesion, LESION, np.where(ignored, IGNORED, 0)).astype(np.uint8)
+
+
+def voxel_ml(image: Image) -> float:
+    """Return the volume of a voxel in mL of the person, where the chain tells that the image was registered, too.
+
+    A template's world is larger or smaller than the person's; a damaged chain tells nothing.
+    """
+    chain, grid = image.provenance.get("chain", []), image.grid
+    try:
+        volume = (grid if native_grid(chain).same(grid) else in_scan_space(chain, grid)).voxel_volume
+    except UadError:
+        volume = grid.voxel_volume
+    return float(f"{volume:.12g}")

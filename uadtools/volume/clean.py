@@ -109,6 +109,11 @@ def keep_largest(detection: Mask) -> Mask:
     return np.asarray(labels == np.argmax(sizes)) & detection
 
 
+def components(detection: Mask) -> int:
+    """Return the number of 26-connected components: how many findings there are."""
+    return int(ndimage.label(detection, CORNERS)[1])
+
+
 def _components(detection: Mask) -> tuple[NDArray[np.signedinteger[Any]], NDArray[np.intp]]:
     """Label the 26-connected components 1, 2, ... and count the voxels of each label; the background's size is 0."""
     labels, _ = ndimage.label(detection, CORNERS)

@@ -1,10 +1,15 @@
-"""What each image of a study is: one table of their roles."""
+"""What each image of a study is, one table of their roles, and which of them each input takes, another."""
 
 from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from uadtools.errors import UadError
+
+if TYPE_CHECKING:
+    from uadtools.volume.io import Image
 
 DefaultMetric = Literal["l1", "product", "relative"]
 
@@ -42,6 +47,50 @@ ROLES = {
     "chain": Role("how unlikely latent diffusion finds the scan, over all steps", "map", bound=True),
 }
 """In this order images are asked where the brain is, and drawn."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """What an input is to be, the roles of images that are, and what a user does who has another."""
+
+    what: str
+    roles: tuple[str, ...]
+    advice: str
+
+
+_MAPS = tuple(name for name, role in ROLES.items() if role.kind == "map")
+INPUTS = {
+    "scan": Input("a scan", ("scan",), "give the scan it was made from"),
+    "healed": Input("a healed scan", ("healed",), "uad-heal makes one"),
+    "score": Input("a score map", _MAPS, "uad-score makes one"),
+    "brain": Input("a mask of the brain", ("brain",), "uad-preprocess --save-brain writes one"),
+    "truth": Input("a mask of lesions", ("truth", "detection"), "give the expert's mask"),
+    "prediction": Input(
+        "a prediction", ("detection", "truth", "healed", "region", *_MAPS), "uad-score and uad-postproc make some"
+    ),
+    "spread": Input("a map of the spread", ("spread",), "uad-heal --maps writes it"),
+    "probability": Input("a map of probabilities", ("probability",), "uad-heal writes it"),
+    "region": Input("a region", ("region",), "uad-heal --maps writes it"),
+}
+"""Roles that the commands' inputs take. A plain image, another program's, is taken for any; its voxels may speak
+against it (`volume.labels`)."""
+_MADE_BY = {"uad-heal": "healed", "uad-score": "score", "uad-postproc": "detection"}
+
+
+def stated_role(image: Image) -> str | None:
+    """Return the role that an image has, or that its history tells of one that lost it; None of a plain image."""
+    if image.role != "scan":
+        return image.role
+    history = image.provenance.get("history")
+    return _MADE_BY.get(str(history[-1].get("tool")), "scan") if history else None
+
+
+def require_role(image: Image, wanted: str, name: str) -> None:
+    """Raise UadError for an image that says of itself that it is not what this input takes. name: in the error."""
+    stated, taken = stated_role(image), INPUTS[wanted]
+    if stated is not None and stated not in taken.roles and (stated in ROLES or wanted != "prediction"):
+        article = "an" if stated[0] in "aeiou" else "a"
+        raise UadError(f"{name}: is {article} {stated}, not {taken.what} ({taken.advice})")
 
 
 def default_metric(roles: Container[str]) -> DefaultMetric:

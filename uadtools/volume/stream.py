@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,11 +16,10 @@ from uadtools.concerns import Concern, read_concerns, told, united
 from uadtools.errors import UadError
 from uadtools.volume.flat import PICTURES, is_flat, read_flat
 from uadtools.volume.io import SUFFIXES, Image, open_file, read_images, read_pair, stem, to_bytes
+from uadtools.volume.labels import LESION, read_labels
 from uadtools.volume.reading import AS_IT_IS, Reading
 from uadtools.volume.roles import ROLES
 
-MOST_LABELS = 256
-"""A label image has no more values than this; a scan has."""
 PIECE = 1 << 20
 """Bytes written to a pipe at once: a larger write into a closed pipe can go unnoticed."""
 
@@ -158,18 +157,19 @@ def read_image(path: Path, reading: Reading = AS_IT_IS) -> Image:
     return next(read_path(path, reading)).product
 
 
-def read_mask(path: Path, reading: Reading = AS_IT_IS) -> Image:
-    """Read a brain mask: the voxels above 0.5. Raises UadError for an image of too many values to be one."""
-    image = read_image(path, reading)
-    require_labels(image.data, str(path))
-    return image.derive((image.data > 0.5).astype(np.uint8), "brain")
+def read_mask(
+    path: Path, reading: Reading = AS_IT_IS, *, role: str = "brain", tell: Callable[[str], None] = lambda text: None
+) -> Image:
+    """Read a mask, of the brain or of lesions (role `truth`), as 0 and 1; tell: gets a line where that is a guess.
 
 
-def require_labels(data: NDArray[Any], name: str) -> None:
-    """Raise UadError for an image of too many values to be a mask, or one of a few labels. name: in the error."""
-    numeric = data.dtype.itemsize > 1 and data.max() > 1
-    if numeric and len(np.unique(data)) > MOST_LABELS:
-        raise UadError(f"{name}: holds more than {MOST_LABELS} different values, so it is no mask (is it the scan?)")
+    What is ignored (see `labels.read_labels`) is 0. Raises UadError for an image that is no such mask.
+    """
+    image, guesses = read_labels(read_image(path, reading), role, str(path))
+    for guess in guesses:
+        tell(str(guess))
+    mask = image.derive((image.data == LESION).astype(np.uint8), role)
+    return replace(mask, provenance=mask.provenance | noting(mask, guesses))
 
 
 def write_study(study: Study, file: BinaryIO, *, provenance: bool = True) -> None:

@@ -114,10 +114,22 @@ def test_one_scan_each_has_no_interval():
     assert row["interval"] is None
 
 
-def test_a_report_is_read(tmp_path):
+def test_lesions_found_by_different_overlaps_are_not_compared():
+    """Reports of schema 1 do not say which: what touched was found."""
+    rows = [{"name": "s", "lesion_f1": 0.5, "dice": 0.4}]
+    old, here = {"schema": 1, "scans": rows}, {"schema": 2, "overlap": 0.1, "scans": rows}
+    with pytest.raises(UadError, match=r"b: lesions were found by an overlap of 0, those of a by 0.1 \(evaluate both"):
+        compare({"a": here, "b": old}, ["lesion_f1"])
+    assert compare({"a": here, "b": old}, ["dice"])["rows"]
+    assert compare({"a": old, "b": old}, ["lesion_f1"])["rows"]
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_report_is_read(schema, tmp_path):
     path = tmp_path / "r.json"
-    path.write_text(json.dumps(reported([0.5])))
-    assert read_report(path) == reported([0.5])
+    written = reported([0.5]) | {"schema": schema}
+    path.write_text(json.dumps(written))
+    assert read_report(path) == written
 
 
 @pytest.mark.parametrize(
@@ -127,7 +139,7 @@ def test_a_report_is_read(tmp_path):
         ("\xff", "no report of uad-eval"),
         ("[1, 2]", "no report of uad-eval"),
         ('{"threshold": 0.1}', "no report of uad-eval"),
-        ('{"schema": 2, "kind": "detection", "scans": []}', "no report of uad-eval"),
+        ('{"schema": 3, "kind": "detection", "scans": []}', "no report of uad-eval"),
         ('{"schema": 1, "kind": "cases", "scans": [{"name": "a"}]}', "no report of uad-eval on scans"),
         ('{"schema": 1, "kind": "score", "scans": []}', "a report without scans"),
         ('{"schema": 1, "kind": "score", "scans": [1]}', "a report without scans"),

@@ -128,6 +128,8 @@ def test_the_seed_decides_the_intervals():
 def test_one_scan_has_no_interval():
     told = report([scored(0)], best=True, threshold=0.4, lesions=True)["intervals"]
     assert set(told["mean"].values()) == set(told["pooled"].values()) == {None}
+    assert told["why"] == "an interval needs at least 4 scans, and there are 1"
+    assert report([scored(seed) for seed in range(4)])["intervals"]["why"] is None
 
 
 def test_the_false_positive_rate_is_told_where_healthy_voxels_are_brain():
@@ -168,7 +170,7 @@ def test_lesions_one_by_one():
 
 def test_pooled_lesion_figures_are_the_middle_of_their_own_bootstrap():
     """The statistic of the rounds is that of the figures: where all scans are alike, so are all rounds."""
-    made = report([detected(0), Study("again", detected(0).images)], lesions=True)
+    made = report([Study(name, detected(0).images) for name in "abcd"], lesions=True)
     for key in ("lesion_recall", "lesion_precision", "lesion_f1", "lesion_dice", "lesion_hd95"):
         assert made["intervals"]["pooled"][key] == pytest.approx([made["pooled"][key]] * 2, abs=1e-12)
 

@@ -34,11 +34,11 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
 
 
 def test_scans_are_drawn_with_replacement_and_summed():
-    """Of two scans with 1 and 10, a draw sums up to 2, 11 or 20: a quarter, a half and a quarter of the rounds."""
-    drawn = resampled([1, 10], lambda total: total, rounds=4000)
+    """Of two scans with 0 and two with 1, a draw sums up to 0 to 4: as often as four coins show heads."""
+    drawn = resampled([0, 0, 1, 1], lambda total: total, rounds=4000)
     values, counts = np.unique(drawn, return_counts=True)
-    np.testing.assert_array_equal(values, [2, 11, 20])
-    np.testing.assert_allclose(counts / 4000, [0.25, 0.5, 0.25], atol=0.03)
+    np.testing.assert_array_equal(values, [0, 1, 2, 3, 4])
+    np.testing.assert_allclose(counts / 4000, np.array([1, 4, 6, 4, 1]) / 16, atol=0.03)
 
 
 def test_counts_are_pooled_before_the_ratio_is_taken():
@@ -63,14 +63,19 @@ def test_scans_without_the_figure_are_left_out():
     np.testing.assert_array_equal(bootstrap([*rows, (1, math.nan)]), bootstrap(rows))
 
 
-@pytest.mark.parametrize("values", [[], [0.5], [0.5, math.nan], [math.nan, math.nan]])
-def test_fewer_than_two_scans_have_no_interval(values):
+@pytest.mark.parametrize("values", [[], [0.5], [0.5, math.nan], [math.nan, math.nan], [1, 2, 3], [1, 2, 3, math.nan]])
+def test_fewer_than_four_scans_have_no_interval(values):
     assert bootstrap(values) is None
     assert resampled(values) is None
 
 
+def test_four_scans_have_one_that_is_more_than_their_range():
+    low, high = bootstrap([1, 2, 3, 4])
+    assert 1 < low < high < 4
+
+
 def test_values_that_are_all_the_same_have_an_interval_without_length():
-    np.testing.assert_array_equal(bootstrap([0.5, 0.5, 0.5]), [0.5, 0.5])
+    np.testing.assert_array_equal(bootstrap([0.5, 0.5, 0.5, 0.5]), [0.5, 0.5])
 
 
 def test_rounds_in_which_the_figure_is_undefined_are_left_out():
@@ -95,31 +100,31 @@ def test_a_round_of_pooled_voxels_is_that_of_the_voxels_themselves():
 
 
 def test_many_thresholds_are_thinned_without_harm():
-    voxels = [ordered(*part) for part in scans(3, 40_000)]
+    voxels = [ordered(*part) for part in scans(4, 30_000)]
     pooled = ranking(merged(voxels))
     assert pooled.value.size > 4 * MOST_THRESHOLDS
     rows = []
     ranking_bootstrap(voxels, pooled, lambda r: rows.append(r) or figures(r), rounds=300)
-    drawn = np.random.default_rng(0).integers(3, size=(300, 3))
-    whole = next(i for i, chosen in enumerate(drawn) if set(chosen) == {0, 1, 2})
+    drawn = np.random.default_rng(0).integers(4, size=(300, 4))
+    whole = next(i for i, chosen in enumerate(drawn) if set(chosen) == {0, 1, 2, 3})
     assert rows[whole].value.size <= MOST_THRESHOLDS
     np.testing.assert_allclose(figures(rows[whole]), figures(pooled), rtol=0, atol=2e-3)
 
 
 def test_draws_without_any_lesion_do_not_count():
-    """Lesions lie in one of three scans, so that a part of the rounds has none."""
+    """Lesions lie in one of four scans, so that a part of the rounds has none."""
     rng = np.random.default_rng(0)
-    voxels = [ordered(rng.random(50), np.arange(50) < count) for count in (10, 0, 0)]
+    voxels = [ordered(rng.random(50), np.arange(50) < count) for count in (10, 0, 0, 0)]
     found = ranking_bootstrap(voxels, ranking(merged(voxels)), figures)
     assert np.isfinite(found).all()
-    nothing = [ordered(rng.random(50), np.zeros(50, dtype=bool)) for _ in range(3)]
+    nothing = [ordered(rng.random(50), np.zeros(50, dtype=bool)) for _ in range(4)]
     assert np.isnan(ranking_bootstrap(nothing, ranking(merged(nothing)), figures)).all()
 
 
 def test_a_resampled_ranking_is_a_ranking():
     """Its counts are whole numbers, and it has no entry above the highest score that was drawn."""
     seen = []
-    voxels = [ordered(np.array([float(i), 0.0]), np.array([True, False])) for i in range(1, 4)]
+    voxels = [ordered(np.array([float(i), 0.0]), np.array([True, False])) for i in range(1, 5)]
     ranking_bootstrap(voxels, ranking(merged(voxels)), lambda r: seen.append(r) or [0.0], rounds=50)
     assert {type(r) for r in seen} == {Ranking}
     assert all(r.tp.dtype == np.int64 and r.tp[0] + r.fp[0] > 0 for r in seen)

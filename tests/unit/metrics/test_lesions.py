@@ -7,7 +7,7 @@ from scipy.spatial.distance import cdist
 from skimage.measure import label
 
 from uadtools.errors import UadError
-from uadtools.metrics.lesions import UNMATCHED, Lesion, Lesionwise, lesionwise, recall_by_size
+from uadtools.metrics.lesions import OVERLAP, UNMATCHED, Lesion, Lesionwise, lesionwise, recall_by_size
 from uadtools.metrics.overlap import overlap
 from uadtools.metrics.surface import hd95
 
@@ -74,7 +74,7 @@ def test_random_lesions_fare_as_when_looked_at_one_by_one(spacing, dilation, sma
     for seed in range(8):
         rng = np.random.default_rng(seed)
         detection, truth = spots(rng, 3 * seed), spots(rng, 5)
-        found = lesionwise(detection, truth, spacing, dilation=dilation, smallest=smallest)
+        found = lesionwise(detection, truth, spacing, overlap=0, dilation=dilation, smallest=smallest)
         lesions, false_positives, detected = one_by_one(detection, truth, spacing, dilation, smallest)
         ours = sorted((lesion.ml, lesion.dice, lesion.hd95, lesion.found) for lesion in found.lesions)
         np.testing.assert_allclose(np.array(ours), np.array(sorted(lesions)), rtol=0, atol=1e-9)
@@ -120,7 +120,7 @@ def test_a_lesion_is_found_by_what_lies_within_its_three_layers(step):
     """A layer crosses faces and edges, not corners: (2, 2, 2) is three layers away, (3, 3, 3) is five."""
     truth = box(((4, 4, 4), (9, 9, 9)))
     near, far = tuple(9 + n for n in step), (12, 12, 12)
-    (lesion,) = lesionwise(box((near, near)), truth, MM).lesions
+    (lesion,) = lesionwise(box((near, near)), truth, MM, overlap=0).lesions
     assert lesion.found
     assert lesion.dice == 0
     assert lesion.hd95 < UNMATCHED
@@ -132,7 +132,7 @@ def test_one_component_over_two_lesions_finds_both_and_a_component_at_each_is_no
     bridge = lesionwise(box(((0, 0, 0), (19, 5, 5))), truth, MM)
     assert (bridge.found, bridge.detected, bridge.false_positives) == (2, 1, 0)
     assert [lesion.dice for lesion in bridge.lesions] == [pytest.approx(2 * 6 / 26, abs=1e-15)] * 2
-    crumbs = lesionwise(box(((0, 0, 0), (0, 0, 0)), ((0, 0, 4), (0, 0, 4))), truth, MM)
+    crumbs = lesionwise(box(((0, 0, 0), (0, 0, 0)), ((0, 0, 4), (0, 0, 4))), truth, MM, overlap=0)
     assert (crumbs.found, crumbs.detected, crumbs.false_positives) == (1, 2, 0)
 
 
@@ -213,3 +213,40 @@ def test_what_is_no_mask_is_told():
 def test_options_out_of_range_are_told(options):
     with pytest.raises(UadError, match="out of range"):
         lesionwise(box(), box(), MM, **options)
+
+
+def test_half_a_brain_finds_no_lesion_in_it():
+    """A component of which less than the share is lesion is a false one; touching is enough where the share is 0."""
+    truth = box(((2, 2, 2), (5, 5, 5)), ((14, 2, 2), (17, 5, 5)))
+    blob = box(((0, 0, 0), (19, 19, 19)))
+    share = truth.sum() / blob.sum()
+    found = lesionwise(blob, truth, MM)
+    assert share < OVERLAP
+    assert (found.found, found.false_positives, found.f1, found.most) == (0, 1, 0, 2)
+    assert {(lesion.dice, lesion.hd95) for lesion in found.lesions} == {(0.0, UNMATCHED)}
+    assert lesionwise(blob, truth, MM, overlap=0.99 * share).found == 2
+    touching = lesionwise(blob, truth, MM, overlap=0)
+    assert (touching.found, touching.false_positives, touching.f1) == (2, 0, 1)
+
+
+def test_a_lesion_is_found_by_a_share_of_it_and_what_lies_in_it_is_never_false():
+    truth = box(((2, 2, 2), (11, 11, 2)))
+    part = box(((2, 2, 2), (10, 2, 2)))
+    found = lesionwise(part, truth, MM)
+    assert (found.count, found.found, found.false_positives) == (1, 0, 0)
+    assert lesionwise(box(((2, 2, 2), (11, 2, 2))), truth, MM).found == 1
+    apart = box(((2, 2, 2), (6, 2, 2)), ((2, 4, 2), (6, 4, 2)))
+    assert lesionwise(apart, truth, MM).found == 1
+
+
+@pytest.mark.parametrize("overlap", [-0.1, 1.1, float("nan")])
+def test_an_overlap_out_of_range_is_told(overlap):
+    with pytest.raises(UadError, match=r"--overlap .*: out of range"):
+        lesionwise(box(), box(), MM, overlap=overlap)
+
+
+def test_volumes_are_those_of_the_voxels_that_are_given():
+    truth = box(((2, 2, 2), (5, 5, 5)))
+    (lesion,) = lesionwise(truth, truth, MM, voxel_ml=0.002).lesions
+    assert lesion.ml == pytest.approx(0.128)
+    assert lesionwise(truth, truth, MM, voxel_ml=0.0005).count == 0

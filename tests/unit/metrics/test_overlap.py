@@ -84,13 +84,13 @@ def test_what_is_no_mask_is_told(masks):
 
 
 def test_lesion_volumes_are_in_millilitres():
-    volumes = load(Overlap(tp=1000, fp=250, fn=1500, tn=9), (1.0, 4.0, 0.5))
+    volumes = load(Overlap(tp=1000, fp=250, fn=1500, tn=9), 0.002)
     assert volumes == Load(truth=5.0, detection=2.5)
     assert volumes.volume_error == -2.5
     assert volumes.relative_volume_error == -0.5
 
 
 def test_without_lesion_the_volume_error_is_not_relative_to_anything():
-    volumes = load(Overlap(fp=500), (1, 1, 1))
+    volumes = load(Overlap(fp=500), 0.001)
     assert volumes.volume_error == 0.5
     assert math.isnan(volumes.relative_volume_error)

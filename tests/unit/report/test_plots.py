@@ -20,7 +20,9 @@ def scan(seed, kind="score", voxels=SHAPE):
     score = rng.normal(size=voxels) + 1.5 * truth
     baseline = score + rng.normal(0, 3, voxels) if kind == "score" else None
     prediction = score > 1 if kind == "detection" else score
-    return Case(f"s{seed}", kind, prediction, truth, np.ones(voxels, dtype=bool), True, (10.0, 10.0, 10.0), baseline)
+    return Case(
+        f"s{seed}", kind, prediction, truth, np.ones(voxels, dtype=bool), True, (10.0, 10.0, 10.0), 1.0, baseline
+    )
 
 
 def drawn(name, found):
@@ -76,7 +78,7 @@ def test_dice_against_threshold_with_the_best_and_the_used_one(scores):
 def test_dice_where_everything_is_lesion_but_the_lowest_score_cannot_be_passed():
     voxels = np.array([0.1, 0.2, 0.3, 0.4]).reshape(4, 1, 1)
     everything = np.ones(voxels.shape, dtype=bool)
-    found = judge([Case("a", "score", voxels, everything, everything, True, (1.0, 1.0, 1.0))], Wanted())
+    found = judge([Case("a", "score", voxels, everything, everything, True, (1.0, 1.0, 1.0), 0.001)], Wanted())
     assert drawn("dice", found).lines[1].get_ydata() == [1]
 
 
@@ -123,7 +125,7 @@ def test_what_an_evaluation_does_not_hold_is_not_drawn(scores, detections):
 
 def test_a_truth_that_is_empty_everywhere_has_no_curve():
     nothing = np.zeros(SHAPE, dtype=bool)
-    empty = Case("a", "score", scan(0).prediction, nothing, ~nothing, True, (1.0, 1.0, 1.0))
+    empty = Case("a", "score", scan(0).prediction, nothing, ~nothing, True, (1.0, 1.0, 1.0), 0.001)
     with pytest.raises(UadError, match="a truth that is not empty everywhere"):
         drawn("pr", judge([empty], Wanted()))
 

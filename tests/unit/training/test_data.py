@@ -7,8 +7,9 @@ import torch
 
 from uadtools.errors import UadError
 from uadtools.models.config import GridConfig
-from uadtools.training.data import Slices, fingerprint, load_slices
-from uadtools.volume.io import save
+from uadtools.training.data import Slices, fingerprint, load_slices, shared_scans
+from uadtools.volume.grid import Grid
+from uadtools.volume.io import Image, save
 from uadtools.volume.slices import to_slices
 
 GRID = GridConfig(shape=(16, 16, 8))
@@ -283,3 +284,20 @@ def test_a_window_does_not_reach_into_another_scan(chosen, reach, expected):
     made = numbered(0, 0, 0, 1, 5, 5, 5).windows(np.array(chosen), reach)
     assert made.dtype == torch.float32
     np.testing.assert_array_equal(made[:, :, 0, 0].numpy(), expected)
+
+
+@pytest.mark.parametrize("role", ["healed", "score", "detection", "brain"])
+def test_only_scans_are_learnt_from(role, tmp_path):
+    grid = Grid((16, 16, 8), np.diag([2.0, 2, 2, 1]))
+    save(Image(np.full(grid.shape, 0.5, np.float32), grid, role), tmp_path / "a.nii")
+    with pytest.raises(UadError, match=rf"a.nii: is a {role}, not a scan \(give the scan it was made from\)"):
+        load_slices([str(tmp_path / "a.nii")], GridConfig(shape=grid.shape), 0.1)
+
+
+def test_scans_in_both_parts_are_counted_whatever_they_are_called():
+    def slices(*seeds):
+        scans = [np.random.default_rng(seed).random((3, 4, 4)).astype(np.float16) for seed in seeds]
+        return Slices(np.concatenate(scans), np.repeat(np.arange(len(seeds)), 3))
+
+    assert shared_scans(slices(1, 2, 3), slices(4, 3, 2)) == 2
+    assert shared_scans(slices(1, 2), slices(3)) == 0

@@ -24,7 +24,6 @@ from uadtools.volume.stream import (
     read_path,
     read_studies,
     record,
-    require_labels,
     write_study,
 )
 
@@ -314,12 +313,3 @@ def test_a_contrast_level_that_is_no_number_is_none():
     line = {"tool": "uad-simulate", "arguments": {"kind": "contrast", "level": "2"}}
     image = Image(np.ones((2, 2, 2)), Grid((2, 2, 2), np.eye(4)), provenance={"history": [line]})
     assert contrast_level(image) is None
-
-
-def test_labels_are_few(tmp_path):
-    data = np.arange(1000, dtype=np.float32).reshape(10, 10, 10)
-    require_labels(np.floor(data / 10), "few")
-    require_labels(data / 999, "probabilities")
-    require_labels((data % 256).astype(np.uint8), "bytes")
-    with pytest.raises(UadError, match=r"^a: holds more than 256 different values, so it is no mask"):
-        require_labels(data, "a")
