@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 CODES = {
+    "geometry": "sform and qform of the file lie apart, or one makes no sense; mm at most",
+    "orientation": "the file has voxel sizes alone, so left and right are a guess",
+    "sheared": "the axes of the scan are not at right angles; degrees",
     "brain-size": "the brain is larger or smaller than those of adults; mL",
     "brain-cut-by-scan": "the brain touches the border of the scan; cm2",
     "brain-cut-by-grid": "a part of the brain lies outside the model's grid; share",

@@ -110,7 +110,7 @@ BAD = {
     "cut short in its header": (image(noise())[:100], "cut short after", "(get the file again)"),
     "gzip cut short": (gzip.compress(image(noise()))[:-20], "gzip data are cut short", "get the file again)"),
     "gzip damaged": (flipped(gzip.compress(image(noise()))), "gzip data are", "damaged", "get the file again)"),
-    "not a number": (spoilt(np.nan), "1 voxels are NaN or infinite (replace them first)"),
+    "not a number": (spoilt(np.nan), "1 voxels ", " NaN "),
     "infinite": (spoilt(-np.inf), "1 voxels are NaN or infinite (replace them first)"),
     "complex": (image(noise(np.complex64)), "complex voxels (one real number per voxel is needed)"),
     "RGB": (image(RGB), "RGB voxels (one real number per voxel is needed)"),

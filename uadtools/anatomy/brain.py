@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from uadtools.concerns import Concern
 from uadtools.errors import UadError
+from uadtools.volume.background import background
 from uadtools.volume.clean import keep_largest
 from uadtools.volume.grid import Grid
 
@@ -39,15 +40,10 @@ PROGRAMS = {
 """Brain extractors that users install by themselves: what they may be called, and how they are called."""
 
 
-def background(data: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return the voxels that hold exactly the background value, 0."""
-    return np.asarray(data == 0)
-
-
 def is_stripped(data: NDArray[Any], grid: Grid) -> bool:
-    """Tell whether skull and scalp are gone already: most voxels are exactly 0, and the rest fits a brain.
+    """Tell whether skull and scalp are gone already: most voxels are background, and the rest fits a brain.
 
-    A head with scalp has more than 2,200 mL of voxels above 0, a stripped one less.
+    A head with scalp has more than 2,200 mL of other voxels, a stripped one less.
     """
     empty = background(data)
     return bool(empty.mean() > 0.4 and (~empty).sum() * grid.voxel_volume < LARGEST_BRAIN)

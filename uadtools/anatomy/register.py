@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.anatomy.bias import NEEDS_SITK, last_line
-from uadtools.anatomy.brain import background
 from uadtools.errors import UadError
+from uadtools.volume.background import background
 from uadtools.volume.grid import Grid, resample
 from uadtools.volume.io import Image
 from uadtools.volume.stream import read_image

@@ -13,6 +13,7 @@ import typer
 
 from uadtools import __version__
 
+Form = Literal["sform", "qform", "pixdim"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -86,7 +87,14 @@ PROVENANCE = option(
     read a piped image with an extension; without it --native is impossible.""",
     True,
 )
+ANONYMOUS = flag("""--anonymous
+    Call the scan after the output's file, and name no file in what is written.""")
 VOLUME = option("--volume N  Which volume of a 4-D image, counted from 0.", min=0)
+GEOMETRY = option(f"""--geometry {choices(Form)}
+    Where a scan lies whose header contradicts itself: sform, qform; pixdim where it has neither, so that left and right
+    are a guess. Default: sform, and what is strange is told.""")
+NAN = option("""--nan X
+    What NaN in a scan become, such as 0. Default: background, where they surround the scan; others are refused.""")
 SEED = option("--seed N  The same seed gives the same result.", 0, min=0, max=2**63 - 1)
 DEVICE = option("--device auto|cpu|cuda|cuda:N|mps  Where torch computes.", "auto", callback=_check_device)
 PRECISION = option(

@@ -54,6 +54,7 @@ def calibrate(
     largest: bool | None = o.LARGEST,
     strict: bool = o.STRICT,
     volume: int | None = o.VOLUME,
+    geometry: o.Form | None = o.GEOMETRY,
     force: bool = o.FORCE,
     as_json: bool = o.JSON,
     quiet: bool = o.QUIET,
@@ -70,7 +71,9 @@ def calibrate(
     options |= {"min_size": min_size, "dilate": dilate, "largest": largest}
     if reference is not None:
         _check_idle({"output": output, **options})
-        learnt = learn_all(inputs or "-", reference, per=per or "voxel", volume=volume, force=force)
+        learnt = learn_all(
+            inputs or "-", reference, per=per or "voxel", volume=volume, geometry=geometry, force=force, tell=tell
+        )
         if as_json:
             c.print_json(learnt)
         return
@@ -81,6 +84,7 @@ def calibrate(
         inputs or "-",
         output,
         volume=volume,
+        geometry=geometry,
         force=force,
         tell=tell,
         progress=lambda text: c.progress(text, quiet),

@@ -75,6 +75,7 @@ def evaluate(
     strict: bool = o.STRICT,
     seed: int = o.SEED,
     volume: int | None = o.VOLUME,
+    geometry: o.Form | None = o.GEOMETRY,
     force: bool = o.FORCE,
     as_json: bool = o.JSON,
     quiet: bool = o.QUIET,
@@ -96,7 +97,8 @@ def evaluate(
         options: dict[str, Any] = {"PRED": inputs, "--truth": truth, "--brain": brain, "--scan": scan, "--best": best}
         options |= {"--threshold-from": threshold_from, "--lesions": lesions, "--by": by, "--plot": plot}
         options |= {"--match": match, "--label": label, "--ignore": ignore, "--overlap": overlap}
-        _refuse(options | {"--picture": picture, "--volume": volume, "--compare": compare if people else None})
+        options |= {"--picture": picture, "--volume": volume, "--geometry": geometry}
+        _refuse(options | {"--compare": compare if people else None})
     columns, figures = _listed(by), _listed(figure)
     _check_pairs(columns, participants, figure, compare)
     for path in filter(None, (output, csv)):
@@ -123,6 +125,7 @@ def evaluate(
             plots=plots,
             seed=seed,
             volume=volume,
+            geometry=geometry,
             force=force,
             tell=tell,
             verbose=verbose,

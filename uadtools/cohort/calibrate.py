@@ -11,7 +11,7 @@ from typing import Any
 from uadtools.cohort.pairs import by_order
 from uadtools.cohort.postproc import chosen
 from uadtools.cohort.results import Progress, Tell, Watch, silent, tell_concerns, unseen
-from uadtools.cohort.sources import Sources, listed, some_words, studies
+from uadtools.cohort.sources import Sources, image_beside, listed, some_words, studies
 from uadtools.concerns import Concern, read_concerns, told, united
 from uadtools.errors import Misuse
 from uadtools.files import check_free, write_json
@@ -19,7 +19,8 @@ from uadtools.scoring.calibrate import Calibration, Rule, calibrate, has_lesion
 from uadtools.scoring.normal import Per, learn, save_normal
 from uadtools.volume.io import check_target
 from uadtools.volume.labels import Choice, read_labels
-from uadtools.volume.stream import Study, read_image
+from uadtools.volume.reading import Form, Reading
+from uadtools.volume.stream import Study
 
 
 def calibrate_all(  # noqa: PLR0913  one parameter per option
@@ -35,6 +36,7 @@ def calibrate_all(  # noqa: PLR0913  one parameter per option
     label: Sequence[int] = (),
     ignore: Sequence[int] = (),
     volume: int | None = None,
+    geometry: Form | None = None,
     force: bool = False,
     tell: Tell = silent,
     progress: Progress = unseen,
@@ -55,9 +57,9 @@ def calibrate_all(  # noqa: PLR0913  one parameter per option
     _check_counts(inputs, sick, truths)
     if output is not None:
         check_free(Path(output), force=force)
+    labelled = _studies(inputs, sick, given_truths, Reading(volume, geometry), tell)
     with progress("calibrating") as watch:
-        read = _studies(inputs, volume, sick, given_truths)
-        scans = _watched(read, watch, [*inputs, *sick], tell if verbose else silent)
+        scans = _watched(labelled, watch, [*inputs, *sick], tell if verbose else silent)
         report = calibrate(scans, rule or "scanwise", **given)
     noted = read_concerns(report["concerns"])
     concerns = united(given_truths.concerns(), (concern for concern in noted if concern.code == "looks-unlike"))
@@ -69,16 +71,17 @@ def calibrate_all(  # noqa: PLR0913  one parameter per option
 
 
 def learn_all(
-    sources: Sources, path: Path | str, *, per: Per = "voxel", volume: int | None = None, force: bool = False
+    sources: Sources, path: Path | str, *, per: Per = "voxel", force: bool = False, tell: Tell = silent, **reading: Any
 ) -> dict[str, Any]:
     """Write mean and spread of healthy scores to a file, for score_all's reference; returns how they were learnt.
 
     sources: score maps of healthy scans, or "-" for a stream on standard input; those whose truth shows a lesion do not
-    count. Raises UadError.
+    count. reading: volume and geometry, as for others. Raises UadError.
     """
     inputs, path = some_words(sources, "score"), Path(path)
     check_target(path, force=force, provenance=False)
-    normal = learn((study for study in studies(inputs, volume) if not has_lesion(study)), per=per)
+    scans = studies(inputs, Reading(**reading), tell)
+    normal = learn((study for study in scans if not has_lesion(study)), per=per)
     save_normal(normal, path, force=force)
     return {"residuals": str(path), **normal.product.provenance["normal"]}
 
@@ -113,13 +116,13 @@ class Truths:
     paired: list[tuple[str, str]] = field(default_factory=list)
     guesses: list[Concern] = field(default_factory=list)
 
-    def given(self, labelled: Iterator[Study]) -> Iterator[Study]:
+    def given(self, labelled: Iterator[Study], reading: Reading, tell: Tell) -> Iterator[Study]:
         """Give scans their truth."""
         for study, path in zip_longest(labelled, self.files):
             if study is None or path is None:
                 counts = f"{len(self.files)} truths, and there are {'more' if study else 'fewer'} scans"
                 raise Misuse(f"--truth: {counts}")
-            label, guesses = read_labels(read_image(Path(path)), "truth", path, self.choice)
+            label, guesses = read_labels(image_beside(path, reading, tell), "truth", path, self.choice)
             self.paired.append((study.name, path))
             self.guesses.extend(guesses)
             yield study.adding(*study.images.values(), label.derive(label.data, "truth"))
@@ -129,12 +132,14 @@ class Truths:
         return chain(by_order("--truth", self.paired), self.guesses)
 
 
-def _studies(inputs: Sequence[str], volume: int | None, power: Sequence[str], truths: Truths) -> Iterator[Study]:
+def _studies(
+    inputs: Sequence[str], power: Sequence[str], truths: Truths, reading: Reading, tell: Tell
+) -> Iterator[Study]:
     """Read the scans, and give those that are labelled their truth."""
     if power:
-        yield from studies(inputs, volume)
-    labelled = studies(power or inputs, volume)
-    yield from truths.given(labelled) if truths.files else labelled
+        yield from studies(inputs, reading, tell)
+    labelled = studies(power or inputs, reading, tell)
+    yield from truths.given(labelled, reading.beside, tell) if truths.files else labelled
 
 
 def _watched(scans: Iterator[Study], watch: Watch, files: Sequence[str], tell: Tell) -> Iterator[Study]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from uadtools.cohort.pairs import Names, Seen, by_order
 from uadtools.cohort.results import Tell, silent, tell_concerns
-from uadtools.cohort.sources import Sources, listed, some_words, studies
+from uadtools.cohort.sources import Sources, image_beside, listed, some_words, studies
 from uadtools.concerns import Concern, read_concerns, told, united
 from uadtools.errors import Misuse
 from uadtools.evaluation.evaluate import Case, Wanted, case, judge, kind_of, with_scan
@@ -21,7 +21,8 @@ from uadtools.report.plots import check_plots, plot
 from uadtools.scoring.postproc import read_threshold, scans_of
 from uadtools.volume.io import Image
 from uadtools.volume.labels import BY_THEMSELVES, Choice
-from uadtools.volume.stream import Study, concerns_of, read_image
+from uadtools.volume.reading import Form, Reading
+from uadtools.volume.stream import Study, concerns_of
 
 
 def evaluate_all(  # noqa: PLR0913  one parameter per option
@@ -41,6 +42,7 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     plots: Mapping[str, Path | str] | None = None,
     seed: int = 0,
     volume: int | None = None,
+    geometry: Form | None = None,
     force: bool = False,
     tell: Tell = silent,
     verbose: bool = False,
@@ -68,11 +70,12 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     earlier: list[Concern] = []
 
     def watched() -> Iterator[Case]:
-        for study, expert, prediction in beside.cases(volume):
+        for study, expert, prediction in beside.cases(Reading(volume, geometry), tell):
             if last and picture is not None:
                 raise Misuse(ALONE)
             last[:] = [(study, expert)]
-            earlier.extend(concern.about(study.name) for concern in concerns_of(study.product))
+            read = concerns_of(study.product, *filter(None, [expert]))
+            earlier.extend(concern.about(study.name) for concern in read)
             if verbose:
                 tell(f"{study.name}: {int(prediction.within.sum()):,} voxels")
             yield prediction
@@ -140,32 +143,33 @@ class Beside:
         if self.match and not (self.truths or self.brains or self.scans):
             raise Misuse("--match: pairs files, and there is no --truth, --brain or --scan")
 
-    def cases(self, volume: int | None) -> Iterator[tuple[Study, Image | None, Case]]:
+    def cases(self, reading: Reading, tell: Tell) -> Iterator[tuple[Study, Image | None, Case]]:
         """Bring each prediction together with what lies beside it; the image is its truth."""
-        for study, (truth, brain, scan) in self._by_name(volume) if self.match else self._by_order(volume):
-            whole = study if scan is None else with_scan(study, read_image(Path(scan)))
-            label = read_image(Path(truth)) if truth else whole.images.get("truth")
+        for study, (truth, brain, scan) in (self._by_name if self.match else self._by_order)(reading, tell):
+            whole = study if scan is None else with_scan(study, image_beside(scan, reading.beside, tell))
+            label = image_beside(truth, reading.beside, tell) if truth else whole.images.get("truth")
             if label is None and kind_of(whole) != "reconstruction":
                 raise Misuse("--truth: give the experts' masks, one for each prediction")
             self.paired.extend([(study.name, truth)] if truth else [])
             for seen, image in zip(self.seen, (study.product, label), strict=True):
                 if image is not None:
                     seen.add(study.name, image)
-            yield whole, label, case(whole, label, read_image(Path(brain)) if brain else None, self.choice)
+            inside = image_beside(brain, reading.beside, tell) if brain else None
+            yield whole, label, case(whole, label, inside, self.choice)
 
-    def _by_order(self, volume: int | None) -> Iterator[tuple[Study, Beside3]]:
+    def _by_order(self, reading: Reading, tell: Tell) -> Iterator[tuple[Study, Beside3]]:
         beside = list(zip_longest(self.truths, self.brains, self.scans))
-        for study, files in zip_longest(studies(self.inputs, volume), beside):
+        for study, files in zip_longest(studies(self.inputs, reading, tell), beside):
             if study is None or (beside and files is None):
                 option = "--truth" if self.truths else "--brain" if self.brains else "--scan"
                 stream = f"the stream holds {'more' if study else 'fewer'} scans"
                 raise Misuse(f"{option}: {len(beside)} {option[2:]}s, and {stream}")
             yield study, files or (None, None, None)
 
-    def _by_name(self, volume: int | None) -> Iterator[tuple[Study, Beside3]]:
+    def _by_name(self, reading: Reading, tell: Tell) -> Iterator[tuple[Study, Beside3]]:
         options = {"--truth": self.truths, "--brain": self.brains, "--scan": self.scans}
         kinds = [Names(option, files) if files else None for option, files in options.items()]
-        for study in studies(self.inputs, volume):
+        for study in studies(self.inputs, reading, tell):
             truth, brain, scan = (names.take(study.name) if names else None for names in kinds)
             yield study, (truth, brain, scan)
         for names in kinds:

@@ -5,16 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from uadtools.volume.io import Image, save
+from uadtools.volume.reading import Form, Reading
 from uadtools.volume.stream import Study, read_image, read_path
 
 __all__ = ["read", "read_study", "save"]
 
 
-def read(path: Path | str, volume: int | None = None) -> Image:
-    """Read the first image of a file: NIfTI, or 2-D images. volume: of a 4-D image. Raises UadError."""
-    return read_image(Path(path), volume)
+def read(
+    path: Path | str, volume: int | None = None, *, geometry: Form | None = None, nan: float | None = None
+) -> Image:
+    """Read the first image of a file: NIfTI, or 2-D images; `noted` says what is strange about it.
+
+    volume: of a 4-D image. geometry: which is right where sform and qform differ. nan: what NaN in a scan become; none:
+    they are refused. Raises UadError.
+    """
+    return read_image(Path(path), Reading(volume, geometry, nan))
 
 
-def read_study(path: Path | str, volume: int | None = None) -> Study:
-    """Read the first study of a file: all its images, which a saved stream has several of. Raises UadError."""
-    return next(read_path(Path(path), volume))
+def read_study(
+    path: Path | str, volume: int | None = None, *, geometry: Form | None = None, nan: float | None = None
+) -> Study:
+    """Read the first study of a file, as `read` does: all its images, which a saved stream has several of."""
+    return next(read_path(Path(path), Reading(volume, geometry, nan)))

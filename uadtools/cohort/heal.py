@@ -20,6 +20,7 @@ from uadtools.healing.ensemble import heal_with
 from uadtools.healing.heal import check_conditioned, without_threshold
 from uadtools.healing.plan import Plan, plan
 from uadtools.models.config import ModelConfig
+from uadtools.volume.reading import Form, Reading
 from uadtools.volume.stream import Study, last_by, read_mask, read_path
 
 
@@ -42,7 +43,10 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     precision: str = "auto",
     batch: int = 0,
     volume: int | None = None,
+    geometry: Form | None = None,
+    nan: float | None = None,
     provenance: bool = True,
+    anonymous: bool = False,
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
@@ -62,6 +66,7 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     should know, and with verbose for each scan. Of several sources, one that fails does not stop the others: fail gets
     the line, and its result an `error`. Raises UadError for an only one, and for what is wrong with all of them.
     """
+    reading = Reading(volume, geometry, nan, surrounded=True)
     inputs = Inputs.of(sources, output, bids, suffix, step=("scan", "healed"))
 
     def settle(config: ModelConfig | None) -> Plan:
@@ -73,7 +78,8 @@ def heal_all(  # noqa: PLR0913  one parameter per option
         raise Misuse("--combine: one -t leaves nothing to combine (repeat -t)")
     map_roles = heal_plan.maps if maps else heal_plan.scored_with
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
-    sink = Sink.of("healed", inputs.files, inputs.output, maps=map_roles, **writing)
+    writing |= {"maps": map_roles, "anonymous": anonymous}
+    sink = Sink.of("healed", inputs.files, inputs.output, **writing)
     if maps and sink.target is None:
         raise Misuse("--maps: no file is written that maps could lie beside (a stream holds them all)")
     if maps and not map_roles:
@@ -84,13 +90,14 @@ def heal_all(  # noqa: PLR0913  one parameter per option
                 f"{lost}, so uad-postproc will take Otsu's, and refuse scanwise and voxelwise ones (leave it out, or "
                 "find a threshold with uad-calibrate)"
             )
-    mask = None if brain is None else read_mask(Path(brain), tell=tell)
+    mask = None if brain is None else read_mask(Path(brain), reading.beside, tell=tell)
     shared = None if condition is None else replace(next(read_path(Path(condition))), name=Path(condition).name)
     if shared:
         check_conditioned(heal_plan)
     asked = {"method": method, "t": [t] if isinstance(t, int) else list(t) or None, "combine": combine, "seed": seed}
     left, results = _left(inputs, {**asked, **options}, force)
-    jobs = map(JobMaker(sink, ensembles, mask, prepared, volume, tell, progress), prefetched(read(left, volume)))
+    found = prefetched(read(left, reading, tell))
+    jobs = map(JobMaker(sink, ensembles, mask, prepared, reading, tell, progress), found)
     with Behind(sink) as behind:
         healing = Healing(behind, inputs.several, shared, seed, batch, tell, fail, progress, verbose, results)
         for group in grouped(jobs, batch):

@@ -21,6 +21,7 @@ from uadtools.methods import needs_model
 from uadtools.models.checkpoint import located, read_config
 from uadtools.models.config import ModelConfig
 from uadtools.preparing.raw import is_raw, prepared
+from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study
 
 if TYPE_CHECKING:
@@ -61,14 +62,14 @@ class Failure:
     models: None = None
 
 
-def read(inputs: Sequence[str | Failure], volume: int | None) -> Iterator[tuple[str, Study | UadError]]:
+def read(inputs: Sequence[str | Failure], reading: Reading, tell: Tell) -> Iterator[tuple[str, Study | UadError]]:
     """Read the studies of all inputs; where one is broken, what is wrong with it comes in its place."""
     for source in inputs:
         if isinstance(source, Failure):
             yield source.source, source.error
             continue
         try:
-            for study in studies([source], volume):
+            for study in studies([source], reading, tell):
                 yield source, study
         except Misuse:
             raise
@@ -81,14 +82,14 @@ class JobMaker:
     """Makes a job of each study, and prepares its scan where that was not done.
 
     models: those to heal with, or several of which each scan gets what suits it. brain: a mask instead of the study's
-    own. refuse: leave raw scans as they are, which no model takes. volume: which one of a 4-D image was read.
+    own. refuse: leave raw scans as they are, which no model takes. reading: how scans were read.
     """
 
     sink: Sink
     models: Sequence[Ensemble]
     brain: Image | None
     refuse: bool
-    volume: int | None
+    reading: Reading
     tell: Tell
     progress: Progress
 
@@ -107,7 +108,7 @@ class JobMaker:
             return HealingJob(source, study, self._suiting(study), self.sink.claim(study))
         path, concerns = self.sink.claim(study, more=("scan",)), list[str]()
         with self.progress(f"preparing {study.name}"):
-            prepared_study = prepared(study, config, volume=self.volume, tell=concerns.append)
+            prepared_study = prepared(study, config, reading=self.reading, tell=concerns.append)
         where = f", into {self.sink.beside(path, 'scan')}" if path else ""
         self.tell(
             f"{study.name}: was not prepared; prepared as uad-preprocess would (--prepared refuses instead){where}"

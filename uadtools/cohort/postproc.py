@@ -16,6 +16,7 @@ from uadtools.report.tables import found
 from uadtools.scoring.postproc import Steps, bundled_steps, own_steps, postproc, read_steps
 from uadtools.volume.chain import voxel_ml
 from uadtools.volume.clean import components
+from uadtools.volume.reading import Form, Reading
 from uadtools.volume.stream import Study, read_mask
 
 
@@ -31,7 +32,9 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     adapt: bool = False,
     force_detection: bool = False,
     volume: int | None = None,
+    geometry: Form | None = None,
     provenance: bool = True,
+    anonymous: bool = False,
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
@@ -49,12 +52,13 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     not stop the others: fail gets the line, and its result an `error`; in a data set what is done is skipped. Raises
     UadError for an only one, and for what is wrong with all.
     """
-    chain = chain_of(str(threshold), **steps)
+    chain, reading = chain_of(str(threshold), **steps), Reading(volume, geometry)
     inputs = Inputs.of(sources, output, bids, suffix, step=("score", "detection"), called="score")
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
+    writing["anonymous"] = anonymous
     sink = Sink.of("detection", inputs.files, inputs.output, **writing)
     options: dict[str, Any] = {"native": native, "adapt": adapt, "force_detection": force_detection, "tell": tell}
-    options["brain"] = None if brain is None else read_mask(Path(brain), tell=tell)
+    options["brain"] = None if brain is None else read_mask(Path(brain), reading.beside, tell=tell)
     if threshold in ("scanwise", "voxelwise") and inputs.files == ["-"]:
         tell(
             f"--threshold {threshold} holds for the default healing of a bundled model and its own metric; others "
@@ -62,7 +66,7 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
         )
 
     def work(file: str) -> Iterator[Result]:
-        for study in studies([file], volume):
+        for study in studies([file], reading, tell):
             path = sink.claim(study)
             detected = postproc(study, chain(study), **options)
             arguments = detected.product.provenance["history"][-1]["arguments"]

@@ -12,7 +12,7 @@ from uadtools.cohort.bids import sibling
 from uadtools.cohort.each import each
 from uadtools.cohort.results import Result, Tell, carried, silent
 from uadtools.cohort.sink import Sink, beside
-from uadtools.cohort.sources import Inputs, Sources, named, studies, words
+from uadtools.cohort.sources import Inputs, Sources, image_beside, named, studies, words
 from uadtools.errors import Misuse, UadError
 from uadtools.scoring.case_scores import case_scores
 from uadtools.scoring.normal import normalise, read_normal
@@ -21,6 +21,7 @@ from uadtools.volume.chain import to_native
 from uadtools.volume.io import Image, stem
 from uadtools.volume.labels import looks_unlike
 from uadtools.volume.listing import files_of, is_many
+from uadtools.volume.reading import Form, Reading
 from uadtools.volume.roles import require_role
 from uadtools.volume.stream import Study, base_name, last_by, read_image, read_mask
 
@@ -43,7 +44,9 @@ def score_all(  # noqa: PLR0913  one parameter per option
     brain: Path | str | None = None,
     native: bool = False,
     volume: int | None = None,
+    geometry: Form | None = None,
     provenance: bool = True,
+    anonymous: bool = False,
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
@@ -65,19 +68,20 @@ def score_all(  # noqa: PLR0913  one parameter per option
     for role in ("spread", "probability"):
         if maps[role] and role not in maps_of(metric):
             raise Misuse(f"--{role}: has no effect with --metric {metric or 'l1'} (leave it out)")
-    pair = _is_pair(words(sources), scan)
+    pair, reading = _is_pair(words(sources), scan), Reading(volume, geometry)
     inputs = Inputs.of(
         words(sources)[1:] if pair else sources, output, bids, suffix, step=("healed", "score"), called="healed"
     )
     if inputs.several and (one := next((role for role, path in maps.items() if path is not None), "")):
         raise Misuse(f"--{one}: a map belongs to one scan, and there are several (leave it out)")
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
+    writing["anonymous"] = anonymous
     sink = Sink.of("score", words(sources)[:1] if pair else inputs.files, inputs.output, **writing)
     healthy = None if reference is None else read_normal(Path(reference))
-    images = [] if brain is None else [read_mask(Path(brain), tell=tell)]
+    images = [] if brain is None else [read_mask(Path(brain), reading.beside, tell=tell)]
     images += [_map(Path(path), role) for role, path in maps.items() if path is not None]
     scans = words(sources)[:1] if pair else [file for source in words(scan) for file in files_of(source)]
-    pairing = Pairing(scans, [role for role in maps_of(metric) if maps.get(role) is None], volume, pair, tell)
+    pairing = Pairing(scans, [role for role in maps_of(metric) if maps.get(role) is None], reading, pair, tell)
 
     def work(file: str) -> Iterator[Result]:
         for study in pairing.studies(file):
@@ -115,7 +119,7 @@ class Pairing:
 
     scans: Sequence[str]
     wanted: Sequence[str]
-    volume: int | None
+    reading: Reading
     pair: bool
     tell: Tell
 
@@ -124,7 +128,7 @@ class Pairing:
         if self.pair:
             yield self._whole(Path(self.scans[0]), Path(file))
             return
-        for study in studies([file], self.volume):
+        for study in studies([file], self.reading, self.tell):
             alone = file != "-" and "scan" not in study.images and (study.product.role == "healed" or self.scans)
             yield self._whole(self._scan_of(Path(file)), Path(file), study.product, study.name) if alone else study
 
@@ -145,8 +149,8 @@ class Pairing:
 
     def _whole(self, scan_file: Path, healed_file: Path, healed: Image | None = None, name: str = "") -> Study:
         """Make a study of a scan, its healed self, and the maps wanted of those that were written beside that."""
-        scan = read_image(scan_file, self.volume)
-        healed = healed or read_image(healed_file, self.volume)
+        scan = image_beside(scan_file, self.reading, self.tell)
+        healed = healed or image_beside(healed_file, self.reading, self.tell)
         if scan.role == "healed":
             raise Misuse(f"{PAIR}: {scan_file} is a healed scan (name the scan first)")
         if healed.role != "healed" and healed.provenance.get("history"):

@@ -21,6 +21,7 @@ from uadtools.simulation.simulate import (
     simulate,
 )
 from uadtools.volume.io import SUFFIXES
+from uadtools.volume.reading import Form, Reading
 
 
 def simulate_all(  # noqa: PLR0913  one parameter per option
@@ -33,7 +34,10 @@ def simulate_all(  # noqa: PLR0913  one parameter per option
     picture: Path | str | None = None,
     seed: int = 0,
     volume: int | None = None,
+    geometry: Form | None = None,
+    nan: float | None = None,
     provenance: bool = True,
+    anonymous: bool = False,
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
@@ -51,10 +55,16 @@ def simulate_all(  # noqa: PLR0913  one parameter per option
     inputs, plan = some_words(sources), _plan(kind, words(masks), options, tell)
     if copies > 1 and output and str(output).lower().endswith(SUFFIXES):
         raise Misuse(f"--output: {output} is one file, and there are {copies} draws (name a folder)")
-    writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "resumed": copies > 1}
+    writing: dict[str, Any] = {
+        "force": force,
+        "provenance": provenance,
+        "anonymous": anonymous,
+        "as_json": as_json,
+        "resumed": copies > 1,
+    }
     sink = Sink.of("simulated", inputs, output, maps=("truth",), **writing)
     results: list[Result] = []
-    for study in studies(inputs, volume):
+    for study in studies(inputs, Reading(volume, geometry, nan, surrounded=True), tell):
         for copy in range(copies):
             name = f"{study.name}_{copy + 1}" if copies > 1 else study.name
             path = sink.claim(named(study, name))

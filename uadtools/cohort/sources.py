@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from uadtools.cohort import bids as data_sets
+from uadtools.cohort.results import Tell, silent
 from uadtools.errors import Misuse, UadError
-from uadtools.volume.io import stem
+from uadtools.volume.io import Image, stem
 from uadtools.volume.listing import files_of, is_many
-from uadtools.volume.stream import Study, base_name, last_by, read_path, read_studies
+from uadtools.volume.reading import AS_IT_IS, Reading
+from uadtools.volume.stream import Study, base_name, last_by, read_image, read_path, read_studies
 
 STDIN = "standard input"
 Sources = Path | str | Sequence[Path | str]
@@ -53,7 +55,9 @@ def _listed(source: str, called: str) -> list[str]:
         bare = {name.removesuffix("_preprocessed") for name in stems.values()}
         products = {f"{name}_{MADE[0]}" for name in stems.values()} | {f"{b}_{end}" for b in bare for end in MADE[1:]}
         return [file for file in files if stems[file] not in products]
-    found = [file for file in files if stems[file].endswith(f"_{called}")] if Path(source).is_dir() else files
+    found = files
+    if Path(source).is_dir():  # folders among the files are those that cannot be read, which is told of each
+        found = [file for file in files if stems[file].endswith(f"_{called}") or Path(file).is_dir()]
     if not found:
         raise UadError(f"{source}: no NAME_{called}.nii.gz in this folder (name the files)")
     return found
@@ -112,21 +116,41 @@ class Inputs:
         return made
 
 
-def studies(inputs: Sequence[str] | None, volume: int | None = None) -> Iterator[Study]:
-    """Read the studies of all inputs, none meaning standard input, one at a time."""
+def studies(inputs: Sequence[str] | None, reading: Reading = AS_IT_IS, tell: Tell = silent) -> Iterator[Study]:
+    """Read the studies of all inputs, none meaning standard input, one at a time. tell: what is strange about them."""
+    for study in _studies(inputs, reading):
+        for image in study.images.values():
+            say_noted(image, study.name, tell)
+        yield study
+
+
+def image_beside(path: Path | str, reading: Reading, tell: Tell) -> Image:
+    """Read an image that belongs to a scan, such as its truth, and tell what is strange about it."""
+    image = read_image(Path(path), reading)
+    say_noted(image, str(path), tell)
+    return image
+
+
+def say_noted(image: Image, name: str, tell: Tell) -> None:
+    """Tell what reading an image noted."""
+    for concern in image.noted:
+        tell(f"{name}: {concern}")
+
+
+def _studies(inputs: Sequence[str] | None, reading: Reading) -> Iterator[Study]:
     for source in inputs or ["-"]:
         if source == "-":
             if not sys.stdin or sys.stdin.isatty():
                 raise Misuse("IN: no input: name files, or pipe a stream in")
             stdin = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115  the stream outlives this line
-            yield from read_studies(stdin, STDIN, volume)
+            yield from read_studies(stdin, STDIN, reading)
         else:
-            yield from _of_file(Path(source), volume)
+            yield from _of_file(Path(source), reading)
 
 
-def _of_file(path: Path, volume: int | None) -> Iterator[Study]:
+def _of_file(path: Path, reading: Reading) -> Iterator[Study]:
     """Read a file's studies. An only one is called what the file is called now, whatever it says of itself."""
-    studies_of_file = read_path(path, volume)
+    studies_of_file = read_path(path, reading)
     first, second = next(studies_of_file), next(studies_of_file, None)
     if second is None:
         yield named(first, base_name(path))

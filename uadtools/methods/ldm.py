@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from uadtools.errors import UadError
 from uadtools.methods import vqvae
 from uadtools.methods.base import recipe as base
 from uadtools.methods.base.healing import Healing, Option, end
 from uadtools.models.images import GridConfig, IntensityConfig
-from uadtools.models.networks import CodebookConfig, UNetConfig
+from uadtools.models.networks import CodebookConfig, RegionConfig, UNetConfig
 from uadtools.models.settings import NoisedSettings
-from uadtools.settings import Config, PositiveInt
 
 if TYPE_CHECKING:
     from uadtools.methods.base.types import Batch, Donor, Healthy, Model, Noise, Tensor
@@ -34,39 +33,6 @@ MOST, BATCH = 1000, 32
 """Healthy slices that are asked about at most, and how many at a time."""
 SAMPLE = 512
 """Slices by which the deviation of latents is measured."""
-
-
-class RegionConfig(Config):
-    """Where a lesion is: where the bound, averaged over steps, is above what is healthy.
-
-    steps: from which the bound is taken, [low, high); percentile: of healthy scans, at each position; bounds: over how
-    many of the steps the bound may be averaged, as fewer make it noisier and ask for limits of their own.
-    """
-
-    steps: tuple[PositiveInt, PositiveInt] = (400, 600)
-    percentile: Annotated[float, Field(gt=0, le=100)] = 97.5
-    bounds: tuple[PositiveInt, ...] = Field(default=(FEW_BOUNDS,), min_length=1)
-
-    @property
-    def counts(self) -> list[int]:
-        """The numbers of steps that there are limits for, one after the other."""
-        return sorted({min(count, self.steps[1] - self.steps[0]) for count in self.bounds})
-
-    def place(self, count: int) -> int:
-        """Return the place of a number of steps among the limits. Raises UadError where there are none for it."""
-        if count not in self.counts:
-            known = " or ".join(map(str, self.counts))
-            raise UadError(
-                f"--bounds {count}: the model knows how much is healthy over {known} steps alone "
-                f"(leave it out, or uad-train --resume --set 'region.bounds=[{count}]')"
-            )
-        return self.counts.index(count)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.steps[0] >= self.steps[1]:
-            raise ValueError(f"steps {self.steps}: the first must be below the second")
-        return self
 
 
 class Settings(NoisedSettings):

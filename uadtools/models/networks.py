@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from uadtools.settings import Config, Count, PositiveFloat, Width
+from uadtools.errors import UadError
+from uadtools.settings import Config, Count, PositiveFloat, PositiveInt, Width
 
 
 def _divides(name: str, by: int, widths: Sequence[int]) -> None:
@@ -145,3 +146,36 @@ class EncoderConfig(Config):
     def divisor(self) -> int:
         """How many pixels of the image, in height and width, are one of the last features."""
         return int(2 ** (len(self.blocks) + 1))
+
+
+class RegionConfig(Config):
+    """Where a lesion is: where the bound, averaged over steps, is above what is healthy.
+
+    steps: from which the bound is taken, [low, high); percentile: of healthy scans, at each position; bounds: over how
+    many of the steps the bound may be averaged, as fewer make it noisier and ask for limits of their own.
+    """
+
+    steps: tuple[PositiveInt, PositiveInt] = (400, 600)
+    percentile: Annotated[float, Field(gt=0, le=100)] = 97.5
+    bounds: tuple[PositiveInt, ...] = Field(default=(50,), min_length=1)
+
+    @property
+    def counts(self) -> list[int]:
+        """The numbers of steps that there are limits for, one after the other."""
+        return sorted({min(count, self.steps[1] - self.steps[0]) for count in self.bounds})
+
+    def place(self, count: int) -> int:
+        """Return the place of a number of steps among the limits. Raises UadError where there are none for it."""
+        if count not in self.counts:
+            known = " or ".join(map(str, self.counts))
+            raise UadError(
+                f"--bounds {count}: the model knows how much is healthy over {known} steps alone "
+                f"(leave it out, or uad-train --resume --set 'region.bounds=[{count}]')"
+            )
+        return self.counts.index(count)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.steps[0] >= self.steps[1]:
+            raise ValueError(f"steps {self.steps}: the first must be below the second")
+        return self

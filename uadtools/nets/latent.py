@@ -29,7 +29,7 @@ class LatentDiffusion(nn.Module):
         self.register_buffer("limits", torch.full(tuple(limits), torch.inf))
         self.deviation: Tensor
         self.limits: Tensor
-        self.register_load_state_dict_pre_hook(_with_limits)
+        self.register_load_state_dict_pre_hook(_with_limits)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from uadtools.models.config import GridConfig, IntensityConfig, parse
 from uadtools.preparing.preparation import BRAIN_EXTRACTORS, Preparation
 from uadtools.preparing.presets import preset, template_of
 from uadtools.volume.io import Image
+from uadtools.volume.reading import AS_IT_IS, Reading
 from uadtools.volume.stream import read_mask
 
 
@@ -28,7 +29,7 @@ def settle(  # noqa: PLR0913  one parameter per option
     intensity: str | None = None,
     match_histogram: bool = False,
     seed: int = 0,
-    volume: int | None = None,
+    reading: Reading = AS_IT_IS,
 ) -> Preparation:
     """Settle how to prepare scans: as a paper or for a model, and what is wanted otherwise, in uad-preprocess's words.
 
@@ -47,12 +48,12 @@ def settle(  # noqa: PLR0913  one parameter per option
         quantiles=preparation.quantiles if match_histogram else (),
         grid=_grid(preparation.grid, spacing, shape),
         intensity=_intensity(preparation.intensity, intensity),
-        brain=_brain(preparation, brain),
+        brain=_brain(preparation, brain, reading),
         bias_correct=preparation.bias_correct if bias_correct is None else bias_correct,
         register=_template(register),
         template_name=Path(register).name if register else "none",
         seed=seed,
-        volume=volume,
+        reading=reading,
     )
 
 
@@ -100,13 +101,13 @@ def _intensity(base: IntensityConfig, text: str | None) -> IntensityConfig:
     return base.model_copy(update={"kind": kind})
 
 
-def _brain(preparation: Preparation, brain: Image | Path | str | None) -> Image | str:
+def _brain(preparation: Preparation, brain: Image | Path | str | None, reading: Reading) -> Image | str:
     if brain is None:
         return preparation.brain
     if isinstance(brain, Image) or brain in BRAIN_EXTRACTORS:
         return brain
     try:
-        return read_mask(Path(brain))
+        return read_mask(Path(brain), reading.beside)
     except UadError as error:
         raise UadError(f"--brain: {error} (there are {', '.join(BRAIN_EXTRACTORS)}, and FILE)") from None
 

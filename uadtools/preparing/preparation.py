@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from uadtools.anatomy.brain import PROGRAMS, is_stripped
 from uadtools.models.config import GridConfig, IntensityConfig
 from uadtools.volume.io import Image
+from uadtools.volume.reading import AS_IT_IS, Reading
 
 StepName = Literal["brain", "bias", "register"]
 ORDER: tuple[StepName, ...] = get_args(StepName)
@@ -23,7 +24,7 @@ class Preparation:
     deepbet, which is for T1 scans of adults). bias_correct: N4. register: the template to bring the brain onto, or
     None; template_name: what it is called in the provenance. order: of the steps that are asked for. quantiles: the
     intensities inside the brain are given this distribution at the end (a model's `quantiles`); none: they are not.
-    seed: of the registration. volume: which one of a 4-D image the scan was.
+    seed: of the registration. reading: how the scan's file is read.
     """
 
     grid: GridConfig = field(default_factory=GridConfig)
@@ -35,7 +36,7 @@ class Preparation:
     order: tuple[StepName, ...] = ORDER
     quantiles: tuple[float, ...] = ()
     seed: int = 0
-    volume: int | None = None
+    reading: Reading = AS_IT_IS
 
     @property
     def steps(self) -> tuple[StepName, ...]:
@@ -56,5 +57,5 @@ class Preparation:
             "order": list(self.steps),
             "match_histogram": bool(self.quantiles),
             "seed": self.seed if self.register else None,
-            "volume": self.volume,
+            **self.reading.arguments,
         }

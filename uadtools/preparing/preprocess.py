@@ -20,11 +20,12 @@ from uadtools.concerns import Concern
 from uadtools.errors import UadError
 from uadtools.models.config import IntensityConfig
 from uadtools.preparing.preparation import BRAIN_EXTRACTORS, Preparation
+from uadtools.volume.background import background, background_value
 from uadtools.volume.chain import GridChain, continued, link
 from uadtools.volume.grid import Grid, cropped_grid, oriented, resample, spaced_grid
 from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES
-from uadtools.volume.stream import Study, noting, record
+from uadtools.volume.stream import Study, fingerprint, noting, record
 
 Tell = Callable[[str], None]
 Mask = NDArray[np.bool_]
@@ -84,7 +85,7 @@ def preprocess(
 
 def prepare(scan: Image, preparation: Preparation, *, name: str = "scan") -> PreparedStudy:
     """Do what `preprocess` does, and say how long each step took."""
-    _check_raw(scan)
+    _check_raw(scan, preparation)
     if preparation.register and preparation.grid.flat:
         raise UadError("--register is for volumes, and this model takes single slices (leave it out)")
     seconds: dict[str, float] = {}
@@ -97,7 +98,7 @@ def prepare(scan: Image, preparation: Preparation, *, name: str = "scan") -> Pre
     return _timed(seconds, "grid", partial(_finished, scan, work, preparation, name, seconds))
 
 
-def _check_raw(scan: Image) -> None:
+def _check_raw(scan: Image, preparation: Preparation) -> None:
     tools = [line.get("tool") for line in scan.provenance.get("history", [])]
     if "uad-preprocess" in tools and len(continued(scan.provenance.get("chain"), scan.grid)) > 1:
         raise UadError(
@@ -108,12 +109,18 @@ def _check_raw(scan: Image) -> None:
         raise UadError(f"is a {scan.role}, not a scan (give the scan it was made from)")
     if (scan.data == scan.data.flat[0]).all():
         raise UadError(f"all voxels have one value, {scan.data.flat[0]:g} (is this the right file?)")
-    if not (scan.data > 0).any():
-        raise UadError("no voxel above background, 0 (is this the right file?)")
+    value, low, high = background_value(scan.data), float(scan.data.min()), float(scan.data.max())
+    if high <= value and background(scan.data).any():
+        raise UadError(f"no voxel above background, {value:g} (is this the right file?)")
+    if high <= value and preparation.brain in ("auto", "none") and preparation.intensity.kind != "ct":
+        raise UadError(
+            f"all values are below 0, {low:g} to {high:g}, as of a scan that was shifted or z-scored, and none of them "
+            f"fills its edges, so where is its background? (add {-math.floor(low)} to them, or --brain FILE)"
+        )
 
 
 def _oriented(scan: Image, preparation: Preparation) -> _Work:
-    data, grid = oriented(scan.data, scan.grid, preparation.grid.orientation)
+    data, grid = oriented(_grounded(scan.data, preparation), scan.grid, preparation.grid.orientation)
     mask = np.ones(data.shape, dtype=bool)
     if isinstance(preparation.brain, Image):
         if not preparation.brain.grid.same(scan.grid):
@@ -126,17 +133,29 @@ def _oriented(scan: Image, preparation: Preparation) -> _Work:
     return _Work(data, grid, np.asarray(mask), chain)
 
 
+def _grounded(data: NDArray[Any], preparation: Preparation) -> NDArray[Any]:
+    """Make a constant background 0, and move the rest with it, but where intensities mean something by themselves."""
+    value, kind = background_value(data), preparation.intensity.kind
+    if not value or kind == "ct":
+        return data
+    return np.where(background(data), np.float32(0), data.astype(np.float32) - np.float32(kind != "none" and value))
+
+
 def _brained(work: _Work, preparation: Preparation) -> _Work:
     given = isinstance(preparation.brain, Image)
     mask = work.mask if given else _find_brain(work.data, work.grid, preparation)
     if not mask.any():
         raise UadError("no brain was found in it (pass a mask with --brain FILE)")
-    if preparation.grid.flat or preparation.brain == "none":
+    if preparation.grid.flat:
         return replace(work, mask=mask)
-    if not given:
+    found = brains.concerns(mask, work.grid)
+    if preparation.brain == "none":  # may be less than a brain, and of CT more; else its background was not understood
+        large = mask.sum() * work.grid.voxel_volume > brains.LARGEST_BRAIN and preparation.intensity.kind != "ct"
+        found = [concern for concern in found if large and concern.code == "brain-size"]
+    elif not given:
         room = math.prod(preparation.grid.shape) * math.prod(preparation.grid.spacing) / 1000
         brains.require_brain(mask, work.grid, room)
-    return replace(work, mask=mask, concerns=(*work.concerns, *brains.concerns(mask, work.grid)))
+    return replace(work, mask=mask, concerns=(*work.concerns, *found))
 
 
 def _find_brain(data: NDArray[Any], grid: Grid, preparation: Preparation) -> Mask:
@@ -192,7 +211,9 @@ def _finished(
     notes: dict[str, Any] = {"contrast": contrast.to_json()} if contrast else {}
     notes |= noting(scan, concerns)
     image = Image(values, target, "scan", {**scan.provenance, "study": name, "chain": chain, **notes})
-    prepared = replace(image, provenance=record(image, "uad-preprocess", preparation.arguments))
+    prepared = replace(
+        image, provenance=record(image, "uad-preprocess", preparation.arguments, source=fingerprint(scan))
+    )
     study = Study(name, {"scan": prepared, "brain": prepared.derive(mask.astype(np.uint8), "brain")})
     volume = float(work.mask.sum()) * scan.grid.voxel_volume
     return PreparedStudy(study, volume, concerns, seconds, contrast)
@@ -206,7 +227,7 @@ def _target(work: _Work, preparation: Preparation) -> tuple[Grid, Grid]:
     """
     base, occupied = work.grid, work.mask
     if preparation.register:
-        occupied, base = oriented(~brains.background(preparation.register.data), preparation.register.grid)
+        occupied, base = oriented(~background(preparation.register.data), preparation.register.grid)
     x, y, z = preparation.grid.spacing
     spaced = spaced_grid(base, (x, y, base.spacing[2] if preparation.grid.flat else z))
     if (count := max(math.prod(spaced.shape), math.prod(preparation.grid.shape))) > MOST_VOXELS:

@@ -7,6 +7,8 @@ from uadtools.models.checkpoint import default_path, read_config
 from uadtools.models.config import ModelConfig
 from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import Tell, preprocess
+from uadtools.volume.background import background_value
+from uadtools.volume.reading import AS_IT_IS, Reading
 from uadtools.volume.stream import Study
 
 
@@ -19,24 +21,24 @@ def is_raw(study: Study, config: ModelConfig | None = None) -> bool:
     if scan.provenance.get("history"):
         return False
     fits = config is None or not config.grid.misfit(scan.grid)
-    return not fits or float(scan.data.min()) < 0 or float(scan.data.max()) > 1
+    return not fits or float(scan.data.min()) < 0 or float(scan.data.max()) > 1 or background_value(scan.data) > 0
 
 
 def prepared(
-    study: Study, config: ModelConfig | None = None, *, volume: int | None = None, tell: Tell = lambda text: None
+    study: Study, config: ModelConfig | None = None, *, reading: Reading = AS_IT_IS, tell: Tell = lambda text: None
 ) -> Study:
     """Return a study whose scan is prepared for a model: the same study, or scan and brain made of its raw scan.
 
     A raw scan is prepared as uad-preprocess would by default, on the grid and with the intensities of the model; of the
-    default model, where the method has none. The study's brain mask, if it has one, says where the brain is. volume:
-    which one of a 4-D image the scan was. tell: gets one line about anything the user should know. Raises UadError when
+    default model, where the method has none. The study's brain mask, if it has one, says where the brain is. reading:
+    how the scan was read. tell: gets one line about anything the user should know. Raises UadError when
     the scan cannot be prepared.
     """
     if not is_raw(study, config):
         return study
     model = config or read_config(default_path())
     preparation = Preparation(
-        grid=model.grid, intensity=model.intensity, brain=study.images.get("brain", "auto"), volume=volume
+        grid=model.grid, intensity=model.intensity, brain=study.images.get("brain", "auto"), reading=reading
     )
     try:
         return preprocess(study.need("scan"), preparation, name=study.name, tell=tell)

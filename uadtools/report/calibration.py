@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from uadtools.scoring.calibrate import Calibration, Power
+    from uadtools.scoring.calibrate import Calibration
+    from uadtools.scoring.power import Power
 
 SILENT = 0.1
 """Recall below which a threshold is said to silence the detector."""

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadtools.anatomy.brain import background
 from uadtools.files import written
 from uadtools.metrics.overlap import Mask
 from uadtools.report.picture import check_picture
+from uadtools.volume.background import background
 from uadtools.volume.chain import in_scan_space
 from uadtools.volume.grid import Grid, oriented, resample
 from uadtools.volume.io import Image

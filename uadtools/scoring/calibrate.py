@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, TypedDict, get_args
 from zlib import crc32
@@ -15,21 +14,18 @@ import numpy as np
 from uadtools.concerns import Concern, told
 from uadtools.errors import UadError
 from uadtools.metrics import conformal
-from uadtools.metrics.lesions import Lesionwise, lesionwise, recall_by_size
 from uadtools.metrics.ranking import rank
 from uadtools.scoring.history import unlike, way_of
 from uadtools.scoring.postproc import Prepared, Steps, detect, own_steps, prepare
+from uadtools.scoring.power import Lesioned, Power, power
 from uadtools.volume.chain import labels_on, voxel_ml
-from uadtools.volume.clean import Mask, Score
-from uadtools.volume.grid import Grid
+from uadtools.volume.clean import Score
 from uadtools.volume.io import Image
 from uadtools.volume.labels import IGNORED, LESION, looks_unlike, read_labels
 from uadtools.volume.stream import Study, concerns_of, drawn_lesions
 
 Rule = Literal["scanwise", "voxelwise", "percentile", "best-dice"]
 CONFORMAL: tuple[Rule, ...] = ("scanwise", "voxelwise")
-SIZES = (0.0, 0.5, 4.0, math.inf)
-"""Edges in mL of the classes of lesions: about balls of 10 and of 20 mm."""
 
 
 @dataclass(frozen=True)
@@ -41,26 +37,6 @@ class Healthy:
     scores: Score
     peak: float
     floor: float
-
-
-@dataclass(frozen=True)
-class Lesioned:
-    """A scan with lesions: the (N,) smooth scores of the eroded brain, this and the truth (X, Y, Z), their grid, and
-    the mL of a voxel.
-    """
-
-    scores: Score
-    eroded: Mask
-    truth: Mask
-    grid: Grid
-    voxel_ml: float
-
-    @property
-    def smooth(self) -> Score:
-        """The scores, (X, Y, Z), 0 outside the eroded brain. Made anew, since many scans are kept."""
-        scores = np.zeros(self.eroded.shape, self.scores.dtype)
-        scores[self.eroded] = self.scores
-        return scores
 
 
 class Silence(TypedDict):
@@ -75,19 +51,6 @@ class Silence(TypedDict):
     alarms: int
     alarms_95: float | None
     share: float | None
-
-
-class Power(TypedDict):
-    """Which lesions the threshold leaves, as `uad-eval` counts them, and the mean volumes of a scan in mL."""
-
-    scans: int
-    lesions: int
-    found: int
-    recall: float | None
-    false_positives: int
-    lesion_ml: float
-    detected_ml: float
-    by_size: list[dict[str, Any]]
 
 
 class Calibration(TypedDict):
@@ -152,7 +115,7 @@ def calibrate(
         "best_dice": dice,
         "healthy": _silence(rule, healthy, threshold, level),
         "floor": usual_floor([scan.floor for scan in healthy]) if healthy else None,
-        "power": _power(lesioned, steps, threshold) if lesioned else None,
+        "power": power(lesioned, steps, threshold) if lesioned else None,
         "chain": steps.chain,
         "way": way,
         "concerns": told(concerns),
@@ -288,27 +251,3 @@ def _silence(rule: Rule, healthy: Sequence[Healthy], threshold: float, level: fl
         "alarms_95": conformal.scanwise_bound(len(healthy), level) if rule == "scanwise" else None,
         "share": float(np.mean([np.mean(scan.scores > threshold) for scan in healthy])) if healthy else None,
     }
-
-
-def _power(lesioned: Sequence[Lesioned], steps: Steps, threshold: float) -> Power:
-    pooled, ml, detected_ml = Lesionwise(), 0.0, 0.0
-    for scan in lesioned:
-        detection = detect(scan.smooth, scan.eroded, steps, threshold)
-        pooled += lesionwise(detection, scan.truth, scan.grid.spacing, voxel_ml=scan.voxel_ml)
-        ml += scan.truth.sum() * scan.voxel_ml
-        detected_ml += detection.sum() * scan.voxel_ml
-    sizes = [asdict(size) for size in recall_by_size(pooled.lesions, SIZES)]
-    return {
-        "scans": len(lesioned),
-        "lesions": pooled.count,
-        "found": pooled.found,
-        "recall": _defined(pooled.recall),
-        "false_positives": pooled.false_positives,
-        "lesion_ml": float(ml / len(lesioned)),
-        "detected_ml": float(detected_ml / len(lesioned)),
-        "by_size": [{key: _defined(value) for key, value in size.items()} for size in sizes],
-    }
-
-
-def _defined(value: float) -> float | None:
-    return value if math.isfinite(value) else None

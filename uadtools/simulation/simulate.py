@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from uadtools.anatomy.brain import background, is_stripped
+from uadtools.anatomy.brain import is_stripped
 from uadtools.anatomy.intensity import inside
 from uadtools.errors import Misuse, UadError
 from uadtools.noise.coarse import coarse_fields
@@ -21,6 +21,7 @@ from uadtools.simulation.acquisition import ACQUISITIONS, Interpolation
 from uadtools.simulation.artefacts import ARTEFACTS
 from uadtools.simulation.lesions import Box, Tone
 from uadtools.simulation.source import generator
+from uadtools.volume.background import background
 from uadtools.volume.chain import label_of, voxel_ml
 from uadtools.volume.grid import CORNERS
 from uadtools.volume.io import Image
@@ -187,7 +188,7 @@ def read_masks(sources: Sequence[str], tell: Callable[[str], None] = lambda text
     """
     masks = {}
     for path in (Path(file) for source in sources for file in files_of(source)):
-        mask = read_mask(path, "truth", tell)
+        mask = read_mask(path, role="truth", tell=tell)
         if not mask.data.any():
             raise UadError(f"{path}: an empty mask (leave it out)")
         masks[str(path) if path.name in masks else path.name] = mask
@@ -219,7 +220,7 @@ def _check(scan: Image, plan: Simulation) -> None:
         return
     if low < 0 or high > 1:
         raise UadError(f"values {low:g} to {high:g}, and not 0 to 1 (uad-preprocess SCAN -o - | uad-simulate)")
-    if plan.kind in (*TONED, *MASKED) and background(scan.data).mean() < EMPTY:
+    if plan.kind in (*TONED, *MASKED) and (scan.data == 0).mean() < EMPTY:
         raise UadError("hardly anything of it is 0, so where is the brain? (uad-preprocess SCAN -o - | uad-simulate)")
 
 
@@ -275,7 +276,7 @@ def _artefact(scan: Image, plan: Simulation, rng: np.random.Generator) -> Drawin
     if data.max() <= 1:
         changed = inside(changed, data > 0)
     elif is_stripped(data, scan.grid):
-        changed = np.where(data > 0, changed, 0)
+        changed = np.where(background(data), data, changed)
     return changed, np.zeros(data.shape), drawn
 
 

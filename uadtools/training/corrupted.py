@@ -101,7 +101,7 @@ def load_masks(sources: Sequence[str], spacing: Sequence[float], reach: int) -> 
 
 
 def _shapes(file: str, spacing: Sequence[float], reach: int) -> list[Floats]:
-    image = read_mask(Path(file), "truth")
+    image = read_mask(Path(file), role="truth")
     data, grid = oriented(image.data, image.grid, "RAS")
     box = ndimage.find_objects((data > 0.5).astype(int))
     if not box:

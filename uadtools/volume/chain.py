@@ -55,17 +55,24 @@ def to_native(image: Image, name: str) -> Image:
 
 def in_scan_space(chain: GridChain, grid: Grid) -> Grid:
     """Return a grid at the end of the chain as it lies in the original scan's world: registration undone."""
-    return Grid(grid.shape, np.linalg.inv(_moved(chain)) @ grid.affine)
+    return _sane(Grid(grid.shape, np.linalg.inv(_moved(chain)) @ grid.affine))
 
 
 def in_model_space(chain: GridChain, grid: Grid) -> Grid:
     """Return a grid in the original scan's world as it lies at the end of the chain: registration done."""
-    return Grid(grid.shape, _moved(chain) @ grid.affine)
+    return _sane(Grid(grid.shape, _moved(chain) @ grid.affine))
 
 
 def seen_from(chain: GridChain, grid: Grid) -> Grid:
     """Return a grid as it lies at the end of the chain, where any but that of the original scan lies already."""
     return in_model_space(chain, grid) if chain and native_grid(chain).same(grid) else grid
+
+
+def _sane(grid: Grid) -> Grid:
+    """Raise UadError for a grid that no scan of a head has, which would also take for ever."""
+    if grid.absurd:
+        raise UadError(f"was registered to {grid.absurd} (its provenance is damaged)")
+    return grid
 
 
 def _moved(chain: GridChain) -> NDArray[np.float64]:

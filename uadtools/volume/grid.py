@@ -5,7 +5,9 @@ World coordinates are RAS millimetres, as in NIfTI.
 
 from __future__ import annotations
 
+import math
 import operator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
@@ -16,17 +18,29 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from uadtools.volume.placement import Placement
+
 MOST_VOXELS = 1 << 31
 """Of a grid that a file speaks of, and whose voxels are still to be made."""
+SMALLEST_VOXEL, LARGEST_VOXEL = 0.005, 100.0
+"""In mm; no scan of a head has others."""
+LARGEST_SCAN = 5000.0
+"""In mm, along any axis but the longest, which may be a stack of many images."""
+FARTHEST = 1e5
+"""In mm; no scan lies farther from the middle of its world."""
 CORNERS = ndimage.generate_binary_structure(3, 3)  # 26-connected
 
 
 @dataclass(frozen=True)
 class Grid:
-    """shape (X, Y, Z) in voxels and the (4, 4) affine from voxel indices to RAS millimetres."""
+    """shape (X, Y, Z) in voxels and the (4, 4) affine from voxel indices to RAS millimetres.
+
+    placement: how the header of the file said so, which is written back as it was; None: no file did.
+    """
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
+    placement: Placement | None = None
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -44,47 +58,89 @@ class Grid:
         """In millilitres."""
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
 
-    def same(self, other: Grid) -> bool:
-        """Same shape, and every voxel within a hundredth of a voxel of its counterpart."""
+    @property
+    def shear(self) -> float:
+        """By how many degrees the angle between two axes differs from a right one, at most."""
+        axes = self.affine[:3, :3] / np.array(self.spacing)
+        cosines = (axes.T @ axes)[np.triu_indices(3, 1)]
+        return float(np.degrees(np.arcsin(np.clip(np.abs(cosines).max(), 0, 1))))
+
+    @property
+    def absurd(self) -> str:
+        """Say what no scan of a head is like: voxels, size or place; an empty string where all is well."""
+        extent = np.array(self.shape) * self.spacing
+        middle = self.affine[:3, 3] + self.affine[:3, :3] @ (np.array(self.shape) / 2)
+        if not all(SMALLEST_VOXEL <= size <= LARGEST_VOXEL for size in self.spacing):
+            return f"voxels of {' x '.join(f'{size:.3g}' for size in self.spacing)} mm"
+        if sorted(extent)[1] > LARGEST_SCAN:
+            return f"a volume of {' x '.join(f'{length / 1000:.3g}' for length in extent)} m"
+        if np.abs(middle).max() > FARTHEST:
+            return f"a volume {np.abs(middle).max() / 1000:.3g} m away from the scanner's middle"
+        return ""
+
+    @property
+    def stated(self) -> Placement | None:
+        """How a file said that it lies there; None where no file did, or the grid was changed since."""
+        for form in self.placement.said if self.placement else ():
+            with suppress(ValueError):
+                if self.placement and np.array_equal(self.placement.affine(form, self.shape), self.affine):
+                    return self.placement
+        return None
+
+    def same(self, other: Grid, turn: float = 0.0) -> bool:
+        """Same shape, and every voxel within a hundredth of a voxel of its counterpart.
+
+        turn: in radians, by which the other may be turned around its first voxel all the same.
+        """
         if self.shape != other.shape:
             return False
         drift = np.linalg.inv(self.affine[:3, :3]) @ self._drift(other)
-        return bool(np.abs(drift).max() < 0.01)
+        reach = np.linalg.norm(self.affine[:3, :3] @ self._corners, axis=0) / min(self.spacing)
+        return bool((np.abs(drift) < 0.01 + turn * reach).all())
+
+    def apart(self, other: Grid) -> float:
+        """Return how far in mm a voxel lies from its counterpart in another grid of the same shape, at most."""
+        return float(np.linalg.norm(self._drift(other), axis=0).max())
 
     def unlike(self, other: Grid) -> str:
         """Say how this grid and another differ: both, and how far apart they lie where they sound the same."""
         text = f"{self} and {other}"
         if self.shape == other.shape:
-            text += f", up to {np.linalg.norm(self._drift(other), axis=0).max():.3g} mm apart"
+            text += f", up to {self.apart(other):.3g} mm apart"
         return text
+
+    @property
+    def _corners(self) -> NDArray[np.int_]:
+        """The indices of the voxels in the corners: (3, 8), the first voxel first."""
+        return np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(3, -1)
 
     def _drift(self, other: Grid) -> NDArray[np.float64]:
         """Return the way in mm from this grid's corners to those of another of the same shape: (3, 8)."""
-        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(3, -1)
-        return np.asarray((other.affine - self.affine)[:3] @ np.vstack([corners, np.ones(8)]))
+        return np.asarray((other.affine - self.affine)[:3] @ np.vstack([self._corners, np.ones(8)]))
 
     def __str__(self) -> str:
         size = "x".join(map(str, self.shape))
         return f"{size} voxels of {' x '.join(f'{s:.3g}' for s in self.spacing)} mm, {self.orientation}"
 
     def to_json(self) -> dict[str, Any]:
-        return {"shape": list(self.shape), "affine": [[float(v) for v in row] for row in self.affine]}
+        place = {"shape": list(self.shape), "affine": [[float(v) for v in row] for row in self.affine]}
+        return place | ({"placement": self.stated.to_json()} if self.stated else {})
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Grid:
         """Raises KeyError, TypeError or ValueError when data are not from to_json."""
         x, y, z = (operator.index(n) for n in data["shape"])
         affine = np.array(data["affine"], dtype=np.float64)
-        if min(x, y, z) < 1 or x * y * z > MOST_VOXELS or affine.shape != (4, 4) or not np.isfinite(affine).all():
+        whole = affine.shape == (4, 4) and np.isfinite(affine).all() and (affine[3] == (0, 0, 0, 1)).all()
+        if not (min(x, y, z) > 0 and math.prod((x, y, z)) <= MOST_VOXELS and whole and np.linalg.det(affine)):
             raise ValueError("no grid has this shape and affine")
-        grid = cls((x, y, z), affine)
-        if not (min(grid.spacing) > LEAST_MM and max(grid.spacing) < MOST_MM and grid.voxel_volume):
-            raise ValueError("no grid has voxels of this size")
+        placement = Placement.from_json(data["placement"]) if "placement" in data else None
+        grid = cls((x, y, z), affine, placement)
+        if grid.absurd:
+            raise ValueError(grid.absurd)
         return grid
 
 
-LEAST_MM, MOST_MM = 1e-3, 1e3
-"""Sizes of voxels beyond which a scan is none."""
 Mode = Literal["grid-constant", "nearest"]
 
 

@@ -12,16 +12,21 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
-from numpy.typing import NDArray
 
+from uadtools.concerns import Concern
 from uadtools.errors import UadError
 from uadtools.files import parse_json
+from uadtools.volume.grid import Grid
+from uadtools.volume.placement import MM, UNITS, Placement
+from uadtools.volume.reading import Form
 from uadtools.volume.roles import ROLES
 
 ROLE_LENGTH = 15
 """In bytes: what intent_name holds, less the 0 at its end."""
 COMMENT = 6
 """The NIfTI extension code for text."""
+SHEAR = 1.0
+"""In degrees; what differs more from a right angle is told."""
 
 Bytes = bytes | bytearray
 _KINDS: dict[int, Any] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
@@ -29,7 +34,7 @@ _MAGIC = {(348, True): b"n+1", (540, True): b"n+2", (348, False): b"ni1", (540, 
 _SILENT = logging.Logger("silent", logging.CRITICAL + 1)
 _MOST_BYTES = 1 << 36
 _MOST_OFFSET = 1 << 28
-_PROVENANCE = {"study": str, "chain": list, "history": list, "unlike": dict, "normal": dict}
+_PROVENANCE = {"study": str, "chain": list, "history": list, "unlike": dict, "normal": dict, "geometry": str}
 _LINE = {
     "tool": str, "arguments": dict, "model": str, "metric": str, "maps": list, "chain": dict, "thresholds": dict,
     "floors": dict,
@@ -43,8 +48,7 @@ class Header:
     """What a reader needs to know.
 
     shape: the 2 to 7 axes in the file; dtype: of the stored numbers, in the file's byte order; slope, inter: a voxel is
-    slope * stored + inter, or None; offset: bytes from the start of the file to the voxels; affine: (4, 4), voxel
-    indices to RAS mm.
+    slope * stored + inter, or None; offset: bytes from the start of the file to the voxels.
     """
 
     shape: tuple[int, ...]
@@ -52,7 +56,7 @@ class Header:
     slope: float | None
     inter: float | None
     offset: int
-    affine: NDArray[np.float64]
+    placement: Placement
     intent: str
     order: str
     nifti2: bool
@@ -69,7 +73,7 @@ def parse(raw: Bytes, name: str, *, single: bool = True) -> Header:
     order = "<" if int.from_bytes(raw[:4], "little") == len(raw) else ">"
     fields = _KINDS[len(raw)](raw, endianness=order, check=False)
     _check_magic(fields, name, single=single)
-    shape = _shape(fields, name)
+    shape, placement = _shape(fields, name), Placement.of(fields)
     try:
         fields.check_fix(_SILENT, _FATAL)
         slope, inter = fields.get_slope_inter()
@@ -84,7 +88,35 @@ def parse(raw: Bytes, name: str, *, single: bool = True) -> Header:
     if promised > _MOST_BYTES or offset > _MOST_OFFSET:
         raise _damaged(name, f"it promises {promised:,} bytes of voxels after {offset:,} others")
     intent = fields["intent_name"].tobytes()[:ROLE_LENGTH].split(b"\0")[0].decode("latin-1").strip()
-    return Header(shape, dtype, slope, inter, offset, _affine(fields, name), intent, order, len(raw) == 540)
+    return Header(shape, dtype, slope, inter, offset, placement, intent, order, len(raw) == 540)
+
+
+def placed(header: Header, form: Form | None, name: str) -> tuple[Grid, list[Concern]]:
+    """Return where the voxels lie, and what should be known about that.
+
+    form: is taken where the header has it; else sform goes before qform, and one that is sound before one that makes no
+    sense. Raises UadError about `name`.
+    """
+    x, y, z = (*header.shape[:3], 1)[:3]
+    placement, coded = header.placement, header.placement.coded
+    if placement.units not in MM:
+        units = "1 for metres, 2 for mm, 3 for microns"
+        raise UadError(f"{name}: unit {placement.units} of voxel sizes is unknown (set xyzt_units: {units})")
+    if not coded and form != "pixdim":
+        guess = "and with --geometry pixdim left and right are a guess"
+        raise UadError(f"{name}: no affine: it does not say where its voxels lie, {guess} (set sform or qform first)")
+    sound, wrong = dict[Form, Grid](), dict[Form, str]()
+    for each in placement.said:
+        try:
+            sound[each] = _checked(Grid((x, y, z), placement.affine(each, (x, y, z)), placement))
+        except ValueError as error:
+            wrong[each] = str(error)
+    asked = form in coded
+    taken = form if form and asked else next(iter(sound or wrong))
+    if taken in wrong:
+        raise UadError(f"{name}: its affine {wrong[taken]} (set a valid sform or qform first)")
+    concerns = [] if asked else _contradiction(sound, wrong, taken)
+    return sound[taken], [*concerns, *_uncertain(sound[taken], coded)]
 
 
 def provenance(raw: Bytes, order: str) -> dict[str, Any]:
@@ -132,17 +164,41 @@ def _shape(fields: Any, name: str) -> tuple[int, ...]:
     return shape
 
 
-def _affine(fields: Any, name: str) -> NDArray[np.float64]:
-    if not (fields["sform_code"] or fields["qform_code"]):
-        raise UadError(f"{name}: no affine: it does not say where its voxels lie (set sform or qform first)")
-    try:
-        affine = np.asarray(fields.get_best_affine(), dtype=np.float64)
-    except (HeaderDataError, ValueError) as error:
-        raise UadError(f"{name}: its affine makes no sense ({error}; set a valid sform or qform first)") from None
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or not abs(np.linalg.det(affine[:3, :3])) > 1e-6 * sizes.prod():
-        raise UadError(f"{name}: its affine is zero or singular (set a valid sform or qform first)")
-    return affine
+def _checked(grid: Grid) -> Grid:
+    """Raise ValueError that says what is wrong with an affine."""
+    linear = grid.affine[:3, :3]
+    if not np.isfinite(grid.affine).all() or not abs(np.linalg.det(linear)) > 1e-6 * math.prod(grid.spacing):
+        raise ValueError("is zero or singular")
+    if grid.absurd and grid.placement:
+        raise ValueError(f"makes no sense: {grid.absurd}{UNITS.get(grid.placement.units, '')}")
+    return grid
+
+
+def _contradiction(sound: dict[Form, Grid], wrong: dict[Form, str], taken: Form) -> list[Concern]:
+    """Say how sform and qform contradict each other, where a header has both."""
+    for form, reason in wrong.items():
+        return [Concern("geometry", f"its {form} {reason}, so the {taken} was taken (--geometry {taken} says so)")]
+    if len(sound) < 2:
+        return []
+    one, other = sound.values()
+    assert other.placement
+    if one.same(other, other.placement.rounding):
+        return []
+    mirrored = ", mirrored (left against right)" if np.linalg.det(one.affine) * np.linalg.det(other.affine) < 0 else ""
+    far, advice = one.apart(other), "--geometry sform or qform says which is right"
+    text = f"its sform and qform lie up to {far:.3g} mm apart{mirrored}, and the {taken} was taken ({advice})"
+    return [Concern("geometry", text, round(far, 3))]
+
+
+def _uncertain(grid: Grid, coded: list[Form]) -> list[Concern]:
+    """Say what an affine leaves open."""
+    concerns = []
+    if not coded:
+        concerns.append(Concern("orientation", "it has voxel sizes alone, so left and right are a guess"))
+    if grid.shear > SHEAR:
+        text = f"its axes are sheared by {grid.shear:.3g} degrees, which other programs may show in another way"
+        concerns.append(Concern("sheared", text, round(grid.shear, 2)))
+    return concerns
 
 
 def _extensions(raw: Bytes, order: str) -> Iterator[tuple[int, Bytes]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -17,12 +18,14 @@ from nibabel.nifti1 import Nifti1Extension
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
+from uadtools.concerns import Concern, read_concerns, united
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
 from uadtools.volume import header as headers
 from uadtools.volume.converters import LOOKED_AT, no_image
 from uadtools.volume.grid import Grid
 from uadtools.volume.header import Bytes, Header
+from uadtools.volume.reading import AS_IT_IS, Reading
 
 SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".img.gz", ".hdr.gz")
 _CHUNK = 1 << 24
@@ -36,7 +39,8 @@ class Image:
     """A volume with its place in the world, its role in a study, and where it came from.
 
     data: (X, Y, Z); role: at most 15 characters; provenance: {"study": name, "chain": [grid steps], "history": [one
-    record per tool]}. Raises ValueError when data and grid, or role and file format, do not fit.
+    record per tool]}; noted: what reading its file found strange. Raises ValueError when data and grid, or role and
+    file format, do not fit.
     """
 
     data: NDArray[Any]
@@ -44,6 +48,7 @@ class Image:
     role: str = "scan"
     provenance: dict[str, Any] = field(default_factory=dict)
     nifti2: bool = False
+    noted: tuple[Concern, ...] = ()
 
     def __post_init__(self) -> None:
         if self.data.shape != self.grid.shape:
@@ -62,23 +67,23 @@ class Source(Protocol):
     def read(self, count: int, /) -> Bytes: ...
 
 
-def read_images(file: BinaryIO, name: str, volume: int | None = None) -> Iterator[Image]:
+def read_images(file: BinaryIO, name: str, reading: Reading = AS_IT_IS) -> Iterator[Image]:
     """Read the NIfTI images that follow one another in a stream of bytes, plain or gzipped, one at a time.
 
-    volume: which one to take of a 4-D image. Raises UadError, starting with `name`, for anything that is no such image.
+    Raises UadError, starting with `name`, for anything that is no such image.
     """
     source = _plain(file, name)
     count = 0
     while start := _some(source, 4, name):
         fields, size = _header(source, start, name, count)
         extensions = _exactly(source, fields.offset - size, name, "header")
-        yield _image(fields, extensions, _voxels(source, fields, name, volume), name)
+        yield _image(fields, extensions, source, name, reading)
         count += 1
     if not count:
         raise UadError(f"{name}: empty (a NIfTI image was expected; did the command before it fail?)")
 
 
-def read_pair(path: Path, volume: int | None = None) -> Image:
+def read_pair(path: Path, reading: Reading = AS_IT_IS) -> Image:
     """Read an image kept as .hdr and .img. Raises UadError."""
     name = str(path)
     head, body = _half(path, ".hdr"), _half(path, ".img")
@@ -91,13 +96,14 @@ def read_pair(path: Path, volume: int | None = None) -> Image:
     with open_file(body) as file:
         source = _plain(file, name)
         _exactly(source, fields.offset, name, "header")
-        return _image(fields, extensions, _voxels(source, fields, name, volume), name)
+        return _image(fields, extensions, source, name, reading)
 
 
 def open_file(path: Path) -> BinaryIO:
     """Open a file for reading. Raises UadError."""
     try:
         if path.is_dir():
+            os.scandir(path).close()
             raise UadError(f"{path}: is a folder (name the files in it)")
         return path.open("rb")
     except OSError as error:
@@ -115,14 +121,18 @@ def stem(path: Path) -> str:
 def to_bytes(image: Image, *, provenance: bool = True, nifti2: bool = False) -> bytes:
     """Encode an image as uncompressed NIfTI-1 (or -2), its role in intent_name, its provenance in an extension.
 
-    Data types that NIfTI does not have are widened. An axis too long for NIfTI-1 makes it NIfTI-2.
+    Where it lies is written as the file said so that its grid was read from. Data types that NIfTI does not have are
+    widened. An axis too long for NIfTI-1 makes it NIfTI-2.
     """
     kind: Any = nib.Nifti2Image if nifti2 or max(image.data.shape) > _NIFTI1_AXIS else nib.Nifti1Image
     data = image.data.astype(_stored(image.data.dtype), copy=False)
-    nifti = kind(data, image.grid.affine, dtype=data.dtype)
-    nifti.header.set_sform(image.grid.affine, code="scanner")
-    nifti.header.set_qform(image.grid.affine, code="scanner", strip_shears=True)
-    nifti.header.set_xyzt_units("mm")
+    nifti = kind(data, None, dtype=data.dtype)  # with an affine, it would change the header once more
+    if stated := image.grid.stated:
+        stated.write(nifti.header)
+    else:
+        nifti.header.set_sform(image.grid.affine, code="scanner")
+        nifti.header.set_qform(image.grid.affine, code="scanner", strip_shears=True)
+        nifti.header.set_xyzt_units("mm")
     nifti.header["intent_name"] = image.role.encode("latin-1")
     if provenance and image.provenance:
         text = json.dumps({"uadtools": image.provenance}).encode()
@@ -141,8 +151,13 @@ def save(image: Image, path: Path | str, *, force: bool = False, provenance: boo
     with written(path, force=force) as part:
         part.write_bytes(gzip.compress(data, 4, mtime=0) if path.name.endswith(".gz") else data)
     if keep:
-        with written(_sidecar(path), force=force) as part:
-            part.write_text(json.dumps(image.provenance, indent=1) + "\n")
+        save_sidecar(image, path, force=force)
+
+
+def save_sidecar(image: Image, path: Path, *, force: bool) -> None:
+    """Write an image's provenance as JSON beside the image. Raises UadError as save does."""
+    with written(sidecar(path), force=force) as part:
+        part.write_text(json.dumps(image.provenance, indent=1) + "\n")
 
 
 def check_target(path: Path, *, force: bool, provenance: bool = True) -> None:
@@ -151,10 +166,11 @@ def check_target(path: Path, *, force: bool, provenance: bool = True) -> None:
         raise UadError(f"{path}: images are written as .nii or .nii.gz (change the name)")
     check_free(path, force=force)
     if provenance:
-        check_free(_sidecar(path), force=force)
+        check_free(sidecar(path), force=force)
 
 
-def _sidecar(path: Path) -> Path:
+def sidecar(path: Path) -> Path:
+    """Name the JSON file beside an image, which has its provenance."""
     return path.with_name(stem(path) + ".json")
 
 
@@ -256,12 +272,20 @@ def _chosen(shape: tuple[int, ...], name: str, volume: int | None) -> tuple[int,
     return volume or 0, count
 
 
-def _image(fields: Header, extensions: Bytes, data: NDArray[Any], name: str) -> Image:
-    if data.dtype.kind == "f" and (strange := int(data.size - np.isfinite(data).sum())):
-        raise UadError(f"{name}: {strange:,} voxels are NaN or infinite (replace them first)")
-    provenance, (x, y, z) = headers.provenance(extensions, fields.order), data.shape
+def _image(fields: Header, extensions: Bytes, source: Source, name: str, reading: Reading) -> Image:
+    """Read the voxels, and put them where they lie; what uad tools wrote is not judged again."""
+    provenance = headers.provenance(extensions, fields.order)
     role = headers.role(fields.intent, provenance)
-    return Image(data, Grid((x, y, z), fields.affine), role, provenance, fields.nifti2)
+    form = reading.geometry or provenance.get("geometry")
+    grid, strange = headers.placed(fields, form, name)
+    known = read_concerns(provenance.get("concerns"))
+    noted = () if provenance.get("history") else tuple(concern for concern in strange if concern not in known)
+    if reading.geometry and len(fields.placement.coded) != 1:
+        provenance["geometry"] = reading.geometry
+    if noted:
+        provenance["concerns"] = [concern.to_json() for concern in united(known, noted)]
+    data = _voxels(source, fields, name, reading.volume)
+    return Image(reading.numbers(data, role, name), grid, role, provenance, fields.nifti2, noted)
 
 
 def _half(path: Path, suffix: str) -> Path:

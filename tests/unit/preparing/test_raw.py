@@ -23,10 +23,11 @@ def config(tiny_config):
         (lambda s: {}, False, False),
         (lambda s: {"data": s.data * 1.01 / s.data.max()}, True, True),
         (lambda s: {"data": s.data - 0.01}, True, True),
+        (lambda s: {"data": np.where(s.data > 0, s.data, 0.2)}, True, True),
         (lambda s: {"grid": replace(s.grid, affine=np.diag([2.0, 2.0, 2.5, 1.0]))}, True, False),
         (lambda s: {"data": 900 * s.data, "provenance": {"history": [{"tool": "uad-preprocess"}]}}, False, False),
     ],
-    ids=["prepared elsewhere", "above 1", "below 0", "another grid", "prepared for something else"],
+    ids=["prepared elsewhere", "above 1", "below 0", "grey outside", "another grid", "prepared for something else"],
 )
 def test_which_scans_are_raw(phantom, tiny_config, change, for_a_model, without):
     scan = phantom.need("scan")

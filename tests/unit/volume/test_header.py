@@ -26,9 +26,19 @@ def parsed(header):
     return headers.parse(header.binaryblock, "scan.nii")
 
 
+def placed(header, form=None):
+    return headers.placed(parsed(header), form, "scan.nii")
+
+
+def affine_of(header):
+    grid, concerns = placed(header)
+    assert concerns == []
+    return grid.affine
+
+
 def refusal(header):
     with pytest.raises(UadError) as caught:
-        parsed(header)
+        placed(header)
     message = str(caught.value)
     assert message.startswith("scan.nii: ")
     assert len(message.splitlines()) == 1
@@ -59,7 +69,7 @@ def test_a_sound_header_is_understood(kind, order):
     assert (found.shape, found.dtype, found.order) == ((2, 3, 4), np.dtype(f"{order}i2"), order)
     assert (found.slope, found.inter, found.offset, found.intent) == (2, 3, 560, "healed")
     assert found.nifti2 == (kind is nib.Nifti2Header)
-    np.testing.assert_array_equal(found.affine, AFFINE)
+    np.testing.assert_array_equal(affine_of(header), AFFINE)
 
 
 @pytest.mark.parametrize("start", [b"", b"\x5c\x01", b"\0\0\0\0", b"GIF8", b"\x5d\x01\0\0"])
@@ -79,13 +89,153 @@ def test_a_rotated_header_without_sform_is_placed_by_its_qform():
     header = fields()
     header.set_sform(None, code=0)
     header.set_qform(affine, code=1)
-    np.testing.assert_allclose(parsed(header).affine, affine, atol=1e-5)
+    np.testing.assert_allclose(affine_of(header), affine, atol=1e-5)
 
 
-def test_sform_goes_before_qform():
+def both(sform=AFFINE, qform=AFFINE, kind=nib.Nifti1Header):
+    header = fields(kind)
+    header.set_data_shape((100, 120, 90))
+    header.set_sform(sform, code=2)
+    header.set_qform(qform, code=1)
+    return header
+
+
+def moved(degrees=0.0, shift=0.0, mirrored=False):
+    """The affine turned around z, shifted along x, and mirrored at x = 0."""
+    turn, angle = np.eye(4), np.radians(degrees)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turn[0, 3] = shift
+    return (np.diag([-1, 1, 1, 1]) if mirrored else np.eye(4)) @ turn @ AFFINE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (dict(shift=7), "lie up to 7 mm apart, and the sform was taken"),
+        (dict(degrees=10), "lie up to 44.4 mm apart, and the"),
+        (dict(mirrored=True), "lie up to 216 mm apart, mirrored (left against right), and"),
+    ],
+)
+def test_sform_goes_before_a_qform_that_differs_which_is_told(where, said, kind):
+    grid, (concern,) = placed(both(qform=moved(**where), kind=kind))
+    np.testing.assert_array_equal(grid.affine, AFFINE)
+    assert concern.code == "geometry"
+    assert said in concern.text
+    corners = np.array(np.meshgrid((0, 99), (0, 119), (0, 89))).reshape(3, -1)
+    apart = (moved(**where) - AFFINE)[:3] @ np.vstack([corners, np.ones(8)])
+    assert concern.value == pytest.approx(np.linalg.norm(apart, axis=0).max(), abs=2e-3)
+
+
+def test_geometry_settles_which_of_them_is_right():
+    header = both(qform=moved(shift=7))
+    for form, affine in (("sform", AFFINE), ("qform", moved(shift=7))):
+        grid, concerns = placed(header, form)
+        np.testing.assert_allclose(grid.affine, affine, atol=1e-5)
+        assert concerns == []
+    header["qform_code"] = 0
+    np.testing.assert_array_equal(placed(header, "qform")[0].affine, AFFINE)
+
+
+@pytest.mark.parametrize("degrees", [0, 0.05, 0.3, 5, 45, 90, 179.9, 180])
+@pytest.mark.parametrize("axis", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 2, 2)])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (-0.5, 0.5, 3)])
+def test_a_qform_that_says_the_same_is_no_contradiction(degrees, axis, sizes):
+    affine = np.eye(4)
+    affine[:3, :3] = nib.quaternions.angle_axis2mat(np.radians(degrees), axis) @ np.diag(sizes)
+    affine[:3, 3] = 90, -126, -72
+    assert placed(both(affine, affine))[1] == []
+
+
+def test_a_hundredth_of_a_voxel_is_no_contradiction():
+    assert placed(both(qform=moved(shift=0.015)))[1] == []
+    assert len(placed(both(qform=moved(shift=0.025)))[1]) == 1
+
+
+@pytest.mark.parametrize("size", [0, np.nan, np.inf])
+def test_a_qform_without_voxel_size_is_refused_or_not_taken(size):
+    header = both()
+    header["pixdim"][2] = size
+    grid, (concern,) = placed(header)
+    np.testing.assert_array_equal(grid.affine, AFFINE)
+    assert (concern.code, concern.value) == ("geometry", None)
+    assert f"its qform makes no sense: voxels of 2 x {size:g} x 4, so the sform was taken" in concern.text
+    with pytest.raises(UadError, match=r"its affine makes no sense: voxels of 2 x "):
+        placed(header, "qform")
+    header["sform_code"] = 0
+    assert f"its affine makes no sense: voxels of 2 x {size:g} x 4 (set a valid sform or qform first)" in refusal(
+        header
+    )
+
+
+def test_a_zero_sform_gives_way_to_a_sound_qform():
+    header = both()
+    for row in "xyz":
+        header[f"srow_{row}"] = 0
+    grid, (concern,) = placed(header)
+    np.testing.assert_allclose(grid.affine, AFFINE, atol=1e-5)
+    assert "its sform is zero or singular, so the qform was taken (--geometry qform says so)" in concern.text
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("unknown", 1), ("mm", 1), ("meter", 0.001), ("micron", 1000)])
+@pytest.mark.parametrize("form", ["sform", "qform"])
+def test_units_become_millimetres(unit, mm, form):
+    header = both(np.diag([mm, mm, mm, 1]) @ AFFINE, np.diag([mm, mm, mm, 1]) @ AFFINE)
+    header.set_xyzt_units(unit, "sec")
+    header[f"{form}_code"] = 0
+    np.testing.assert_allclose(affine_of(header), AFFINE, rtol=1e-6, atol=1e-5)
+
+
+def test_a_unit_that_there_is_not_is_refused_by_its_number():
     header = fields()
-    header.set_qform(np.eye(4), code=1)
-    np.testing.assert_array_equal(parsed(header).affine, AFFINE)
+    header["xyzt_units"] = 5 + 8
+    assert "unit 5 of voxel sizes is unknown (set xyzt_units: 1 for metres, " in refusal(header)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shift", "unit", "said"),
+    [
+        ((1e-6, 1e-6, 1e-6), 0, "mm", "voxels of 1e-06 x 1e-06 x 1e-06 mm"),
+        ((2, 2, 1e-3), 0, "mm", "voxels of 2 x 2 x 0.001 mm"),
+        ((2, 2, 2), 0, "micron", "voxels of 0.002 x 0.002 x 0.002 mm, converted from microns"),
+        ((2, 2, 2), 0, "meter", "voxels of 2e+03 x 2e+03 x 2e+03 mm, converted from metres"),
+        ((60, 60, 60), 0, "mm", "a volume of 6 x 7.2 x 5.4 m"),
+        ((2, 2, 2), 1e30, "mm", "a volume 1e+27 m away"),
+    ],
+)
+def test_absurd_affines_are_refused_by_value(sizes, shift, unit, said):
+    header = both(np.diag([*sizes, 1]) + shift * np.eye(4, k=3))
+    header["qform_code"] = 0
+    header.set_xyzt_units(unit)
+    assert f"its affine makes no sense: {said}" in refusal(header)
+
+
+def test_a_long_stack_is_no_absurd_volume():
+    header = both(np.eye(4), np.eye(4))
+    header.set_data_shape((64, 64, 30_000))
+    assert placed(header)[1] == []
+
+
+def test_a_sheared_affine_is_told():
+    shear = np.eye(4)
+    shear[0, 1] = np.tan(np.radians(12))
+    header = both(shear @ AFFINE)
+    header["qform_code"] = 0
+    _, (concern,) = placed(header)
+    assert (concern.code, concern.value) == ("sheared", 12)
+    assert "its axes are sheared by 12 degrees" in concern.text
+
+
+def test_a_header_without_orientation_is_a_guess_where_that_is_asked_for():
+    header = both()
+    header["sform_code"] = header["qform_code"] = 0
+    grid, (concern,) = placed(header, "pixdim")
+    header.set_sform(None, 0)
+    np.testing.assert_allclose(grid.affine, header.get_base_affine())
+    assert (concern.code, concern.text) == ("orientation", "it has voxel sizes alone, so left and right are a guess")
+    header["pixdim"][3] = 0
+    with pytest.raises(UadError, match="its affine makes no sense: voxels of 2 x 3 x 0 "):
+        placed(header, "pixdim")
 
 
 def test_negative_voxel_sizes_and_an_unset_qfac_are_mended_in_silence(caplog):
@@ -93,14 +243,16 @@ def test_negative_voxel_sizes_and_an_unset_qfac_are_mended_in_silence(caplog):
     header.set_sform(None, code=0)
     header.set_qform(np.diag([1, 2, 3, 1]), code=1)
     header["pixdim"][:4] = [0, -1, 2, 3]
-    np.testing.assert_allclose(parsed(header).affine, np.diag([1, 2, 3, 1]), atol=1e-6)
+    np.testing.assert_allclose(affine_of(header), np.diag([1, 2, 3, 1]), atol=1e-6)
     assert not caplog.records
 
 
 def test_a_header_without_affine_is_refused():
     header = fields()
     header["sform_code"] = 0
-    assert "no affine: it does not say where its voxels lie (set sform or qform first)" in refusal(header)
+    said = refusal(header)
+    assert "no affine: it does not say where its voxels lie, and with --geometry pixdim left and right are a" in said
+    assert said.endswith(" (set sform or qform first)")
 
 
 @pytest.mark.parametrize(
@@ -123,8 +275,10 @@ def test_an_affine_that_leads_nowhere_is_refused(rows):
 
 def test_small_voxels_and_gantry_tilt_are_no_singular_affine():
     header = fields()
-    header.set_sform([[1e-4, 0, 0, 0], [0, 1e-4, 3e-4, 0], [0, 0, 5e-4, 0], [0, 0, 0, 1]], code=1)
-    assert parsed(header).affine[1, 2] == np.float32(3e-4)
+    header.set_sform([[0.01, 0, 0, 0], [0, 0.01, 0.03, 0], [0, 0, 0.05, 0], [0, 0, 0, 1]], code=1)
+    grid, (concern,) = placed(header)
+    assert grid.affine[1, 2] == np.float32(0.03)
+    assert (concern.code, round(concern.value)) == ("sheared", 31)
 
 
 def test_a_quaternion_that_is_none_is_refused():

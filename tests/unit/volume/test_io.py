@@ -13,6 +13,7 @@ import pytest
 from uadtools.errors import UadError
 from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, read_images, read_pair, save, stem, to_bytes
+from uadtools.volume.reading import Reading
 from uadtools.volume.stream import read_image, read_path
 
 AFFINE = np.array([[0, -1.5, 0, 20], [0.5, 0, 0, -30], [0, 0, 2, 7], [0, 0, 0, 1]])
@@ -46,7 +47,7 @@ def stored(tmp_path, content, name="scan.nii"):
 def refusal(path, volume=None):
     """The error for a file: one line that begins with the file's name and says what to do."""
     with pytest.raises(UadError) as caught:
-        list(read_path(path, volume))
+        list(read_path(path, Reading(volume)))
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert len(message.splitlines()) == 1
@@ -179,7 +180,7 @@ def test_the_header_of_a_pair_is_not_taken_for_an_image(tmp_path):
 def test_one_volume_is_a_volume_however_many_axes(shape, tmp_path):
     path = stored(tmp_path, encoded(numbers(shape=shape)))
     same(read_image(path), numbers(shape=shape).reshape(SHAPE))
-    same(read_image(path, 0), numbers(shape=shape).reshape(SHAPE))
+    same(read_image(path, Reading(0)), numbers(shape=shape).reshape(SHAPE))
 
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
@@ -189,7 +190,7 @@ def test_one_of_several_volumes_is_chosen_by_number(name, tmp_path):
     path = stored(tmp_path, gzip.compress(raw) if name.endswith("gz") else raw, name)
     assert "4 volumes (choose one with --volume N" in refusal(path)
     for volume in range(4):
-        same(read_image(path, volume), data[..., volume])
+        same(read_image(path, Reading(volume)), data[..., volume])
     for volume in (-1, 4):
         assert f"has no volume {volume} (it has 4, counted from 0)" in refusal(path, volume)
     if name == "scan.nii":
@@ -199,14 +200,14 @@ def test_one_of_several_volumes_is_chosen_by_number(name, tmp_path):
 def test_volumes_of_five_axes_are_counted_in_the_order_of_the_file(tmp_path):
     data = numbers(shape=(*SHAPE, 2, 3))
     path = stored(tmp_path, encoded(data))
-    same(read_image(path, 3), data[..., 1, 1])
+    same(read_image(path, Reading(3)), data[..., 1, 1])
 
 
 def test_other_volumes_may_hold_what_they_like(tmp_path):
     data = numbers(shape=(*SHAPE, 2))
     data[0, 0, 0, 1] = np.nan
     path = stored(tmp_path, encoded(data))
-    same(read_image(path, 0), data[..., 0])
+    same(read_image(path, Reading(0)), data[..., 0])
     assert "1 voxels are NaN or infinite" in refusal(path, 1)
 
 

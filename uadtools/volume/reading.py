@@ -1,0 +1,63 @@
+"""How a file is to be read, where that is open: what users choose with --volume, --geometry and --nan."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uadtools.errors import Misuse, UadError
+from uadtools.volume.background import surrounding_nan_filled
+
+Form = Literal["sform", "qform", "pixdim"]
+"""How a header says where voxels lie; pixdim: their sizes alone, so that left and right are a guess."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read what a file leaves open.
+
+    volume: which one of a 4-D image; geometry: which form is right where a header has several, or none; nan: what NaN
+    in a scan become; surrounded: NaN around a scan become background, which is for raw scans. Raises Misuse for a nan
+    that is no number.
+    """
+
+    volume: int | None = None
+    geometry: Form | None = None
+    nan: float | None = None
+    surrounded: bool = False
+
+    def __post_init__(self) -> None:
+        if self.nan is not None and not math.isfinite(self.nan):
+            raise Misuse(f"--nan: {self.nan}: a number is expected, such as 0")
+
+    @property
+    def beside(self) -> Reading:
+        """How to read another image of the same scan, such as its mask."""
+        return Reading(geometry=self.geometry)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What goes into the provenance."""
+        chosen = {"geometry": self.geometry, "nan": self.nan}
+        return {"volume": self.volume} | {key: value for key, value in chosen.items() if value is not None}
+
+    def numbers(self, data: NDArray[Any], role: str, name: str) -> NDArray[Any]:
+        """Give NaN in a scan the values that they are to have. Raises UadError for others, and for infinity."""
+        if data.dtype.kind != "f" or np.isfinite(data).all():
+            return data
+        if role == "scan" and self.nan is not None:
+            data = np.where(np.isnan(data), np.asarray(self.nan, data.dtype), data)
+        elif role == "scan" and self.surrounded:
+            data = surrounding_nan_filled(data)
+            if strange := int(np.isnan(data).sum()):
+                raise UadError(f"{name}: {strange:,} voxels inside of the scan are NaN (--nan 0 makes them 0)")
+        if strange := int(data.size - np.isfinite(data).sum()):
+            raise UadError(f"{name}: {strange:,} voxels are NaN or infinite (replace them first)")
+        return data
+
+
+AS_IT_IS = Reading()
