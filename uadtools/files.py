@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import csv
+import fcntl
 import io
 import json
 import math
@@ -11,13 +13,18 @@ import re
 import secrets
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
 from uadtools.errors import UadError
 
 T = TypeVar("T")
+LONGEST_NAME = 200
+"""Bytes of a name that files are called after: with what is appended, disks take 255."""
+RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
+"""Names that are devices on some systems."""
 MOST_BYTES = 1 << 28
 """What holds settings, figures or names is no larger."""
 _NUL = re.compile(r"\0|\\u0000|\\U0{8}")
@@ -27,29 +34,109 @@ DEEPEST = 100
 
 @contextmanager
 def written(path: Path, *, force: bool) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` when the block succeeds, remove it when it does not.
+    """Give a hidden path beside `path`; rename it to `path` when the block succeeds, remove it when it does not.
 
-    The temporary name keeps the suffix, so that writers that look at it (matplotlib) work. The file's permissions are
-    those of any file the user makes. Raises UadError when `path` exists and not force, and when the folder cannot be
-    written or the disk is full.
+    The hidden name ends as `path` does, so that writers that look at it (matplotlib) work. Only one process at a time
+    has it, and what a killed one left of it is removed. Raises UadError when `path` exists and not force, when another
+    process is writing it, and when the folder cannot be written or the disk is full.
     """
     check_free(path, force=force)
-    part = path.with_name(f".uad-{secrets.token_hex(6)}{''.join(path.suffixes[-2:])}")
     try:
+        part = _begun(path)
         try:
-            handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-            mode = os.fstat(handle).st_mode
-            os.close(handle)
+            mode = part.stat().st_mode
             yield part
-            part.chmod(mode)  # safetensors puts a file of its own there, which only its owner can read
+            part.chmod(mode)  # a writer may put a file of its own there, which only its owner can read
             with part.open("rb") as file:
                 os.fsync(file.fileno())
-            check_free(path, force=force)
+            _require_free(path, force=force)
             part.replace(path)
         finally:
-            part.unlink(missing_ok=True)
+            _end(part)
     except OSError as error:
         raise UadError(f"{path}: {error.strerror or error}") from None
+
+
+_under_way: dict[Path, FileIO | None] = {}
+"""Hidden files that this process is writing, and their locks: one that nobody has locked is what a killed one left."""
+
+
+@atexit.register
+def clean_up() -> None:
+    """Remove what is half written as the process ends: an interrupt may come where no block is there to see it."""
+    for part in list(_under_way):
+        with suppress(OSError):
+            _end(part)
+
+
+def _begun(path: Path) -> Path:
+    """Make and lock the hidden file that becomes `path`. Raises UadError while another process has it."""
+    part = _hidden(path)
+    while _cleared(part):
+        _under_way[part] = None
+        with suppress(FileExistsError, BlockingIOError):  # another process was a moment faster
+            lock = _under_way[part] = _opened(part)
+            if not _locked(lock.fileno()):  # as on some network disks: a name that no other process takes has to do
+                _end(part)
+                part = part.with_name(f".uad-{secrets.token_hex(6)}{''.join(path.suffixes[-2:])}")
+                _under_way[part] = _opened(part)
+                return part
+            if _is_at(lock.fileno(), part):
+                return part
+        _end(part)
+    raise UadError(f"{path}: another process is writing it (let it end, or name another file)")
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".uad-{path.name}")
+
+
+def _opened(part: Path) -> FileIO:
+    return part.open("xb", buffering=0)
+
+
+def _end(part: Path) -> None:
+    """Let go of a hidden file, which is removed unless it has become what it was to be."""
+    if lock := _under_way.get(part):
+        lock.close()
+    _cleared(part)
+    _under_way.pop(part, None)
+
+
+def _cleared(part: Path) -> bool:
+    """Remove a hidden file that no process has locked; tell whether there is none any more."""
+    try:
+        handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    try:
+        _locked(handle)
+        if _is_at(handle, part):
+            part.unlink()
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    """Lock an open file; tells whether its disk can do that. Raises BlockingIOError while another process has it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _is_at(handle: int, part: Path) -> bool:
+    """Tell whether an open file still has this name: meanwhile it may have been renamed or removed."""
+    try:
+        return os.path.samestat(os.fstat(handle), part.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def write_json(path: Path, data: Any, *, force: bool) -> None:
@@ -119,6 +206,16 @@ def _read(path: Path, parse: Callable[[str], T], wrong: Callable[[Exception], st
         raise UadError(f"{path}: {wrong(error)}") from None
 
 
+def is_name(name: str) -> bool:
+    """Tell whether what somebody else calls something can be the name of a file here, and leads to no other folder."""
+    plain = not re.search(r"[\x00-\x1f\x7f/\\]", name) and name.strip(". ")
+    return (
+        bool(plain)
+        and name.split(".", maxsplit=1)[0].upper() not in RESERVED
+        and len(os.fsencode(name)) <= LONGEST_NAME
+    )
+
+
 def _parsed(parse: Callable[[Any], Any], text: str | bytes | bytearray) -> Any:
     try:
         return parse(text)
@@ -145,15 +242,23 @@ def _sound(data: Any, where: str = "", depth: int = 0) -> Any:
 
 
 def check_free(path: Path, *, force: bool) -> None:
-    """Raise UadError when path exists and may not be replaced, or its folder does not exist."""
+    """Raise UadError when path exists and may not be replaced, or its folder does not exist.
+
+    What a killed process left half of it is removed.
+    """
     try:
-        if path.is_dir():
-            raise UadError(f"{path}: is a folder (name a file)")
-        if path.exists() and not path.is_file():
-            raise UadError(f"{path}: is no regular file, so it is not replaced (-o - writes to standard output)")
-        if path.exists() and not force:
-            raise UadError(f"{path}: exists (--force replaces it)")
-        if not path.parent.is_dir():
-            raise UadError(f"{path}: the folder {path.parent} does not exist (make it first)")
+        _cleared(_hidden(path))
+        _require_free(path, force=force)
     except OSError as error:
         raise UadError(f"{path}: {error.strerror or error}") from None
+
+
+def _require_free(path: Path, *, force: bool) -> None:
+    if path.is_dir():
+        raise UadError(f"{path}: is a folder (name a file)")
+    if path.exists() and not path.is_file():
+        raise UadError(f"{path}: is no regular file, so it is not replaced (-o - writes to standard output)")
+    if os.path.lexists(path) and not force:
+        raise UadError(f"{path}: exists (--force replaces it)")
+    if not path.parent.is_dir():
+        raise UadError(f"{path}: the folder {path.parent} does not exist (make it first)")

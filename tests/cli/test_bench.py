@@ -96,3 +96,12 @@ def test_wrong_plans_are_told_in_one_line(uad, plan, here):
     result = uad("bench", "bad.toml", "--data", "study", "-o", "out")
     result.fails("bench", 1, "dark blobs: test and its val share", "a.nii.gz")
     assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["../../../pwned", "/pwned", "a\\u0000b", "a\\u001bb"])
+def test_a_recipe_whose_name_leads_elsewhere_trains_nothing(name, uad, plan, here):
+    (here / "study/r.toml").write_text(f'name = "{name}"\nsource = "tests"\nkind = "ae"\nnetwork = {{}}\n')
+    (here / "plan.toml").write_text(PLAN.replace('recipe = "ae"', f'recipe = "{here}/study/r.toml"'))
+    result = uad("bench", "plan.toml", "--data", "study", "-o", "out")
+    assert (result.status, result.lines[-1].endswith("cannot be that of a file (change it)")) == (1, True), result.err
+    assert not list(here.rglob("*.safetensors"))

@@ -1,5 +1,6 @@
 """uad-preprocess on many scans: what fails does not stop the rest, and a second run does what is missing."""
 
+import gzip
 import json
 import os
 import shutil
@@ -556,6 +557,108 @@ def test_a_killed_process_is_told_and_a_second_run_does_the_rest(start, uad, slo
     assert uad("preprocess", "heads", *SLOW).status == 0
     assert set(made_of("a", "b", "c")) == set(names(here / "out"))
     assert before.items() <= stamps(here / "out").items()
+
+
+def test_processes_end_with_a_parent_that_is_killed(start, slow_program, heads, here):
+    process = start("uad-preprocess", "heads", *SLOW, start_new_session=True)
+    wait_for(lambda: len(names(here / "begun")) == 2)
+    process.kill()
+    process.wait(timeout=60)
+    wait_for(lambda: group_is_gone(process.pid))
+    assert names(here / "ended") == []
+
+
+@pytest.fixture
+def locked(monkeypatch):
+    """Lets nobody list a folder."""
+
+    def lock(folder):
+        listed = os.scandir
+
+        def scandir(path="."):
+            if Path(path).resolve() == folder.resolve():
+                raise PermissionError(13, "Permission denied", str(path))
+            return listed(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+
+    return lock
+
+
+def test_a_folder_that_cannot_be_read_fails_and_stops_no_other(uad, heads, here, locked):
+    locked(heads / "deep")
+    result = uad("preprocess", "heads", *OUT)
+    assert (result.status, errors(result)) == (1, ["uad-preprocess: error: heads/deep: Permission denied"])
+    assert result.lines[-1] == "uad-preprocess: 2 prepared, 0 done before, 1 failed"
+    locked(heads)
+    (told,) = errors(uad("preprocess", "heads", *OUT))
+    assert told == "uad-preprocess: error: heads: Permission denied"
+
+
+def test_a_subject_of_a_data_set_that_cannot_be_read_fails(uad, study, locked):
+    locked(study / "sub-02")
+    result = uad("preprocess", *BIDS)
+    assert (result.status, errors(result)) == (1, ["uad-preprocess: error: study/sub-02: Permission denied"])
+    assert result.lines[-1] == "uad-preprocess: 1 prepared, 0 done before, 1 failed"
+
+
+def test_a_broken_scan_fails_once_until_it_changes(uad, mixed, here):
+    skipping = ("preprocess", "heads", *OUT, "--skip-failed")
+    first = uad(*skipping)
+    assert (first.status, len(errors(first))) == (1, 2)
+    listed = json.loads((here / "out/failed.json").read_text())["failed"]
+    assert [row["scan"] for row in listed] == ["heads/short.nii.gz", "heads/zeros.nii.gz"]
+    assert "cut short" in listed[0]["error"]
+    again = uad(*skipping, "--json")
+    rest = "3 done before, 0 failed, 2 failed before (--force tries again)"
+    assert (again.status, again.lines) == (0, [f"uad-preprocess: 0 prepared, {rest}"])
+    assert [row["failed"] for row in again.json if "failed" in row] == [row["error"] for row in listed]
+    assert len(errors(uad(*skipping, "--shape", "12", "--force"))) == 2
+    shutil.copy(mixed / "a.nii.gz", mixed / "short.nii.gz")
+    last = uad("preprocess", "heads", *OUT, "--skip-failed", "--shape", "12")
+    assert (last.status, "1 prepared, 3 done before, 0 failed, 1 failed before" in last.err) == (0, True)
+
+
+def test_what_cannot_be_written_is_no_broken_scan(uad, heads, here):
+    uad("preprocess", "heads", *OUT)
+    assert uad("preprocess", "heads", *OUT, "--shape", "12", "--skip-failed").status == 1
+    assert not (here / "out/failed.json").exists()
+
+
+@pytest.mark.parametrize("output", ["-", "one.nii.gz"])
+def test_a_list_of_failures_needs_a_folder(output, uad, scan):
+    uad("preprocess", scan, *GRID, "-o", output, "--skip-failed").fails("preprocess", 2, "--skip-failed", "folder")
+
+
+def test_one_scan_is_done_once_too(uad, scan, raw, here):
+    one = ("preprocess", scan, *GRID, "-o", "one.nii.gz", "--save-brain", "brain.nii.gz")
+    uad(*one)
+    before = stamps(here)
+    again = uad(*one, "--json")
+    assert (again.status, again.lines) == (0, ["uad-preprocess: 0 prepared, 1 done before, 0 failed"])
+    assert again.json == [{"name": "raw", "output": "one.nii.gz", "skipped": True, "concerns": []}]
+    assert stamps(here) == before
+    (here / "one.json").unlink()
+    assert uad(*one).status == 0
+    assert json.loads((here / "one.json").read_text()) == read_image(here / "one.nii.gz").provenance
+    uad(*one, "--intensity", "zscore").fails("preprocess", 1, "one.nii.gz: exists, and was made with other settings")
+    nib.save(varied(raw, 1), scan)
+    uad(*one).fails("preprocess", 1, "one.nii.gz: exists, and was made of another scan, or of another state of it")
+    nib.save(raw, here / "one.nii.gz")
+    uad(*one).fails("preprocess", 1, "one.nii.gz: exists, and uad-preprocess did not make it (--force replaces it)")
+
+
+def test_anonymous_leaves_names_out(uad, raw, here):
+    nib.save(raw, here / "miller.nii.gz")
+    anonymous = ("preprocess", "miller.nii.gz", *GRID, "--register", "none", "--anonymous")
+    assert uad(*anonymous, "-o", "p1.nii.gz", "--save-brain", "b1.nii.gz").status == 0
+    for name in ("p1", "b1"):
+        told = (here / f"{name}.json").read_bytes() + gzip.decompress((here / f"{name}.nii.gz").read_bytes())
+        assert b"miller" not in told
+    assert read_image(here / "p1.nii.gz").provenance["study"] == "p1"
+    assert "1 done before" in uad(*anonymous, "-o", "p1.nii.gz", "--save-brain", "b1.nii.gz").err
+    assert b"miller" not in uad(*anonymous, "-o", "-").out
+    uad(*anonymous, "-o", "out").fails("preprocess", 2, "--anonymous", "named after the scans")
 
 
 def test_what_was_made_of_the_scans_in_a_folder_is_not_prepared_again(uad, heads):

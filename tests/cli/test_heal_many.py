@@ -1,5 +1,6 @@
 """uad-heal with several scans: they share batches, are read ahead, and written while the next are healed."""
 
+import gzip
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from uadtools.cohort.files import save
 from uadtools.models.checkpoint import file_hash
+from uadtools.volume.io import stem
 from uadtools.volume.stream import read_image, read_studies
 
 
@@ -138,3 +140,20 @@ def test_a_file_is_written_while_the_next_scan_is_healed(uad, scans, tiny_model,
     monkeypatch.setattr(Model, "predict", noted)
     assert uad("heal", *scans, "--model", tiny_model, "--batch", 6, "-o", "out").status == 0
     assert sizes == [6, 6, 6]
+
+
+def test_no_tool_writes_a_name_where_none_is_wanted(uad, prepared, tiny_model, here):
+    prepared.rename(here / "miller.nii.gz")
+    condition = ("-t", 5, "-t", 9, "--maps", "--model", tiny_model)
+    done = [
+        uad("heal", "miller.nii.gz", *condition, "--anonymous", "-o", "h1.nii.gz"),
+        uad("simulate", "miller.nii.gz", "--kind", "blur", "--anonymous", "-o", "s1.nii.gz"),
+        uad("score", "miller.nii.gz", "h1.nii.gz", "--anonymous", "-o", "c1.nii.gz"),
+        uad("postproc", "c1.nii.gz", "--threshold", 0.1, "--anonymous", "-o", "d1.nii.gz"),
+    ]
+    assert [result.status for result in done] == [0] * 4, [result.err for result in done]
+    made = sorted(path for path in here.glob("*.nii.gz") if path.name != "miller.nii.gz")
+    assert len(made) == 6
+    for path in made:
+        assert b"miller" not in gzip.decompress(path.read_bytes()) + path.with_name(f"{stem(path)}.json").read_bytes()
+    uad("heal", "miller.nii.gz", *condition, "--anonymous").fails("heal", 2, "--anonymous", "-o FILE")

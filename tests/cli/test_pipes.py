@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -279,3 +280,14 @@ sys.exit("torch" in sys.modules)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert {"raw_preprocessed.nii.gz", "h_score.nii.gz", "h_detection.nii.gz"} < set(names(here))
+
+
+def test_a_result_that_standard_output_does_not_take_is_told(shell, scan):
+    command = "uad-preprocess raw.nii.gz --shape 16,16,8 --spacing 2 --brain none -o"
+    shell(f"{command} a.nii --json >&-").fails("preprocess", 1, "standard output is closed, so the result is lost")
+    shell(f"{command} b.nii --json > /dev/full").fails("preprocess", 1, "standard output: No space left on device")
+    (Path("many") / "c").mkdir(parents=True)
+    Path("many/c/d.nii").write_bytes(b"no scan")
+    several = shell(f"{command} out --json many > /dev/full")
+    assert "standard output: No space left on device" in several.err
+    assert several.status == 1

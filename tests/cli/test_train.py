@@ -54,6 +54,13 @@ def test_a_model_its_last_weights_state_and_log_are_written(train, here):
     assert read_config(here / "m.safetensors").training["steps"] == 4
 
 
+def test_an_anonymous_model_names_no_data(train, here):
+    train("--anonymous")
+    assert read_config(here / "m.safetensors").training["data"] == []
+    for path in here.glob("m.*"):
+        assert b"p.nii" not in path.read_bytes()
+
+
 def test_the_model_heals(train, uad, prepared, here):
     train()
     assert uad("heal", prepared, "--model", "m.safetensors").status == 0

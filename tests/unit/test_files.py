@@ -7,7 +7,7 @@ import pytest
 
 from uadtools import files
 from uadtools.errors import UadError
-from uadtools.files import check_free, read_json, read_rows, read_toml, write_json, written
+from uadtools.files import check_free, is_name, read_json, read_rows, read_toml, write_json, written
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_a_device_or_pipe_is_never_replaced(force, tmp_path):
         check_free(Path("/dev/null"), force=force)
 
 
-@pytest.mark.parametrize("name", ["a" * 300, "a." + "b" * 245])
+@pytest.mark.parametrize("name", ["a" * 300, "a." + "b" * 250])
 def test_a_name_that_is_too_long_is_told(name, tmp_path):
     with pytest.raises(UadError, match=r"File name too long$"), written(tmp_path / name, force=False):
         pytest.fail("the block must not run")
@@ -177,6 +177,69 @@ def test_a_table_that_is_not_there_is_named(read, tmp_path):
         read(tmp_path / "a")
     with pytest.raises(UadError, match=f"^{tmp_path}: Is a directory$"):
         read(tmp_path)
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_that_writes_or_checks(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    for next_run in (lambda: write_json(path, {}, force=True), lambda: check_free(path, force=True)):
+        (tmp_path / ".uad-a.nii.gz").write_bytes(b"half")
+        next_run()
+        assert names(tmp_path) == ["a.nii.gz"]
+
+
+def test_of_two_that_write_one_file_one_wins_whole_and_the_other_is_told(tmp_path):
+    path = tmp_path / "a.json"
+    with written(path, force=True) as part:
+        part.write_text("1")
+        check_free(path, force=True)
+        with pytest.raises(UadError, match=r"a\.json: another process is writing it \(let it end"):
+            write_json(path, {}, force=True)
+        assert part.read_text() == "1"
+    assert (names(tmp_path), path.read_text()) == (["a.json"], "1")
+
+
+def test_a_disk_without_locks_is_written_to_as_well(tmp_path, monkeypatch):
+    def refuse(handle, operation):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    path = tmp_path / "a.json"
+    with written(path, force=True) as part, written(path, force=True) as other:
+        part.write_text("1")
+        other.write_text("2")
+    assert (names(tmp_path), path.read_text()) == (["a.json"], "1")
+
+
+def test_what_an_interrupt_leaves_half_goes_when_the_process_ends(tmp_path):
+    """It may come where the block has not begun to guard the file."""
+    block = written(tmp_path / "a.json", force=True)
+    part = block.__enter__()
+    assert part.exists()
+    files.clean_up()
+    assert names(tmp_path) == []
+
+
+def test_a_link_that_leads_nowhere_is_a_file_that_exists(tmp_path):
+    path = tmp_path / "a.json"
+    path.symlink_to(tmp_path / "gone")
+    with pytest.raises(UadError, match="exists"):
+        write_json(path, {}, force=False)
+    assert path.is_symlink()
+    write_json(path, {}, force=True)
+    assert not path.is_symlink()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../pwned", "/pwned", "a/b", "a\\b", "a\0b", "a\nb", "a\x1bb", "", ".", "..", "nul", "com1.x", "a" * 201],
+)
+def test_what_leads_elsewhere_or_is_none_is_no_name(name):
+    assert not is_name(name)
+
+
+@pytest.mark.parametrize("name", ["a", "sub-01 (x)", "a.b", "Jürgen", "console"])
+def test_other_names_are_names(name):
+    assert is_name(name)
 
 
 HUGE = "1" + "0" * 400

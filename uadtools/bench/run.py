@@ -19,7 +19,7 @@ from uadtools.concerns import read_concerns, told
 from uadtools.errors import UadError
 from uadtools.evaluation.evaluate import Wanted, judge
 from uadtools.evaluation.reports import Row
-from uadtools.files import read_json, read_rows, write_json, written
+from uadtools.files import is_name, read_json, read_rows, write_json, written
 from uadtools.healing.choice import bundled_for
 from uadtools.healing.heal import heal
 from uadtools.healing.plan import plan
@@ -229,6 +229,8 @@ class Runner:
         bench, method = self.bench, self.method
         assert method.recipe
         recipe = load_recipe(method.recipe, method.changes)
+        if not is_name(recipe.name):
+            raise UadError(f"{method.recipe}: its name, {recipe.name!r}, cannot be that of a file (change it)")
         data = [bench.scans.files(part) for part in (bench.config.data.train, bench.config.data.val)]
         about = [recipe.model_dump(mode="json"), [[stamp(f) for f in files] for files in data], bench.config.seed]
         path = bench.out / "models" / f"{recipe.name}-{key(about)}.safetensors"

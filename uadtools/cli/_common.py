@@ -57,26 +57,45 @@ class Command:
 
     def call(self, words: Sequence[str]) -> None:
         """Run the command on these arguments. Raises SystemExit unless it is done."""
-        command = typer.main.get_command(self.app())
-        tell = teller(self.name, quiet="-q" in words or "--quiet" in words)
         with boundary(self.name), warnings.catch_warnings():
             warnings.showwarning = _untold
+            command = typer.main.get_command(self.app())
+            tell = teller(self.name, quiet="-q" in words or "--quiet" in words)
             words = spread(renewed(words, self.renamed, tell), self.variadic)
             with command.make_context(self.name, words) as context:
                 command.invoke(context)
 
     def run(self) -> None:
         """Run the command on the program's arguments, and leave with its exit status."""
-        if instruction := os.environ.get(complete_variable(self.name)):
-            complete(typer.main.get_command(self.app()), self.name, instruction)
-        signal.signal(signal.SIGTERM, _interrupt)
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while others compute steal their time
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
-        try:
-            self.call(sys.argv[1:])
-        finally:
-            gc.freeze()  # else Python looks through all that lives, half a second of it, before it ends
+        with boundary(self.name):  # an interrupt may come before the options are read
+            signal.signal(signal.SIGTERM, _interrupt)
+            if instruction := os.environ.get(complete_variable(self.name)):
+                complete(typer.main.get_command(self.app()), self.name, instruction)
+            _set_up()
+            try:
+                self.call(sys.argv[1:])
+            finally:
+                gc.freeze()  # else Python looks through all that lives, half a second of it, before it ends
+
+
+def _set_up() -> None:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while others compute steal their time
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:  # else a file that is opened takes a closed one's place
+        pass
+    os.close(handle)
+    sys.stdout = sys.stdout or Closed()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
+
+
+class Closed(io.TextIOBase):
+    """Standard output where there is none: what is to be said there is an error, and not lost without a word."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def write(self, text: str) -> int:
+        raise UadError("standard output is closed, so the result is lost (redirect it into a file)")
 
 
 def complete_variable(name: str) -> str:
@@ -134,9 +153,12 @@ def spread(words: Sequence[str], variadic: Sequence[str]) -> list[str]:
 def boundary(name: str) -> Iterator[None]:
     """Turn what can go wrong in the block into one line on stderr and an exit status."""
     try:
-        yield
-        if sys.stdout:
-            sys.stdout.flush()
+        try:
+            yield
+        except typer.Exit:
+            _flush()
+            raise
+        _flush()
     except UadError as error:
         misused = isinstance(error, Misuse)
         _fail(name, f"{error} ({name} --help tells more)" if misused else str(error), 2 if misused else 1)
@@ -172,6 +194,12 @@ def _fail(name: str, message: str, status: int) -> NoReturn:
     with suppress(OSError):
         print(shown(f"{name}: {line}" if status == INTERRUPTED else f"{name}: error: {line}"), file=sys.stderr)
     sys.exit(status)
+
+
+def _flush() -> None:
+    """Write what is said so far, so that what cannot be written is told."""
+    if sys.stdout:
+        sys.stdout.flush()
 
 
 def _untold(*warning: Any, **more: Any) -> None:

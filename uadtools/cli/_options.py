@@ -87,6 +87,8 @@ PROVENANCE = option(
     read a piped image with an extension; without it --native is impossible.""",
     True,
 )
+ANONYMOUS = flag("""--anonymous
+    Call the scan after the output's file, and name no file in what is written.""")
 VOLUME = option("--volume N  Which volume of a 4-D image, counted from 0.", min=0)
 GEOMETRY = option(f"""--geometry {choices(Form)}
     Where a scan lies whose header contradicts itself: sform, qform; pixdim where it has neither, so that left and right

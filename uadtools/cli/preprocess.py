@@ -20,6 +20,10 @@ EXAMPLES = """
 """
 
 
+UNDONE = {"error": "failed", "failed": "failed before", "skipped": "done before"}
+"""What is shown of scans that were not prepared."""
+
+
 def preprocess(
     inputs: list[str] | None = o.argument("""IN
         Scans: NIfTI files, pictures (.png, .jpg, .npz), folders and lists (.txt, .csv, .jsonl) of them, or - for a
@@ -57,11 +61,15 @@ def preprocess(
     suffix: str | None = o.option("--suffix NAME  Which scans of it. Default: T1w."),
     strict: bool = o.STRICT,
     jobs: int = o.option("--jobs N  Scans at a time.", 1, min=1),
+    skip_failed: bool = o.flag("""--skip-failed
+        Keep a list of scans that cannot be prepared, failed.json in the folder of the outputs, and leave out those
+        on it that have not changed since; --force tries them again."""),
     seed: int = o.SEED,
     volume: int | None = o.VOLUME,
     geometry: o.Form | None = o.GEOMETRY,
     nan: float | None = o.NAN,
     provenance: bool = o.PROVENANCE,
+    anonymous: bool = o.ANONYMOUS,
     force: bool = o.FORCE,
     as_json: bool = o.JSON,
     quiet: bool = o.QUIET,
@@ -83,7 +91,9 @@ def preprocess(
         save_brain=save_brain,
         picture=picture,
         jobs=jobs,
+        skip_failed=skip_failed,
         provenance=provenance,
+        anonymous=anonymous,
         force=force,
         as_json=as_json,
         tell=tell,
@@ -106,12 +116,13 @@ def preprocess(
     )
     if as_json:
         c.print_json(sorted(results, key=lambda r: str(r["name"])) if jobs > 1 else results)
-    if is_cohort(inputs or (), bids):
-        if not quiet and sys.stderr and sys.stderr.isatty():
-            _table(results)
-        failed, skipped = (sum(key in r for r in results) for key in ("error", "skipped"))
-        if failed or skipped or verbose:
-            tell(f"{len(results) - failed - skipped} prepared, {skipped} done before, {failed} failed")
+    several = is_cohort(inputs or (), bids)
+    if several and not quiet and sys.stderr and sys.stderr.isatty():
+        _table(results)
+    failed, skipped, before = (sum(key in r for r in results) for key in ("error", "skipped", "failed"))
+    if failed or skipped or before or (several and verbose):
+        rest = f", {before} failed before (--force tries again)" if before else ""
+        tell(f"{len(results) - failed - skipped - before} prepared, {skipped} done before, {failed} failed{rest}")
     c.leave(results, strict)
 
 
@@ -124,8 +135,8 @@ def _table(results: Sequence[dict[str, Any]]) -> None:
     table = Table("scan", "brain, mL", "seconds", "result")
     for result in results:
         name = Text(c.shown(result["name"]))
-        if "error" in result or "skipped" in result:
-            table.add_row(name, "", "", "failed" if "error" in result else "done before")
+        if undone := [text for key, text in UNDONE.items() if key in result]:
+            table.add_row(name, "", "", undone[0])
         else:
             spent, concerns = sum(result["seconds"].values()), len(result["concerns"])
             outcome = f"written; {concerns} to look at" if concerns else "written"

@@ -37,6 +37,7 @@ def train(
     log: Path | None = o.option("""--log DIR
         Write log.csv there, drawn.jsonl with how slices were changed, and TensorBoard events if that package is
         installed. Default: MODEL.csv alone."""),
+    anonymous: bool = o.flag("--anonymous  Name no data in the model file."),
     dry_run: bool = o.flag("--dry-run  Print the resolved recipe as JSON, for --recipe FILE.json, and stop."),
     strict: bool = o.STRICT,
     seed: int = o.SEED,
@@ -85,6 +86,7 @@ def train(
             device=device,
             precision=precision,
             log=log,
+            anonymous=anonymous,
             watch=watch,
             tell=tell,
         )

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from uadtools.cohort.pairs import Names, Seen, by_order
-from uadtools.cohort.results import Tell, silent, tell_concerns
-from uadtools.cohort.sources import Sources, image_beside, listed, some_words, studies
-from uadtools.concerns import Concern, read_concerns, told, united
+from uadtools.cohort.results import tell_concerns
+from uadtools.concerns import Concern, Tell, read_concerns, silent, told, united
+from uadtools.datasets.pairs import Names, Seen, by_order
+from uadtools.datasets.sources import Sources, image_beside, listed, some_words, studies
 from uadtools.errors import Misuse
 from uadtools.evaluation.evaluate import Case, Evaluation, Wanted, case, judge, kind_of, with_scan
 from uadtools.evaluation.reports import Report
+from uadtools.grids.placement import Form
 from uadtools.metrics.lesions import OVERLAP
 from uadtools.report.judgement import judged_page
 from uadtools.report.page import check_page, write_page
@@ -23,7 +24,7 @@ from uadtools.report.plots import check_plots, plot
 from uadtools.scoring.postproc import read_threshold, scans_of
 from uadtools.volume.io import Image
 from uadtools.volume.labels import BY_THEMSELVES, Choice
-from uadtools.volume.reading import Form, Reading
+from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study, concerns_of
 
 
@@ -41,7 +42,7 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     lesions: bool = False,
     overlap: float | None = None,
     picture: Path | str | None = None,
-    page: Path | str | None = None,
+    report: Path | str | None = None,
     plots: Mapping[str, Path | str] | None = None,
     seed: int = 0,
     volume: int | None = None,
@@ -55,9 +56,9 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     sources: detections, score maps or healed scans, or "-" for a stream on standard input. truth, brain, scan: one for
     each of them, in their order or, with match, by their names; none: what the stream holds. label, ignore: which
     labels of a truth count as lesion, and which neither way. threshold_from: a file that uad-calibrate or uad-eval
-    wrote. overlap: the share of lesions that finds them, see metrics.lesions. picture, page: draw the study, if it is
-    an only one, page as uad-report does; plots: files by kind. tell: gets the concerns, a line where the threshold was
-    chosen on these scans, and with verbose one for each. Raises UadError.
+    wrote. overlap: the share of lesions that finds them, see metrics.lesions. picture, report: draw the study, if it is
+    an only one, report as uad-report does; plots: files by kind. tell: gets the concerns, a line where the threshold
+    was chosen on these scans, and with verbose one for each. Raises UadError.
     """
     if overlap is not None and not lesions:
         raise Misuse("--overlap: has an effect only with --lesions")
@@ -65,7 +66,7 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     beside = Beside(some_words(sources), listed(truth), listed(brain), listed(scan), match, choice)
     files = {kind: Path(path) for kind, path in (plots or {}).items()}
     check_plots(files, force=force)
-    alone = {option: Path(file) for option, file in (("--picture", picture), ("--report", page)) if file is not None}
+    alone = {option: Path(file) for option, file in (("--picture", picture), ("--report", report)) if file is not None}
     for option, file in alone.items():
         (check_picture if option == "--picture" else check_page)(file, force=force)
     beside.check([*alone])

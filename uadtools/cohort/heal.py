@@ -11,16 +11,18 @@ from typing import Any
 from uadtools.cohort.each import skipped
 from uadtools.cohort.jobs import Ensemble, Failure, HealingJob, JobMaker, files_of, grouped, read
 from uadtools.cohort.parallel import prefetched
-from uadtools.cohort.results import Progress, Result, Tell, carried, silent, unseen
-from uadtools.cohort.sink import Behind, Sink
-from uadtools.cohort.sources import Inputs, Sources, words
+from uadtools.cohort.results import Progress, Result, carried, unseen
+from uadtools.concerns import Tell, silent
+from uadtools.datasets.sink import Behind, Sink
+from uadtools.datasets.sources import Inputs, Sources, words
 from uadtools.errors import Misuse, UadError
+from uadtools.grids.placement import Form
 from uadtools.healing.combine import Rule
 from uadtools.healing.ensemble import heal_with
 from uadtools.healing.heal import check_conditioned, without_threshold
 from uadtools.healing.plan import Plan, plan
 from uadtools.models.config import ModelConfig
-from uadtools.volume.reading import Form, Reading
+from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study, last_by, read_mask, read_path
 
 
@@ -46,6 +48,7 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     geometry: Form | None = None,
     nan: float | None = None,
     provenance: bool = True,
+    anonymous: bool = False,
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
@@ -77,7 +80,8 @@ def heal_all(  # noqa: PLR0913  one parameter per option
         raise Misuse("--combine: one -t leaves nothing to combine (repeat -t)")
     map_roles = heal_plan.maps if maps else heal_plan.scored_with
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
-    sink = Sink.of("healed", inputs.files, inputs.output, maps=map_roles, **writing)
+    writing |= {"maps": map_roles, "anonymous": anonymous}
+    sink = Sink.of("healed", inputs.files, inputs.output, **writing)
     if maps and sink.target is None:
         raise Misuse("--maps: no file is written that maps could lie beside (a stream holds them all)")
     if maps and not map_roles:

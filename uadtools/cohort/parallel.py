@@ -13,15 +13,18 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
-from threading import Semaphore, Thread
-from typing import Any, TypeVar
+from threading import Semaphore, Thread, main_thread
+from typing import Any, NoReturn, TypeVar
 
 from uadtools.errors import Misuse, UadError
+from uadtools.files import clean_up
 
 T = TypeVar("T")
 R = TypeVar("R")
 PATIENCE = 1.0
 """Seconds after which a process that was asked to end is asked again."""
+LAST = 10
+"""Seconds after which it ends whatever it is at: an interrupt that comes in a callback is lost."""
 _work: Callable[[Any], Any]
 _busy = False
 
@@ -34,7 +37,8 @@ def parallel_map(work: Callable[[T], R], items: Sequence[T], processes: int = 1)
 
     processes: how many at once; work and what it is given are then pickled, and it may use as many threads as there are
     cores for each process. When a process is killed, UadError is raised. Leaving the iterator early, as Ctrl-C does,
-    stops the processes, and lets them remove what they had half written.
+    stops the processes, and lets them remove what they had half written; so does the end of this process, also by a
+    kill.
     """
     if processes == 1 or len(items) < 2:
         for item in items:
@@ -140,8 +144,8 @@ def _tried(work: Callable[[T], R], item: T) -> R | UadError:
 
 @contextmanager
 def _shielded() -> Iterator[None]:
-    """Hold an interrupt back until the block is done; processes begun in it get none, however early in their start."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Hold interrupts back until the block is done; processes begun in it get none, however early in their start."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
@@ -158,22 +162,41 @@ def _begin(work: Callable[[Any], Any], threads: int, showwarning: Callable[..., 
     os.environ["OMP_NUM_THREADS"] = str(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGALRM, lambda number, frame: _leave())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that began it has ended: a killed one cannot ask for it."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        if _busy:
+            signal.pthread_kill(main_thread().ident or 0, signal.SIGTERM)
+            time.sleep(LAST)
+        _leave()
 
 
 def _end(number: int, frame: Any) -> None:
     signal.signal(number, signal.SIG_IGN)  # asked again, it is not to be disturbed as it cleans up
+    signal.alarm(LAST)
     if _busy:
         raise KeyboardInterrupt
-    os._exit(128 + number)
+    _leave()
+
+
+def _leave() -> NoReturn:
+    clean_up()
+    os._exit(128 + signal.SIGTERM)
 
 
 def _one(item: Any) -> Any:
     """Do one item. The pool takes an interrupt for one more result and would wait on, so the process ends here."""
     global _busy  # noqa: PLW0603  the signal handler asks for it
-    _busy = True
     try:
+        _busy = True
         return _tried(_work, item)
     except KeyboardInterrupt:
-        os._exit(128 + signal.SIGTERM)
+        _leave()
     finally:
         _busy = False

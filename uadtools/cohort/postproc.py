@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from uadtools.cohort.each import each
-from uadtools.cohort.results import Result, Tell, carried, silent
-from uadtools.cohort.sink import Sink
-from uadtools.cohort.sources import Inputs, Sources, studies
+from uadtools.cohort.results import Result, carried
+from uadtools.concerns import Tell, silent
+from uadtools.datasets.sink import Sink
+from uadtools.datasets.sources import Inputs, Sources, studies
 from uadtools.errors import Misuse
+from uadtools.grids.placement import Form
 from uadtools.report.tables import found
 from uadtools.scoring.postproc import Steps, bundled_steps, own_steps, postproc, read_steps
 from uadtools.volume.chain import voxel_ml
 from uadtools.volume.clean import components
-from uadtools.volume.reading import Form, Reading
+from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study, read_mask
 
 
@@ -34,6 +36,7 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     volume: int | None = None,
     geometry: Form | None = None,
     provenance: bool = True,
+    anonymous: bool = False,
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
@@ -54,6 +57,7 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     chain, reading = chain_of(str(threshold), **steps), Reading(volume, geometry)
     inputs = Inputs.of(sources, output, bids, suffix, step=("score", "detection"), called="score")
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
+    writing["anonymous"] = anonymous
     sink = Sink.of("detection", inputs.files, inputs.output, **writing)
     options: dict[str, Any] = {"native": native, "adapt": adapt, "force_detection": force_detection, "tell": tell}
     options["brain"] = None if brain is None else read_mask(Path(brain), reading.beside, tell=tell)

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from uadtools import __version__
-from uadtools.cohort import bids as data_sets
 from uadtools.cohort.parallel import parallel_map
-from uadtools.cohort.results import Progress, Result, Tell, silent, unseen
-from uadtools.cohort.sink import Sink
-from uadtools.cohort.sources import NO_SCAN, Sources, listed, studies, words
-from uadtools.concerns import told
+from uadtools.cohort.results import Progress, Result, unseen
+from uadtools.concerns import Tell, silent, told
+from uadtools.datasets import bids as data_sets
+from uadtools.datasets.failed import blamed_on_scan, failed_before
+from uadtools.datasets.sink import Sink
+from uadtools.datasets.sources import NO_SCAN, Sources, listed, studies, words
 from uadtools.errors import Misuse, UadError
 from uadtools.files import check_free
+from uadtools.grids.placement import Form
 from uadtools.preparing.options import settle
 from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import prepare
 from uadtools.report.outline import outlined
 from uadtools.report.picture import check_picture
-from uadtools.volume.io import SUFFIXES, Image, check_target, save
+from uadtools.volume.io import SUFFIXES, Image, check_target, save, save_sidecar, sidecar
 from uadtools.volume.listing import is_many
-from uadtools.volume.reading import Form, Reading
-from uadtools.volume.stream import Study, base_name, concerns_of, read_image
+from uadtools.volume.reading import Reading
+from uadtools.volume.stream import Study, base_name, concerns_of, fingerprint, is_image, nameless, read_image
 
 FILES = (*SUFFIXES, ".png", ".pdf", ".svg")
 """Endings of files; other names are those of folders."""
@@ -41,7 +43,9 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     save_brain: Path | str | None = None,
     picture: Path | str | None = None,
     jobs: int = 1,
+    skip_failed: bool = False,
     provenance: bool = True,
+    anonymous: bool = False,
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
@@ -58,10 +62,11 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     sources: files, folders and lists of them, or "-" for a stream on standard input; none with bids, a data set of
     which the scans with this suffix are taken (T1w). output: a file, a folder, or "-" for a stream on standard output;
     none: the current folder, or a stream where the source is one (no file at all for as_json). save_brain, picture: a
-    file, or a folder for several scans. jobs: processes. options: see preparing.options.settle. tell: gets a line for
-    whatever the user should know, and with verbose for each scan. Of several scans, those that are done are skipped,
-    and one that fails does not stop the others: fail gets the line, and its result an `error`. Raises UadError for an
-    only one, and for what is wrong with all of them.
+    file, or a folder for several scans. jobs: processes. skip_failed: keep a list, in the folder of the outputs, of
+    scans that failed, and leave out those on it that have not changed: their results are `failed`. options: see
+    preparing.options.settle. tell: gets a line for whatever the user should know, and with verbose for each scan. Of
+    several scans, those that are done are skipped, and one that fails does not stop the others: fail gets the line,
+    and its result an `error`. Raises UadError for an only one, and for what is wrong with all of them.
     """
     reading = Reading(volume, geometry, nan, surrounded=True)
     preparation, inputs = settle(**options, reading=reading), words(sources)
@@ -78,15 +83,8 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
         )
         for job in jobs_of(inputs, output, bids, suffix)
     ]
-    sink = Sink.of(
-        "preprocessed",
-        [job.source for job in work],
-        output,
-        force=force,
-        provenance=provenance,
-        as_json=as_json,
-        resumed=several,
-    )
+    writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "anonymous": anonymous}
+    sink = Sink.of("preprocessed", [job.source for job in work], output, resumed=True, **writing)
     files = [Path(file) for name in ("brain", "register") if isinstance(file := options.get(name), str | Path)]
     sink.sources = [*sink.sources, *(file for file in files if file.is_file())]
     if jobs > 1 and sink.stream:
@@ -94,10 +92,17 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     preparing = Preparing(preparation, sink, force=force, provenance=provenance, several=several)
     preparing.check(work)
     results: list[Result] = []
+    failed = failed_before(sink, preparation.arguments, again=force) if skip_failed else None
+    if failed:
+        results += [{"name": job.source, "failed": why} for job in work if (why := failed.why(job.source))]
+        work = [job for job in work if not failed.why(job.source)]
+        failed.keep()
     with progress("preparing") if len(work) > 1 else nullcontext(lambda done, total: None) as watch:
         for count, (job, outcome) in enumerate(parallel_map(preparing, work, jobs), start=1):
             watch(count, len(work))
             if isinstance(outcome, UadError):
+                if failed:
+                    failed.note(job.source, outcome)
                 if not several:
                     raise outcome
                 fail(str(outcome))
@@ -177,16 +182,16 @@ class Preparing:
                     raise UadError(f"{other}: is an input, and would be replaced by what is made of it (name another)")
                 if self.sink.target is not None and other.resolve() == self.sink.target.resolve():
                     raise Misuse(f"{PAIR}: {other} is what --output names, too (name another)")
-        for job in () if self.several else jobs:
+        for job in () if self.several else jobs:  # what an earlier run made is not in the way
             if job.brain:
-                check_target(job.brain, force=self.force, provenance=self.provenance)
+                check_target(job.brain, force=True, provenance=self.provenance)
             if job.picture:
-                check_picture(job.picture, force=self.force)
+                check_picture(job.picture, force=True)
 
     def __call__(self, job: ScanJob) -> list[Result]:
         """Return one result per study. Raises UadError that names the scan."""
         results: list[Result] = []
-        for raw in studies([job.source], self.preparation.reading):
+        for raw in _read(job.source, self.preparation.reading):
             if results and (job.brain or job.picture):
                 raise Misuse(f"{PAIR}: {job.source} holds several scans, and this is for one")
             results.append(self._one(raw, job))
@@ -195,20 +200,22 @@ class Preparing:
     def _one(self, raw: Study, job: ScanJob) -> Result:
         path = job.output or self.sink.path(raw.name)
         others = [other for other in (job.brain, job.picture) if other]
-        resuming = self.several and not self.force and path is not None and path.exists() and self._made(path)
-        if resuming and all(other.exists() for other in others):
-            return {"name": raw.name, "output": str(path), "skipped": True}
-        force = self.force or resuming  # an earlier run was stopped between these files
+        new = self.force or path is None or path in self.sink.taken or not path.exists()
+        before = None if new or path is None else self._before(path, raw)
+        if before and path and all(other.exists() for other in others):
+            self._complete(path, *others)
+            concerns = [concern.to_json() for concern in concerns_of(before)]
+            return {"name": raw.name, "output": str(path), "skipped": True, "concerns": concerns}
+        force = self.force or before is not None  # an earlier run was stopped between these files
         sink = replace(self.sink, force=force)
         path = sink.claim(raw, path)
-        for other in others:
+        beside = [sidecar(job.brain)] if job.brain and self.provenance else []
+        for other in (*others, *beside):
             check_free(other, force=force) if other.parent.exists() else other.parent.mkdir(parents=True)
-        try:
+        with blamed_on_scan(raw.name):
             prepared = prepare(raw.product, self.preparation, name=raw.name)
-        except UadError as error:
-            raise UadError(f"{raw.name}: {error}") from None
         written = sink.write(prepared.study, path)
-        brain = prepared.study.need("brain")
+        brain = sink.called(prepared.study, path).need("brain")
         if job.brain:
             save(brain, job.brain, force=force, provenance=self.provenance)
         if job.picture:
@@ -224,18 +231,50 @@ class Preparing:
             "grids": f"{raw.product.grid} -> {brain.grid}",
         }
 
-    def _made(self, path: Path) -> bool:
-        """Tell that a file is what this makes. Raises UadError if it was made with other settings."""
-        history = read_image(path).provenance.get("history", [{}])
-        if self.provenance and history[-1].get("arguments") != self.preparation.arguments:
+    def _complete(self, *files: Path) -> None:
+        """Do the little that a killed run has left to do where all files are there."""
+        for file in files:
+            check_free(file, force=True)
+            if self.provenance and is_image(file) and not sidecar(file).exists():
+                save_sidecar(read_image(file), file, force=False)
+
+    def _before(self, path: Path, raw: Study) -> Image | None:
+        """Return what an earlier run made of a scan; None where nothing in it tells that it did.
+
+        Raises UadError if it was made of another scan, by something else, or with other settings.
+        """
+        if not (self.provenance or self.several):
+            return None
+        try:
+            made = read_image(path)
+        except UadError:
+            return None
+        line = made.provenance.get("history", [{}])[-1]
+        source, arguments, name = fingerprint(raw.product), self.preparation.arguments, raw.name
+        if self.sink.anonymous:
+            arguments, name = nameless(arguments), base_name(path)
+        if self.provenance and line.get("tool") != "uad-preprocess":
+            raise UadError(f"{path}: exists, and uad-preprocess did not make it (--force replaces it)")
+        if made.provenance.get("study", name) != name or line.get("source", source) != source:
+            raise UadError(
+                f"{path}: exists, and was made of another scan, or of another state of it (--force replaces it)"
+            )
+        if self.provenance and line.get("arguments") != arguments:
             raise UadError(f"{path}: exists, and was made with other settings (--force replaces it)")
-        return True
+        return made
+
+
+def _read(source: str, reading: Reading) -> Iterator[Study]:
+    with blamed_on_scan():
+        yield from studies([source], reading)
 
 
 def _say(result: Result, tell: Tell, *, verbose: bool) -> None:
-    for concern in result.get("concerns", ()):
+    if "skipped" in result:
+        return
+    for concern in result["concerns"]:
         tell(f"{result['name']}: {concern['text']}")
-    if verbose and "skipped" not in result:
+    if verbose:
         spent = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in result["seconds"].items())
         contrast = f"; contrast {result['contrast']['name']}" if result["contrast"] else ""
         tell(f"{result['name']}: {result['grids']}; brain {result['brain_ml']:.0f} mL{contrast}; {spent}")

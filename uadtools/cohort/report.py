@@ -7,19 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from uadtools import __version__
-from uadtools.cohort.beside import grouped, read_group
-from uadtools.cohort.pairs import Names, by_order
-from uadtools.cohort.results import Result, Tell, carried, silent
-from uadtools.cohort.sources import Sources, image_beside, listed, some_words, studies
+from uadtools.cohort.results import Result, carried
+from uadtools.concerns import Tell, silent
+from uadtools.datasets.beside import grouped, read_group
+from uadtools.datasets.pairs import Names, by_order
+from uadtools.datasets.sources import Sources, image_beside, listed, some_words, studies
 from uadtools.errors import Misuse, UadError
 from uadtools.files import written
+from uadtools.grids.placement import Form
 from uadtools.report.contents import gather, index_row
 from uadtools.report.index import Row, index_html
 from uadtools.report.layers import COLOURS
 from uadtools.report.page import SUFFIXES as PAGES
 from uadtools.report.page import check_page, write_page
 from uadtools.volume.io import SUFFIXES, Image
-from uadtools.volume.reading import Form, Reading
+from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study
 
 INDEX = "index.html"

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from uadtools.cohort.results import Result, Tell, carried, silent
-from uadtools.cohort.sink import Sink
-from uadtools.cohort.sources import Sources, named, some_words, studies, words
+from uadtools.cohort.results import Result, carried
+from uadtools.concerns import Tell, silent
+from uadtools.datasets.sink import Sink
+from uadtools.datasets.sources import Sources, named, some_words, studies, words
 from uadtools.errors import Misuse, UadError
+from uadtools.grids.placement import Form
 from uadtools.report.picture import check_picture, truth_picture
 from uadtools.simulation.simulate import (
     MASKED,
@@ -21,7 +23,7 @@ from uadtools.simulation.simulate import (
     simulate,
 )
 from uadtools.volume.io import SUFFIXES
-from uadtools.volume.reading import Form, Reading
+from uadtools.volume.reading import Reading
 
 
 def simulate_all(  # noqa: PLR0913  one parameter per option
@@ -37,6 +39,7 @@ def simulate_all(  # noqa: PLR0913  one parameter per option
     geometry: Form | None = None,
     nan: float | None = None,
     provenance: bool = True,
+    anonymous: bool = False,
     force: bool = False,
     as_json: bool = False,
     tell: Tell = silent,
@@ -54,7 +57,13 @@ def simulate_all(  # noqa: PLR0913  one parameter per option
     inputs, plan = some_words(sources), _plan(kind, words(masks), options, tell)
     if copies > 1 and output and str(output).lower().endswith(SUFFIXES):
         raise Misuse(f"--output: {output} is one file, and there are {copies} draws (name a folder)")
-    writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "resumed": copies > 1}
+    writing: dict[str, Any] = {
+        "force": force,
+        "provenance": provenance,
+        "anonymous": anonymous,
+        "as_json": as_json,
+        "resumed": copies > 1,
+    }
     sink = Sink.of("simulated", inputs, output, maps=("truth",), **writing)
     results: list[Result] = []
     for study in studies(inputs, Reading(volume, geometry, nan, surrounded=True), tell):

@@ -119,14 +119,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file, whole or not at all (an earlier one of that name is replaced)."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save  # save_file writes to a hidden file of its own, which a kill leaves behind
 
+    data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata)
     with written(path, force=True) as part:
-        try:
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata=metadata)
-        except SafetensorError as error:  # a full disk comes as this, too
-            raise UadError(f"{path}: not written: {error}") from None
+        part.write_bytes(data)
 
 
 def save_model(path: Path, config: ModelConfig, weights: dict[str, Tensor], *, half: bool = True) -> None:

@@ -18,14 +18,14 @@ from uadtools.anatomy.contrast import Contrast, seen
 from uadtools.anatomy.intensity import FLOOR, ct_window, inside, matched, percentile, zscore
 from uadtools.concerns import Concern
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid, cropped_grid, oriented, resample, spaced_grid
 from uadtools.models.config import IntensityConfig
 from uadtools.preparing.preparation import BRAIN_EXTRACTORS, Preparation
 from uadtools.volume.background import background, background_value
 from uadtools.volume.chain import GridChain, continued, link
-from uadtools.volume.grid import Grid, cropped_grid, oriented, resample, spaced_grid
 from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES
-from uadtools.volume.stream import Study, noting, record
+from uadtools.volume.stream import Study, fingerprint, noting, record
 
 Tell = Callable[[str], None]
 Mask = NDArray[np.bool_]
@@ -211,7 +211,9 @@ def _finished(
     notes: dict[str, Any] = {"contrast": contrast.to_json()} if contrast else {}
     notes |= noting(scan, concerns)
     image = Image(values, target, "scan", {**scan.provenance, "study": name, "chain": chain, **notes})
-    prepared = replace(image, provenance=record(image, "uad-preprocess", preparation.arguments))
+    prepared = replace(
+        image, provenance=record(image, "uad-preprocess", preparation.arguments, source=fingerprint(scan))
+    )
     study = Study(name, {"scan": prepared, "brain": prepared.derive(mask.astype(np.uint8), "brain")})
     volume = float(work.mask.sum()) * scan.grid.voxel_volume
     return PreparedStudy(study, volume, concerns, seconds, contrast)

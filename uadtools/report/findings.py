@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadtools.errors import UadError
+from uadtools.grids.grid import CORNERS, Grid, nearest
 from uadtools.scoring.postproc import Steps, own_steps, prepare
 from uadtools.volume.chain import GridChain, in_scan_space
-from uadtools.volume.grid import CORNERS, Grid, nearest
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, last_by
 

@@ -12,8 +12,8 @@ from scipy import ndimage
 
 from uadtools.concerns import Concern
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
 from uadtools.volume.chain import GridChain, in_scan_space, labels_on, native_grid, seen_from
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 from uadtools.volume.labels import IGNORED, LESION, Labels, read_labels
 from uadtools.volume.roles import ROLES

@@ -69,6 +69,7 @@ def train(  # noqa: PLR0913  one parameter per option
     device: str = "auto",
     precision: str = "auto",
     log: Path | None = None,
+    anonymous: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
     tell: Tell = lambda text: None,
 ) -> Summary:
@@ -81,8 +82,9 @@ def train(  # noqa: PLR0913  one parameter per option
     resume: go on from the state kept beside `model`; the result equals that of a run that was never stopped. With more
     steps a finished run goes on, too: with the rate that the longer run has then, which is another one where the rate
     had begun to fall. One resumed with other defaults (method, t, thresholds) takes them over, and trains no further.
-    watch: is called at every report. tell: gets one line for whatever the user should know. Where torchrun started
-    several processes, they train one model together, and all but the first return nothing. Raises UadError.
+    anonymous: name no data in the model. watch: is called at every report. tell: gets one line for whatever the user
+    should know. Where torchrun started several processes, they train one model together, and all but the first return
+    nothing. Raises UadError.
     """
     clock = Clock(seconds)
     if changes and not isinstance(recipe, str):
@@ -105,7 +107,7 @@ def train(  # noqa: PLR0913  one parameter per option
         state, about = _begin(recipe, slices, seed, torch_device, outputs.state if resume else None, tell)
         trainer = Trainer(
             recipe, slices, held_out, seed, torch_device, _precision(precision, torch_device, recipe),
-            tuple(Path(source).name for source in sources),
+            () if anonymous else tuple(Path(source).name for source in sources),
             quantiles(slices), about["started_from"], team,
             tuple(load_masks(masks, recipe.grid.spacing, recipe.reach)),
         )  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +21,8 @@ MOST_LOOKED_INTO = 100
 def files_of(source: str) -> Iterator[str]:
     """Name the images that a source stands for: those of a folder, those of a list, or itself.
 
+    A folder that cannot be listed is named, too: what reads it says why.
+
     A list is a .txt (one path per line, # begins a remark), a .csv with a column `path`, or a .jsonl with a key `path`;
     its paths are relative to it, and may be folders and lists again. Raises UadError when there is nothing.
     """
@@ -34,16 +37,26 @@ def _files_of(source: str) -> Iterator[str]:
     if path.is_dir():
         if path.resolve() == Path(path.anchor or "/"):
             raise UadError(f"{source}: is all there is on this machine (name the folder of the scans)")
-        paths = sorted(p for p in path.rglob("*") if _is_scan(p))
-        if not paths:
-            others = (p for p in sorted(path.rglob("*")) if p.is_file())
-            raise UadError(f"{source}: no NIfTI file in this folder{others_among(islice(others, MOST_LOOKED_INTO))}")
-        yield from map(str, paths)
+        unreadable: list[Path] = []
+        files = sorted(walked(path, unreadable.append))
+        paths = [p for p in files if _is_scan(p)]
+        if not paths and not unreadable:
+            raise UadError(f"{source}: no NIfTI file in this folder{others_among(islice(files, MOST_LOOKED_INTO))}")
+        yield from map(str, sorted([*paths, *unreadable]))
     elif is_many(source):
         for entry in _entries(path):
             yield from _files_of(str(path.parent / entry))
     else:
         yield source
+
+
+def walked(
+    root: Path, unreadable: Callable[[Path], None], into: Callable[[Path], bool] = lambda folder: True
+) -> Iterator[Path]:
+    """Yield the files below a folder. unreadable: told of folders that cannot be listed. into: where to look."""
+    for folder, folders, files in os.walk(root, onerror=lambda error: unreadable(Path(error.filename))):
+        folders[:] = [name for name in folders if into(Path(folder, name))]
+        yield from (Path(folder, name) for name in files)
 
 
 def is_many(source: str) -> bool:
@@ -56,7 +69,12 @@ def _is_scan(path: Path) -> bool:
     """Tell whether a file in a folder is a scan; of a pair only the header counts, and hidden files do not."""
     readable = is_image(path) or path.suffix.lower() in PICTURES
     second = path.name.lower().endswith((".img", ".img.gz"))
-    return readable and path.is_file() and not second and not path.name.startswith(".")
+    if not readable or second or path.name.startswith("."):
+        return False
+    try:
+        return path.is_file()
+    except OSError:  # told when it is read
+        return True
 
 
 def _entries(path: Path) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 
 from uadtools.concerns import Concern, read_concerns, told, united
 from uadtools.errors import UadError
+from uadtools.files import is_name
 from uadtools.volume.flat import PICTURES, is_flat, read_flat
 from uadtools.volume.io import SUFFIXES, Image, open_file, read_images, read_pair, stem, to_bytes
 from uadtools.volume.labels import LESION, read_labels
@@ -85,6 +89,29 @@ def record(image: Image, tool: str, arguments: dict[str, Any], **more: Any) -> d
     return {**image.provenance, "history": [*image.provenance.get("history", []), line]}
 
 
+def fingerprint(image: Image) -> str:
+    """Return what changes when a voxel of an image does, or its place: 16 hex digits."""
+    return hashlib.sha256(image.data.tobytes("F") + image.grid.affine.tobytes()).hexdigest()[:16]
+
+
+def nameless(value: Any) -> Any:
+    """Leave out the names of files among arguments, of which provenance tells."""
+    if isinstance(value, dict):
+        return {key: nameless(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [nameless(part) for part in value]
+    return "file" if isinstance(value, str) and ("/" in value or re.search(r"\.[A-Za-z]\w+$", value)) else value
+
+
+def anonymous(study: Study, name: str) -> Study:
+    """Give a study another name, and leave the names of files out of its images' history."""
+    images = {}
+    for role, image in study.images.items():
+        history = {"history": nameless(line)} if (line := image.provenance.get("history")) else {}
+        images[role] = replace(image, provenance={**image.provenance, "study": name, **history})
+    return Study(name, images)
+
+
 def lines_by(image: Image, tool: str) -> list[dict[str, Any]]:
     """Return the lines of an image's history that a tool wrote, the earliest first."""
     return [dict(line) for line in image.provenance.get("history", []) if line.get("tool") == tool]
@@ -148,7 +175,10 @@ def read_path(path: Path, reading: Reading = AS_IT_IS) -> Iterator[Study]:
         yield _study({"scan": read_flat(path)}, base_name(path))
         return
     with open_file(path) as file:
+        before = _state(file)
         for study in read_studies(file, str(path), reading):
+            if _state(file) != before:
+                raise UadError(f"{path}: was changed while it was read (run again when it is whole)")
             yield _study(study.images, base_name(path))
 
 
@@ -191,10 +221,16 @@ def is_image(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
+def _state(file: BinaryIO) -> tuple[int, int] | None:
+    """Return what changes when somebody writes to a file; None of pipes, which change as they are read."""
+    status = os.fstat(file.fileno())
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+
 def _said(*images: Image) -> str:
     """Return what the first image that says it calls its study, if a file can be called that; else an empty string."""
     names = (str(image.provenance.get("study", "")) for image in images)
-    return next((name for name in names if name and name == Path(name).name and name.isprintable()), "")
+    return next((name for name in names if is_name(name) and name.isprintable()), "")
 
 
 def _study(images: dict[str, Image], fallback: str) -> Study:

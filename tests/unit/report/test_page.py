@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
 from uadtools.report import page as pages
 from uadtools.report.contents import gather
 from uadtools.report.page import page_html, shown
 from uadtools.volume.chain import link
-from uadtools.volume.grid import Grid
 from uadtools.volume.stream import Study
 
 VOID = {"meta", "input", "img", "br"}

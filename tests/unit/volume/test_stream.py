@@ -4,6 +4,7 @@ import os
 import threading
 import tracemalloc
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 
 from uadtools import methods
 from uadtools.errors import UadError
-from uadtools.volume.grid import Grid
-from uadtools.volume.io import Image, to_bytes
+from uadtools.grids.grid import Grid
+from uadtools.volume import stream
+from uadtools.volume.io import Image, save, to_bytes
 from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import (
     PIECE,
@@ -313,3 +315,27 @@ def test_a_contrast_level_that_is_no_number_is_none():
     line = {"tool": "uad-simulate", "arguments": {"kind": "contrast", "level": "2"}}
     image = Image(np.ones((2, 2, 2)), Grid((2, 2, 2), np.eye(4)), provenance={"history": [line]})
     assert contrast_level(image) is None
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_told(tmp_path, phantom, monkeypatch):
+    path = tmp_path / "a.nii"
+    save(phantom.need("scan"), path)
+    whole = stream.read_images
+
+    def written_to(file, name, reading):
+        for image in whole(file, name, reading):
+            path.write_bytes(path.read_bytes()[:-4] + b"else")
+            os.utime(path, ns=(0, 0))
+            yield image
+
+    monkeypatch.setattr(stream, "read_images", written_to)
+    with pytest.raises(UadError, match=r"a\.nii: was changed while it was read"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("name", ["../../pwned", "/pwned", "a/b", "..", "con", "a\x00b", "a\nb", "x" * 300])
+def test_a_name_in_a_header_that_leads_elsewhere_is_not_taken(name, phantom):
+    scan = phantom.need("scan")
+    data = to_bytes(replace(scan, provenance={"study": name}))
+    (study,) = read_studies(io.BytesIO(data), "stream")
+    assert study.name == "stream"

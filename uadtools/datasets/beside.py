@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from uadtools.cohort.results import Tell
-from uadtools.cohort.sink import beside
-from uadtools.cohort.sources import say_noted
+from uadtools.concerns import Tell
+from uadtools.datasets.sink import beside
+from uadtools.datasets.sources import say_noted
 from uadtools.errors import UadError
 from uadtools.volume.io import Image, stem
 from uadtools.volume.reading import Reading

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
-from uadtools.cohort.bids import sibling
-from uadtools.cohort.sources import STDIN
+from uadtools.datasets.bids import sibling
+from uadtools.datasets.sources import STDIN
 from uadtools.errors import Misuse, UadError
 from uadtools.volume.converters import FORMATS
 from uadtools.volume.flat import is_flat
 from uadtools.volume.io import SUFFIXES, check_target, save
-from uadtools.volume.stream import Study, base_name, write_study
+from uadtools.volume.stream import Study, anonymous, base_name, write_study
 
 NO_FOLDERS = (
     ".tmp", ".part", ".bak", ".gz", ".bz2", ".xz", ".zip", ".tar", ".tgz", ".7z", ".png", ".jpg", ".jpeg", ".tif",
@@ -35,6 +36,8 @@ class Sink:
     suffix: what files are called after the study's name. target: a file, a folder, or None for no file at all.
     stream: write whole studies to stdout. maps: roles that get files of their own beside the product's. sources: the
     inputs, which are never replaced. places: files that studies of these names go to, wherever the others do.
+    anonymous: studies are called after the files they go to, and their history names no file; numbers: of those in a
+    stream.
     """
 
     suffix: str
@@ -45,6 +48,8 @@ class Sink:
     maps: Sequence[str] = ()
     sources: Sequence[Path] = ()
     places: Mapping[str, Path] = field(default_factory=dict)
+    anonymous: bool = False
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
     taken: set[Path] = field(default_factory=set)
 
     @classmethod
@@ -60,6 +65,7 @@ class Sink:
         maps: Sequence[str] = (),
         resumed: bool = False,
         places: Mapping[str, Path] | None = None,
+        anonymous: bool = False,
     ) -> Sink:
         """Settle where the output goes, and refuse what cannot work before any work is done.
 
@@ -77,10 +83,12 @@ class Sink:
         if stream and sys.stdout.isatty():
             raise UadError("images are not written to a terminal (-o FILE, or pipe it into the next command)")
         sources = [Path(source) for source in inputs or () if source != "-"]
-        if missing := [source for source in sources if not (source.exists() or is_flat(source))]:
+        if missing := [source for source in sources if not (_there(source) or is_flat(source))]:
             raise UadError(f"{missing[0]}: No such file or directory")
         folder = None if nowhere else Path(output or "")
-        sink = cls(suffix, folder, stream, force, provenance, maps, sources, places or {})
+        sink = cls(suffix, folder, stream, force, provenance, maps, sources, places or {}, anonymous)
+        if anonymous and sink.target is not None and not sink.is_file:
+            raise Misuse("--anonymous: files in a folder are named after the scans (name a file: -o FILE.nii.gz)")
         sink._check([base_name(source) for source in sources], resumed or bool(places))
         return sink
 
@@ -88,35 +96,35 @@ class Sink:
         """Refuse files of which it is known already that they cannot be written; names: of the inputs."""
         if self.target is None:
             return
-        if self._is_file and len(names) > 1:
+        if self.is_file and len(names) > 1:
             raise Misuse(f"--output: {self.target} is one file, and there are {len(names)} inputs (name a folder)")
-        if not self._is_file and self.target.exists() and not self.target.is_dir():
+        if not self.is_file and self.target.exists() and not self.target.is_dir():
             raise UadError(f"{self.target}: is no folder (image files have names in .nii or .nii.gz)")
-        if twice := [name for name, count in Counter(names).items() if count > 1]:
+        if twice := [name for name, times in Counter(names).items() if times > 1]:
             raise UadError(f"{self._path(twice[0])}: would be written twice: two inputs have this name (rename one)")
-        for path in () if resumed else [self.target] if self._is_file else map(self._path, names):
+        for path in () if resumed else [self.target] if self.is_file else map(self._path, names):
             self._check_files(path, self.maps)
 
     def _check_files(self, path: Path, roles: Sequence[str]) -> None:
         others = [self.beside(path, role) for role in roles]
         if path in others:
             raise UadError(f"{path}: the prepared scan gets this name (give the output another)")
-        if path.parent.is_dir() or self._is_file:  # a folder that is still to be made has nothing in the way
+        if path.parent.is_dir() or self.is_file:  # a folder that is still to be made has nothing in the way
             for file in (path, *others):
                 force = self.force or (bool(self.places) and file != path)  # of a killed run
                 check_target(file, force=force, provenance=self.provenance)
-                if self.force and any(s.exists() and file.exists() and s.samefile(file) for s in self.sources):
+                if self.force and any(_same(source, file) for source in self.sources):
                     raise UadError(f"{file}: is an input, and would be replaced by what is made of it (name another)")
 
     @property
-    def _is_file(self) -> bool:
+    def is_file(self) -> bool:
         return self.target is not None and self.target.name.lower().endswith(SUFFIXES) and not self.target.is_dir()
 
     def _path(self, name: str) -> Path:
         assert self.target is not None
         if name in self.places:
             return self.places[name]
-        if self._is_file:
+        if self.is_file:
             return self.target
         return self.target / f"{'stdin' if name == STDIN else Path(name).name}_{self.suffix}.nii.gz"
 
@@ -137,26 +145,48 @@ class Sink:
         if path is None:
             return None
         if path in self.taken:
-            reason = "there are several studies (name a folder)" if self._is_file else "two studies have this name"
+            reason = "there are several studies (name a folder)" if self.is_file else "two studies have this name"
             raise UadError(f"{path}: would be written twice: {reason}")
         self._check_files(path, (*self.maps, *more))
         self.taken.add(path)
         return path
 
+    def called(self, study: Study, path: Path | None) -> Study:
+        """Return a study as it is to be written to this file, or to the stream: without names, if it is anonymous."""
+        if not self.anonymous:
+            return study
+        return anonymous(study, base_name(path) if path else f"scan-{next(self.numbers)}" if self.stream else "scan")
+
     def write(self, study: Study, path: Path | None, more: Sequence[str] = ()) -> str | None:
         """Write a study to the stream, or its product, maps and more to the files claimed. Returns the file's name."""
+        study = self.called(study, path)
         if self.stream:
             with open(sys.stdout.fileno(), "wb", closefd=False) as out:
                 write_study(study, out, provenance=self.provenance)
         if path is None:
             return None
-        if not self._is_file:
+        if not self.is_file:
             path.parent.mkdir(parents=True, exist_ok=True)
         for role in (*self.maps, *more):
             force = self.force or bool(self.places)
             save(study.need(role), self.beside(path, role), force=force, provenance=self.provenance)
         save(study.product, path, force=self.force, provenance=self.provenance)  # last: where it is, all is done
         return str(path)
+
+
+def _there(source: Path) -> bool:
+    """Tell whether a file is there, as far as one can see: why it cannot be read is told when it is read."""
+    try:
+        return source.exists()
+    except OSError:
+        return True
+
+
+def _same(source: Path, file: Path) -> bool:
+    try:
+        return source.samefile(file)
+    except OSError:
+        return False
 
 
 def beside(path: Path, role: str) -> Path:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from uadtools.cohort import bids as data_sets
-from uadtools.cohort.results import Tell, silent
+from uadtools.concerns import Tell, silent
+from uadtools.datasets import bids as data_sets
 from uadtools.errors import Misuse, UadError
 from uadtools.volume.io import Image, stem
 from uadtools.volume.listing import files_of, is_many
@@ -55,7 +55,9 @@ def _listed(source: str, called: str) -> list[str]:
         bare = {name.removesuffix("_preprocessed") for name in stems.values()}
         products = {f"{name}_{MADE[0]}" for name in stems.values()} | {f"{b}_{end}" for b in bare for end in MADE[1:]}
         return [file for file in files if stems[file] not in products]
-    found = [file for file in files if stems[file].endswith(f"_{called}")] if Path(source).is_dir() else files
+    found = files
+    if Path(source).is_dir():  # folders among the files are those that cannot be read, which is told of each
+        found = [file for file in files if stems[file].endswith(f"_{called}") or Path(file).is_dir()]
     if not found:
         raise UadError(f"{source}: no NAME_{called}.nii.gz in this folder (name the files)")
     return found

@@ -10,6 +10,7 @@ from uadtools import __version__
 from uadtools.errors import Misuse, UadError
 from uadtools.files import write_json
 from uadtools.volume.io import SUFFIXES
+from uadtools.volume.listing import walked
 
 VERSION = "1.10.0"
 SUFFIX = "T1w"
@@ -19,26 +20,38 @@ DESCRIPTIONS = {"scan": "preproc", "healed": "healed", "score": "anomaly", "dete
 _OURS = re.compile(
     rf"(?P<entities>sub-.+)_desc-({'|'.join(DESCRIPTIONS.values())})_(?P<suffix>[A-Za-z0-9]+)\.nii(\.gz)?"
 )
+_FOLDER = re.compile(r"sub-[^/]+(/ses-[^/]+)?(/anat)?")
 _SCAN = re.compile(r"sub-[A-Za-z0-9]+(_[A-Za-z0-9]+-[A-Za-z0-9+]+)*_(?P<suffix>[A-Za-z0-9]+)\.nii(\.gz)?")
 
 
 def scans(root: Path, suffix: str) -> list[Path]:
-    """List the raw anatomical scans of a data set that have this suffix, such as T1w. Raises UadError if none has."""
+    """List the raw anatomical scans of a data set that have this suffix, such as T1w, and folders that are unreadable.
+
+    Raises UadError if there is neither.
+    """
     if not root.is_dir():
         raise UadError(f"{root}: no such folder")
-    paths = sorted(path for path in _anatomical(root) if path.name.split(".")[0].endswith(f"_{suffix}"))
-    if not paths:
-        others = sorted({match["suffix"] for path in _anatomical(root) if (match := _SCAN.fullmatch(path.name))})
+    unreadable: list[Path] = []
+    found = list(_anatomical(root, unreadable))
+    paths = [path for path in found if path.name.split(".")[0].endswith(f"_{suffix}")]
+    if not paths and not unreadable:
+        others = sorted({match["suffix"] for path in found if (match := _SCAN.fullmatch(path.name))})
         raise UadError(
             f"{root}: no sub-*/[ses-*/]anat/*_{suffix}.nii[.gz] in it "
             f"({'there are: ' + ', '.join(others) if others else 'is it a BIDS data set?'})"
         )
-    return paths
+    return sorted([*paths, *unreadable])
 
 
-def _anatomical(root: Path) -> Iterator[Path]:
-    for folders in ("sub-*/anat", "sub-*/ses-*/anat"):
-        yield from (path for path in root.glob(f"{folders}/sub-*") if _SCAN.fullmatch(path.name))
+def _anatomical(root: Path, unreadable: list[Path]) -> Iterator[Path]:
+    def into(folder: Path) -> bool:
+        return bool(_FOLDER.fullmatch(folder.relative_to(root).as_posix()))
+
+    for path in walked(root, unreadable.append, into):
+        if path.parent.name == "anat" and _SCAN.fullmatch(path.name):
+            yield path
+    if root in unreadable:
+        raise UadError(f"{root}: cannot be listed (are its permissions yours to change?)")
 
 
 def derivatives(root: Path, out: Path, suffix: str, role: str, made: str) -> dict[Path, Path]:
@@ -48,11 +61,13 @@ def derivatives(root: Path, out: Path, suffix: str, role: str, made: str) -> dic
     sub-1_mod-FLAIR_desc-uad_mask.nii.gz. Raises UadError where there is none.
     """
     end = f"_desc-{DESCRIPTIONS[role]}_{suffix}"
-    found = sorted(path for path in _anatomical(root) if path.name.split(".")[0].endswith(end))
-    if not found:
+    unreadable: list[Path] = []
+    paths = [path for path in _anatomical(root, unreadable) if path.name.split(".")[0].endswith(end)]
+    if not (found := sorted([*paths, *unreadable])):
         raise UadError(f"{root}: no sub-*/[ses-*/]anat/*{end}.nii[.gz] in it (the step before makes them, with --bids)")
     describe(out, __version__)
-    return {path: out / path.parent.relative_to(root) / sibling(path.name, made) for path in found}
+    named = {path: sibling(path.name, made) or f"{path.name}.nii.gz" for path in found}
+    return {path: out / path.relative_to(root).with_name(name) for path, name in named.items()}
 
 
 def sibling(name: str, role: str) -> str:
