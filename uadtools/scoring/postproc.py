@@ -27,6 +27,8 @@ from uadtools.volume.stream import Study, last_by, noting, record, study_of
 
 NO_CHAIN = {"median": (1,), "erode": (0,), "min_size": (0, 1), "dilate": (0,), "largest": (False,)}
 """Steps that leave scores and what is above a threshold as they are."""
+MOST_NOTED = 1000
+"""A history that says more voxels than this for a step is damaged."""
 IMPLAUSIBLE = 0.1
 """Share of the brain above which a detection says more about the scanner than about lesions."""
 
@@ -145,7 +147,8 @@ def postproc(
 def own_steps(study: Study, **changes: Any) -> Steps:
     """Return the chain that the model recommends for its scores, the papers' where it has none, with some changes."""
     noted = last_by(score_of(study), "uad-heal").get("chain")
-    chain = {name: noted[name] for name in ("median", "erode", "min_size") if isinstance(noted, dict) and name in noted}
+    names = ("median", "erode", "min_size") if isinstance(noted, dict) else ()
+    chain = {name: noted[name] for name in names if type(noted.get(name)) is int and 0 <= noted[name] <= MOST_NOTED}
     return Steps(**chain | changes)
 
 

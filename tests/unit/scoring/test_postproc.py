@@ -45,7 +45,10 @@ def test_the_chain_is_the_models():
     assert postproc(scored(chain=CHAIN | {"median": 3}, threshold=0.3)).product.data.sum() < 8
 
 
-@pytest.mark.parametrize("chain", [{}, {"chain": None}, {"chain": 3}, {"chain": {"largest": True}}])
+DAMAGED = {"median": "x", "erode": -1, "min_size": 10**30}
+
+
+@pytest.mark.parametrize("chain", [{}, {"chain": None}, {"chain": 3}, {"chain": {"largest": True}}, {"chain": DAMAGED}])
 def test_without_one_it_is_that_of_the_papers(chain):
     assert own_steps(scored(**chain)) == Steps(median=5, erode=3, min_size=7)
 
