@@ -5,6 +5,7 @@ import pytest
 from uadtools import __version__
 from uadtools.cli import _common
 from uadtools.cli.main import COMMANDS, main
+from uadtools.cli.score import COMMAND as SCORE
 from uadtools.errors import UadError
 
 
@@ -186,3 +187,15 @@ def test_a_shell_that_is_not_known_is_told(uad_alone):
     status, out, err = uad_alone("--install-completion", "tcsh")
     assert (status, out) == (1, "")
     assert err == "uad: error: --install-completion: tcsh (there are: bash, zsh, fish)\n"
+
+
+@pytest.mark.parametrize("place", ["app", "call"])
+def test_an_interrupt_before_the_options_are_read_is_one_line(place, monkeypatch, capsys):
+    def interrupted(*anything):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_common.Command, place, interrupted)
+    monkeypatch.setattr(_common.signal, "signal", lambda number, handler: None)
+    with pytest.raises(SystemExit, match="130"):
+        SCORE.run()
+    assert capsys.readouterr().err == "uad-score: interrupted\n"

@@ -67,20 +67,25 @@ class Command:
 
     def run(self) -> None:
         """Run the command on the program's arguments, and leave with its exit status."""
-        if instruction := os.environ.get(complete_variable(self.name)):
-            complete(typer.main.get_command(self.app()), self.name, instruction)
-        signal.signal(signal.SIGTERM, _interrupt)
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while others compute steal their time
-        while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:  # else a file that is opened takes a closed one's place
-            pass
-        os.close(handle)
-        sys.stdout = sys.stdout or Closed()
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
-        try:
-            self.call(sys.argv[1:])
-        finally:
-            gc.freeze()  # else Python looks through all that lives, half a second of it, before it ends
+        with boundary(self.name):  # an interrupt may come before the options are read
+            signal.signal(signal.SIGTERM, _interrupt)
+            if instruction := os.environ.get(complete_variable(self.name)):
+                complete(typer.main.get_command(self.app()), self.name, instruction)
+            _set_up()
+            try:
+                self.call(sys.argv[1:])
+            finally:
+                gc.freeze()  # else Python looks through all that lives, half a second of it, before it ends
+
+
+def _set_up() -> None:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while others compute steal their time
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:  # else a file that is opened takes a closed one's place
+        pass
+    os.close(handle)
+    sys.stdout = sys.stdout or Closed()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
 
 
 class Closed(io.TextIOBase):

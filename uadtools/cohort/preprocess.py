@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from uadtools import __version__
-from uadtools.cohort import bids as data_sets
-from uadtools.cohort.failed import blamed_on_scan, failed_before
 from uadtools.cohort.parallel import parallel_map
-from uadtools.cohort.results import Progress, Result, Tell, silent, unseen
-from uadtools.cohort.sink import Sink
-from uadtools.cohort.sources import NO_SCAN, Sources, listed, studies, words
-from uadtools.concerns import told
+from uadtools.cohort.results import Progress, Result, unseen
+from uadtools.concerns import Tell, silent, told
+from uadtools.datasets import bids as data_sets
+from uadtools.datasets.failed import blamed_on_scan, failed_before
+from uadtools.datasets.sink import Sink
+from uadtools.datasets.sources import NO_SCAN, Sources, listed, studies, words
 from uadtools.errors import Misuse, UadError
 from uadtools.files import check_free
+from uadtools.grids.placement import Form
 from uadtools.preparing.options import settle
 from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import prepare
@@ -25,7 +26,7 @@ from uadtools.report.outline import outlined
 from uadtools.report.picture import check_picture
 from uadtools.volume.io import SUFFIXES, Image, check_target, save, save_sidecar, sidecar
 from uadtools.volume.listing import is_many
-from uadtools.volume.reading import Form, Reading
+from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study, base_name, concerns_of, fingerprint, is_image, nameless, read_image
 
 FILES = (*SUFFIXES, ".png", ".pdf", ".svg")
@@ -82,16 +83,8 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
         )
         for job in jobs_of(inputs, output, bids, suffix)
     ]
-    sink = Sink.of(
-        "preprocessed",
-        [job.source for job in work],
-        output,
-        force=force,
-        provenance=provenance,
-        as_json=as_json,
-        resumed=True,
-        anonymous=anonymous,
-    )
+    writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "anonymous": anonymous}
+    sink = Sink.of("preprocessed", [job.source for job in work], output, resumed=True, **writing)
     files = [Path(file) for name in ("brain", "register") if isinstance(file := options.get(name), str | Path)]
     sink.sources = [*sink.sources, *(file for file in files if file.is_file())]
     if jobs > 1 and sink.stream:
