@@ -11,7 +11,7 @@ from uadtools.cohort.sink import Sink
 from uadtools.errors import Misuse, UadError
 from uadtools.files import read_json, write_json
 
-NAME = "uad-failed.json"
+NAME = "failed-scans.json"
 
 
 class BrokenScanError(UadError):

@@ -17,13 +17,13 @@ from uadtools.cohort.sink import Sink
 from uadtools.cohort.sources import NO_SCAN, Sources, listed, studies, words
 from uadtools.concerns import told
 from uadtools.errors import Misuse, UadError
-from uadtools.files import check_free
+from uadtools.files import check_free, write_json
 from uadtools.preparing.options import settle
 from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import prepare
 from uadtools.report.outline import outlined
 from uadtools.report.picture import check_picture
-from uadtools.volume.io import SUFFIXES, Image, check_target, save, save_sidecar, sidecar
+from uadtools.volume.io import SUFFIXES, Image, check_target, save, sidecar
 from uadtools.volume.listing import is_many
 from uadtools.volume.reading import Form, Reading
 from uadtools.volume.stream import Study, base_name, concerns_of, fingerprint, is_image, nameless, read_image
@@ -82,16 +82,8 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
         )
         for job in jobs_of(inputs, output, bids, suffix)
     ]
-    sink = Sink.of(
-        "preprocessed",
-        [job.source for job in work],
-        output,
-        force=force,
-        provenance=provenance,
-        as_json=as_json,
-        resumed=True,
-        anonymous=anonymous,
-    )
+    writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "anonymous": anonymous}
+    sink = Sink.of("preprocessed", [job.source for job in work], output, resumed=True, **writing)
     files = [Path(file) for name in ("brain", "register") if isinstance(file := options.get(name), str | Path)]
     sink.sources = [*sink.sources, *(file for file in files if file.is_file())]
     if jobs > 1 and sink.stream:
@@ -243,7 +235,7 @@ class Preparing:
         for file in files:
             check_free(file, force=True)
             if self.provenance and is_image(file) and not sidecar(file).exists():
-                save_sidecar(read_image(file), file, force=False)
+                write_json(sidecar(file), read_image(file).provenance, force=False)
 
     def _before(self, path: Path, raw: Study) -> Image | None:
         """Return what an earlier run made of a scan; None where nothing in it tells that it did.

@@ -112,10 +112,8 @@ def open_file(path: Path) -> BinaryIO:
 
 def stem(path: Path) -> str:
     """Return the file's name without folder and without .nii.gz and its kin."""
-    for suffix in SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
+    end = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), "")
+    return path.name[: len(path.name) - len(end)]
 
 
 def to_bytes(image: Image, *, provenance: bool = True, nifti2: bool = False) -> bytes:
@@ -151,13 +149,8 @@ def save(image: Image, path: Path | str, *, force: bool = False, provenance: boo
     with written(path, force=force) as part:
         part.write_bytes(gzip.compress(data, 4, mtime=0) if path.name.endswith(".gz") else data)
     if keep:
-        save_sidecar(image, path, force=force)
-
-
-def save_sidecar(image: Image, path: Path, *, force: bool) -> None:
-    """Write an image's provenance as JSON beside the image. Raises UadError as save does."""
-    with written(sidecar(path), force=force) as part:
-        part.write_text(json.dumps(image.provenance, indent=1) + "\n")
+        with written(sidecar(path), force=force) as part:
+            part.write_text(json.dumps(image.provenance, indent=1) + "\n")
 
 
 def check_target(path: Path, *, force: bool, provenance: bool = True) -> None:
