@@ -24,7 +24,7 @@ import numpy as np
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 BIN = Path(sys.executable).parent
-START = "from uadtools.cohort.sink import Sink; import uadtools; uadtools.load_model()"
+START = "from uadtools.datasets.sink import Sink; import uadtools; uadtools.load_model()"
 """All that uad-heal does before it has a scan to work on."""
 COMMANDS = ("preprocess", "train", "heal", "score", "postproc", "eval")
 
@@ -86,12 +86,12 @@ def healing(prepared: Path) -> dict[str, float]:
     """
     import uadtools
     from uadtools.cli._common import keep_memory
+    from uadtools.grids.slices import filled
     from uadtools.healing.heal import heal
     from uadtools.healing.plan import plan
     from uadtools.models.checkpoint import located
     from uadtools.models.model import Model
     from uadtools.noise.source import SliceNoise
-    from uadtools.volume.slices import filled
     from uadtools.volume.stream import Study
 
     keep_memory()

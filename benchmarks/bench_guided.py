@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from uadtools.grids.grid import Grid
 from uadtools.healing.heal import heal
 from uadtools.models.model import Model, build
 from uadtools.training.recipe import load_recipe
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 

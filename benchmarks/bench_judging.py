@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 import uadtools
+from uadtools.grids.grid import Grid
 from uadtools.metrics.ranking import rank
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 
 VOXELS, SHAPE = 5_000_000, (96, 96, 80)

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from bench import report
 
+from uadtools.grids.grid import Grid
 from uadtools.healing.heal import heal
 from uadtools.healing.plan import plan
 from uadtools.models.model import Model, build
 from uadtools.nets.latent import LatentDiffusion
 from uadtools.training.recipe import load_recipe
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 

@@ -26,11 +26,11 @@ def prepare(raw: Path, large: Path) -> None:
     import torch
 
     import uadtools
+    from uadtools.grids.grid import Grid
     from uadtools.models.checkpoint import save_model
     from uadtools.models.config import ModelConfig
     from uadtools.models.model import build
     from uadtools.training.recipe import load_recipe
-    from uadtools.volume.grid import Grid
 
     scan = uadtools.read(EXAMPLES / "data" / "patient19_T1w.nii.gz")
     before = [(SIDE - size) // 2 for size in scan.data.shape]

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import uadtools
-from uadtools.volume.grid import resample, spaced_grid
+from uadtools.grids.grid import resample, spaced_grid
 
 WAYS = {
     "--brain none": ("--brain", "none"),

@@ -15,10 +15,10 @@ import numpy as np
 from ixi_brains import brain_of
 
 import uadtools
+from uadtools.grids.grid import carry_mask
 from uadtools.metrics.overlap import overlap
 from uadtools.models.config import GridConfig
 from uadtools.volume.chain import in_scan_space
-from uadtools.volume.grid import carry_mask
 from uadtools.volume.stream import read_image
 
 

@@ -268,7 +268,7 @@ def timeless(data: Any) -> Any:
 
 def phantoms(folder: Path) -> None:
     """Make six raw heads, four prepared ones on the tiny model's grid, and a plan of a comparison."""
-    from uadtools.volume.grid import Grid
+    from uadtools.grids.grid import Grid
     from uadtools.volume.io import Image, save
 
     (folder / "plan.toml").write_text(PLAN)

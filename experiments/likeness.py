@@ -23,11 +23,11 @@ from scipy import ndimage
 
 from uadtools.anatomy.contrast import learn, recognise
 from uadtools.anatomy.likeness import features
+from uadtools.grids.grid import nearest
 from uadtools.healing.likeness import fit_likeness
 from uadtools.models.likeness import unlike
 from uadtools.simulation.contrasts import CONTRASTS, synthesize, tissues
 from uadtools.simulation.mild import CHANGES, changed
-from uadtools.volume.grid import nearest
 from uadtools.volume.stream import base_name, read_image
 
 COUNTS = {"T1": 2, "T2": 1, "FLAIR": 1, "PD": 1}

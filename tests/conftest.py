@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from uadtools.anatomy.intensity import inside
-from uadtools.volume.grid import Grid
+from uadtools.grids.grid import Grid
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 

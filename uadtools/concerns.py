@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+Tell = Callable[[str], None]
+"""Gets a line for the user."""
 CODES = {
     "geometry": "sform and qform of the file lie apart, or one makes no sense; mm at most",
     "orientation": "the file has voxel sizes alone, so left and right are a guess",
@@ -79,3 +81,7 @@ def _read(row: object) -> Concern | None:
     known = isinstance(code, str) and code in CODES
     plain = isinstance(value, int | float | str) and not isinstance(value, bool)
     return Concern(str(code) if known else "other", row["text"], value if plain else None)
+
+
+def silent(text: str) -> None:
+    """Tell nobody."""

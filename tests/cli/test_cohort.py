@@ -606,7 +606,7 @@ def test_a_broken_scan_fails_once_until_it_changes(uad, mixed, here):
     skipping = ("preprocess", "heads", *OUT, "--skip-failed")
     first = uad(*skipping)
     assert (first.status, len(errors(first))) == (1, 2)
-    listed = json.loads((here / "out/failed-scans.json").read_text())["failed"]
+    listed = json.loads((here / "out/failed.json").read_text())["failed"]
     assert [row["scan"] for row in listed] == ["heads/short.nii.gz", "heads/zeros.nii.gz"]
     assert "cut short" in listed[0]["error"]
     again = uad(*skipping, "--json")
@@ -622,7 +622,7 @@ def test_a_broken_scan_fails_once_until_it_changes(uad, mixed, here):
 def test_what_cannot_be_written_is_no_broken_scan(uad, heads, here):
     uad("preprocess", "heads", *OUT)
     assert uad("preprocess", "heads", *OUT, "--shape", "12", "--skip-failed").status == 1
-    assert not (here / "out/failed-scans.json").exists()
+    assert not (here / "out/failed.json").exists()
 
 
 @pytest.mark.parametrize("output", ["-", "one.nii.gz"])

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from uadtools.volume.grid import Grid
+from uadtools.grids.grid import Grid
 from uadtools.volume.io import Image, save, to_bytes
 from uadtools.volume.stream import Study
 

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
+from uadtools.grids.grid import Grid
 from uadtools.models.checkpoint import file_hash
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, save, to_bytes
 from uadtools.volume.stream import read_image, read_path
 

@@ -27,8 +27,9 @@ def brain(here, raw):
 
 @pytest.fixture
 def skull(here, raw):
-    """A raw head in which nothing is 0, so that its brain is still to be found: skull.nii."""
-    nib.save(nib.Nifti1Image(np.asarray(raw.dataobj) + np.int16(5), raw.affine), here / "skull.nii")
+    """A raw head in noise, so that its brain is still to be found: skull.nii."""
+    noise = np.random.default_rng(0).integers(1, 9, raw.shape, np.int16)
+    nib.save(nib.Nifti1Image(np.asarray(raw.dataobj) + noise, raw.affine), here / "skull.nii")
     return here / "skull.nii"
 
 

@@ -171,9 +171,9 @@ def test_numbers_that_make_no_grid_are_refused(option, value, uad, scan):
     uad("preprocess", scan, option, value or ",").fails("preprocess", 2, option, "one positive number or three")
 
 
-def test_brain_none_takes_all_that_is_not_0(uad, here, raw):
-    """Nearly all of this scan is above 0, so that auto would look for a brain under its skull."""
-    full = nib.Nifti1Image(raw.get_fdata() + 100, raw.affine)
+def test_brain_none_takes_all_that_is_not_background(uad, here, raw):
+    """Nothing surrounds this scan, so that auto would look for a brain under its skull."""
+    full = nib.Nifti1Image(raw.get_fdata() + np.random.default_rng(0).uniform(1, 100, raw.shape), raw.affine)
     nib.save(full, "full.nii")
     assert uad("preprocess", "full.nii", *GRID, "--brain", "none", "--json").json[0]["brain_ml"] == pytest.approx(
         25.6, 0.01

@@ -143,3 +143,11 @@ def test_a_foreign_history_of_strange_shape_harms_nobody(uad, prepared, here):
     save(replace(score, provenance={"concerns": "odd", "unlike": [1]}), Path("s.nii.gz"))
     (told,) = uad("postproc", "s.nii.gz", "--threshold", 0.1, "-o", "d.nii.gz", "--json").json
     assert (told["concerns"], told["unlike"], told["withheld"]) == ([], None, False)
+
+
+def test_score_and_postproc_say_the_same_of_what_is_detected(uad, prepared, healed, score, monkeypatch):
+    """Where the scan is unlike, nothing is, by the model's threshold, too."""
+    monkeypatch.setattr("uadtools.scoring.case_scores.model_threshold", lambda image: 0.0)
+    told = uad("score", prepared, healed, "-o", "t.nii.gz", "--json").json[0]
+    detected = uad("postproc", score, "--threshold", 0, "-o", "d.nii.gz", "--json").json[0]
+    assert told["detected_ml"] == detected["detected_ml"] == 0

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image as Pillow
 from safetensors.torch import load_file
 
+from uadtools.grids.grid import oriented, resample
 from uadtools.models.checkpoint import save_model
 from uadtools.models.config import GridConfig, IntensityConfig
 from uadtools.volume.chain import native_grid
-from uadtools.volume.grid import oriented, resample
 from uadtools.volume.stream import read_image, read_path
 
 GRID = ("--shape", "16,16,8", "--spacing", "2", "--brain", "none")

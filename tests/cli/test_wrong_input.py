@@ -10,8 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from uadtools.grids.grid import Grid
 from uadtools.models.checkpoint import DEFAULT
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, save, to_bytes
 
 SHAPE = (16, 16, 8)
@@ -187,7 +187,7 @@ def test_no_voxel_above_background(call, said, uad, place):
 
 def test_a_raw_scan_below_background(uad, place):
     (place.folder / "bad.nii").write_bytes(image(-noise()))
-    uad("preprocess", "bad.nii", *GRID).fails("preprocess", 1, "bad: no voxel above background, 0 (")
+    uad("preprocess", "bad.nii", *GRID).fails("preprocess", 1, "bad: all values are below 0, -0.99")
 
 
 def test_an_empty_brain_for_a_raw_scan(uad, place, raw):

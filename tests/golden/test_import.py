@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from uadtools.diffusion.schedule import betas
+from uadtools.grids.grid import Grid
 from uadtools.healing.catalogue import check, import_model
 from uadtools.healing.heal import heal
 from uadtools.healing.plan import plan
@@ -15,7 +16,6 @@ from uadtools.models.foreign_names import of_guided, unet_sizes
 from uadtools.models.model import load_model
 from uadtools.nets.resnet import ResNet
 from uadtools.nets.unet import UNet
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 

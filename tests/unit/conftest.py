@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from uadtools.anatomy.intensity import percentile
-from uadtools.volume.grid import Grid
+from uadtools.grids.grid import Grid
 from uadtools.volume.io import Image
 
 CENTRE = np.array([5.0, -20.0, 12.0])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.errors import UadError
-from uadtools.volume.grid import Grid
+from uadtools.grids.grid import Grid
 
 COARSE = 4.0
 """In mm; the field is smooth, so it is estimated on voxels of about this size."""

@@ -17,9 +17,9 @@ from scipy import ndimage
 
 from uadtools.concerns import Concern
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
 from uadtools.volume.background import background
 from uadtools.volume.clean import keep_largest
-from uadtools.volume.grid import Grid
 
 SMALLEST_BRAIN, LARGEST_BRAIN = 800.0, 2200.0
 """In mL; no adult's brain is smaller or larger, and every scan with scalp is larger."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadtools.errors import UadError
-from uadtools.volume.grid import Grid, resample
+from uadtools.grids.grid import Grid, resample
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

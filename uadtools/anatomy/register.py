@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from uadtools.anatomy.bias import NEEDS_SITK, last_line
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid, resample
 from uadtools.volume.background import background
-from uadtools.volume.grid import Grid, resample
 from uadtools.volume.io import Image
 from uadtools.volume.stream import read_image
 

@@ -15,8 +15,8 @@ import numpy as np
 from uadtools.bench.plan import BenchConfig, SetConfig, Sources
 from uadtools.errors import UadError
 from uadtools.files import read_rows
+from uadtools.grids.grid import cropped_grid
 from uadtools.simulation.simulate import Simulation, read_masks, simulate
-from uadtools.volume.grid import cropped_grid
 from uadtools.volume.io import Image
 from uadtools.volume.listing import files_of
 from uadtools.volume.stream import Study, read_image, read_path

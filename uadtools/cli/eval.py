@@ -93,12 +93,15 @@ def evaluate(
 
     tell = c.teller("uad-eval", quiet)
     people, alone = bool(healthy or sick), bool(compare and not (inputs or truth or scan))
+    judging: dict[str, Any] = {
+        "truth": truth, "brain": brain, "scan": scan, "match": match, "label": label, "ignore": ignore, "best": best,
+        "threshold_from": threshold_from, "lesions": lesions, "overlap": overlap, "picture": picture, "volume": volume,
+        "geometry": geometry,
+    }  # fmt: skip
+    judging = {name: value for name, value in judging.items() if value is not None}
     if people or alone:
-        options: dict[str, Any] = {"PRED": inputs, "--truth": truth, "--brain": brain, "--scan": scan, "--best": best}
-        options |= {"--threshold-from": threshold_from, "--lesions": lesions, "--by": by, "--plot": plot}
-        options |= {"--match": match, "--label": label, "--ignore": ignore, "--overlap": overlap}
-        options |= {"--picture": picture, "--volume": volume, "--geometry": geometry}
-        _refuse(options | {"--compare": compare if people else None})
+        named = {f"--{name.replace('_', '-')}": value for name, value in judging.items()}
+        _refuse({"PRED": inputs, **named, "--by": by, "--plot": plot, "--compare": compare if people else None})
     columns, figures = _listed(by), _listed(figure)
     _check_pairs(columns, participants, figure, compare)
     for path in filter(None, (output, csv)):
@@ -109,28 +112,8 @@ def evaluate(
     if people:
         report = _of_people(healthy or (), sick or (), seed)
     elif not alone:
-        judged = evaluate_all(
-            inputs or "-",
-            truth=truth or (),
-            brain=brain or (),
-            scan=scan or (),
-            match=match,
-            label=label or (),
-            ignore=ignore or (),
-            best=best,
-            threshold_from=threshold_from,
-            lesions=lesions,
-            overlap=overlap,
-            picture=picture,
-            plots=plots,
-            seed=seed,
-            volume=volume,
-            geometry=geometry,
-            force=force,
-            tell=tell,
-            verbose=verbose,
-        )
-        report = {**judged}
+        told: dict[str, Any] = {"tell": tell, "verbose": verbose}
+        report = {**evaluate_all(inputs or "-", **judging, plots=plots, seed=seed, force=force, **told)}
     if columns:
         persons = None if participants is None else read_participants(participants)
         report["groups"] = dict(subgroups(report["scans"], persons, columns, seed=seed))

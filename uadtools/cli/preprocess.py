@@ -62,7 +62,7 @@ def preprocess(
     strict: bool = o.STRICT,
     jobs: int = o.option("--jobs N  Scans at a time.", 1, min=1),
     skip_failed: bool = o.flag("""--skip-failed
-        Keep a list of scans that cannot be prepared, failed-scans.json in the folder of the outputs, and leave out those
+        Keep a list of scans that cannot be prepared, failed.json in the folder of the outputs, and leave out those
         on it that have not changed since; --force tries them again."""),
     seed: int = o.SEED,
     volume: int | None = o.VOLUME,

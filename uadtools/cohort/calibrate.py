@@ -8,18 +8,19 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
-from uadtools.cohort.pairs import by_order
 from uadtools.cohort.postproc import chosen
-from uadtools.cohort.results import Progress, Tell, Watch, silent, tell_concerns, unseen
-from uadtools.cohort.sources import Sources, image_beside, listed, some_words, studies
-from uadtools.concerns import Concern, read_concerns, told, united
+from uadtools.cohort.results import Progress, Watch, tell_concerns, unseen
+from uadtools.concerns import Concern, Tell, read_concerns, silent, told, united
+from uadtools.datasets.pairs import by_order
+from uadtools.datasets.sources import Sources, image_beside, listed, some_words, studies
 from uadtools.errors import Misuse
 from uadtools.files import check_free, write_json
+from uadtools.grids.placement import Form
 from uadtools.scoring.calibrate import Calibration, Rule, calibrate, has_lesion
 from uadtools.scoring.normal import Per, learn, save_normal
 from uadtools.volume.io import check_target
 from uadtools.volume.labels import Choice, read_labels
-from uadtools.volume.reading import Form, Reading
+from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from uadtools.cohort.results import Result, Tell, carried
-from uadtools.cohort.sources import Inputs
+from uadtools.cohort.results import Result, carried
+from uadtools.concerns import Tell
+from uadtools.datasets.sources import Inputs
 from uadtools.errors import Misuse, UadError
 
 

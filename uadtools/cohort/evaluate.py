@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from uadtools.cohort.pairs import Names, Seen, by_order
-from uadtools.cohort.results import Tell, silent, tell_concerns
-from uadtools.cohort.sources import Sources, image_beside, listed, some_words, studies
-from uadtools.concerns import Concern, read_concerns, told, united
+from uadtools.cohort.results import tell_concerns
+from uadtools.concerns import Concern, Tell, read_concerns, silent, told, united
+from uadtools.datasets.pairs import Names, Seen, by_order
+from uadtools.datasets.sources import Sources, image_beside, listed, some_words, studies
 from uadtools.errors import Misuse
 from uadtools.evaluation.evaluate import Case, Wanted, case, judge, kind_of, with_scan
 from uadtools.evaluation.reports import Report
+from uadtools.grids.placement import Form
 from uadtools.metrics.lesions import OVERLAP
 from uadtools.report.picture import check_picture
 from uadtools.report.picture import picture as draw
@@ -21,7 +22,7 @@ from uadtools.report.plots import check_plots, plot
 from uadtools.scoring.postproc import read_threshold, scans_of
 from uadtools.volume.io import Image
 from uadtools.volume.labels import BY_THEMSELVES, Choice
-from uadtools.volume.reading import Form, Reading
+from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study, concerns_of
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from uadtools.grids.placement import Form
 from uadtools.volume.io import Image, save
-from uadtools.volume.reading import Form, Reading
+from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study, read_image, read_path
 
 __all__ = ["read", "read_study", "save"]

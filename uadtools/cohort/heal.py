@@ -11,16 +11,18 @@ from typing import Any
 from uadtools.cohort.each import skipped
 from uadtools.cohort.jobs import Ensemble, Failure, HealingJob, JobMaker, files_of, grouped, read
 from uadtools.cohort.parallel import prefetched
-from uadtools.cohort.results import Progress, Result, Tell, carried, silent, unseen
-from uadtools.cohort.sink import Behind, Sink
-from uadtools.cohort.sources import Inputs, Sources, words
+from uadtools.cohort.results import Progress, Result, carried, unseen
+from uadtools.concerns import Tell, silent
+from uadtools.datasets.sink import Behind, Sink
+from uadtools.datasets.sources import Inputs, Sources, words
 from uadtools.errors import Misuse, UadError
+from uadtools.grids.placement import Form
 from uadtools.healing.combine import Rule
 from uadtools.healing.ensemble import heal_with
 from uadtools.healing.heal import check_conditioned, without_threshold
 from uadtools.healing.plan import Plan, plan
 from uadtools.models.config import ModelConfig
-from uadtools.volume.reading import Form, Reading
+from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study, last_by, read_mask, read_path
 
 

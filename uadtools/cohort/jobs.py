@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uadtools.cohort.parallel import batched
-from uadtools.cohort.results import Progress, Tell
-from uadtools.cohort.sink import Sink
-from uadtools.cohort.sources import studies
+from uadtools.cohort.results import Progress
+from uadtools.concerns import Tell
+from uadtools.datasets.sink import Sink
+from uadtools.datasets.sources import studies
 from uadtools.errors import Misuse, UadError
 from uadtools.healing.choice import alternatives, suited
 from uadtools.healing.ensemble import Member, agreed, check_maps, slices_at_once, slices_of

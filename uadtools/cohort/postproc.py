@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from uadtools.cohort.each import each
-from uadtools.cohort.results import Result, Tell, carried, silent
-from uadtools.cohort.sink import Sink
-from uadtools.cohort.sources import Inputs, Sources, studies
+from uadtools.cohort.results import Result, carried
+from uadtools.concerns import Tell, silent
+from uadtools.datasets.sink import Sink
+from uadtools.datasets.sources import Inputs, Sources, studies
 from uadtools.errors import Misuse
+from uadtools.grids.placement import Form
 from uadtools.report.tables import found
 from uadtools.scoring.postproc import Steps, bundled_steps, own_steps, postproc, read_steps
 from uadtools.volume.chain import voxel_ml
 from uadtools.volume.clean import components
-from uadtools.volume.reading import Form, Reading
+from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study, read_mask
 
 

@@ -9,23 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from uadtools import __version__
-from uadtools.cohort import bids as data_sets
-from uadtools.cohort.failed import blamed_on_scan, failed_before
 from uadtools.cohort.parallel import parallel_map
-from uadtools.cohort.results import Progress, Result, Tell, silent, unseen
-from uadtools.cohort.sink import Sink
-from uadtools.cohort.sources import NO_SCAN, Sources, listed, studies, words
-from uadtools.concerns import told
+from uadtools.cohort.results import Progress, Result, unseen
+from uadtools.concerns import Tell, silent, told
+from uadtools.datasets import bids as data_sets
+from uadtools.datasets.failed import blamed_on_scan, failed_before
+from uadtools.datasets.sink import Sink
+from uadtools.datasets.sources import NO_SCAN, Sources, listed, studies, words
 from uadtools.errors import Misuse, UadError
-from uadtools.files import check_free, write_json
+from uadtools.files import check_free
+from uadtools.grids.placement import Form
 from uadtools.preparing.options import settle
 from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import prepare
 from uadtools.report.outline import outlined
 from uadtools.report.picture import check_picture
-from uadtools.volume.io import SUFFIXES, Image, check_target, save, sidecar
+from uadtools.volume.io import SUFFIXES, Image, check_target, save, save_sidecar, sidecar
 from uadtools.volume.listing import is_many
-from uadtools.volume.reading import Form, Reading
+from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study, base_name, concerns_of, fingerprint, is_image, nameless, read_image
 
 FILES = (*SUFFIXES, ".png", ".pdf", ".svg")
@@ -235,7 +236,7 @@ class Preparing:
         for file in files:
             check_free(file, force=True)
             if self.provenance and is_image(file) and not sidecar(file).exists():
-                write_json(sidecar(file), read_image(file).provenance, force=False)
+                save_sidecar(read_image(file), file, force=False)
 
     def _before(self, path: Path, raw: Study) -> Image | None:
         """Return what an earlier run made of a scan; None where nothing in it tells that it did.

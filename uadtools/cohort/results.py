@@ -6,21 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from uadtools.concerns import Concern, told
+from uadtools.concerns import Concern, Tell, silent, told
 from uadtools.healing.likeness import too_unlike, unlike_of
 from uadtools.volume.stream import Study, concerns_of
 
 Result = dict[str, Any]
 """What is known of one scan: its `name`, and the file `output` and more, or the `error`."""
-Tell = Callable[[str], None]
 SHOWN = 3
 Watch = Callable[[int, int], None]
 Progress = Callable[[str], AbstractContextManager[Watch]]
 """Shows the progress of what the text names, for as long as it takes; what it gives is told what is done and to do."""
-
-
-def silent(text: str) -> None:
-    """Tell nobody."""
 
 
 @contextmanager

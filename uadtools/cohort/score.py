@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from uadtools.cohort.bids import sibling
 from uadtools.cohort.each import each
-from uadtools.cohort.results import Result, Tell, carried, silent
-from uadtools.cohort.sink import Sink, beside
-from uadtools.cohort.sources import Inputs, Sources, image_beside, named, studies, words
+from uadtools.cohort.results import Result, carried
+from uadtools.concerns import Tell, silent
+from uadtools.datasets.bids import sibling
+from uadtools.datasets.sink import Sink, beside
+from uadtools.datasets.sources import Inputs, Sources, image_beside, named, studies, words
 from uadtools.errors import Misuse, UadError
+from uadtools.grids.placement import Form
 from uadtools.scoring.case_scores import case_scores
 from uadtools.scoring.normal import normalise, read_normal
 from uadtools.scoring.score import Metric, Signed, case_score, maps_of, score
@@ -21,7 +23,7 @@ from uadtools.volume.chain import to_native
 from uadtools.volume.io import Image, stem
 from uadtools.volume.labels import looks_unlike
 from uadtools.volume.listing import files_of, is_many
-from uadtools.volume.reading import Form, Reading
+from uadtools.volume.reading import Reading
 from uadtools.volume.roles import require_role
 from uadtools.volume.stream import Study, base_name, last_by, read_image, read_mask
 

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from uadtools.cohort.results import Result, Tell, carried, silent
-from uadtools.cohort.sink import Sink
-from uadtools.cohort.sources import Sources, named, some_words, studies, words
+from uadtools.cohort.results import Result, carried
+from uadtools.concerns import Tell, silent
+from uadtools.datasets.sink import Sink
+from uadtools.datasets.sources import Sources, named, some_words, studies, words
 from uadtools.errors import Misuse, UadError
+from uadtools.grids.placement import Form
 from uadtools.report.picture import check_picture, truth_picture
 from uadtools.simulation.simulate import (
     MASKED,
@@ -21,7 +23,7 @@ from uadtools.simulation.simulate import (
     simulate,
 )
 from uadtools.volume.io import SUFFIXES
-from uadtools.volume.reading import Form, Reading
+from uadtools.volume.reading import Reading
 
 
 def simulate_all(  # noqa: PLR0913  one parameter per option

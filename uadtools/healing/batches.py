@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uadtools import methods
+from uadtools.grids.slices import from_network, to_network
 from uadtools.healing.plan import Plan, Watch
 from uadtools.models.model import Model
-from uadtools.volume.slices import from_network, to_network
 
 Floats = NDArray[np.float32]
 HELD, ROOM = 16, 2**29

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from uadtools import methods
 from uadtools.anatomy.intensity import inside
 from uadtools.errors import UadError
+from uadtools.grids.slices import filled, to_slices, to_solid, to_volume
 from uadtools.healing.choice import ready
 from uadtools.healing.combine import combine
 from uadtools.healing.expected import expected_of, on_grid
@@ -23,7 +24,6 @@ from uadtools.healing.plan import plan as settle_plan
 from uadtools.models.checkpoint import DEFAULT, bundled
 from uadtools.models.config import IntensityConfig, ModelConfig, parse
 from uadtools.volume.io import Image
-from uadtools.volume.slices import filled, to_slices, to_solid, to_volume
 from uadtools.volume.stream import Study, last_by, record, study_of
 
 if TYPE_CHECKING:

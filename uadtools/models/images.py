@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from uadtools.grids.grid import MOST_VOXELS
 from uadtools.settings import Config, PositiveFloat, PositiveInt
-from uadtools.volume.grid import MOST_VOXELS
 
 if TYPE_CHECKING:
-    from uadtools.volume.grid import Grid
+    from uadtools.grids.grid import Grid
 
 
 class GridConfig(Config):

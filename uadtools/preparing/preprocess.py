@@ -18,11 +18,11 @@ from uadtools.anatomy.contrast import Contrast, seen
 from uadtools.anatomy.intensity import FLOOR, ct_window, inside, matched, percentile, zscore
 from uadtools.concerns import Concern
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid, cropped_grid, oriented, resample, spaced_grid
 from uadtools.models.config import IntensityConfig
 from uadtools.preparing.preparation import BRAIN_EXTRACTORS, Preparation
 from uadtools.volume.background import background, background_value
 from uadtools.volume.chain import GridChain, continued, link
-from uadtools.volume.grid import Grid, cropped_grid, oriented, resample, spaced_grid
 from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import Study, fingerprint, noting, record

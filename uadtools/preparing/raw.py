@@ -21,7 +21,8 @@ def is_raw(study: Study, config: ModelConfig | None = None) -> bool:
     if scan.provenance.get("history"):
         return False
     fits = config is None or not config.grid.misfit(scan.grid)
-    return not fits or float(scan.data.min()) < 0 or float(scan.data.max()) > 1 or background_value(scan.data) > 0
+    low, high = float(scan.data.min()), float(scan.data.max())
+    return not fits or low < 0 or high > 1 or (low < high and background_value(scan.data) > 0)
 
 
 def prepared(

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.files import written
+from uadtools.grids.grid import Grid, oriented, resample
 from uadtools.metrics.overlap import Mask
 from uadtools.report.picture import check_picture
 from uadtools.volume.background import background
 from uadtools.volume.chain import in_scan_space
-from uadtools.volume.grid import Grid, oriented, resample
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 

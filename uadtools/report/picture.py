@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
+from uadtools.grids.grid import Grid, carry_mask, oriented, resample
 from uadtools.volume.chain import GridChain, seen_from
-from uadtools.volume.grid import Grid, carry_mask, oriented, resample
 from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import Study

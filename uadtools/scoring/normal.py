@@ -15,10 +15,10 @@ from scipy import ndimage
 
 from uadtools.errors import UadError
 from uadtools.files import written
+from uadtools.grids.grid import Grid
 from uadtools.scoring.history import unlike, way_of
 from uadtools.scoring.postproc import score_of
 from uadtools.scoring.score import scored
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, check_target
 from uadtools.volume.stream import Study, read_path, record, write_study
 

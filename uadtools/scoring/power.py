@@ -9,10 +9,10 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from uadtools.grids.grid import Grid
 from uadtools.metrics.lesions import Lesionwise, lesionwise, recall_by_size
 from uadtools.scoring.postproc import Steps, detect
 from uadtools.volume.clean import Mask, Score
-from uadtools.volume.grid import Grid
 
 SIZES = (0.0, 0.5, 4.0, math.inf)
 """Edges in mL of the classes of lesions: about balls of 10 and of 20 mm."""

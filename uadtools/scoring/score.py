@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadtools.errors import UadError
+from uadtools.grids.slices import filled
 from uadtools.metrics.image import ssim_map
 from uadtools.metrics.overlap import Mask
 from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES, default_metric
-from uadtools.volume.slices import filled
 from uadtools.volume.stream import Study, record, study_of
 
 Metric = Literal["l1", "l2", "product", "relative", "probability", "ssim", "gradient", "mahalanobis"]

@@ -16,8 +16,8 @@ from scipy import ndimage
 
 from uadtools.anatomy.intensity import inside
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid, resample
 from uadtools.volume.clean import keep_largest
-from uadtools.volume.grid import Grid, resample
 from uadtools.volume.io import Image
 
 Floats = NDArray[np.floating[Any]]

@@ -15,6 +15,8 @@ from scipy import ndimage
 from uadtools.anatomy.brain import is_stripped
 from uadtools.anatomy.intensity import inside
 from uadtools.errors import Misuse, UadError
+from uadtools.grids.grid import CORNERS
+from uadtools.grids.slices import to_volume
 from uadtools.noise.coarse import coarse_fields
 from uadtools.simulation import acquisition, lesions, sprites
 from uadtools.simulation.acquisition import ACQUISITIONS, Interpolation
@@ -23,10 +25,8 @@ from uadtools.simulation.lesions import Box, Tone
 from uadtools.simulation.source import generator
 from uadtools.volume.background import background
 from uadtools.volume.chain import label_of, voxel_ml
-from uadtools.volume.grid import CORNERS
 from uadtools.volume.io import Image
 from uadtools.volume.listing import files_of
-from uadtools.volume.slices import to_volume
 from uadtools.volume.stream import Study, drawn_lesions, read_mask, record, study_of
 
 SimulationKind = Literal[

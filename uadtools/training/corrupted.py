@@ -14,13 +14,13 @@ from scipy import ndimage
 from torch import Tensor
 
 from uadtools.errors import UadError
+from uadtools.grids.grid import oriented
 from uadtools.methods.base.learning import Corrupted, Seeds
 from uadtools.simulation.config import CorruptionConfig
 from uadtools.simulation.corruption import Item, draw_item, make_item
 from uadtools.simulation.domains import Numbers
 from uadtools.simulation.fields import Floats
 from uadtools.training.data import Slices
-from uadtools.volume.grid import oriented
 from uadtools.volume.listing import files_of
 from uadtools.volume.stream import read_mask
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from uadtools.concerns import Concern
 from uadtools.errors import UadError
+from uadtools.grids.slices import to_slices
 from uadtools.models.config import GridConfig
 from uadtools.simulation.fields import Labels
 from uadtools.training.structures import label_maps, structures_of
@@ -22,7 +23,6 @@ from uadtools.volume.flat import is_flat, read_flat
 from uadtools.volume.io import Image
 from uadtools.volume.listing import files_of
 from uadtools.volume.roles import require_role
-from uadtools.volume.slices import to_slices
 from uadtools.volume.stream import concerns_of, read_image
 
 Halves = NDArray[np.float16]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.errors import UadError
-from uadtools.volume.grid import Grid, carry_mask, resample
+from uadtools.grids.grid import Grid, carry_mask, resample
 from uadtools.volume.io import Image
 from uadtools.volume.labels import IGNORED, LESION, Labels, read_labels
 

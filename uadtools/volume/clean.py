@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadtools.errors import UadError
-from uadtools.volume.grid import CORNERS
+from uadtools.grids.grid import CORNERS
 
 Mask = NDArray[np.bool_]
 Score = NDArray[np.floating[Any]]

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.errors import UadError
-from uadtools.volume.grid import Grid
-from uadtools.volume.io import Image, most_unpacked
+from uadtools.grids.grid import Grid
+from uadtools.volume.io import Image
+from uadtools.volume.unpacked import most_unpacked
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error)
 PICTURES = (".png", ".jpg", ".jpeg")

@@ -16,9 +16,8 @@ from nibabel.spatialimages import HeaderDataError
 from uadtools.concerns import Concern
 from uadtools.errors import UadError
 from uadtools.files import parse_json
-from uadtools.volume.grid import Grid
-from uadtools.volume.placement import MM, UNITS, Placement
-from uadtools.volume.reading import Form
+from uadtools.grids.grid import Grid
+from uadtools.grids.placement import MM, UNITS, Form, Placement
 from uadtools.volume.roles import ROLES
 
 ROLE_LENGTH = 15

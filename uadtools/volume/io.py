@@ -6,11 +6,10 @@ import gzip
 import json
 import math
 import os
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
@@ -21,17 +20,15 @@ from numpy.typing import NDArray
 from uadtools.concerns import Concern, read_concerns, united
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
+from uadtools.grids.grid import Grid
 from uadtools.volume import header as headers
 from uadtools.volume.converters import LOOKED_AT, no_image
-from uadtools.volume.grid import Grid
 from uadtools.volume.header import Bytes, Header
 from uadtools.volume.reading import AS_IT_IS, Reading
+from uadtools.volume.unpacked import CHUNK, Source, exactly, unpacked, up_to
 
 SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".img.gz", ".hdr.gz")
-_CHUNK = 1 << 24
 _NIFTI1_AXIS = 32767
-_EMPTY, _DENSEST = 1 << 30, 200
-"""So many bytes may be packed into nothing, and of more no scan becomes a smaller part than this."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +58,16 @@ class Image:
         return replace(self, data=data, role=role, grid=grid or self.grid)
 
 
-class Source(Protocol):
-    """What bytes are read from; read returns up to count of them, and none only at the end."""
-
-    def read(self, count: int, /) -> Bytes: ...
-
-
 def read_images(file: BinaryIO, name: str, reading: Reading = AS_IT_IS) -> Iterator[Image]:
     """Read the NIfTI images that follow one another in a stream of bytes, plain or gzipped, one at a time.
 
     Raises UadError, starting with `name`, for anything that is no such image.
     """
-    source = _plain(file, name)
+    source = unpacked(file, name)
     count = 0
-    while start := _some(source, 4, name):
+    while start := up_to(source, 4, name):
         fields, size = _header(source, start, name, count)
-        extensions = _exactly(source, fields.offset - size, name, "header")
+        extensions = exactly(source, fields.offset - size, name, "header")
         yield _image(fields, extensions, source, name, reading)
         count += 1
     if not count:
@@ -88,14 +79,14 @@ def read_pair(path: Path, reading: Reading = AS_IT_IS) -> Image:
     name = str(path)
     head, body = _half(path, ".hdr"), _half(path, ".img")
     with open_file(head) as file:
-        source = _plain(file, name)
-        if not (start := _some(source, 4, name)):
+        source = unpacked(file, name)
+        if not (start := up_to(source, 4, name)):
             raise UadError(f"{name}: empty (a NIfTI header was expected)")
         fields, _ = _header(source, start, name, single=False)
-        extensions = _some(source, _CHUNK, name)
+        extensions = up_to(source, CHUNK, name)
     with open_file(body) as file:
-        source = _plain(file, name)
-        _exactly(source, fields.offset, name, "header")
+        source = unpacked(file, name)
+        exactly(source, fields.offset, name, "header")
         return _image(fields, extensions, source, name, reading)
 
 
@@ -112,8 +103,10 @@ def open_file(path: Path) -> BinaryIO:
 
 def stem(path: Path) -> str:
     """Return the file's name without folder and without .nii.gz and its kin."""
-    end = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), "")
-    return path.name[: len(path.name) - len(end)]
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.name
 
 
 def to_bytes(image: Image, *, provenance: bool = True, nifti2: bool = False) -> bytes:
@@ -149,8 +142,13 @@ def save(image: Image, path: Path | str, *, force: bool = False, provenance: boo
     with written(path, force=force) as part:
         part.write_bytes(gzip.compress(data, 4, mtime=0) if path.name.endswith(".gz") else data)
     if keep:
-        with written(sidecar(path), force=force) as part:
-            part.write_text(json.dumps(image.provenance, indent=1) + "\n")
+        save_sidecar(image, path, force=force)
+
+
+def save_sidecar(image: Image, path: Path, *, force: bool) -> None:
+    """Write an image's provenance as JSON beside the image. Raises UadError as save does."""
+    with written(sidecar(path), force=force) as part:
+        part.write_text(json.dumps(image.provenance, indent=1) + "\n")
 
 
 def check_target(path: Path, *, force: bool, provenance: bool = True) -> None:
@@ -167,77 +165,14 @@ def sidecar(path: Path) -> Path:
     return path.with_name(stem(path) + ".json")
 
 
-def most_unpacked(packed: int) -> int:
-    """Return how many bytes what was packed into so many can be, if it is images and not made to fill the memory."""
-    return max(_EMPTY, _DENSEST * packed)
-
-
-class _Rejoined:
-    """The bytes that were read to see what a file is, and then the rest of it. given: how many were asked for."""
-
-    def __init__(self, start: Bytes, rest: BinaryIO) -> None:
-        self._start, self._rest, self.given = start, rest, 0
-
-    def read(self, count: int, /) -> Bytes:
-        if self._start:
-            taken, self._start = self._start[:count], self._start[count:]
-        else:
-            taken = self._rest.read(count)
-        self.given += len(taken)
-        return taken
-
-
-class _Unpacked:
-    """What gzip packed. Raises UadError where that is more than scans can be packed into."""
-
-    def __init__(self, packed: _Rejoined, name: str) -> None:
-        self._packed, self._name, self._given = packed, name, 0
-        self._file = gzip.GzipFile(fileobj=cast(BinaryIO, packed))
-
-    def read(self, count: int, /) -> Bytes:
-        taken = self._file.read(count)
-        self._given += len(taken)
-        if self._given > most_unpacked(self._packed.given):
-            raise UadError(f"{self._name}: unpacks to {_DENSEST} times its size and more, which no scan does (refused)")
-        return taken
-
-
-def _plain(file: BinaryIO, name: str) -> Source:
-    """Unpack gzip when the first two bytes say so; file need not be seekable, and stays open."""
-    start = _some(file, 2, name)
-    rejoined = _Rejoined(start, file)
-    return _Unpacked(rejoined, name) if start == b"\x1f\x8b" else rejoined
-
-
 def _header(source: Source, start: Bytes, name: str, before: int = 0, *, single: bool = True) -> tuple[Header, int]:
     """Read the header that begins with these 4 bytes, `before` images after the first; returns its size, too."""
     size = headers.size_of(start)
     if size is None and before:
         raise UadError(f"{name}: what follows its image {before} is no NIfTI image (get the file again)")
     if size is None:
-        raise UadError(no_image(name, bytes(start + _some(source, LOOKED_AT, name))))
-    return headers.parse(start + _exactly(source, size - 4, name, "header"), name, single=single), size
-
-
-def _some(source: Source, count: int, name: str) -> bytearray:
-    """Read count bytes, or what there is."""
-    data = bytearray()
-    try:
-        while len(data) < count and (chunk := source.read(min(count - len(data), _CHUNK))):
-            data += chunk
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UadError(f"{name}: its gzip data are cut short or damaged ({error}; get the file again)") from None
-    except OSError as error:
-        raise UadError(f"{name}: {error.strerror or error}") from None
-    return data
-
-
-def _exactly(source: Source, count: int, name: str, what: str, *, before: int = 0) -> bytearray:
-    """Read count bytes. before: how many of `what` were read already, for the message."""
-    data = _some(source, count, name)
-    if len(data) < count:
-        raise UadError(f"{name}: cut short after {before + len(data):,} bytes of its {what} (get the file again)")
-    return data
+        raise UadError(no_image(name, bytes(start + up_to(source, LOOKED_AT, name))))
+    return headers.parse(start + exactly(source, size - 4, name, "header"), name, single=single), size
 
 
 def _voxels(source: Source, fields: Header, name: str, volume: int | None) -> NDArray[Any]:
@@ -247,7 +182,7 @@ def _voxels(source: Source, fields: Header, name: str, volume: int | None) -> ND
     size = math.prod(shape) * fields.dtype.itemsize
     chosen = bytearray()
     for number in range(count):
-        raw = _exactly(source, size, name, "voxels", before=number * size)
+        raw = exactly(source, size, name, "voxels", before=number * size)
         chosen = raw if number == which else chosen
     stored = np.frombuffer(chosen, fields.dtype).reshape(shape, order="F")
     native = stored.astype(fields.dtype.newbyteorder("="), copy=False)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.errors import Misuse, UadError
+from uadtools.grids.placement import Form
 from uadtools.volume.background import surrounding_nan_filled
-
-Form = Literal["sform", "qform", "pixdim"]
-"""How a header says where voxels lie; pixdim: their sizes alone, so that left and right are a guess."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from uadtools.anatomy.bias import n4
 from uadtools.errors import UadError
-from uadtools.volume.grid import Grid
+from uadtools.grids.grid import Grid
 
 LARGE = ((25, 30, 25), (4, 4, 4))
 THICK = ((40, 46, 12), (2, 2, 6))

@@ -7,8 +7,8 @@ import pytest
 
 from uadtools.anatomy.brain import deepbet, from_background, is_stripped
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid, oriented
 from uadtools.volume.background import background
-from uadtools.volume.grid import Grid, oriented
 
 
 def voxels_of(grid, size):

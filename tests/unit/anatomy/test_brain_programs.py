@@ -9,10 +9,10 @@ import pytest
 
 from uadtools.anatomy.brain import by_program, concerns, from_air
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
 from uadtools.models.config import GridConfig, IntensityConfig
 from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import prepare
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 
 CALLED = {

@@ -10,12 +10,12 @@ from scipy import ndimage
 
 from uadtools.anatomy.register import affine, agreement, template
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid, carry_mask, oriented, resample
 from uadtools.models.config import GridConfig
 from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import prepare
 from uadtools.volume.chain import native_grid, to_native
 from uadtools.volume.clean import keep_largest
-from uadtools.volume.grid import Grid, carry_mask, oriented, resample
 from uadtools.volume.io import Image, save
 from uadtools.volume.stream import read_image
 

@@ -13,8 +13,8 @@ from uadtools.bench.run import Bench
 from uadtools.bench.summary import compared
 from uadtools.bench.table import as_csv, latex, markdown
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
 from uadtools.training.recipe import load_recipe
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, save
 from uadtools.volume.stream import Study
 

@@ -10,10 +10,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from uadtools.errors import UadError
 from uadtools.evaluation.cases import kind_of, with_scan
 from uadtools.evaluation.evaluate import Wanted, case, evaluate, judge
+from uadtools.grids.grid import Grid
 from uadtools.metrics.image import histogram_kld, psnr, ssim
 from uadtools.metrics.lesions import lesionwise
 from uadtools.metrics.overlap import overlap
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 

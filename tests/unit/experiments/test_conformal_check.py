@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from loading import load
 
-from uadtools.volume.grid import Grid
+from uadtools.grids.grid import Grid
 from uadtools.volume.io import Image, save
 
 GRID = Grid((16, 16, 16), np.diag([2.0, 2.0, 2.0, 1.0]))

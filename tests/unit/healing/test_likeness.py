@@ -7,10 +7,10 @@ import pytest
 
 from uadtools.concerns import Concern
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
 from uadtools.healing.likeness import LIMIT, describe, fit_likeness, judged, keep, noted, read_likeness, worst_of
 from uadtools.models.checkpoint import read_config, read_tensors
 from uadtools.models.config import ModelConfig
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, save
 
 SHAPE = (54, 62, 50)

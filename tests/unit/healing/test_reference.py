@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
 from uadtools.healing.expected import on_grid
 from uadtools.healing.heal import heal
 from uadtools.healing.plan import plan
@@ -14,7 +15,6 @@ from uadtools.models.checkpoint import read_config, read_tensors
 from uadtools.models.defaults import ReferenceConfig
 from uadtools.models.model import load_model
 from uadtools.scoring.score import score
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, save
 from uadtools.volume.stream import Study
 

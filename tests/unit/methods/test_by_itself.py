@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
 from uadtools.methods import blur, threshold
 from uadtools.metrics.ranking import average_precision
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 
 SHAPE = (20, 18, 15)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid, oriented
 from uadtools.models.config import GridConfig, IntensityConfig
 from uadtools.preparing import preprocess as room
 from uadtools.preparing.preprocess import preprocess
 from uadtools.volume.chain import native_grid
-from uadtools.volume.grid import Grid, oriented
 from uadtools.volume.io import Image, read_images, to_bytes
 from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import read_image

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
 from uadtools.scoring.case_scores import case_scores
 from uadtools.scoring.postproc import postproc
 from uadtools.scoring.score import LEAST
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
 from uadtools.scoring.history import model_threshold
 from uadtools.scoring.normal import LEAST_SPREAD, SMOOTH, learn, normalise, read_normal, save_normal
 from uadtools.scoring.score import LEAST
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, save
 from uadtools.volume.stream import Study
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
 from uadtools.healing.heal import heal
 from uadtools.healing.plan import plan
 from uadtools.models.defaults import ChainConfig
@@ -15,7 +16,6 @@ from uadtools.scoring.calibrate import calibrate
 from uadtools.scoring.history import model_floor, model_threshold
 from uadtools.scoring.postproc import Prepared, Steps, own_steps, postproc, read_steps
 from uadtools.scoring.score import LEAST, score
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, concerns_of
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
 from uadtools.scoring.score import EDGE, LEAST, LEAST_SPREAD, WIDTHS, case_score, score
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 from uadtools.volume.roles import default_metric
 from uadtools.volume.stream import Study

@@ -4,9 +4,9 @@ from scipy import ndimage
 
 from uadtools.anatomy.intensity import FLOOR
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
 from uadtools.simulation import lesions
 from uadtools.simulation.source import generator
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 
 SPACING = (2.0, 2.0, 2.0)

@@ -6,11 +6,11 @@ import pytest
 
 from uadtools.anatomy.intensity import FLOOR
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
 from uadtools.healing.heal import check_prepared
 from uadtools.models.config import ModelConfig
 from uadtools.report.picture import truth_picture
 from uadtools.simulation.simulate import Simulation, measured, read_masks, simulate
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, save
 from uadtools.volume.stream import Study, contrast_level
 

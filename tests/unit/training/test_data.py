@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
+from uadtools.grids.slices import to_slices
 from uadtools.models.config import GridConfig
 from uadtools.training.data import Slices, fingerprint, load_slices, shared_scans
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, save
-from uadtools.volume.slices import to_slices
 
 GRID = GridConfig(shape=(16, 16, 8))
 FLAT = GridConfig(shape=(16, 12, 8))

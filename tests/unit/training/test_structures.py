@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
+from uadtools.grids.slices import to_slices
 from uadtools.models.config import GridConfig
 from uadtools.training.data import load_slices
 from uadtools.training.structures import label_maps, paired, structures_of
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, save
-from uadtools.volume.slices import to_slices
 
 SHAPE = (16, 12, 8)
 GRID = Grid(SHAPE, np.diag([2.0, 2, 2, 1]))

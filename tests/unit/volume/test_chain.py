@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
 from uadtools.volume.chain import continued, label_of, link, native_grid
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES
 

@@ -524,7 +524,7 @@ def test_a_stack_that_promises_what_is_not_there_is_refused_by_its_size(shape, t
 
 
 def test_a_stack_packed_to_fill_the_memory_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("uadtools.volume.io._EMPTY", 1 << 16)
+    monkeypatch.setattr("uadtools.volume.unpacked._EMPTY", 1 << 16)
     np.savez_compressed(tmp_path / "a.npz", images=np.zeros((1 << 8, 1 << 6, 1 << 6), np.uint8))
     with pytest.raises(UadError, match="promises 1,048,576 bytes of images"):
         read_flat(tmp_path / "a.npz")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
-from uadtools.volume.grid import Grid
+from uadtools.grids.grid import Grid
 from uadtools.volume.io import Image, read_images, read_pair, save, stem, to_bytes
 from uadtools.volume.reading import Reading
 from uadtools.volume.stream import read_image, read_path
@@ -423,7 +423,7 @@ def test_stem_drops_folder_and_suffix(name, bare):
 
 @pytest.mark.parametrize("packed_twice", [False, True])
 def test_what_unpacks_to_fill_the_memory_is_refused_before_it_does(packed_twice, monkeypatch):
-    monkeypatch.setattr("uadtools.volume.io._EMPTY", 1 << 20)
+    monkeypatch.setattr("uadtools.volume.unpacked._EMPTY", 1 << 20)
     raw = encoded(np.zeros((400, 400, 400), np.int16))
     parts = (raw[: 1 << 20], raw[1 << 20 :]) if packed_twice else (raw,)
     file = io.BytesIO(b"".join(gzip.compress(part, 9) for part in parts))

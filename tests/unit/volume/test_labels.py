@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from uadtools.errors import Misuse, UadError
-from uadtools.volume.grid import Grid
+from uadtools.grids.grid import Grid
 from uadtools.volume.io import Image
 from uadtools.volume.labels import IGNORED, Choice, is_labels, looks_unlike, read_labels, whole
 from uadtools.volume.roles import INPUTS, ROLES, require_role

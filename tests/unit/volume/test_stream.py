@@ -12,8 +12,8 @@ import pytest
 
 from uadtools import methods
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
 from uadtools.volume import stream
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, save, to_bytes
 from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import (

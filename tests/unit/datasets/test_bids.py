@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from uadtools.cohort.bids import VERSION, derivative, describe, scans
+from uadtools.datasets.bids import VERSION, derivative, describe, scans
 from uadtools.errors import UadError
 
 RAW = (

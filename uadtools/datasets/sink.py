@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from uadtools.cohort.bids import sibling
-from uadtools.cohort.sources import STDIN
+from uadtools.datasets.bids import sibling
+from uadtools.datasets.sources import STDIN
 from uadtools.errors import Misuse, UadError
 from uadtools.volume.converters import FORMATS
 from uadtools.volume.flat import is_flat

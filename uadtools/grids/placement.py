@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.quaternions import fillpositive, quat2mat
 from numpy.typing import NDArray
 
-from uadtools.volume.reading import Form
+Form = Literal["sform", "qform", "pixdim"]
+"""How a header says where voxels lie; pixdim: their sizes alone, so that left and right are a guess."""
+
 
 MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Millimetres in NIfTI's units of length: none said, metre, millimetre, micron."""

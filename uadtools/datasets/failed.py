@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from uadtools.cohort.sink import Sink
+from uadtools.datasets.sink import Sink
 from uadtools.errors import Misuse, UadError
 from uadtools.files import read_json, write_json
 
-NAME = "failed-scans.json"
+NAME = "failed.json"
 
 
 class BrokenScanError(UadError):

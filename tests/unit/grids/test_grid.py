@@ -5,7 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from uadtools.volume.grid import (
+from uadtools.grids.grid import (
     Grid,
     carry_mask,
     cropped_grid,

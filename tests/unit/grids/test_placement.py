@@ -6,10 +6,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from uadtools.grids.grid import Grid
+from uadtools.grids.placement import Placement
 from uadtools.volume.chain import link, native_grid, to_native
-from uadtools.volume.grid import Grid
 from uadtools.volume.io import Image, read_images, to_bytes
-from uadtools.volume.placement import Placement
 from uadtools.volume.reading import Reading
 
 AFFINE = np.array([[-2, 0, 0, 11], [0, 3, 0, -16], [0, 0, 4, -9], [0, 0, 0, 1.0]])

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from uadtools.cohort.pairs import Names, Seen, by_order
+from uadtools.datasets.pairs import Names, Seen, by_order
 from uadtools.errors import UadError
-from uadtools.volume.grid import Grid
+from uadtools.grids.grid import Grid
 from uadtools.volume.io import Image
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from uadtools.volume.slices import filled, from_network, to_network, to_slices, to_volume
+from uadtools.grids.slices import filled, from_network, to_network, to_slices, to_volume
 
 VOLUME = np.random.default_rng(0).random((3, 4, 5))
 

@@ -18,7 +18,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from uadtools.volume.placement import Placement
+from uadtools.grids.placement import Placement
 
 MOST_VOXELS = 1 << 31
 """Of a grid that a file speaks of, and whose voxels are still to be made."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from uadtools.cohort import bids as data_sets
-from uadtools.cohort.results import Tell, silent
+from uadtools.concerns import Tell, silent
+from uadtools.datasets import bids as data_sets
 from uadtools.errors import Misuse, UadError
 from uadtools.volume.io import Image, stem
 from uadtools.volume.listing import files_of, is_many

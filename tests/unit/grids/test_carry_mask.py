@@ -10,8 +10,8 @@ import pytest
 from scipy import ndimage
 
 from uadtools.errors import UadError
+from uadtools.grids.grid import CORNERS, Grid, carry_mask, cropped_grid, oriented, spaced_grid
 from uadtools.volume.chain import in_model_space, in_scan_space, link, native_grid, seen_from, to_native
-from uadtools.volume.grid import CORNERS, Grid, carry_mask, cropped_grid, oriented, spaced_grid
 from uadtools.volume.io import Image
 
 HALF_ML = 62  # voxels of 2 mm
