@@ -316,4 +316,5 @@ def test_plain_scores_of_other_programs_have_truths(uad, here):
     assert (made["healthy"]["scans"], made["power"]["found"]) == (4, 2)
     made = uad("calibrate", *healthy, "--level", 0.2, "--power", *sick, "--truth", "t1.nii", "t0.nii", *RAW, "--json")
     assert [concern["code"] for concern in made.json["concerns"]] == ["pairs"]
-    uad("calibrate", *sick, "--truth", "s1.nii", "t1.nii", "--rule", "best-dice").fails("calibrate", 1, "no mask")
+    told = uad("calibrate", *sick, "--truth", "s0.nii", "t1.nii", "--rule", "best-dice", *RAW).err
+    assert "s0.nii: holds numbers from 0 to 1, read as probabilities: what is above 0.5 counts" in told

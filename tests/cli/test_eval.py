@@ -536,7 +536,8 @@ def test_what_is_wrong_with_reports_is_told(uad, reports, here, stream):
     uad("eval", "--compare", first, "null.json").fails("eval", 1, *said)
     report["scans"][1]["dice"] = float("nan")
     (here / "null.json").write_text(json.dumps(report))
-    uad("eval", "--compare", "null.json", first).fails("eval", 1, *said)
+    uad("eval", "--compare", "null.json", first).fails("eval", 1, "null.json: no report of uad-eval")  # JSON has no NaN
+    report["scans"][1]["dice"] = None
     report["scans"].pop()
     (here / "fewer.json").write_text(json.dumps(report))
     uad("eval", "--compare", first, "fewer.json").fails("eval", 1, "fewer.json: has no scan 's2'")

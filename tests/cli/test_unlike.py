@@ -63,7 +63,8 @@ def test_the_same_concerns_are_in_the_json_of_every_tool(uad, wary_model, prepar
 def test_nothing_is_detected_and_the_reason_is_told(uad, score, here):
     result = uad("postproc", score, *OTSU, "-o", "d.nii.gz", "--json")
     assert result.status == 0
-    (line,) = result.lines
+    line, found = result.lines
+    assert found.startswith("uad-postproc: s: 0.00 mL detected in 0 findings")
     assert line.startswith("uad-postproc: s: no detection: unlike what the model learnt from (")
     assert line.endswith("--force-detection to detect anyway)")
     assert (result.json[0]["withheld"], result.json[0]["detected_voxels"]) == (True, 0)
@@ -75,7 +76,9 @@ def test_nothing_is_detected_and_the_reason_is_told(uad, score, here):
 
 def test_it_is_detected_all_the_same_where_that_is_asked_for(uad, score, here):
     result = uad("postproc", score, *OTSU, "--force-detection", "-o", "d.nii.gz", "--json")
-    assert (result.status, result.err) == (0, "")
+    (line,) = result.lines
+    assert line.startswith("uad-postproc: s: ")
+    assert result.status == 0
     assert result.json[0]["withheld"] is False
     assert result.json[0]["detected_voxels"] == read_image(here / "d.nii.gz").data.sum() > 0
     assert len(result.json[0]["concerns"]) == 1

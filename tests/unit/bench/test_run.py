@@ -74,8 +74,7 @@ def test_methods_are_judged_on_the_same_scans(planned, folder):
     assert [row["method"] for row in found["rows"]] == ["threshold", "blur"]
     for row in found["rows"]:
         assert 0 <= row["auprc"]["value"] <= 1
-        low, high = row["auprc"]["interval"]
-        assert low <= row["auprc"]["value"] <= high
+        assert row["auprc"]["interval"] is None  # three scans have none
         assert row["threshold"] > 0
         assert row["healthy_l1"] > 0
         assert row["healthy_kld"] > 0

@@ -52,7 +52,7 @@ def test_a_scan_that_fails_does_not_stop_the_others(scans, on_cpu, tmp_path):
 
 
 def test_a_file_that_cannot_be_written_does_not_stop_the_others(scans, on_cpu, tmp_path, monkeypatch):
-    from uadtools.cohort import sink
+    from uadtools.datasets import sink
 
     def full_for_a(image, path, **options):
         if path.name.startswith("a_"):
