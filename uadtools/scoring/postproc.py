@@ -147,8 +147,9 @@ def postproc(
 def own_steps(study: Study, **changes: Any) -> Steps:
     """Return the chain that the model recommends for its scores, the papers' where it has none, with some changes."""
     noted = last_by(score_of(study), "uad-heal").get("chain")
-    names = ("median", "erode", "min_size") if isinstance(noted, dict) else ()
-    chain = {name: noted[name] for name in names if type(noted.get(name)) is int and 0 <= noted[name] <= MOST_NOTED}
+    given = noted if isinstance(noted, dict) else {}
+    sizes = {name: given[name] for name in ("median", "erode", "min_size") if type(given.get(name)) is int}
+    chain: dict[str, Any] = {name: size for name, size in sizes.items() if 0 <= size <= MOST_NOTED}
     return Steps(**chain | changes)
 
 
