@@ -29,7 +29,7 @@ FLOORS = [
     {"anatomy"},
     {"volume", "metrics"},
     {"grids"},
-    {"files", "settings", "concerns"},
+    {"files", "settings", "concerns", "terminal"},
     {"errors"},
 ]
 """From top to bottom; a room imports from lower floors only. Those beside models may use one another, in no circle."""

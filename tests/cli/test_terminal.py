@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from uadtools.cli._common import shown
+from uadtools.terminal import shown
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
 
 STEER = "\x1b]0;x\x07\x9b2J\u202e"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import io
 import json
@@ -21,6 +20,9 @@ import typer.main
 
 from uadtools.cli._help import Grouped
 from uadtools.errors import Misuse, UadError, near
+from uadtools.terminal import keep_memory, progress, say, shown, teller, teller_of_faults
+
+__all__ = ["keep_memory", "progress", "say", "shown", "teller", "teller_of_faults"]
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
 CONCERNED = 3
@@ -110,18 +112,6 @@ def complete(command: Any, name: str, instruction: str) -> NoReturn:
 
     completion_init()
     sys.exit(shell_complete(command, {}, name, complete_variable(name), instruction))
-
-
-def keep_memory() -> None:
-    """Keep what is freed for what is wanted next, where the C library can be told to (glibc).
-
-    Else every map of a network is asked of the system and zeroed by it anew, which takes a tenth of the time.
-    """
-    with suppress(AttributeError, OSError, TypeError):
-        at_most_mapped, trimmed_from = -4, -1  # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
-        settings = ctypes.CDLL(None)
-        settings.mallopt(at_most_mapped, 0)
-        settings.mallopt(trimmed_from, 2**31 - 1)
 
 
 def renewed(words: Sequence[str], renamed: Mapping[str, str], tell: Callable[[str], None]) -> list[str]:
@@ -216,16 +206,6 @@ def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def shown(text: str) -> str:
-    """Return a line as it may reach a terminal: what would steer it is escaped, be it in a file's name or in a file."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def say(text: str) -> None:
-    """Print lines on standard output."""
-    print("\n".join(map(shown, text.split("\n"))))
-
-
 def print_json(result: Any) -> None:
     print(json.dumps(result, indent=1, allow_nan=False))
 
@@ -241,34 +221,3 @@ def leave(results: Sequence[Mapping[str, object]], strict: bool = False) -> None
 def usage(message: str, option: str) -> Misuse:
     """Make the error for a wrong use of an option or argument."""
     return Misuse(f"{option}: {message}")
-
-
-def teller(name: str, quiet: bool) -> Callable[[str], None]:
-    """Return a function that tells the user something on stderr, unless quiet."""
-    return lambda text: None if quiet else print(shown(f"{name}: {text}"), file=sys.stderr)
-
-
-def teller_of_faults(name: str) -> Callable[[str], None]:
-    """Return a function that tells the user what is wrong with one of several scans, on stderr."""
-    return lambda text: print(shown(f"{name}: error: {text}"), file=sys.stderr)
-
-
-@contextmanager
-def progress(text: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on stderr, if that is a terminal; yields watch(done, total)."""
-    if quiet or not sys.stderr or not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(text, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
