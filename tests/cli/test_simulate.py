@@ -366,10 +366,10 @@ def test_a_contrast_without_history_is_not_guessed(uad, prepared):
 def test_a_cavity_is_darker_than_a_dark_lesion(uad, prepared, masks, here):
     means = {}
     for kind in ("masks", "cavities"):
-        (told,) = uad("simulate", prepared, "--kind", kind, "--masks", masks, "-o", f"{kind}/", "--json").json
+        (told,) = uad("simulate", prepared, "--kind", kind, "--masks", masks, "-o", f"of {kind}/", "--json").json
         assert told["drawn"]["mask"] == "m.nii.gz"
-        inside = read_image(here / kind / "p_truth.nii.gz").data > 0
-        means[kind] = read_image(here / kind / "p_simulated.nii.gz").data[inside].mean()
+        inside = read_image(here / f"of {kind}" / "p_truth.nii.gz").data > 0
+        means[kind] = read_image(here / f"of {kind}" / "p_simulated.nii.gz").data[inside].mean()
     assert means["cavities"] < means["masks"]
     uad("simulate", prepared, "--kind", "cavities").fails("simulate", 2, "--kind", "cavities needs lesion masks")
 
@@ -400,3 +400,11 @@ def test_shift_takes_an_interpolation(uad, prepared, here):
     words = (prepared, "--kind", "shift", "--force", "--interpolation")
     assert uad("simulate", *words, "spline", "--json").json[0]["drawn"]["interpolation"] == "spline"
     uad("simulate", *words, "sinc").fails("simulate", 2, "--interpolation", "sinc")
+
+
+@pytest.mark.parametrize("role", ["scan", "healed", "score", "brain"])
+def test_what_is_no_mask_of_lesions_gives_no_shapes(role, uad, prepared, masks, phantom, here):
+    image = phantom.need("scan")
+    save(Image(image.data, image.grid, role, {"history": [{"tool": "uad-x"}]}), here / "masks" / "x.nii.gz")
+    result = uad("simulate", prepared, "--kind", "masks", "--masks", masks)
+    result.fails("simulate", 1, f"x.nii.gz: is a {role}, not a mask of lesions")

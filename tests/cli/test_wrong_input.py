@@ -224,7 +224,7 @@ def test_grids_that_differ_are_told_both(call, uad, place):
         "13x14x9 voxels of 2.5 x 2.5 x 2.5 mm, LAS" if name == "preprocess" else "16x16x8 voxels of 2 x 2 x 2 mm, RAS"
     )
     named = "other: " if name == "preprocess" else "bad: " if call == "score SCAN" else "good: "
-    uad(name, *words, "--force").fails(name, 1, named, mine, "9x8x7 voxels of 2 x 2 x 2 mm, RAS")
+    uad(name, *words, "--force", "-q").fails(name, 1, named, mine, "9x8x7 voxels of 2 x 2 x 2 mm, RAS")
     assert place.contents() == before
 
 
