@@ -60,7 +60,7 @@ def test_the_pipe_of_the_readme_equals_the_same_with_files(shell, uad, scan, tin
     steps = "--erode 1 --median 1 --threshold 0.05"
     piped = shell(
         f"uad-preprocess -q raw.nii.gz --model {tiny_model} -o - | uad-heal --model {tiny_model} --method sss -t 200 | "
-        f"uad-score | uad-postproc {steps} --native -o out.nii.gz"
+        f"uad-score | uad-postproc {steps} --native -o out.nii.gz -q"
     )
     assert (piped.status, piped.out, piped.err) == (0, b"", "")
     assert names(here) == ["out.json", "out.nii.gz", "raw.nii.gz"]
@@ -149,7 +149,9 @@ def test_a_pipe_that_closes_early_is_141_and_silent(shell, scan):
 def test_a_full_standard_output_is_one_line(command, shell, scan, here):
     result = shell(f"{command} < raw.nii.gz > /dev/full")
     assert (result.status, result.out) == (1, b"")
-    assert result.err == f"{command.split()[0]}: error: standard output: No space left on device\n"
+    *told, last = result.lines
+    assert last == f"{command.split()[0]}: error: standard output: No space left on device"
+    assert not told or command.startswith("uad-eval")  # which says how it reads a scan as a mask
     assert names(here) == ["raw.nii.gz"]
 
 
@@ -181,7 +183,8 @@ def test_a_name_that_is_no_text_is_no_obstacle(shell, scan, here):
     strange = os.fsdecode(b"caf\xe9.nii.gz")
     scan.rename(here / strange)
     result = shell("uad-eval *.nii.gz --truth *.nii.gz --csv t.csv && uad-preprocess -q *.nii.gz --shape 16")
-    assert (result.status, result.err) == (0, "")
+    assert result.status == 0
+    assert all(line.startswith("uad-eval: caf\\udce9: ") for line in result.lines)
     assert b"caf\\udce9" in result.out
     assert (here / os.fsdecode(b"caf\xe9_preprocessed.nii.gz")).exists()
     assert (here / "t.csv").read_bytes().splitlines()[1].startswith(b"caf\xe9,")
@@ -273,8 +276,8 @@ import sys
 from uadtools.cli import eval, postproc, preprocess, score
 preprocess.COMMAND.call(["raw.nii.gz", "-q", "--brain", "none"])
 score.COMMAND.call(["h.nii"])
-postproc.COMMAND.call(["h_score.nii.gz", "--threshold", "0", "--erode", "0"])
-eval.COMMAND.call(["h_detection.nii.gz", "--truth", "h_detection.nii.gz"])
+postproc.COMMAND.call(["h_score.nii.gz", "--threshold", "0", "--erode", "0", "-q"])
+eval.COMMAND.call(["h_detection.nii.gz", "--truth", "h_detection.nii.gz", "-q"])
 sys.exit("torch" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
