@@ -38,7 +38,7 @@ WITHOUT_TORCH = ["anatomy", "grids", "volume", "metrics", "simulation", "cli"]
 LIGHT = ["preparing.preprocess", "scoring.score", "scoring.postproc", "evaluation.evaluate", "report.tables"]
 LIGHT += [f"cohort.{name}" for name in ("preprocess", "score", "postproc", "simulate", "calibrate", "evaluate")]
 """Commands without a network are made of these, and of the rooms WITHOUT_TORCH."""
-LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 300, 50
+LINES_OF_A_FILE, LINES_OF_A_FUNCTION, LINES_OF_A_ROOM = 300, 50, 2000
 FOLDERS = ["uadtools", "tests", "docs", "man", "examples", "benchmarks", "experiments"]
 MACHINE_PATHS = re.compile(r"(?<![\w.~*<>])/(?:work|home|root|Users|mnt)/[\w.]|(?<!\w)/tmp/\w")
 
@@ -137,6 +137,13 @@ def test_no_room_and_no_module_imports_itself_in_a_circle():
 @pytest.mark.parametrize("module", MODULES)
 def test_files_are_short(module):
     assert len(MODULES[module].read_text().splitlines()) < LINES_OF_A_FILE
+
+
+def test_rooms_are_small():
+    rooms = {}
+    for module, path in MODULES.items():
+        rooms[room_of(module)] = rooms.get(room_of(module), 0) + len(path.read_text().splitlines())
+    assert not {room: lines for room, lines in rooms.items() if lines >= LINES_OF_A_ROOM}
 
 
 def test_functions_are_short():

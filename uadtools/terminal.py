@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+
+from uadtools.errors import UadError
 
 
 def shown(text: str) -> str:
@@ -59,3 +62,13 @@ def keep_memory() -> None:
         settings = ctypes.CDLL(None)
         settings.mallopt(at_most_mapped, 0)
         settings.mallopt(trimmed_from, 2**31 - 1)
+
+
+class Closed(io.TextIOBase):
+    """Standard output where there is none: what is to be said there is an error, and not lost without a word."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def write(self, text: str) -> int:
+        raise UadError("standard output is closed, so the result is lost (redirect it into a file)")

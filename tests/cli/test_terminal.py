@@ -6,8 +6,8 @@ import warnings
 
 import pytest
 
-from uadtools.terminal import shown
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
+from uadtools.terminal import shown
 
 STEER = "\x1b]0;x\x07\x9b2J\u202e"
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")

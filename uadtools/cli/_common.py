@@ -20,7 +20,7 @@ import typer.main
 
 from uadtools.cli._help import Grouped
 from uadtools.errors import Misuse, UadError, near
-from uadtools.terminal import keep_memory, progress, say, shown, teller, teller_of_faults
+from uadtools.terminal import Closed, keep_memory, progress, say, shown, teller, teller_of_faults
 
 __all__ = ["keep_memory", "progress", "say", "shown", "teller", "teller_of_faults"]
 
@@ -88,16 +88,6 @@ def _set_up() -> None:
     sys.stdout = sys.stdout or Closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
-
-
-class Closed(io.TextIOBase):
-    """Standard output where there is none: what is to be said there is an error, and not lost without a word."""
-
-    def __bool__(self) -> bool:
-        return False
-
-    def write(self, text: str) -> int:
-        raise UadError("standard output is closed, so the result is lost (redirect it into a file)")
 
 
 def complete_variable(name: str) -> str:
