@@ -58,14 +58,14 @@ def test_a_models_card_is_shown_escaped(uad, here, tiny_model):
 @pytest.fixture
 def warns(monkeypatch):
     """Let reading an image warn of something."""
-    from uadtools.cohort import score
+    from uadtools.datasets import sources
 
     def read(*_):
         warnings.warn("overflow encountered", RuntimeWarning, stacklevel=1)
         return original(*_)
 
-    original = score.read_image
-    monkeypatch.setattr(score, "read_image", read)
+    original = sources.read_image
+    monkeypatch.setattr(sources, "read_image", read)
 
 
 def test_warnings_do_not_reach_the_user_and_are_not_hidden_from_others(uad, here, prepared, warns):
