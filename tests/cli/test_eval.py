@@ -613,7 +613,7 @@ def test_report_is_the_page_with_figures_and_plots(uad, stream, truth, here):
     done = uad("eval", "--truth", truth, "--best", "--report", "r.html", "-q", stdin=stream)
     assert done.status == 0, done.err
     page = (here / "r.html").read_text()
-    titles = ("Figures", "Precision against recall", "Dice against the threshold", "Lesions of the truth")
+    titles = ("Figures", "Precision against recall", "Dice against the threshold", "Components of the truth")
     assert [title for title in titles if f"<h2>{title}" not in page] == []
     assert "phantom" not in page
     failing = uad("eval", "--truth", truth, "--report", "r.html", stdin=stream)

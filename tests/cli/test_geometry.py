@@ -137,6 +137,16 @@ def test_a_constant_background_is_none_of_the_brain(value, uad, save, raw):
     np.testing.assert_array_equal(made > 0, expected > 0)
 
 
+@pytest.mark.parametrize("value", [-1, np.nan])
+def test_what_surrounds_the_brain_does_not_change_what_is_made_of_it(value, uad, save, raw):
+    """Intensities z-scored in the brain, some of them below what is put around it."""
+    data, brain = raw.get_fdata(), raw.get_fdata() > 0
+    _, expected = preprocessed(uad, save(data - np.where(brain, np.percentile(data[brain], 1), 0), "zero.nii"))
+    scored = (data - data[brain].mean()) / data[brain].std()
+    _, made = preprocessed(uad, save(np.where(brain, scored, value), "scored.nii"))
+    np.testing.assert_allclose(made, expected, atol=1e-3)
+
+
 def test_nothing_is_darker_than_the_background(uad, save, raw):
     white = save(np.where(raw.get_fdata() > 0, raw.get_fdata(), 2000), "white.nii")
     uad("preprocess", white, *GRID).fails("preprocess", 1, "white: no voxel above background, 2000 (is this the right")

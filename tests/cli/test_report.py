@@ -136,6 +136,7 @@ def test_a_file_of_another_program_is_what_its_name_says(uad, results):
 def test_wrong_use_is_told(uad, results):
     uad("report", "raw_detection.nii.gz", "-o", "-").fails("report", 2, "--output: -: pages go to a file in .html")
     uad("report", "raw_detection.nii.gz", "-o", "x.nii.gz").fails("report", 2, "x.nii.gz")
+    uad("report", "raw_detection.nii.gz", "-o", "x.html.tmp").fails("report", 2, "x.html.tmp")
     uad("report", "-", "raw_detection.nii.gz").fails("report", 2, "files, or one stream")
     uad("report", "none.nii.gz").fails("report", 1, "none.nii.gz", "No such file")
     two = ("raw_detection.nii.gz", "raw_detection.nii")

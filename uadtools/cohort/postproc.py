@@ -86,8 +86,9 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
                 **carried(detected),
             }
             yield result
-            amount = f"{found(result['detected_ml'], findings)} above {result['threshold']:.4g}"
-            tell(f"{study.name}: {amount} ({result['threshold_from']})")
+            if not result["withheld"]:  # which was told
+                amount = f"{found(result['detected_ml'], findings)} above {result['threshold']:.4g}"
+                tell(f"{study.name}: {amount} ({result['threshold_from']})")
 
     return each(inputs, work, "uad-postproc", {"native": native, **chosen(**steps)}, force=force, fail=fail)
 

@@ -11,6 +11,7 @@ from uadtools.cohort.results import Result, carried
 from uadtools.concerns import Tell, silent
 from uadtools.datasets.beside import grouped, read_group
 from uadtools.datasets.pairs import Names, by_order
+from uadtools.datasets.sink import may_be_folder
 from uadtools.datasets.sources import Sources, image_beside, listed, some_words, studies
 from uadtools.errors import Misuse, UadError
 from uadtools.files import written
@@ -136,7 +137,8 @@ class Shelf:
 
     def check(self, count: int) -> None:
         """Refuse what cannot be written before any work is done. count: of the studies, 0 where it is not known."""
-        if str(self.target) == "-" or self.target.name.lower().endswith(SUFFIXES):
+        wrong = self.target.name.lower().endswith(SUFFIXES) or (self.folder and not may_be_folder(self.target))
+        if wrong or str(self.target) == "-":
             raise Misuse(f"--output: {self.target}: pages go to a file in .html, or to a folder")
         if not self.folder and count > 1:
             raise Misuse(f"--output: {self.target} is one file, and there are {count} studies (name a folder)")

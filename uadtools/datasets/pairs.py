@@ -82,8 +82,8 @@ def by_order(option: str, pairs: Sequence[tuple[str, str]]) -> Iterator[Concern]
     wrong = [(name, file) for name, file in pairs if not _fit(name, file, names)]
     if wrong:
         name, file = wrong[0]
-        count = f"{len(wrong)} of {len(pairs)} pairs, such as" if len(pairs) > 1 else "the pair of"
-        told = f"{count} {name} and {file}, go together by order, and by their names do not"
+        count = f"{len(wrong)} of {len(pairs)} pairs, such as " if len(pairs) > 1 else ""
+        told = f"{count}{name} and {file}: together by order, and by their names they do not belong together"
         yield Concern("pairs", f"{option}: {told} (--match pairs by name)", float(len(wrong)))
 
 

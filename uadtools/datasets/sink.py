@@ -73,7 +73,7 @@ class Sink:
         """
         piped = not inputs or list(inputs) == ["-"]
         stream = str(output) == "-" or (output is None and piped and not as_json)
-        if output is not None and not _may_be_folder(output):
+        if output is not None and not may_be_folder(output):
             raise Misuse(f"--output: {output}: images are written as .nii or .nii.gz (a folder's name may end in /)")
         nowhere = stream or (output is None and piped)
         if stream and as_json:
@@ -195,7 +195,7 @@ def beside(path: Path, role: str) -> Path:
     return path.with_name(other)
 
 
-def _may_be_folder(output: Path | str) -> bool:
+def may_be_folder(output: Path | str) -> bool:
     """Tell whether a name is that of an image we write, or can be that of a folder."""
     name = Path(output).name.lower()
     image = name.endswith(SUFFIXES)

@@ -21,7 +21,7 @@ from uadtools.errors import UadError
 from uadtools.grids.grid import Grid, cropped_grid, oriented, resample, spaced_grid
 from uadtools.models.config import IntensityConfig
 from uadtools.preparing.preparation import BRAIN_EXTRACTORS, Preparation
-from uadtools.volume.background import background, background_value
+from uadtools.volume.background import DARK, background, background_value
 from uadtools.volume.chain import GridChain, continued, link
 from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES
@@ -134,11 +134,16 @@ def _oriented(scan: Image, preparation: Preparation) -> _Work:
 
 
 def _grounded(data: NDArray[Any], preparation: Preparation) -> NDArray[Any]:
-    """Make a constant background 0, and move the rest with it, but where intensities mean something by themselves."""
+    """Make a constant background 0, below the rest, but where intensities mean something by themselves.
+
+    Else the brain's edge, where it mixes with the background, would depend on which value that is.
+    """
     value, kind = background_value(data), preparation.intensity.kind
     if not value or kind == "ct":
         return data
-    return np.where(background(data), np.float32(0), data.astype(np.float32) - np.float32(kind != "none" and value))
+    outside = background(data)
+    lowest = 0.0 if kind == "none" else min(value, float(np.percentile(data[~outside], DARK)))
+    return np.where(outside, np.float32(0), data.astype(np.float32) - np.float32(lowest))
 
 
 def _brained(work: _Work, preparation: Preparation) -> _Work:

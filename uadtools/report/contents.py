@@ -152,7 +152,7 @@ def _lesions(whole: Layered, smooth: Image | None) -> Iterator[Table]:
         numbers = ["" if value is None else f"{value:.3g}" for value in (one.mean, one.peak)]
         found = {True: "yes", False: "no", None: ""}[one.found]
         rows.append([f"{one.ml:.2f}", said(one.native), *numbers, found])
-    yield Table("Lesions of the truth, the largest first", rows)
+    yield Table("Components of the truth, the largest first; found: the detection touches them", rows)
 
 
 def _scores(study: Study, level: HealthyLevel | None) -> Iterator[Table]:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+DARK = 1.0
+"""Percentile of what is not background that is its lowest value; resampling leaves a few that are lower."""
 ROUNDING = 1e-5
 """Share of a background's value that resampling may have taken from it or added."""
 
@@ -35,7 +37,7 @@ def background(data: NDArray[Any]) -> NDArray[np.bool_]:
 def surrounding_nan_filled(data: NDArray[Any]) -> NDArray[Any]:
     """Give NaN that reach the border of a volume, over others and over background, the background's value.
 
-    Where the rest has none, that is 0, or the lowest value that there is, if that is lower. Other NaN stay.
+    Where the rest has none, that is 0, or the lowest of the rest (DARK), if that is lower. Other NaN stay.
     """
     missing = np.isnan(data)
     if not missing.any() or missing.all():
@@ -47,7 +49,7 @@ def surrounding_nan_filled(data: NDArray[Any]) -> NDArray[Any]:
         for end in (0, -1):
             at_border[labels.take(end, axis)] = True
     at_border[0] = False
-    filler = min(0.0, float(np.nanmin(data))) if value is None else value
+    filler = min(0.0, float(np.percentile(data[~missing], DARK))) if value is None else value
     return np.where(missing & at_border[labels], np.asarray(filler, data.dtype), data)
 
 

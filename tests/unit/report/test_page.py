@@ -105,7 +105,7 @@ def test_what_an_evaluation_colours_is_disjoint_and_complete(study, truth):
     assert not (hit & miss).any()
     html = page_html(gather(study, truth))
     assert [row.strip("|").split("||")[-1] for row in rows(html, "findings")] == ["hit", "false"]
-    assert "Lesions of the truth" in html
+    assert "Components of the truth" in html
 
 
 def test_findings_are_listed_with_volume_place_and_scores(study):
