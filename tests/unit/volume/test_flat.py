@@ -544,3 +544,10 @@ def test_only_the_formats_that_a_name_says_are_opened(tmp_path):
     Pillow.fromarray(GREY).save(tmp_path / "a.png", "TIFF")
     with pytest.raises(UadError, match=r"a\.png: not a readable picture$"):
         read_flat(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("shape", ["(2, 16, 16", "((("])
+def test_a_stack_whose_header_does_not_end_is_refused(shape, tmp_path):
+    lying(tmp_path / "a.npz", shape, content=bytes(512))
+    with pytest.raises(UadError, match=r"a\.npz: not a readable \.npz file"):
+        read_flat(tmp_path / "a.npz")
