@@ -19,6 +19,8 @@ MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 UNITS = {1: ", converted from metres", 3: ", converted from microns"}
 _LENGTHS = {"pixdim": 4, "quatern": 3, "offset": 3, "srow": 12}
 _FLIPPED_X = np.diag([-1.0, 1.0, 1.0, 1.0])
+LAST_CODE = 5
+"""Of qform_code and sform_code in NIfTI: another template."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,9 @@ class Placement:
 
     @property
     def coded(self) -> list[Form]:
-        """The forms that the header has, the one that goes before the other first."""
+        """The forms that the header has, the one that goes before the other first; a code that NIfTI lacks is none."""
         codes: dict[Form, int] = {"sform": self.sform_code, "qform": self.qform_code}
-        return [form for form, code in codes.items() if code]
+        return [form for form, code in codes.items() if 0 < code <= LAST_CODE]
 
     @property
     def said(self) -> list[Form]:

@@ -177,6 +177,15 @@ def test_a_zero_sform_gives_way_to_a_sound_qform():
     assert "its sform is zero or singular, so the qform was taken (--geometry qform says so)" in concern.text
 
 
+@pytest.mark.parametrize("code", [-32768, -1, 6, 353])
+def test_a_code_that_nifti_lacks_is_none_as_nibabel_has_it(code):
+    header = both()
+    header["sform_code"], header["srow_x"] = code, (9, 0, 0, 0)
+    np.testing.assert_allclose(affine_of(header), AFFINE, atol=1e-5)
+    header["qform_code"] = code
+    assert "no affine" in refusal(header)
+
+
 @pytest.mark.parametrize(("unit", "mm"), [("unknown", 1), ("mm", 1), ("meter", 0.001), ("micron", 1000)])
 @pytest.mark.parametrize("form", ["sform", "qform"])
 def test_units_become_millimetres(unit, mm, form):
