@@ -80,7 +80,8 @@ def preprocess(
 
     Of several scans, those that are done are skipped, and one that fails is told and does not stop the others.
     """
-    from uadtools.cohort.preprocess import is_cohort, preprocess_all
+    from uadtools.cohort.preprocess import preprocess_all
+    from uadtools.datasets.sources import is_cohort
 
     tell = c.teller("uad-preprocess", quiet)
     results = preprocess_all(

@@ -15,7 +15,7 @@ from uadtools.concerns import Tell, silent, told
 from uadtools.datasets import bids as data_sets
 from uadtools.datasets.failed import blamed_on_scan, failed_before
 from uadtools.datasets.sink import Sink
-from uadtools.datasets.sources import NO_SCAN, Sources, listed, studies, words
+from uadtools.datasets.sources import NO_SCAN, Sources, is_cohort, listed, studies, words
 from uadtools.errors import Misuse, UadError
 from uadtools.files import check_free
 from uadtools.grids.placement import Form
@@ -24,13 +24,10 @@ from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import prepare
 from uadtools.report.outline import outlined
 from uadtools.report.picture import check_picture
-from uadtools.volume.io import SUFFIXES, Image, check_target, save, save_sidecar, sidecar
-from uadtools.volume.listing import is_many
+from uadtools.volume.io import Image, check_target, save, save_sidecar, sidecar
 from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study, base_name, concerns_of, fingerprint, is_image, nameless, read_image
 
-FILES = (*SUFFIXES, ".png", ".pdf", ".svg")
-"""Endings of files; other names are those of folders."""
 PAIR = "--save-brain and --picture"
 
 
@@ -114,11 +111,6 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     return results
 
 
-def is_cohort(inputs: Sequence[str], bids: Path | str | None = None) -> bool:
-    """Tell whether scans are meant that may be done already, and of which one that fails does not stop the others."""
-    return bids is not None or len(inputs) > 1 or any(map(is_many, inputs))
-
-
 @dataclass(frozen=True)
 class ScanJob:
     """One input, and where what is made of it goes; None: not wanted, and for the output: where the sink says."""
@@ -158,7 +150,7 @@ def _beside(path: Path | str | None, source: str, ending: str, several: bool) ->
     path = None if path is None else Path(path)
     if path is None or not (several or path.is_dir()):
         return path
-    if several and path.name.lower().endswith(FILES):
+    if several and path.name.lower().endswith(data_sets.FILES):
         raise Misuse(f"{PAIR}: {path} is one file, and there are several scans (name a folder)")
     return path / f"{'stdin' if source == '-' else base_name(Path(source))}_{ending}"
 

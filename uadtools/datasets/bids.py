@@ -12,6 +12,8 @@ from uadtools.files import write_json
 from uadtools.volume.io import SUFFIXES
 from uadtools.volume.listing import walked
 
+FILES = (*SUFFIXES, ".png", ".pdf", ".svg")
+"""Endings of files; other names are those of folders."""
 VERSION = "1.10.0"
 SUFFIX = "T1w"
 """Of the scans that are meant where nothing else is said, and that names of masks do not mention."""
@@ -102,7 +104,7 @@ def check_output(inputs: Sequence[str], output: Path | str | None) -> Path:
     """Return the folder of derivatives. Raises Misuse where it is none, or there are other inputs than the data set."""
     if inputs:
         raise Misuse("--bids: takes its scans from the data set, and there are other inputs (leave one out)")
-    if not output or str(output) == "-" or str(output).lower().endswith((*SUFFIXES, ".png", ".pdf", ".svg")):
+    if not output or str(output) == "-" or str(output).lower().endswith(FILES):
         raise Misuse("--bids: writes a data set of derivatives (name its folder with -o)")
     return Path(output)
 

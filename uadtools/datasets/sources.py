@@ -63,6 +63,11 @@ def _listed(source: str, called: str) -> list[str]:
     return found
 
 
+def is_cohort(inputs: Sequence[str], bids: Path | str | None = None) -> bool:
+    """Tell whether scans are meant that may be done already, and of which one that fails does not stop the others."""
+    return bids is not None or len(inputs) > 1 or any(map(is_many, inputs))
+
+
 @dataclass(frozen=True)
 class Inputs:
     """The files that a step works on. several: one that fails does not stop the others.
@@ -88,7 +93,7 @@ class Inputs:
         called: str = "",
     ) -> Inputs:
         """List what is meant. step: the roles of what goes in and of what is made. Raises UadError for nothing."""
-        several = bids is not None or len(words(sources)) > 1 or any(map(is_many, words(sources)))
+        several = is_cohort(words(sources), bids)
         if bids is None:
             data_sets.check_idle(suffix)
             return cls(some_words(sources, called), several, output, {})
