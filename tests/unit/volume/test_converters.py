@@ -7,12 +7,13 @@ from uadtools.volume.listing import files_of
 from uadtools.volume.stream import read_image
 
 DICOM = bytes(128) + b"DICM" + bytes(300)
+MGZ = gzip.compress(b"\0\0\0\1" + bytes(300), mtime=0)  # every process collects the same tests
 FOREIGN = [
     ("IM0001", DICOM, "dcm2niix"),
     ("slice.nii", b"\x08\0\5\0\x0a\0\0\0ISO_IR 100" + bytes(300), "dcm2niix"),
     ("x.dcm", b"neither preamble nor group", "dcm2niix"),
-    ("T1.mgz", gzip.compress(b"\0\0\0\1" + bytes(300)), "mri_convert"),
-    ("T1.nii.gz", gzip.compress(b"\0\0\0\1" + bytes(300)), "mri_convert"),
+    ("T1.mgz", MGZ, "mri_convert"),
+    ("T1.nii.gz", MGZ, "mri_convert"),
     ("x.nrrd", b"NRRD0004\ntype: short\n", "c3d"),
     ("x.mhd", b"ObjectType = Image\nNDims = 3\n", "c3d"),
     ("x.mha", b"NDims = 3\n", "c3d"),
