@@ -85,13 +85,13 @@ def healing(prepared: Path) -> dict[str, float]:
     writing, sss's noise alone, and a part of ddpm, which is then scaled to all its steps.
     """
     import uadtools
-    from uadtools.cli._common import keep_memory
     from uadtools.grids.slices import filled
     from uadtools.healing.heal import heal
     from uadtools.healing.plan import plan
     from uadtools.models.checkpoint import located
     from uadtools.models.model import Model
     from uadtools.noise.source import SliceNoise
+    from uadtools.program.command import keep_memory
     from uadtools.volume.stream import Study
 
     keep_memory()

@@ -28,10 +28,10 @@ from bench import at_least, report, writable
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from uadtools.cli._common import keep_memory
 from uadtools.models.model import Model, build, pick_precision
 from uadtools.nets.layout import layout
 from uadtools.nets.unet import UNet
+from uadtools.program.command import keep_memory
 from uadtools.training.recipe import load_recipe
 
 T = 300

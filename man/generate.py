@@ -12,8 +12,8 @@ from typing import Any
 import typer.main
 
 from uadtools import __version__
-from uadtools.cli._common import Command
 from uadtools.cli.main import COMMANDS, OWN
+from uadtools.program.command import Command
 
 HERE = Path(__file__).parent
 STATUS = [

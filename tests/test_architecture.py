@@ -16,7 +16,7 @@ PACKAGE = Path(uadtools.__file__).parent
 ROOT = PACKAGE.parent
 FLOORS = [
     {"cli"},
-    {"cohort", "bench"},
+    {"cohort", "bench", "program"},
     {"datasets"},
     {"report"},
     {"evaluation", "scoring"},
@@ -34,7 +34,7 @@ FLOORS = [
 ]
 """From top to bottom; a room imports from lower floors only. Those beside models may use one another, in no circle."""
 SHARED_FLOOR = next(floor for floor in FLOORS if "models" in floor)
-WITHOUT_TORCH = ["anatomy", "grids", "volume", "metrics", "simulation", "cli"]
+WITHOUT_TORCH = ["anatomy", "grids", "volume", "metrics", "simulation", "program", "cli"]
 LIGHT = ["preparing.preprocess", "scoring.score", "scoring.postproc", "evaluation.evaluate", "report.tables"]
 LIGHT += [f"cohort.{name}" for name in ("preprocess", "score", "postproc", "simulate", "calibrate", "evaluate")]
 """Commands without a network are made of these, and of the rooms WITHOUT_TORCH."""

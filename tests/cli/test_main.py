@@ -3,10 +3,10 @@ import sys
 import pytest
 
 from uadtools import __version__
-from uadtools.cli import _common
 from uadtools.cli.main import COMMANDS, main
 from uadtools.cli.score import COMMAND as SCORE
 from uadtools.errors import UadError
+from uadtools.program import command
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_uad_tells_its_version(uad_alone):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_uad_command_is_uad_dash_command(name, uad_alone, monkeypatch):
     seen = []
-    monkeypatch.setattr(_common.Command, "call", lambda command, words: seen.append((command.name, words)))
+    monkeypatch.setattr(command.Command, "call", lambda command, words: seen.append((command.name, words)))
     uad_alone(name, "a", "--force")
     assert seen == [(f"uad-{name}", ["a", "--force"])]
 
@@ -68,7 +68,7 @@ def test_an_unknown_command_is_wrong_usage(uad_alone):
     ],
 )
 def test_a_variadic_option_takes_the_words_up_to_the_next_option(words, spread):
-    assert _common.spread(words.split(), ("-x",)) == spread.split()
+    assert command.spread(words.split(), ("-x",)) == spread.split()
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_variadic_option_takes_the_words_up_to_the_next_option(words, spread):
 )
 def test_an_old_name_of_an_option_is_put_right_and_told_once(words, current, lines):
     told = []
-    assert _common.renewed(words.split(), {"--old": "--new"}, told.append) == current.split()
+    assert command.renewed(words.split(), {"--old": "--new"}, told.append) == current.split()
     assert told == ["--old is called --new (the old name works for this version only)"] * lines
 
 
@@ -97,8 +97,8 @@ def test_an_old_name_of_an_option_is_put_right_and_told_once(words, current, lin
     ],
 )
 def test_what_can_go_wrong_is_one_line(error, status, said, capsys, monkeypatch):
-    monkeypatch.setattr(_common, "_abandon_stdout", lambda: None)  # it is pytest's
-    with pytest.raises(SystemExit) as left, _common.boundary("uad-x"):
+    monkeypatch.setattr(command, "_abandon_stdout", lambda: None)  # it is pytest's
+    with pytest.raises(SystemExit) as left, command.boundary("uad-x"):
         raise error
     assert left.value.code == status
     (line,) = capsys.readouterr().err.splitlines()
@@ -107,7 +107,7 @@ def test_what_can_go_wrong_is_one_line(error, status, said, capsys, monkeypatch)
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ValueError(), AssertionError()])
 def test_a_bug_is_not_hidden(error):
-    with pytest.raises(type(error)), _common.boundary("uad-x"):
+    with pytest.raises(type(error)), command.boundary("uad-x"):
         raise error
 
 
@@ -194,8 +194,8 @@ def test_an_interrupt_before_the_options_are_read_is_one_line(place, monkeypatch
     def interrupted(*anything):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_common.Command, place, interrupted)
-    monkeypatch.setattr(_common.signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(command.Command, place, interrupted)
+    monkeypatch.setattr(command.signal, "signal", lambda number, handler: None)
     with pytest.raises(SystemExit, match="130"):
         SCORE.run()
     assert capsys.readouterr().err == "uad-score: interrupted\n"

@@ -16,7 +16,7 @@ def test_the_page_lists_every_code_and_its_meaning_as_the_code_does():
 
 
 def test_the_page_lists_the_exit_statuses_of_the_commands():
-    from uadtools.cli import _common as c
+    from uadtools.program import command as c
 
     statuses = {int(number) for number in re.findall(r"^\| (\d+) \|", PAGE.read_text(), flags=re.MULTILINE)}
     assert statuses == {0, 1, 2, c.CONCERNED, c.INTERRUPTED, c.CLOSED_PIPE}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from uadtools.cli import _common as c
-from uadtools.cli import _options as o
+from uadtools.program import command as c
+from uadtools.program import options as o
 
 EXAMPLES = """
   uad-bench experiments/bench/ixi-lesions.toml --data scans/ -o results/

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from uadtools.cli import _common as c
-from uadtools.cli import _options as o
+from uadtools.program import command as c
+from uadtools.program import options as o
 
 EXAMPLES = """
   uad-eval lesions.nii.gz --truth expert.nii.gz --lesions

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from uadtools import methods
-from uadtools.cli import _common as c
-from uadtools.cli import _options as o
-from uadtools.cli._method_options import method_help, with_options_of_methods
+from uadtools.program import command as c
+from uadtools.program import options as o
+from uadtools.program.method_options import method_help, with_options_of_methods
 
 EXAMPLES = """
   uad-heal scan.nii.gz --method sss -t 300            a raw scan; writes scan_healed.nii.gz and scan_preprocessed.nii.gz

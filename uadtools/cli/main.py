@@ -10,8 +10,8 @@ from typing import Any
 import typer.core
 
 from uadtools import __version__
-from uadtools.cli._common import Command, boundary, complete, complete_variable, usage
 from uadtools.errors import UadError, near
+from uadtools.program.command import Command, boundary, complete, complete_variable, usage
 
 COMMANDS = {
     "preprocess": "bring raw scans onto a model's grid",

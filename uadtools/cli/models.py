@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from uadtools.cli import _common as c
-from uadtools.cli import _options as o
 from uadtools.models.foreign_programs import Program
+from uadtools.program import command as c
+from uadtools.program import options as o
 
 EXAMPLES = """
   uad-models list                                                           what ships, and what one can train

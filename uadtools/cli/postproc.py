@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from uadtools.cli import _common as c
-from uadtools.cli import _options as o
+from uadtools.program import command as c
+from uadtools.program import options as o
 
 EXAMPLES = """
   uad-postproc scan_score.nii.gz --native                     writes scan_detection.nii.gz, on the grid of the raw scan

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from uadtools.cli import _common as c
-from uadtools.cli import _options as o
+from uadtools.program import command as c
+from uadtools.program import options as o
 
 EXAMPLES = """
   uad-score scan_preprocessed.nii.gz scan_healed.nii.gz       writes scan_score.nii.gz

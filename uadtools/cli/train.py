@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from uadtools.cli import _common as c
-from uadtools.cli import _options as o
+from uadtools.program import command as c
+from uadtools.program import options as o
 
 EXAMPLES = """
   uad-preprocess healthy/*.nii.gz -o prepared/ --shape 96,96,96 --spacing 2

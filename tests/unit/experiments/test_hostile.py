@@ -21,7 +21,7 @@ def test_no_damage_is_more_than_a_line(kind, box, capsys):
 
 def test_a_fault_is_found(box, monkeypatch):
     """A battery that sees nothing would be worse than none."""
-    from uadtools.cli._common import Command
+    from uadtools.program.command import Command
 
     def broken(*_):
         raise ValueError

@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 import typer
 import typer.main
 
-from uadtools.cli._help import Grouped
 from uadtools.errors import Misuse, UadError, near
+from uadtools.program.help import Grouped
 from uadtools.terminal import Closed, keep_memory, progress, say, shown, teller, teller_of_faults
 
 __all__ = ["keep_memory", "progress", "say", "shown", "teller", "teller_of_faults"]
