@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from uadtools.cohort.each import each
-from uadtools.cohort.results import Result, carried
+from uadtools.cohort.results import Result, carried, done_before
 from uadtools.concerns import Tell, silent
 from uadtools.datasets.bids import sibling
+from uadtools.datasets.origin import Origin
 from uadtools.datasets.sink import Sink, beside
-from uadtools.datasets.sources import Inputs, Sources, image_beside, named, studies, words
+from uadtools.datasets.sources import Inputs, Sources, image_beside, named, words
 from uadtools.errors import Misuse, UadError
 from uadtools.grids.placement import Form
 from uadtools.scoring.case_scores import case_scores
@@ -24,8 +25,8 @@ from uadtools.volume.io import Image, stem
 from uadtools.volume.labels import looks_unlike
 from uadtools.volume.listing import files_of, is_many
 from uadtools.volume.reading import Reading
-from uadtools.volume.roles import require_role
-from uadtools.volume.stream import Study, base_name, last_by, read_image, read_mask
+from uadtools.volume.roles import default_metric, require_role
+from uadtools.volume.stream import Study, base_name, fingerprint, last_by, noting, read_image, read_mask, with_brain
 
 PAIR = "SCAN HEALED"
 
@@ -63,32 +64,40 @@ def score_all(  # noqa: PLR0913  one parameter per option
     stream on standard output; none: the current folder, the data set, or a stream where the source is one. spread,
     probability, region: maps that uad-heal made, in place of the study's. reference: what `uad-calibrate --reference`
     wrote. as_json: no stream, and the case scores in the results. tell: gets a line for each study, if verbose. Of
-    several files, one that fails does not stop the others: fail gets the line, and its result an `error`; in a data set
-    what is done is skipped. Raises UadError for an only one, and for what is wrong with all.
+    several files, one that fails does not stop the others: fail gets the line, and its result an `error`; what is done
+    is skipped. Raises UadError for an only one, and for what is wrong with all.
     """
     maps = {"spread": spread, "probability": probability, "region": region}
     for role in ("spread", "probability"):
         if maps[role] and role not in maps_of(metric):
             raise Misuse(f"--{role}: has no effect with --metric {metric or 'l1'} (leave it out)")
     pair, reading = _is_pair(words(sources), scan), Reading(volume, geometry)
-    inputs = Inputs.of(
-        words(sources)[1:] if pair else sources, output, bids, suffix, step=("healed", "score"), called="healed"
-    )
+    healed = words(sources)[1:] if pair else sources
+    inputs = Inputs.of(healed, output, bids, suffix, step=("healed", "score"), called="healed", tell=tell)
     if inputs.several and (one := next((role for role, path in maps.items() if path is not None), "")):
         raise Misuse(f"--{one}: a map belongs to one scan, and there are several (leave it out)")
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
-    writing["anonymous"] = anonymous
+    writing |= {"anonymous": anonymous, "resumed": True, "several": inputs.several}
     sink = Sink.of("score", words(sources)[:1] if pair else inputs.files, inputs.output, **writing)
     healthy = None if reference is None else read_normal(Path(reference))
-    images = [] if brain is None else [read_mask(Path(brain), reading.beside, tell=tell)]
-    images += [_map(Path(path), role) for role, path in maps.items() if path is not None]
+    mask = None if brain is None else read_mask(Path(brain), reading.beside, tell=tell)
+    images = [_map(Path(path), role) for role, path in maps.items() if path is not None]
+    beside_it = (*filter(None, [mask]), *images, *(healthy.images.values() if healthy else ()))
+    given = [(image.role, fingerprint(image)) for image in beside_it]
     scans = words(sources)[:1] if pair else [file for source in words(scan) for file in files_of(source)]
-    pairing = Pairing(scans, [role for role in maps_of(metric) if maps.get(role) is None], reading, pair, tell)
+    pairing = Pairing(inputs, scans, [role for role in maps_of(metric) if maps.get(role) is None], reading, pair, tell)
 
     def work(file: str) -> Iterator[Result]:
         for study in pairing.studies(file):
-            path = sink.claim(study)
-            scored = score(study.adding(*study.images.values(), *images), metric=metric, signed=signed)
+            path, whole = sink.path(study.name), with_brain(study.adding(*study.images.values(), *images), mask)
+            chosen = metric or default_metric(whole.images)
+            compared = [whole.images[role] for role in ("healed", "scan") if role in whole.images]
+            origin = Origin.of("uad-score", study.name, [chosen, signed, native, *given], *compared)
+            made = sink.done(path, origin)
+            if made and not as_json:
+                yield done_before(study.name, path, made)
+                continue
+            path, scored = path if made else sink.claim(study), score(whole, metric=chosen, signed=signed)
             scored = normalise(scored, healthy) if healthy else scored
             number = case_score(scored)
             if math.isnan(number):
@@ -96,13 +105,14 @@ def score_all(  # noqa: PLR0913  one parameter per option
             figures: dict[str, Any] = asdict(case_scores(scored)) if as_json else {}
             if native:
                 scored = scored.adding(to_native(scored.product, study.name))
-            arguments = scored.need("score").provenance["history"][-2 if healthy else -1]["arguments"]
-            figures |= {"metric": arguments["metric"], "signed": signed, "normal": reference and str(reference)}
-            yield {"name": study.name, "output": sink.write(scored, path), **figures, **carried(scored)}
+            figures |= {"metric": chosen, "signed": signed, "normal": reference and str(reference)}
+            figures |= done_before(study.name, path, made) if made else carried(scored)
+            written = str(path) if made else sink.write(origin.noted(scored), path)
+            yield {"name": study.name, "output": written, **figures}
             if verbose:
                 tell(f"{study.name}: case score {number:.5f}")
 
-    return each(inputs, work, "uad-score", {"metric": metric, "signed": signed}, force=force, fail=fail)
+    return each(inputs, work, fail)
 
 
 def _is_pair(inputs: Sequence[str], scan: Sources) -> bool:
@@ -115,10 +125,11 @@ def _is_pair(inputs: Sequence[str], scan: Sources) -> bool:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Brings healed scans together with their scans. scans: those that are named; pair: the only one is that of the
-    only healed scan. wanted: the roles of maps that were written beside a healed scan.
+    """Brings healed scans, the inputs, together with their scans. scans: those that are named; pair: the only one is
+    that of the only healed scan. wanted: the roles of maps that were written beside a healed scan.
     """
 
+    inputs: Inputs
     scans: Sequence[str]
     wanted: Sequence[str]
     reading: Reading
@@ -130,7 +141,7 @@ class Pairing:
         if self.pair:
             yield self._whole(Path(self.scans[0]), Path(file))
             return
-        for study in studies([file], self.reading, self.tell):
+        for study in self.inputs.studies(file, self.reading, self.tell):
             alone = file != "-" and "scan" not in study.images and (study.product.role == "healed" or self.scans)
             yield self._whole(self._scan_of(Path(file)), Path(file), study.product, study.name) if alone else study
 
@@ -157,9 +168,14 @@ class Pairing:
             raise Misuse(f"{PAIR}: {scan_file} is a healed scan (name the scan first)")
         if healed.role != "healed" and healed.provenance.get("history"):
             raise Misuse(f"{PAIR}: {healed_file} is a {healed.role} and no healed scan (uad-heal makes one)")
-        for image, wanted, path in ((scan, "scan", scan_file), (healed, "healed", healed_file)):
-            for concern in looks_unlike(image, wanted, str(path)):
-                self.tell(str(concern.about(str(path))))
+        doubts = [
+            concern.about(str(path))
+            for image, wanted, path in ((scan, "scan", scan_file), (healed, "healed", healed_file))
+            for concern in looks_unlike(image, wanted, str(path))
+        ]
+        for doubt in doubts:
+            self.tell(str(doubt))
+        healed = replace(healed, provenance=healed.provenance | noting(healed, doubts))
         images = {"healed": healed.derive(healed.data, "healed"), "scan": scan.derive(scan.data, "scan")}
         for role in (role for role in last_by(healed, "uad-heal").get("maps", []) if role in self.wanted):
             file = beside(healed_file, role)
