@@ -261,7 +261,8 @@ class Runner:
                 precision=bench.precision,
                 watch=lambda progress: bench.watch(progress, recipe.training.steps),
             )
-            write_json(done, summary | {"minutes": _minutes(Path(summary["log"]))}, force=True)
+            known = {**summary, "minutes": _minutes(Path(summary["log"]))}
+            write_json(done, {name: known[name] for name in StoredTraining.model_fields}, force=True)
         return path
 
     @property
@@ -269,7 +270,7 @@ class Runner:
         """What is to be said of how the model was trained."""
         assert self._path
         summary = read_stored(StoredTraining, self._path.with_suffix(".json"))
-        return {k: summary[k] for k in ("steps", "slices", "parameters", "best_validation", "minutes")}
+        return {name: summary[name] for name in StoredTraining.model_fields}
 
 
 def _minutes(log: Path) -> float:
