@@ -32,10 +32,10 @@ def teller_of_faults(name: str) -> Callable[[str], None]:
 
 
 @contextmanager
-def progress(text: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on stderr, if that is a terminal; yields watch(done, total)."""
+def progress(text: str, quiet: bool) -> Iterator[Callable[..., None]]:
+    """Show a bar on stderr, if that is a terminal; yields watch(done, total), which may get another text, too."""
     if quiet or not sys.stderr or not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda done, total, doing="": None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -49,7 +49,7 @@ def progress(text: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(text, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total, doing=None: bar.update(task, completed=done, total=total, description=doing)
 
 
 def keep_memory() -> None:
