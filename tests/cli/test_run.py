@@ -163,8 +163,23 @@ def test_what_was_made_otherwise_is_replaced_by_force_alone(uad, scan, raw, how,
     uad(*other).fails("run", 1, "out/raw_run.json", "another state", "--force")
     Path("out/raw_run.json").unlink()
     uad(*other).fails("run", 1, "out/raw_detection.nii.gz", "exists", "--force")
-    Path("out/raw_run.json").write_text("[]")
-    uad(*other).fails("run", 1, "out/raw_run.json", "uad-run did not write it")
+
+
+@pytest.mark.parametrize(
+    "damage", ["[]", "{}", '{"settings": {}, "scan": "0", "result": 3, "row": null}', "{", "row", "thumbnail"]
+)
+def test_a_damaged_record_is_told(uad, scan, how, damage):
+    assert uad("run", scan, "-o", "out", *how).status == 0
+    record = Path("out/raw_run.json")
+    data = json.loads(record.read_text())
+    data["row"] |= {"row": {"peak": "high"}, "thumbnail": {"thumbnail": "?"}}.get(damage, {})
+    record.write_text(json.dumps(data) if damage.isalpha() else damage)
+    uad("run", scan, "-o", "out", *how).fails("run", 1, "out/raw_run.json")
+
+
+def test_no_page_takes_the_name_of_the_index(uad, scan, how):
+    scan.rename("index.nii.gz")
+    uad("run", "index.nii.gz", "-o", "out", *how).fails("run", 1, "index", "rename")
 
 
 def test_a_killed_run_goes_on(uad, scan, how, monkeypatch):
@@ -222,7 +237,7 @@ def test_what_is_made_on_the_way_is_kept_for_the_other_tools(uad, scan, how):
     kept = ["brain", "detection", "healed", "preprocessed", "score", "spread"]
     assert [name for name in files("out") if name.endswith(".gz")] == [f"raw_{role}.nii.gz" for role in kept]
     (row,) = uad("report", "out/raw_detection.nii.gz", "--json").json
-    assert row["layers"] == ["scan", "healed", "score", "detection", "spread"]
+    assert {*row["layers"]} == {"scan", "healed", "score", "detection", "spread"}
     assert uad("score", "out/raw_healed.nii.gz", "--metric", "l2", "-o", "l2.nii.gz").status == 0
 
 

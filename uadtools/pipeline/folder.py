@@ -12,6 +12,7 @@ from typing import Any
 from uadtools import __version__
 from uadtools.cohort.preprocess import ScanJob
 from uadtools.cohort.results import Result
+from uadtools.concerns import read_concerns
 from uadtools.datasets.bids import sibling
 from uadtools.datasets.sink import Sink, beside
 from uadtools.errors import Misuse, UadError
@@ -63,7 +64,11 @@ def read_record(path: Path) -> Record:
     """Read what a run wrote down. Raises UadError."""
     data = read_json(path)
     try:
-        row = data["row"] and Row(**{**data["row"], "thumbnail": base64.b64decode(data["row"]["thumbnail"])})
+        row = data["row"] and Row(
+            **{**data["row"], "thumbnail": base64.b64decode(data["row"]["thumbnail"], validate=True)}
+        )
+        if row and not all(value is None or isinstance(value, int | float) for value in row.numbers):
+            raise ValueError
         return Record(dict(data["settings"]), data["scan"], dict(data["result"]), row)
     except (KeyError, TypeError, ValueError):
         raise UadError(f"{path}: uad-run did not write it (name another folder)") from None
@@ -120,6 +125,8 @@ class Folder:
             beside_it = [self.sink.beside(place.detection, role) for role in self.roles]
             if all(path.is_file() for path in (place.detection, *beside_it, place.page)):
                 return replace(before, result={**before.result, "skipped": True})
+        if place.page.name == INDEX:
+            raise UadError(f"{study.name}: its page would be {INDEX}, which is that of all scans (rename the scan)")
         sink = replace(self.sink, force=self.force or before is not None)
         for folder in {place.detection.parent, place.page.parent}:
             make_folder(folder)
@@ -184,6 +191,6 @@ def make_folder(folder: Path) -> None:
 
 def _cells(result: Result) -> dict[str, Any]:
     """Lay out what is known of a scan in a line of a table: codes of concerns, and no tables in it."""
-    codes = " ".join(concern["code"] for concern in result.get("concerns", ()))
+    codes = " ".join(concern.code for concern in read_concerns(result.get("concerns")))
     plain = {name: value for name, value in result.items() if not isinstance(value, dict | list)}
     return plain | {"concerns": codes, "error": result.get("error", "")}

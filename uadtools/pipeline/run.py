@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,10 @@ from uadtools.cohort.preprocess import ScanJob, jobs_of
 from uadtools.cohort.results import Progress, Result, Watch, unseen
 from uadtools.concerns import Tell, silent
 from uadtools.datasets.bids import describe
-from uadtools.datasets.failed import blamed_on_scan
 from uadtools.datasets.sources import Sources, is_cohort, studies, words
 from uadtools.errors import Misuse, UadError
 from uadtools.healing.ensemble import suiting
-from uadtools.pipeline.asked import Asked, asked
+from uadtools.pipeline.asked import asked
 from uadtools.pipeline.folder import Folder, Place, Record, check_summary, summarise
 from uadtools.pipeline.steps import Steps
 from uadtools.report.contents import gather, index_row
@@ -65,10 +64,11 @@ def run(  # noqa: PLR0913  one parameter per option
     whole = several and not participants
     if whole:
         check_summary(folder.path, force=force)
-    running = Running(what, steps, folder, several, keep_names, verbose)
+    running = Running({**what.settings, "keep_names": keep_names}, steps, folder, several, verbose)
     describe(None if bids is None else output, __version__)
     records: list[Record] = []
     with progress("running") as watch:
+        _watch(watch, 1, len(jobs), 0, "preparing")
         for number, todo in enumerate(prefetched(running.prepared(jobs)), start=1):
             record = running.finished(todo, number, partial(_watch, watch, number, max(len(jobs), number)))
             if error := record.result.get("error"):
@@ -125,26 +125,20 @@ class Todo:
 
 @dataclass(frozen=True)
 class Running:
-    """Works on one scan after the other. several: one that fails does not stop the others."""
+    """Works on one scan after the other. settings: that results depend on; several: a failure does not stop others."""
 
-    asked: Asked
+    settings: dict[str, Any]
     steps: Steps
     folder: Folder
     several: bool
-    keep_names: bool
     verbose: bool
-
-    @cached_property
-    def settings(self) -> dict[str, Any]:
-        return {**self.asked.settings, "keep_names": self.keep_names}
 
     def prepared(self, jobs: Sequence[ScanJob]) -> Iterator[Todo]:
         """Read scans and prepare them; what is done or fails comes in its place."""
         for job in jobs:
             try:
-                with blamed_on_scan():
-                    for raw in studies([job.source], self.steps.preparation.reading):
-                        yield self._todo(raw, self.folder.place(raw.name, job))
+                for raw in studies([job.source], self.steps.preparation.reading):
+                    yield self._todo(raw, self.folder.place(raw.name, job))
             except Misuse:
                 raise
             except UadError as error:
@@ -187,7 +181,7 @@ class Running:
         watch(HEALED, f"scoring {name}")
         detected = self.steps.detect(healed)
         watch(DETECTED, f"reporting {name}")
-        title = name if self.keep_names else f"Scan {number}" if self.several else "Scan"
+        title = name if self.settings["keep_names"] else f"Scan {number}" if self.several else "Scan"
         page = gather(detected, title=title)
         row = index_row(page, detected, place.page.name)
         output = self.folder.write(detected, page, place)
