@@ -9,7 +9,7 @@ truth="$here/data/patient19_lesion.nii.gz"
 for contrast in FLAIR:bright T1w:dark; do
     name="patient19_${contrast%:*}" sign="${contrast#*:}"
     echo "$name, $sign lesions"
-    uad-run "$here/data/$name.nii.gz" --signed "$sign" -o "$out" --keep --force --verbose
+    uad run "$here/data/$name.nii.gz" --signed "$sign" -o "$out" --keep --force --verbose
 
     echo "The detection, on the grid of the scan, against the experts' consensus:"
     uad-eval "$out/${name}_detection.nii.gz" --truth "$truth"

@@ -22,7 +22,7 @@ a text in place of the first."""
 @contextmanager
 def unseen(text: str) -> Iterator[Watch]:
     """Show no progress."""
-    yield lambda done, total, doing="": None
+    yield lambda done, total, doing=None: None
 
 
 def tell_concerns(concerns: Sequence[Concern], tell: Tell) -> None:

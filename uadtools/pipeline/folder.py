@@ -192,5 +192,5 @@ def make_folder(folder: Path) -> None:
 def _cells(result: Result) -> dict[str, Any]:
     """Lay out what is known of a scan in a line of a table: codes of concerns, and no tables in it."""
     codes = " ".join(concern.code for concern in read_concerns(result.get("concerns")))
-    plain = {name: value for name, value in result.items() if not isinstance(value, dict | list)}
+    plain = {name: value for name, value in result.items() if name != "skipped" and not isinstance(value, dict | list)}
     return plain | {"concerns": codes, "error": result.get("error", "")}

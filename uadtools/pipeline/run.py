@@ -206,4 +206,4 @@ class Running:
 def _watch(watch: Watch, number: int, count: int, share: float, doing: str) -> None:
     """Tell how far all scans are. share: of the scan that is worked on, the number-th of count, in percent."""
     text = f"{number} of {count}: {doing}" if count > 1 else doing
-    watch(round(ALL * (number - 1) + share), ALL * count, *([text] if doing else []))
+    watch(round(ALL * (number - 1) + share), ALL * count, text if doing else None)

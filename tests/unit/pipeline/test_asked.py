@@ -70,4 +70,4 @@ def test_progress_is_that_of_all_scans_together():
     for number, share in ((1, 25.0), (2, 80.4)):
         _watch(lambda *told: seen.append(told), number, 2, share, f"healing {number}")
     _watch(lambda *told: seen.append(told), 2, 2, 99.9, "")
-    assert seen == [(25, 200, "1 of 2: healing 1"), (180, 200, "2 of 2: healing 2"), (200, 200)]
+    assert seen == [(25, 200, "1 of 2: healing 1"), (180, 200, "2 of 2: healing 2"), (200, 200, None)]
