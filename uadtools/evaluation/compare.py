@@ -37,7 +37,7 @@ def read_report(path: Path) -> dict[str, Any]:
         raise UadError(f"{path}: {wrong}")
     rows = report.get("scans")
     named = isinstance(rows, list) and all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows)
-    if not rows or not named or type(report.get("overlap", 0.0)) not in (int, float):
+    if not rows or not named or not isinstance(report.get("overlap"), int | float | None):
         raise UadError(f"{path}: a report without scans (write it anew with uad-eval)")
     return report
 
