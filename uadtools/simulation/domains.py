@@ -136,7 +136,7 @@ def _with_vessels(curve: Floats, t1: Floats, knots: Sequence[float], drawn: Numb
     fluid = np.clip((knots[2] - t1) / (knots[2] - knots[1]), 0, 1)
     field = wavy(drawn["seed"], curve.shape, drawn["cells"])
     share = fluid / (1 + np.exp(np.float32(-6) * (field - np.float32(drawn["above"]))))
-    return curve + share * (np.float32(drawn["level"]) - curve)
+    return np.asarray(curve + share * (np.float32(drawn["level"]) - curve), dtype=np.float32)
 
 
 def draw_scanner(config: DomainConfig, rng: np.random.Generator) -> Numbers:
