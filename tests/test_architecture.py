@@ -16,6 +16,7 @@ PACKAGE = Path(uadtools.__file__).parent
 ROOT = PACKAGE.parent
 FLOORS = [
     {"cli"},
+    {"pipeline"},
     {"cohort", "bench", "program"},
     {"datasets"},
     {"report"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from uadtools.report.tables import found
 from uadtools.scoring.postproc import Steps, bundled_steps, own_steps, postproc, read_steps
 from uadtools.volume.chain import voxel_ml
 from uadtools.volume.clean import components
-from uadtools.volume.reading import Reading
+from uadtools.volume.reading import AS_IT_IS, Reading
 from uadtools.volume.stream import Study, read_mask
 
 
@@ -54,13 +55,21 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     not stop the others: fail gets the line, and its result an `error`; in a data set what is done is skipped. Raises
     UadError for an only one, and for what is wrong with all.
     """
-    chain, reading = chain_of(str(threshold), **steps), Reading(volume, geometry)
+    reading = Reading(volume, geometry)
+    detecting = Detecting.of(
+        threshold=threshold,
+        brain=brain,
+        native=native,
+        adapt=adapt,
+        force_detection=force_detection,
+        reading=reading.beside,
+        tell=tell,
+        **steps,
+    )
     inputs = Inputs.of(sources, output, bids, suffix, step=("score", "detection"), called="score")
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
     writing["anonymous"] = anonymous
     sink = Sink.of("detection", inputs.files, inputs.output, **writing)
-    options: dict[str, Any] = {"native": native, "adapt": adapt, "force_detection": force_detection, "tell": tell}
-    options["brain"] = None if brain is None else read_mask(Path(brain), reading.beside, tell=tell)
     if threshold in ("scanwise", "voxelwise") and inputs.files == ["-"]:
         tell(
             f"--threshold {threshold} holds for the default healing of a bundled model and its own metric; others "
@@ -70,27 +79,62 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     def work(file: str) -> Iterator[Result]:
         for study in studies([file], reading, tell):
             path = sink.claim(study)
-            detected = postproc(study, chain(study), **options)
-            arguments = detected.product.provenance["history"][-1]["arguments"]
-            count, findings = int(detected.product.data.sum()), components(detected.product.data)
-            result = {
-                "name": study.name,
-                "output": sink.write(detected, path),
-                "threshold": arguments["threshold"],
-                "threshold_from": arguments["threshold_from"],
-                "raised": arguments.get("raised", 1.0),
-                "detected_voxels": count,
-                "detected_ml": count * voxel_ml(detected.product),
-                "findings": findings,
-                "withheld": "withheld" in arguments,
-                **carried(detected),
-            }
-            yield result
-            if not result["withheld"]:  # which was told
-                amount = f"{found(result['detected_ml'], findings)} above {result['threshold']:.4g}"
-                tell(f"{study.name}: {amount} ({result['threshold_from']})")
+            detected = detecting(study)
+            yield {"name": study.name, "output": sink.write(detected, path), **detecting.figures(detected)}
 
     return each(inputs, work, "uad-postproc", {"native": native, **chosen(**steps)}, force=force, fail=fail)
+
+
+@dataclass(frozen=True)
+class Detecting:
+    """Detects in one study after the other. chain: of a study; options: of scoring.postproc."""
+
+    chain: Callable[[Study], Steps]
+    options: dict[str, Any]
+    tell: Tell
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        threshold: float | str = "model",
+        brain: Path | str | None = None,
+        native: bool = False,
+        adapt: bool = False,
+        force_detection: bool = False,
+        reading: Reading = AS_IT_IS,
+        tell: Tell = silent,
+        **steps: Any,
+    ) -> Detecting:
+        """Settle how to detect, in uad-postproc's words. Raises UadError."""
+        chain = chain_of(str(threshold), **steps)
+        mask = None if brain is None else read_mask(Path(brain), reading, tell=tell)
+        options = {"brain": mask, "native": native, "adapt": adapt, "force_detection": force_detection}
+        return cls(chain, options, tell)
+
+    def __call__(self, study: Study) -> Study:
+        """Add a study's detection. Raises UadError."""
+        return postproc(study, self.chain(study), tell=self.tell, **self.options)
+
+    def figures(self, detected: Study) -> Result:
+        """Return what `uad-postproc --json` says of a detection, and tell how much it is."""
+        detection = detected.product
+        arguments = detection.provenance["history"][-1]["arguments"]
+        level, origin = arguments["threshold"], arguments["threshold_from"]
+        count, findings = int(detection.data.sum()), components(detection.data)
+        amount = count * voxel_ml(detection)
+        if "withheld" not in arguments:  # which was told
+            self.tell(f"{detected.name}: {found(amount, findings)} above {level:.4g} ({origin})")
+        return {
+            "threshold": level,
+            "threshold_from": origin,
+            "raised": arguments.get("raised", 1.0),
+            "detected_voxels": count,
+            "detected_ml": amount,
+            "findings": findings,
+            "withheld": "withheld" in arguments,
+            **carried(detected),
+        }
 
 
 def chosen(**steps: Any) -> dict[str, Any]:

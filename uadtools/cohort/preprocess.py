@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,13 +87,14 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
         raise Misuse("--jobs: several processes cannot write into one stream (name a folder with -o)")
     preparing = Preparing(preparation, sink, force=force, provenance=provenance, several=several)
     preparing.check(work)
+    data_sets.describe(None if bids is None else output, __version__)
     results: list[Result] = []
     failed = failed_before(sink, preparation.arguments, again=force) if skip_failed else None
     if failed:
         results += [{"name": job.source, "failed": why} for job in work if (why := failed.why(job.source))]
         work = [job for job in work if not failed.why(job.source)]
         failed.keep()
-    with progress("preparing") if len(work) > 1 else nullcontext(lambda done, total: None) as watch:
+    with (progress if len(work) > 1 else unseen)("preparing") as watch:
         for count, (job, outcome) in enumerate(parallel_map(preparing, work, jobs), start=1):
             watch(count, len(work))
             if isinstance(outcome, UadError):
@@ -135,7 +135,6 @@ def jobs_of(
 
 def _derivatives(root: Path, suffix: str, out: Path) -> list[ScanJob]:
     scans = data_sets.scans(root, suffix)
-    data_sets.describe(out, __version__)
     return [
         ScanJob(
             str(scan),

@@ -22,6 +22,7 @@ DESCRIPTIONS = {"scan": "preproc", "healed": "healed", "score": "anomaly", "dete
 _OURS = re.compile(
     rf"(?P<entities>sub-.+)_desc-({'|'.join(DESCRIPTIONS.values())})_(?P<suffix>[A-Za-z0-9]+)\.nii(\.gz)?"
 )
+_OTHER_SUFFIX = re.compile(r"_mod-(?P<suffix>[A-Za-z0-9]+)$")
 _FOLDER = re.compile(r"sub-[^/]+(/ses-[^/]+)?(/anat)?")
 _SCAN = re.compile(r"sub-[A-Za-z0-9]+(_[A-Za-z0-9]+-[A-Za-z0-9+]+)*_(?P<suffix>[A-Za-z0-9]+)\.nii(\.gz)?")
 
@@ -78,6 +79,9 @@ def sibling(name: str, role: str) -> str:
     if not parts:
         return ""
     entities, suffix = parts["entities"], parts["suffix"]
+    if suffix == "mask":
+        other = _OTHER_SUFFIX.search(entities)
+        entities, suffix = _OTHER_SUFFIX.sub("", entities), other["suffix"] if other else SUFFIX
     if role == "detection":
         entities, suffix = entities if suffix == SUFFIX else f"{entities}_mod-{suffix}", "mask"
     return f"{entities}_desc-{DESCRIPTIONS.get(role, role)}_{suffix}.nii.gz"
@@ -109,13 +113,12 @@ def check_output(inputs: Sequence[str], output: Path | str | None) -> Path:
     return Path(output)
 
 
-def describe(out: Path, version: str) -> None:
+def describe(out: Path | str | None, version: str) -> None:
     """Write the dataset_description.json of a folder of derivatives, unless there is one. Raises UadError."""
-    path = out / "dataset_description.json"
-    if path.is_file():
+    if out is None or (path := Path(out) / "dataset_description.json").is_file():
         return
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UadError(f"{out}: {error.strerror or error}") from None
     description = {

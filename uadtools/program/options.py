@@ -105,6 +105,8 @@ PRECISION = option(
 STRICT = flag("""--strict
     Leave with exit status 3 where something speaks against a result, such as a scan that is unlike what the model
     learnt from (the concerns in --json); what is made is written.""")
+KEEP_NAMES = flag("""--keep-names
+    Call scans by the names of their files; they may be patients' names. Default: Scan, or Scan 1, 2, ...""")
 BATCH = option("--batch N  Slices at a time, which small scans share; 0: what suits the device.", 0, min=0)
 LABEL = option("""--label N...
     The labels of the truth that count as lesion. Default: all; of a truth with the labels 1 and 2, as in the WMH

@@ -9,6 +9,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -209,6 +210,14 @@ def write_study(study: Study, file: BinaryIO, *, provenance: bool = True) -> Non
         while rest:
             rest = rest[file.write(rest[:PIECE]) :]
     file.flush()
+
+
+def streamed(study: Study) -> Study:
+    """Return a study as whoever reads it from a pipe has it: NIfTI holds grids and settings in less detail."""
+    file = BytesIO()
+    write_study(study, file)
+    file.seek(0)
+    return next(read_studies(file, study.name))
 
 
 def base_name(path: Path) -> str:
