@@ -104,8 +104,9 @@ def read_series(folder: Path, files: Sequence[Path]) -> list[Series]:
         raise UadError(f"{folder}: holds DICOM of {count} patients (name the folder of one)")
     found = []
     for uid, group in groups.items():
-        names = (_text(group[0][1], tag) for tag in ("SeriesNumber", "SeriesDescription"))
-        found.append(Series(uid, *names, tuple(path for path, _ in group), _fault([header for _, header in group])))
+        number, description = (_text(group[0][1], tag) for tag in ("SeriesNumber", "SeriesDescription"))
+        files, headers = zip(*group, strict=True)
+        found.append(Series(uid, number, description, files, _fault(headers)))
     return sorted(found, key=lambda each: (int(each.number) if each.number.isdecimal() else -1, each.uid))
 
 

@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -119,6 +120,14 @@ def test_headers_that_do_not_suffice_are_one_line(more, line, make_series, obliq
     with pytest.raises(UadError, match=line):
         written(folder, scan.data > 600, scan.grid, tmp_path / "seg.dcm")
     assert not (tmp_path / "seg.dcm").exists()
+
+
+def test_without_highdicom_one_line_says_so(make_series, oblique, tmp_path, monkeypatch):
+    folder = make_series(tmp_path / "x", oblique)
+    scan = read_image(folder)
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(UadError, match=r"seg\.dcm: DICOM needs the packages .*pip install 'uadtools\[dicom\]'"):
+        written(folder, scan.data > 600, scan.grid, tmp_path / "seg.dcm")
 
 
 def test_other_voxels_are_refused(make_series, oblique, tmp_path):
