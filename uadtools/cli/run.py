@@ -21,8 +21,8 @@ EXAMPLES = """
 
 def run(
     inputs: list[str] | None = o.argument("""IN
-        Raw scans: NIfTI files, pictures (.png, .jpg, .npz), folders and lists (.txt, .csv, .jsonl) of them, or - for a
-        stream on standard input (which no IN means, too)."""),
+        Raw scans: files (NIfTI, .mgz, .nrrd), folders of DICOM, pictures (.png, .jpg, .npz), folders and lists (.txt,
+        .csv, .jsonl) of them, or - for a stream on standard input (which no IN means, too)."""),
     output: str | None = o.option("--output -o DIR  The folder of what is made. Default: the current folder."),
     model: list[Path] | None = r.MODEL,
     method: str | None = r.METHOD,
@@ -45,6 +45,7 @@ def run(
     precision: o.Precision = o.PRECISION,
     volume: int | None = o.VOLUME,
     geometry: o.Form | None = o.GEOMETRY,
+    series: str | None = o.SERIES,
     force: bool = o.FORCE,
     as_json: bool = o.JSON,
     quiet: bool = o.QUIET,
@@ -75,6 +76,7 @@ def run(
         "precision": None if precision == "auto" else precision,
         "volume": volume,
         "geometry": geometry,
+        "series": series,
         "steps": r.steps_of(settings or ()),
     }
     where: dict[str, Any] = {"bids": bids, "suffix": suffix, "tell": tell}

@@ -44,6 +44,7 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     volume: int | None = None,
     geometry: Form | None = None,
     nan: float | None = None,
+    series: str | None = None,
     provenance: bool = True,
     anonymous: bool = False,
     force: bool = False,
@@ -65,7 +66,7 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     should know, and with verbose for each scan. Of several sources, one that fails does not stop the others: fail gets
     the line, and its result an `error`. Raises UadError for an only one, and for what is wrong with all of them.
     """
-    reading = Reading(volume, geometry, nan, surrounded=True)
+    reading = Reading(volume, geometry, nan, surrounded=True, series=series)
     inputs = Inputs.of(sources, output, bids, suffix, step=("scan", "healed"))
     how: dict[str, Any] = {"method": method, "t": t, "combine": combine, **options}
     ensembles = ensembles_of(words(model), device=device, precision=precision, **how)

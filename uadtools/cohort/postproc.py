@@ -14,11 +14,14 @@ from uadtools.concerns import Tell, silent
 from uadtools.datasets.sink import Sink
 from uadtools.datasets.sources import Inputs, Sources, studies
 from uadtools.errors import Misuse
+from uadtools.files import check_free
 from uadtools.grids.placement import Form
 from uadtools.report.tables import found
+from uadtools.scoring.dicom_seg import SourceSeries
 from uadtools.scoring.postproc import Steps, bundled_steps, own_steps, postproc, read_steps
 from uadtools.volume.chain import voxel_ml
 from uadtools.volume.clean import components
+from uadtools.volume.io import stem
 from uadtools.volume.reading import AS_IT_IS, Reading
 from uadtools.volume.stream import Study, read_mask
 
@@ -32,6 +35,8 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     threshold: float | str = "model",
     brain: Path | str | None = None,
     native: bool = False,
+    dicom_seg: Path | str | None = None,
+    series: str | None = None,
     adapt: bool = False,
     force_detection: bool = False,
     volume: int | None = None,
@@ -50,12 +55,13 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     sources: score maps, folders and lists of them, or "-" for a stream on standard input. bids: instead, the
     derivatives that uad-score made there, of scans with this suffix. output: a file, a folder, or "-" for a stream on
     standard output; none: the current folder, the data set, or a stream where the source is one (none for as_json).
-    threshold: a number, a word or a file, see `uad-postproc --help`. steps: median, erode, min_size, dilate, largest.
-    tell: gets a line for each study, and for whatever else the user should know. Of several files, one that fails does
-    not stop the others: fail gets the line, and its result an `error`; in a data set what is done is skipped. Raises
-    UadError for an only one, and for what is wrong with all.
+    threshold: a number, a word or a file, see `uad-postproc --help`. dicom_seg: the folder of DICOM that the scan came
+    from, and series which one there: the detection, native then, is written as DICOM-SEG beside its file, too.
+    steps: median, erode, min_size, dilate, largest. tell: gets a line for each study, and for whatever else the user
+    should know. Of several files, one that fails does not stop the others: fail gets the line, and its result an
+    `error`; in a data set what is done is skipped. Raises UadError for an only one, and for what is wrong with all.
     """
-    reading = Reading(volume, geometry)
+    reading, native = Reading(volume, geometry), native or dicom_seg is not None
     detecting = Detecting.of(
         threshold=threshold,
         brain=brain,
@@ -70,6 +76,7 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
     writing["anonymous"] = anonymous
     sink = Sink.of("detection", inputs.files, inputs.output, **writing)
+    source = _source(sink, inputs, dicom_seg, series)
     if threshold in ("scanwise", "voxelwise") and inputs.files == ["-"]:
         tell(
             f"--threshold {threshold} holds for the default healing of a bundled model and its own metric; others "
@@ -79,8 +86,16 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     def work(file: str) -> Iterator[Result]:
         for study in studies([file], reading, tell):
             path = sink.claim(study)
+            beside = path.with_name(f"{stem(path)}.dcm") if source and path else None
+            if beside and beside.parent.exists():
+                check_free(beside, force=force)
             detected = detecting(study)
-            yield {"name": study.name, "output": sink.write(detected, path), **detecting.figures(detected)}
+            if source and beside:
+                detected = source.checked(detected, tell)
+                beside.parent.mkdir(parents=True, exist_ok=True)
+                source.write(detected.product, beside, force=force)
+            written = {"dicom_seg": str(beside)} if beside else {}
+            yield {"name": study.name, "output": sink.write(detected, path), **detecting.figures(detected), **written}
 
     return each(inputs, work, "uad-postproc", {"native": native, **chosen(**steps)}, force=force, fail=fail)
 
@@ -135,6 +150,21 @@ class Detecting:
             "withheld": "withheld" in arguments,
             **carried(detected),
         }
+
+
+def _source(sink: Sink, inputs: Inputs, folder: Path | str | None, series: str | None) -> SourceSeries | None:
+    """Return the series that a DICOM-SEG is for; None where none is asked for. Raises Misuse where none can be."""
+    if folder is None:
+        if series:
+            raise Misuse(f"--series: {series} chooses a series of --dicom-seg (name its folder there)")
+        return None
+    if inputs.several:
+        raise Misuse("--dicom-seg: a series is of one scan, and there are several inputs (name one)")
+    if sink.target is None:
+        raise Misuse("--dicom-seg: is written beside the detection's file (name that with -o)")
+    if sink.anonymous:
+        raise Misuse("--dicom-seg: names the patient as the series does (leave out --anonymous)")
+    return SourceSeries.of(Path(folder), series)
 
 
 def chosen(**steps: Any) -> dict[str, Any]:

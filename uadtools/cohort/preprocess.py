@@ -51,6 +51,7 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     volume: int | None = None,
     geometry: Form | None = None,
     nan: float | None = None,
+    series: str | None = None,
     **options: Any,
 ) -> list[Result]:
     """Prepare scans as uad-preprocess does, and write them; returns what `uad-preprocess --json` says of each.
@@ -64,7 +65,7 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     several scans, those that are done are skipped, and one that fails does not stop the others: fail gets the line,
     and its result an `error`. Raises UadError for an only one, and for what is wrong with all of them.
     """
-    reading = Reading(volume, geometry, nan, surrounded=True)
+    reading = Reading(volume, geometry, nan, surrounded=True, series=series)
     preparation, inputs = settle(**options, reading=reading), words(sources)
     for guess in concerns_of(preparation.brain) if isinstance(preparation.brain, Image) else ():
         tell(str(guess))

@@ -21,11 +21,11 @@ from uadtools.volume.io import stem
 STEPS = ("preprocess", "heal", "score", "postproc")
 Options = Mapping[str, Mapping[str, Any]]
 """Options of steps by their names, as the step's command calls them, with _ for -."""
-READ_ONCE = ("volume", "geometry", "nan")
+READ_ONCE = ("volume", "geometry", "nan", "series")
 """How files are read, which the first step does alone."""
 OF_FILES = (
     "inputs", "output", "bids", "suffix", "scan", "save_brain", "picture", "maps", "jobs", "skip_failed", "prepared",
-    "native", "strict", "provenance", "anonymous", "force", "as_json", "quiet", "verbose", "version",
+    "native", "dicom_seg", "strict", "provenance", "anonymous", "force", "as_json", "quiet", "verbose", "version",
 )  # fmt: skip
 """Options of the steps' commands that have no effect where all is done in one."""
 SAME_VOXELS = ("device", "precision", "batch")
@@ -74,6 +74,7 @@ def asked(  # noqa: PLR0913  one parameter per option
     seed: int | None = None,
     volume: int | None = None,
     geometry: Form | None = None,
+    series: str | None = None,
     steps: Options | None = None,
 ) -> Asked:
     """Tell each step its options. steps: further ones of each. Raises Misuse for those that cannot be."""
@@ -85,7 +86,7 @@ def asked(  # noqa: PLR0913  one parameter per option
         "score": {"signed": signed},
         "postproc": {"threshold": threshold, "adapt": adapt},
     }
-    given["preprocess"] |= {"volume": volume, "geometry": geometry}
+    given["preprocess"] |= {"volume": volume, "geometry": geometry, "series": series}
     given["heal"] |= {"device": device, "precision": precision, "seed": seed}
     if unknown := (steps or {}).keys() - set(STEPS):
         raise Misuse(f"--set {min(unknown)}: there is no such step (there are: {', '.join(STEPS)})")

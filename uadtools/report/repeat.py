@@ -70,6 +70,7 @@ def _preprocess(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[s
         match_histogram=given["match_histogram"],
         seed=given["seed"],
         volume=given["volume"],
+        series=given.get("series"),
     )
 
 
