@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from uadtools.evaluation.evaluate import evaluate
     from uadtools.healing.heal import heal
     from uadtools.models.model import Model, load_model
+    from uadtools.pipeline.run import run
     from uadtools.preparing.preprocess import preprocess
     from uadtools.report.picture import picture
     from uadtools.scoring.calibrate import calibrate
@@ -49,6 +50,7 @@ _WHERE = {
     "heal": "uadtools.healing.heal",
     "Model": "uadtools.models.model",
     "load_model": "uadtools.models.model",
+    "run": "uadtools.pipeline.run",
     "preprocess": "uadtools.preparing.preprocess",
     "picture": "uadtools.report.picture",
     "calibrate": "uadtools.scoring.calibrate",
@@ -79,6 +81,7 @@ __all__ = [
     "read",
     "read_study",
     "report_all",
+    "run",
     "save",
     "score",
     "score_all",

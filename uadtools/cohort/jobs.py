@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import groupby
@@ -16,28 +16,12 @@ from uadtools.datasets.origin import Origin
 from uadtools.datasets.sink import Sink
 from uadtools.datasets.sources import Inputs
 from uadtools.errors import Misuse, UadError
-from uadtools.healing.choice import alternatives, suited
-from uadtools.healing.ensemble import Member, agreed, check_maps, slices_at_once, slices_of
-from uadtools.healing.plan import Plan
-from uadtools.methods import needs_model
-from uadtools.models.checkpoint import file_hash, located, read_config
-from uadtools.models.config import ModelConfig
+from uadtools.healing.ensemble import Ensemble, suiting
+from uadtools.models.checkpoint import file_hash
 from uadtools.preparing.raw import by_default, is_raw, prepared
 from uadtools.volume.io import Image
 from uadtools.volume.reading import Reading
-from uadtools.volume.stream import Study, fingerprint, with_brain
-
-
-def files_of(models: Sequence[str], method: str | None) -> list[list[Path]]:
-    """Return the files of the models to heal with, together; several lists: those of which a scan gets one.
-
-    None where the method has no model; where none is named, the bundled ones that can do the method.
-    """
-    if method is None or needs_model(method):
-        return [[located(Path(model)) for model in models]] if models else [[path] for path in alternatives(method)]
-    if models:
-        raise Misuse(f"--model: --method {method} needs no model (leave it out)")
-    return [[]]
+from uadtools.volume.stream import Study, fingerprint, with_given
 
 
 @dataclass(frozen=True)
@@ -108,7 +92,7 @@ class JobMaker:
         try:
             if isinstance(study, UadError):
                 raise study
-            return self._job(source, with_brain(study, self.brain))
+            return self._job(source, with_given(study, *filter(None, [self.brain])))
         except UadError as error:
             return Failure(source, error)
 
@@ -119,7 +103,7 @@ class JobMaker:
             origin = Origin.of("uad-heal", study.name, settings, scan)
             if made := self.sink.done(path, origin):
                 return Done(study.name, path, made)
-            return HealingJob(source, study, self._suiting(study), self.sink.claim(study), origin)
+            return HealingJob(source, study, suiting(self.models, study), self.sink.claim(study), origin)
         arguments = by_default(study, config, self.reading).arguments
         before = Origin("uad-preprocess", study.name, {"arguments": arguments}, fingerprint(scan))
         origin = replace(Origin.of("uad-heal", study.name, settings), after=before)
@@ -135,59 +119,12 @@ class JobMaker:
         for concern in concerns:
             self.tell(f"{study.name}: {concern}")
         origin = replace(origin, source=fingerprint(prepared_study.need("scan")))
-        return HealingJob(source, prepared_study, self._suiting(prepared_study), path, origin, ("scan",))
+        return HealingJob(source, prepared_study, suiting(self.models, prepared_study), path, origin, ("scan",))
 
     @cached_property
     def _ways(self) -> list[Any]:
         """The models that there are to heal with, and how each does it."""
         return [[[plan.arguments for plan in m.plans], [file_hash(path) for path in m.paths]] for m in self.models]
-
-    def _suiting(self, study: Study) -> Ensemble:
-        return self.models[suited(study, [config for models in self.models for config in models.configs[:1]])]
-
-
-@dataclass(eq=False)
-class Ensemble:
-    """The models to heal with, or none, and how; they are loaded when the first scan is there.
-
-    Raises UadError when they see images of different grids or intensities, or make different maps.
-    """
-
-    paths: Sequence[Path]
-    settle: Callable[[ModelConfig | None], Plan]
-    device: str
-    precision: str
-
-    def __post_init__(self) -> None:
-        self.configs = [read_config(path) for path in self.paths]
-        self.plans = [self.settle(config) for config in self.configs or (None,)]
-        self.config = agreed(self.configs)
-        check_maps(self.plans)
-
-    @cached_property
-    def members(self) -> list[Member]:
-        if not self.paths:
-            return [Member(None, self.plans[0])]
-        from uadtools.models.model import load_model
-
-        loaded = [load_model(path, device=self.device, precision=self.precision) for path in self.paths]
-        return [Member(model, plan) for model, plan in zip(loaded, self.plans, strict=True)]
-
-    def slices_of(self, job: HealingJob) -> int:
-        members = self.members
-        try:
-            return slices_of(job.study, members)
-        except UadError:
-            return 0  # told when it is to be healed
-
-    def slices_at_once(self, batch: int) -> int:
-        return slices_at_once(self.members, batch)
-
-    def __str__(self) -> str:
-        models, plan = [member.model for member in self.members if member.model], self.plans[0]
-        steps_back = [f"t {', '.join(map(str, plan.arguments['t']))}"] if "t" in plan.arguments else []
-        where = [f"{models[0].device}, {models[0].precision}"] if models else []
-        return ", ".join([plan.method, *steps_back, *where, *(model.name or model.config.name for model in models)])
 
 
 def grouped(jobs: Iterable[HealingJob | Failure | Done], batch: int) -> Iterator[list[HealingJob] | Failure | Done]:
@@ -197,4 +134,4 @@ def grouped(jobs: Iterable[HealingJob | Failure | Done], batch: int) -> Iterator
             yield from (other for other in same if not isinstance(other, HealingJob))
             continue
         healable = (job for job in same if isinstance(job, HealingJob))
-        yield from batched(healable, models.slices_of, partial(models.slices_at_once, batch))
+        yield from batched(healable, lambda job: job.models.slices_of(job.study), partial(models.slices_at_once, batch))

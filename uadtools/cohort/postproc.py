@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,16 @@ from uadtools.datasets.origin import Origin
 from uadtools.datasets.sink import Sink
 from uadtools.datasets.sources import Inputs, Sources
 from uadtools.errors import Misuse
+from uadtools.files import check_free
 from uadtools.grids.placement import Form
 from uadtools.report.tables import found
+from uadtools.scoring.dicom_seg import SourceSeries
 from uadtools.scoring.postproc import Steps, bundled_steps, own_steps, postproc, read_steps, score_of
 from uadtools.volume.chain import voxel_ml
 from uadtools.volume.clean import components
-from uadtools.volume.io import Image
-from uadtools.volume.reading import Reading
-from uadtools.volume.stream import Study, fingerprint, last_by, read_mask, with_brain
+from uadtools.volume.io import Image, stem
+from uadtools.volume.reading import AS_IT_IS, Reading
+from uadtools.volume.stream import Study, fingerprint, last_by, read_mask, with_given
 
 
 def postproc_all(  # noqa: PLR0913  one parameter per option
@@ -34,6 +36,8 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     threshold: float | str = "model",
     brain: Path | str | None = None,
     native: bool = False,
+    dicom_seg: Path | str | None = None,
+    series: str | None = None,
     adapt: bool = False,
     force_detection: bool = False,
     volume: int | None = None,
@@ -52,19 +56,28 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     sources: score maps, folders and lists of them, or "-" for a stream on standard input. bids: instead, the
     derivatives that uad-score made there, of scans with this suffix. output: a file, a folder, or "-" for a stream on
     standard output; none: the current folder, the data set, or a stream where the source is one (none for as_json).
-    threshold: a number, a word or a file, see `uad-postproc --help`. steps: median, erode, min_size, dilate, largest.
-    tell: gets a line for each study, and for whatever else the user should know. Of several files, one that fails does
-    not stop the others: fail gets the line, and its result an `error`; what is done is skipped. Raises UadError for an
-    only one, and for what is wrong with all.
+    threshold: a number, a word or a file, see `uad-postproc --help`. dicom_seg: the folder of DICOM that the scan came
+    from, and series which one there: the detection, native then, is written as DICOM-SEG beside its file, too.
+    steps: median, erode, min_size, dilate, largest. tell: gets a line for each study, and for whatever else the user
+    should know. Of several files, one that fails does not stop the others: fail gets the line, and its result an
+    `error`; what is done is skipped. Raises UadError for an only one, and for what is wrong with all.
     """
-    chain, reading = chain_of(str(threshold), **steps), Reading(volume, geometry)
+    reading, native = Reading(volume, geometry), native or dicom_seg is not None
+    detecting = Detecting.of(
+        threshold=threshold,
+        brain=brain,
+        native=native,
+        adapt=adapt,
+        force_detection=force_detection,
+        reading=reading.beside,
+        tell=tell,
+        **steps,
+    )
     inputs = Inputs.of(sources, output, bids, suffix, step=("score", "detection"), called="score", tell=tell)
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
     writing |= {"anonymous": anonymous, "resumed": True, "several": inputs.several}
     sink = Sink.of("detection", inputs.files, inputs.output, **writing)
-    options: dict[str, Any] = {"native": native, "adapt": adapt, "force_detection": force_detection}
-    mask = None if brain is None else read_mask(Path(brain), reading.beside, tell=tell)
-    inside = mask and fingerprint(mask)
+    source = _source(sink, inputs, dicom_seg, series)
     if threshold in ("scanwise", "voxelwise") and inputs.files == ["-"]:
         tell(
             f"--threshold {threshold} holds for the default healing of a bundled model and its own metric; others "
@@ -73,36 +86,101 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
 
     def work(file: str) -> Iterator[Result]:
         for study in inputs.studies(file, reading, tell):
-            steps, path = chain(study), sink.path(study.name)
-            settings = [asdict(steps), options, inside, study.product.provenance.get("history")]
-            origin = Origin.of("uad-postproc", study.name, settings, score_of(study))
-            if made := sink.done(path, origin):
-                yield done_before(study.name, path, made) | _figures(made)
+            path, origin = sink.path(study.name), detecting.origin(study)
+            made = sink.done(path, origin)
+            beside = path.with_name(f"{stem(path)}.dcm") if source and path else None
+            written = {"dicom_seg": str(beside)} if beside else {}
+            if made and not (beside and not beside.exists()):
+                known = replace(detecting, tell=silent).figures(Study(study.name, {made.role: made}))
+                yield done_before(study.name, path, made) | known | written
                 continue
             path = sink.claim(study)
-            detected = origin.noted(postproc(with_brain(study, mask), steps, tell=tell, **options))
-            result: Result = {"name": study.name, "output": sink.write(detected, path)}
-            result |= {**_figures(detected.product), **carried(detected)}
-            yield result
-            if not result["withheld"]:  # which was told
-                amount = f"{found(result['detected_ml'], result['findings'])} above {result['threshold']:.4g}"
-                tell(f"{study.name}: {amount} ({result['threshold_from']})")
+            if beside and beside.parent.exists():
+                check_free(beside, force=force)
+            detected = origin.noted(detecting(study))
+            detected = source.checked(detected, tell) if source and beside else detected
+            output = sink.write(detected, path)
+            if source and beside:
+                source.write(detected.product, beside, force=force)
+            yield {"name": study.name, "output": output, **detecting.figures(detected), **written}
 
     return each(inputs, work, fail)
 
 
-def _figures(detection: Image) -> Result:
-    """Return what was detected, and what the detection's history says of how."""
-    arguments, count = last_by(detection, "uad-postproc").get("arguments", {}), int(detection.data.sum())
-    return {
-        "threshold": arguments.get("threshold"),
-        "threshold_from": arguments.get("threshold_from"),
-        "raised": arguments.get("raised", 1.0),
-        "detected_voxels": count,
-        "detected_ml": count * voxel_ml(detection),
-        "findings": components(detection.data),
-        "withheld": "withheld" in arguments,
-    }
+@dataclass(frozen=True)
+class Detecting:
+    """Detects in one study after the other. chain: of a study; brain: in place of its own; options: of postproc."""
+
+    chain: Callable[[Study], Steps]
+    brain: Image | None
+    options: dict[str, Any]
+    tell: Tell
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        threshold: float | str = "model",
+        brain: Path | str | None = None,
+        native: bool = False,
+        adapt: bool = False,
+        force_detection: bool = False,
+        reading: Reading = AS_IT_IS,
+        tell: Tell = silent,
+        **steps: Any,
+    ) -> Detecting:
+        """Settle how to detect, in uad-postproc's words. Raises UadError."""
+        chain = chain_of(str(threshold), **steps)
+        mask = None if brain is None else read_mask(Path(brain), reading, tell=tell)
+        options = {"native": native, "adapt": adapt, "force_detection": force_detection}
+        return cls(chain, mask, options, tell)
+
+    def origin(self, study: Study) -> Origin:
+        """Say what a detection is made of."""
+        settings = [asdict(self.chain(study)), self.brain and fingerprint(self.brain), self.options]
+        return Origin.of(
+            "uad-postproc", study.name, [*settings, study.product.provenance.get("history")], score_of(study)
+        )
+
+    def __call__(self, study: Study) -> Study:
+        """Add a study's detection. Raises UadError."""
+        given = [self.brain] if self.brain else []
+        return postproc(with_given(study, *given), self.chain(study), tell=self.tell, **self.options)
+
+    def figures(self, detected: Study) -> Result:
+        """Return what `uad-postproc --json` says of a detection, and tell how much it is."""
+        detection = detected.product
+        arguments = last_by(detection, "uad-postproc").get("arguments", {})
+        level, origin = arguments.get("threshold"), arguments.get("threshold_from")
+        count, findings = int(detection.data.sum()), components(detection.data)
+        amount = count * voxel_ml(detection)
+        if level is not None and "withheld" not in arguments:  # which was told
+            self.tell(f"{detected.name}: {found(amount, findings)} above {level:.4g} ({origin})")
+        return {
+            "threshold": level,
+            "threshold_from": origin,
+            "raised": arguments.get("raised", 1.0),
+            "detected_voxels": count,
+            "detected_ml": amount,
+            "findings": findings,
+            "withheld": "withheld" in arguments,
+            **carried(detected),
+        }
+
+
+def _source(sink: Sink, inputs: Inputs, folder: Path | str | None, series: str | None) -> SourceSeries | None:
+    """Return the series that a DICOM-SEG is for; None where none is asked for. Raises Misuse where none can be."""
+    if folder is None:
+        if series:
+            raise Misuse(f"--series: {series} chooses a series of --dicom-seg (name its folder there)")
+        return None
+    if inputs.several:
+        raise Misuse("--dicom-seg: a series is of one scan, and there are several inputs (name one)")
+    if sink.target is None:
+        raise Misuse("--dicom-seg: is written beside the detection's file (name that with -o)")
+    if sink.anonymous:
+        raise Misuse("--dicom-seg: names the patient as the series does (leave out --anonymous)")
+    return SourceSeries.of(Path(folder), series)
 
 
 def chosen(**steps: Any) -> dict[str, Any]:

@@ -24,9 +24,9 @@ from uadtools.volume.chain import to_native
 from uadtools.volume.io import Image, stem
 from uadtools.volume.labels import looks_unlike
 from uadtools.volume.listing import files_of, is_many
-from uadtools.volume.reading import Reading
+from uadtools.volume.reading import AS_IT_IS, Reading
 from uadtools.volume.roles import default_metric, require_role
-from uadtools.volume.stream import Study, base_name, fingerprint, last_by, noting, read_image, read_mask, with_brain
+from uadtools.volume.stream import Study, base_name, fingerprint, last_by, noting, read_image, read_mask, with_given
 
 PAIR = "SCAN HEALED"
 
@@ -68,10 +68,10 @@ def score_all(  # noqa: PLR0913  one parameter per option
     is skipped. Raises UadError for an only one, and for what is wrong with all.
     """
     maps = {"spread": spread, "probability": probability, "region": region}
-    for role in ("spread", "probability"):
-        if maps[role] and role not in maps_of(metric):
-            raise Misuse(f"--{role}: has no effect with --metric {metric or 'l1'} (leave it out)")
     pair, reading = _is_pair(words(sources), scan), Reading(volume, geometry)
+    scoring = Scoring.of(
+        metric=metric, signed=signed, reference=reference, brain=brain, reading=reading.beside, tell=tell, **maps
+    )
     healed = words(sources)[1:] if pair else sources
     inputs = Inputs.of(healed, output, bids, suffix, step=("healed", "score"), called="healed", tell=tell)
     if inputs.several and (one := next((role for role, path in maps.items() if path is not None), "")):
@@ -79,33 +79,23 @@ def score_all(  # noqa: PLR0913  one parameter per option
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
     writing |= {"anonymous": anonymous, "resumed": True, "several": inputs.several}
     sink = Sink.of("score", words(sources)[:1] if pair else inputs.files, inputs.output, **writing)
-    healthy = None if reference is None else read_normal(Path(reference))
-    mask = None if brain is None else read_mask(Path(brain), reading.beside, tell=tell)
-    images = [_map(Path(path), role) for role, path in maps.items() if path is not None]
-    beside_it = (*filter(None, [mask]), *images, *(healthy.images.values() if healthy else ()))
-    given = [(image.role, fingerprint(image)) for image in beside_it]
     scans = words(sources)[:1] if pair else [file for source in words(scan) for file in files_of(source)]
     pairing = Pairing(inputs, scans, [role for role in maps_of(metric) if maps.get(role) is None], reading, pair, tell)
 
     def work(file: str) -> Iterator[Result]:
         for study in pairing.studies(file):
-            path, whole = sink.path(study.name), with_brain(study.adding(*study.images.values(), *images), mask)
-            chosen = metric or default_metric(whole.images)
-            compared = [whole.images[role] for role in ("healed", "scan") if role in whole.images]
-            origin = Origin.of("uad-score", study.name, [chosen, signed, native, *given], *compared)
+            path, origin = sink.path(study.name), scoring.origin(study, native=native)
             made = sink.done(path, origin)
             if made and not as_json:
                 yield done_before(study.name, path, made)
                 continue
-            path, scored = path if made else sink.claim(study), score(whole, metric=chosen, signed=signed)
-            scored = normalise(scored, healthy) if healthy else scored
+            path, scored = path if made else sink.claim(study), scoring(study)
             number = case_score(scored)
-            if math.isnan(number):
-                raise UadError(f"{study.name}: no voxel above background, so there is no brain to score")
             figures: dict[str, Any] = asdict(case_scores(scored)) if as_json else {}
             if native:
                 scored = scored.adding(to_native(scored.product, study.name))
-            figures |= {"metric": chosen, "signed": signed, "normal": reference and str(reference)}
+            arguments = scored.need("score").provenance["history"][-2 if reference else -1]["arguments"]
+            figures |= {"metric": arguments["metric"], "signed": signed, "normal": reference and str(reference)}
             figures |= done_before(study.name, path, made) if made else carried(scored)
             written = str(path) if made else sink.write(origin.noted(scored), path)
             yield {"name": study.name, "output": written, **figures}
@@ -113,6 +103,52 @@ def score_all(  # noqa: PLR0913  one parameter per option
                 tell(f"{study.name}: case score {number:.5f}")
 
     return each(inputs, work, fail)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Scores one study after the other. images: masks and maps in place of the study's; normal: of healthy scores."""
+
+    metric: Metric | None
+    signed: Signed
+    images: Sequence[Image]
+    normal: Study | None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        metric: Metric | None = None,
+        signed: Signed = "both",
+        reference: Path | str | None = None,
+        brain: Path | str | None = None,
+        reading: Reading = AS_IT_IS,
+        tell: Tell = silent,
+        **maps: Path | str | None,
+    ) -> Scoring:
+        """Settle how to score, in uad-score's words; maps: files of them, by role. Raises UadError."""
+        for role in ("spread", "probability"):
+            if maps.get(role) and role not in maps_of(metric):
+                raise Misuse(f"--{role}: has no effect with --metric {metric or 'l1'} (leave it out)")
+        images = [] if brain is None else [read_mask(Path(brain), reading, tell=tell)]
+        images += [_map(Path(path), role) for role, path in maps.items() if path is not None]
+        return cls(metric, signed, images, None if reference is None else read_normal(Path(reference)))
+
+    def origin(self, study: Study, *, native: bool) -> Origin:
+        """Say what a study's score is made of."""
+        given = (*self.images, *(self.normal.images.values() if self.normal else ()))
+        metric = self.metric or default_metric([*study.images, *(image.role for image in self.images)])
+        settings = [metric, self.signed, native, *((image.role, fingerprint(image)) for image in given)]
+        compared = [study.images[role] for role in ("healed", "scan") if role in study.images]
+        return Origin.of("uad-score", study.name, settings, *compared)
+
+    def __call__(self, study: Study) -> Study:
+        """Add a study's score. Raises UadError, also where there is no brain."""
+        scored = score(with_given(study, *self.images), metric=self.metric, signed=self.signed)
+        scored = normalise(scored, self.normal) if self.normal else scored
+        if math.isnan(case_score(scored)):
+            raise UadError(f"{study.name}: no voxel above background, so there is no brain to score")
+        return scored
 
 
 def _is_pair(inputs: Sequence[str], scan: Sources) -> bool:

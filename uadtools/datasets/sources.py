@@ -103,7 +103,7 @@ class Inputs:
             return cls(some_words(sources, called), several, output, {}, {})
         out = data_sets.check_output(words(sources), output if output is not None else bids)
         pairs = data_sets.derivatives(Path(bids), out, suffix or data_sets.SUFFIX, *step, tell)
-        names = {str(source): data_sets.scan_name(source.name) or base_name(source) for source in pairs}
+        names = {str(source): data_sets.understood(stem(source))[0] or base_name(source) for source in pairs}
         return cls([*names], several, out, names, dict(zip(names.values(), pairs.values(), strict=True)))
 
     def studies(self, file: str, reading: Reading, tell: Tell) -> Iterator[Study]:
@@ -136,6 +136,8 @@ def say_noted(image: Image, name: str, tell: Tell) -> None:
 def _studies(inputs: Sequence[str] | None, reading: Reading) -> Iterator[Study]:
     for source in inputs or ["-"]:
         if source == "-":
+            if reading.series:
+                raise Misuse("--series: chooses in a folder of DICOM, and the input is a stream")
             if not sys.stdin or sys.stdin.isatty():
                 raise Misuse("IN: no input: name files, or pipe a stream in")
             stdin = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115  the stream outlives this line
