@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from uadtools.healing.heal import heal
     from uadtools.models.model import Model, load_model
     from uadtools.preparing.preprocess import preprocess
+    from uadtools.report.notebook import show
     from uadtools.report.picture import picture
     from uadtools.scoring.calibrate import calibrate
     from uadtools.scoring.postproc import postproc
@@ -51,6 +52,7 @@ _WHERE = {
     "load_model": "uadtools.models.model",
     "preprocess": "uadtools.preparing.preprocess",
     "picture": "uadtools.report.picture",
+    "show": "uadtools.report.notebook",
     "calibrate": "uadtools.scoring.calibrate",
     "postproc": "uadtools.scoring.postproc",
     "score": "uadtools.scoring.score",
@@ -82,6 +84,7 @@ __all__ = [
     "save",
     "score",
     "score_all",
+    "show",
     "simulate",
     "simulate_all",
     "train",
