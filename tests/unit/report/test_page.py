@@ -96,6 +96,7 @@ def test_volumes_lie_in_the_world_where_the_images_do_and_tell_of_nobody(study):
         np.testing.assert_allclose(nifti.get_fdata(), image.data[box], atol=2e-5)
         assert np.count_nonzero(nifti.get_fdata() > 1e-4) == np.count_nonzero(image.data > 1e-4)
         assert not nifti.header.extensions
+        assert nifti.header["cal_max"] > nifti.header["cal_min"]  # which the viewer would have to look for
         assert nifti.get_data_dtype() == (np.uint8 if role == "detection" else np.int16)
 
 
