@@ -35,10 +35,9 @@ def read_report(path: Path) -> dict[str, Any]:
         or report.get("kind") not in get_args(Kind)
     ):
         raise UadError(f"{path}: {wrong}")
-    if report.get("schema") not in (1, SCHEMA):
-        raise UadError(f"{path}: {wrong}")
     rows = report.get("scans")
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and "name" in row for row in rows):
+    named = isinstance(rows, list) and all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows)
+    if not rows or not named or not isinstance(report.get("overlap"), int | float | None):
         raise UadError(f"{path}: a report without scans (write it anew with uad-eval)")
     return report
 

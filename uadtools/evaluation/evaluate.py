@@ -72,7 +72,7 @@ def judge(cases: Iterable[Case], wanted: Wanted, *, seed: int = 0) -> Evaluation
     scans = []
     for item in cases:
         kind = kind or item.kind
-        _check(kind, item.kind, wanted)
+        _check(kind, item, wanted)
         scans.append(measure(item, wanted))
     if kind is None:
         raise UadError("nothing to evaluate")
@@ -92,16 +92,21 @@ def judge(cases: Iterable[Case], wanted: Wanted, *, seed: int = 0) -> Evaluation
     return Evaluation(report, all_voxels, baseline_voxels, volumes)
 
 
-def _check(first: Kind, kind: Kind, wanted: Wanted) -> None:
+def _check(first: Kind, item: Case, wanted: Wanted) -> None:
+    kind = item.kind
     if kind != first:
         if "reconstruction" in (first, kind):
-            raise UadError("reconstructions and other images in one call (evaluate them one kind at a time)")
-        raise UadError("score maps and detections in one call (evaluate them one kind at a time)")
+            raise UadError(
+                f"{item.name}: reconstructions and other images in one call (evaluate them one kind at a time)"
+            )
+        raise UadError(f"{item.name}: score maps and detections in one call (evaluate them one kind at a time)")
     if kind != "score" and (wanted.best or wanted.threshold is not None):
-        raise UadError(f"a {kind} has no thresholds left to choose (evaluate its score map instead)")
+        raise UadError(f"{item.name}: a {kind} has no thresholds left to choose (evaluate its score map instead)")
     if wanted.lesions and kind != "detection" and wanted.threshold is None:
         which = "a score map" if kind == "score" else "a reconstruction"
-        raise UadError(f"{which} has no lesions to count (--threshold-from turns score maps into detections)")
+        raise UadError(
+            f"{item.name}: {which} has no lesions to count (--threshold-from turns score maps into detections)"
+        )
 
 
 def _summed(rows: list[Row], figures: Figures, intervals: Intervals, seed: int) -> Summary:

@@ -28,7 +28,7 @@ from uadtools.volume.stream import Study, last_by, noting, record, study_of
 NO_CHAIN = {"median": (1,), "erode": (0,), "min_size": (0, 1), "dilate": (0,), "largest": (False,)}
 """Steps that leave scores and what is above a threshold as they are."""
 MOST_NOTED = 1000
-"""A history that says more voxels than this for a step is damaged."""
+"""A history or a file that says more voxels than this for a step is damaged."""
 IMPLAUSIBLE = 0.1
 """Share of the brain above which a detection says more about the scanner than about lesions."""
 
@@ -179,7 +179,8 @@ def read_steps(path: Path, **given: Any) -> Steps:
     chain = data["chain"] if isinstance(data["chain"], dict) else {}
     stored = {"rule": data.get("rule"), "way": data.get("way"), **chain}
     example = {"rule": "", "way": {}, **Steps().chain}
-    if {name: type(value) for name, value in stored.items()} != {name: type(value) for name, value in example.items()}:
+    typed = {name: type(value) for name, value in stored.items()} == {name: type(v) for name, v in example.items()}
+    if not typed or any(not 0 <= size <= MOST_NOTED for size in chain.values()):
         raise UadError(f"{path}: damaged, or of another version (make it again with uad-calibrate)")
     floor = data.get("floor")
     steps = Calibrated(**stored, threshold=level, source=path.name, floor=floor if isinstance(floor, float) else None)

@@ -6,6 +6,7 @@ Everything is drawn first, as plain numbers that JSON keeps exactly, and applied
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,13 @@ def draw_contrast(config: DomainConfig, rng: np.random.Generator, hard: float = 
         drawn["knots"] = [KNOTS[0], *(float(v) for v in middle), KNOTS[4]]
         drawn |= {"soft": float(rng.uniform(0.3, 0.7)), "texture": float(rng.uniform(-0.3, 0.3))}
         drawn["regions"] = [float(rng.uniform(0, config.regions)), _seed(rng)]
+        if rng.random() < config.vessels:
+            drawn["vessels"] = {
+                "level": float(rng.uniform(0, 1)),
+                "above": float(rng.uniform(-0.5, 1.5)),
+                "cells": [float(cell) for cell in rng.uniform((1, 2, 2), (2, 5, 5))],
+                "seed": _seed(rng),
+            }
     elif rng.random() < config.curve:
         knots = np.sort(np.concatenate([[0, 1], rng.uniform(0, 1, 2)]))
         values = np.sort(np.clip(knots + rng.normal(0, 0.06, 4), 0, 1.05))
@@ -105,6 +113,8 @@ def as_contrast(slab: Floats, brain: Mask, drawn: Numbers, structures: Labels | 
     image = slab ** np.float32(drawn["gamma"])
     if drawn["levels"]:
         curve = np.interp(image, drawn["knots"], drawn["levels"]).astype(np.float32)
+        if vessels := drawn.get("vessels"):
+            curve = _with_vessels(curve, image, drawn["knots"], vessels)
         fine = image - smooth(image, (0.6, 1, 1))
         image = smooth(curve, (0.4, drawn["soft"], drawn["soft"])) + np.float32(drawn["texture"]) * fine
         if structures is not None:
@@ -119,6 +129,14 @@ def as_contrast(slab: Floats, brain: Mask, drawn: Numbers, structures: Labels | 
         low *= drawn["low"]
         image = (image - low) * np.float32(drawn["top"] / max(high - low, 0.1))
     return inside(image, brain)
+
+
+def _with_vessels(curve: Floats, t1: Floats, knots: Sequence[float], drawn: Numbers) -> Floats:
+    """Give what T1 shows as dark as fluid its vessels, flow and meninges, which other contrasts tell from fluid."""
+    fluid = np.clip((knots[2] - t1) / (knots[2] - knots[1]), 0, 1)
+    field = wavy(drawn["seed"], curve.shape, drawn["cells"])
+    share = fluid / (1 + np.exp(np.float32(-6) * (field - np.float32(drawn["above"]))))
+    return np.asarray(curve + share * (np.float32(drawn["level"]) - curve), dtype=np.float32)
 
 
 def draw_scanner(config: DomainConfig, rng: np.random.Generator) -> Numbers:

@@ -93,8 +93,8 @@ def parse(raw: Bytes, name: str, *, single: bool = True) -> Header:
 def placed(header: Header, form: Form | None, name: str) -> tuple[Grid, list[Concern]]:
     """Return where the voxels lie, and what should be known about that.
 
-    form: is taken where the header has it; else sform goes before qform, and one that is sound before one that makes no
-    sense. Raises UadError about `name`.
+    form: is taken where the header has it; else sform goes before qform, as other readers have it, and one that makes
+    no sense is refused. Raises UadError about `name`.
     """
     x, y, z = (*header.shape[:3], 1)[:3]
     placement, coded = header.placement, header.placement.coded
@@ -111,9 +111,11 @@ def placed(header: Header, form: Form | None, name: str) -> tuple[Grid, list[Con
         except ValueError as error:
             wrong[each] = str(error)
     asked = form in coded
-    taken = form if form and asked else next(iter(sound or wrong))
+    taken = form if form and asked else placement.said[0]
     if taken in wrong:
-        raise UadError(f"{name}: its affine {wrong[taken]} (set a valid sform or qform first)")
+        other = next(iter(sound), None)
+        what, advice = (taken, f"--geometry {other}") if other else ("affine", "set a valid sform or qform first")
+        raise UadError(f"{name}: its {what} {wrong[taken]} ({advice})")
     concerns = [] if asked else _contradiction(sound, wrong, taken)
     return sound[taken], [*concerns, *_uncertain(sound[taken], coded)]
 

@@ -144,6 +144,8 @@ def test_a_report_is_read(schema, tmp_path):
         ('{"schema": 1, "kind": "score", "scans": []}', "a report without scans"),
         ('{"schema": 1, "kind": "score", "scans": [1]}', "a report without scans"),
         ('{"schema": 1, "kind": "score", "scans": [{"dice": 1}]}', "a report without scans"),
+        ('{"schema": 1, "kind": "score", "scans": [{"name": ["a"], "dice": 1}]}', "a report without scans"),
+        ('{"schema": 1, "kind": "score", "overlap": "much", "scans": [{"name": "a"}]}', "a report without scans"),
     ],
 )
 def test_what_is_no_report_is_named(text, said, tmp_path):

@@ -25,7 +25,7 @@ from uadtools.simulation.looks import LOOKS
 HARD = 10**6
 NOTHING = DomainConfig(
     flip=0, turn=0, scale=0, aspect=0, shift=0, warp=0, widen=0, gamma=0, curve=0, headroom=0, blur=0, thick=0, bias=0,
-    ghosts=0, strip=0, noise=0,
+    ghosts=0, strip=0, noise=0, vessels=0,
 )  # fmt: skip
 
 
@@ -184,7 +184,7 @@ def test_training_begins_with_few_healthy_items_and_nothing_faint():
 
 def test_curves_keep_the_order_of_tissues_that_they_draw():
     """Whatever is drawn, each tissue gets its own level, and what is ordered in between stays so."""
-    config = DomainConfig(contrast=1, gamma=0, headroom=0)
+    config = DomainConfig(contrast=1, vessels=0, gamma=0, headroom=0)
     brain = np.ones((3, 40, 40), bool)
     ramp = np.broadcast_to(np.linspace(0.02, 1, 1600, dtype=np.float32).reshape(40, 40), brain.shape)
     for seed in range(40):
@@ -257,6 +257,22 @@ def test_structures_differ_from_their_tissue_by_their_own_level_in_other_contras
     assert max(left.std(), right.std()) < 0.3 * abs(left.mean() - right.mean())
     t1 = draw_contrast(NOTHING, rng(4))
     np.testing.assert_array_equal(as_contrast(slab, slab > 0, t1, structures), as_contrast(slab, slab > 0, t1))
+
+
+def test_fluid_holds_what_only_t1_shows_as_dark_as_fluid(slab):
+    """In other contrasts it differs from fluid, up to the level drawn; the tissues are as without."""
+    config = DomainConfig(**{**NOTHING.model_dump(), "contrast": 1.0, "vessels": 1.0})
+    drawn = draw_contrast(config, rng(3))
+    drawn |= {"levels": [0.9, 0.9, 0.5, 0.3, 0.3], "knots": [0, 0.15, 0.5, 0.8, 1.0]}
+    drawn |= {"texture": 0.0, "low": 0.0, "top": 1.0, "soft": 0.3}
+    drawn["vessels"] |= {"level": 0.1, "above": 0.3}
+    made, plain = (as_contrast(slab, slab > 0.02, d) for d in (drawn, {**drawn, "vessels": None}))
+    fluid, white = (slab > 0.02) & (slab < 0.2), slab > 0.75
+    assert plain[fluid].std() < 0.15
+    assert made[fluid].std() > plain[fluid].std() + 0.1
+    assert 0.1 < (plain - made)[fluid].max() < 0.95
+    np.testing.assert_allclose(made[white], plain[white], rtol=0, atol=0.02)
+    assert "vessels" not in draw_contrast(NOTHING, rng(3))
 
 
 def test_structures_move_with_the_brain(slab):

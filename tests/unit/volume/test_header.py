@@ -160,7 +160,7 @@ def test_a_qform_without_voxel_size_is_refused_or_not_taken(size):
     np.testing.assert_array_equal(grid.affine, AFFINE)
     assert (concern.code, concern.value) == ("geometry", None)
     assert f"its qform makes no sense: voxels of 2 x {size:g} x 4, so the sform was taken" in concern.text
-    with pytest.raises(UadError, match=r"its affine makes no sense: voxels of 2 x "):
+    with pytest.raises(UadError, match=r"its qform makes no sense: voxels of 2 x .*\(--geometry sform\)"):
         placed(header, "qform")
     header["sform_code"] = 0
     assert f"its affine makes no sense: voxels of 2 x {size:g} x 4 (set a valid sform or qform first)" in refusal(
@@ -168,13 +168,17 @@ def test_a_qform_without_voxel_size_is_refused_or_not_taken(size):
     )
 
 
-def test_a_zero_sform_gives_way_to_a_sound_qform():
+@pytest.mark.parametrize(
+    ("rows", "said"), [(0, "is zero or singular"), (3e9, "is zero or singular"), (np.nan, "is zero")]
+)
+def test_a_sform_that_makes_no_sense_is_refused_beside_a_sound_qform(rows, said):
+    """Other readers take the sform, whatever it is: which is meant is the user's to say."""
     header = both()
     for row in "xyz":
-        header[f"srow_{row}"] = 0
-    grid, (concern,) = placed(header)
-    np.testing.assert_allclose(grid.affine, AFFINE, atol=1e-5)
-    assert "its sform is zero or singular, so the qform was taken (--geometry qform says so)" in concern.text
+        header[f"srow_{row}"] = rows
+    assert f"its sform {said}" in refusal(header)
+    assert "(--geometry qform)" in refusal(header)
+    np.testing.assert_allclose(placed(header, "qform")[0].affine, AFFINE, atol=1e-5)
 
 
 @pytest.mark.parametrize("code", [-32768, -1, 6, 353])
