@@ -116,8 +116,9 @@ def _against(scores: Mapping[str, float], healthy: HealthyScores | None) -> Iter
 
 
 def _counted(healthy: HealthyScores, name: str, value: float) -> str:
-    most = "at most " if healthy.both else ""
-    return f"{most}{healthy.as_high(name, value)} of {len(healthy.case_scores[name])} healthy scans are as high"
+    count, all_of_them = healthy.as_high(name, value), len(healthy.case_scores[name])
+    most = "at most " if healthy.both and count else ""
+    return f"{most}{count or 'none'} of {all_of_them} healthy scans are as high"
 
 
 def _shows(whole: Layered) -> str:

@@ -138,6 +138,13 @@ def test_scores_are_told_against_those_of_healthy_scans(study, monkeypatch):
     assert f'<img alt="{plot.alt}"' in html
 
 
+def test_that_none_is_as_high_is_no_bound(study, monkeypatch):
+    monkeypatch.setattr(
+        contents, "healthy_scores", lambda score: replace(KNOWN, case_scores={"top": [0.1], "peak": [0.1]})
+    )
+    assert "mean of the highest hundredth 0.3, none of 1 healthy scans are as high" in page_html(gather(study))
+
+
 def test_what_both_signs_score_bounds_one(study, monkeypatch):
     monkeypatch.setattr(contents, "healthy_scores", lambda score: replace(KNOWN, both=True))
     html = page_html(gather(study))
