@@ -3,18 +3,13 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-demo}
-mkdir -p "$out"
 truth="$here/data/patient19_lesion.nii.gz"
 
 # lesions of multiple sclerosis are brighter than healthy tissue on FLAIR, and darker on T1
 for contrast in FLAIR:bright T1w:dark; do
     name="patient19_${contrast%:*}" sign="${contrast#*:}"
     echo "$name, $sign lesions"
-    uad-preprocess "$here/data/$name.nii.gz" -o "$out/${name}_preprocessed.nii.gz" --force --verbose
-    uad-heal "$out/${name}_preprocessed.nii.gz" -o "$out/${name}_healed.nii.gz" --force --verbose
-    uad-score "$out/${name}_preprocessed.nii.gz" "$out/${name}_healed.nii.gz" --signed "$sign" \
-        -o "$out/${name}_score.nii.gz" --force --verbose
-    uad-postproc "$out/${name}_score.nii.gz" --native -o "$out/${name}_detection.nii.gz" --force --verbose
+    uad run "$here/data/$name.nii.gz" --signed "$sign" -o "$out" --keep --force --verbose
 
     echo "The detection, on the grid of the scan, against the experts' consensus:"
     uad-eval "$out/${name}_detection.nii.gz" --truth "$truth"
@@ -26,8 +21,8 @@ for contrast in FLAIR:bright T1w:dark; do
     uad-eval "$out/${name}_threshold.nii.gz" --truth "$truth" --best
     echo
 
-    uad-heal "$here/data/$name.nii.gz" --quiet -o - | uad-score --signed "$sign" | uad-postproc |
-        uad-eval - --truth "$truth" --picture "$out/$name.png" --force --quiet
+    gzip -dc "$out/${name}_score.nii.gz" "$out/${name}_healed.nii.gz" "$out/${name}_preprocessed.nii.gz" |
+        uad-postproc | uad-eval - --truth "$truth" --picture "$out/$name.png" --force --quiet
     uad-report "$out/${name}_detection.nii.gz" --truth "$truth" --keep-names -o "$out/$name.html" --force
 done
 echo "Pictures: $out/patient19_FLAIR.png, $out/patient19_T1w.png"

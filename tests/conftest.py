@@ -218,3 +218,68 @@ def guided_recipes(tiny_recipe):
         data["training"] |= {"t_range": None} if kind in ("spark", "vqvae", "restoration") else {}
         made[kind] = Recipe.model_validate(data)
     return made
+
+
+@pytest.fixture(scope="session")
+def oblique():
+    """An oblique stack of 16x20x9 voxels of 2.5 x 2.5 x 5 mm as a scanner makes them: an ellipsoid in 12 bits."""
+    from scipy.spatial.transform import Rotation
+
+    shape = (16, 20, 9)
+    places = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij"))
+    contents = 500 + 300 * np.sin(5 * places[0]) * np.cos(4 * places[1]) + 90 * places[2]
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("xyz", [10, -15, 20], degrees=True).as_matrix() @ np.diag([2.5, 2.5, 5])
+    affine[:3, 3] = [-20, -30, -15]
+    return Image(np.where((places**2).sum(axis=0) < 0.9, contents, 0).astype(np.int16), Grid(shape, affine))
+
+
+NAME, ID = "DOE^JOHN", "MRN-77"
+"""Of the patient in DICOM that tests make."""
+UID = "1.2.826.0.1.3680043.8.498"
+
+
+@pytest.fixture(scope="session")
+def make_series():
+    """Write an image as a series of DICOM, one file per slice; more: fields that differ, None takes one away."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+
+    def fields(uid, number, k):
+        return {
+            "SOPClassUID": MRImageStorage, "SOPInstanceUID": f"{uid}.{k + 1}", "Modality": "MR",
+            "Manufacturer": "SIEMENS", "PatientName": NAME, "PatientID": ID, "PatientBirthDate": "19500102",
+            "PatientSex": "M",
+            "StudyInstanceUID": f"{UID}.1", "SeriesInstanceUID": uid, "FrameOfReferenceUID": f"{UID}.2",
+            "StudyDate": "20200304", "StudyTime": "101112", "StudyID": "1", "AccessionNumber": "ACC-5",
+            "ReferringPhysicianName": "", "PositionReferenceIndicator": "", "SeriesNumber": number,
+            "SeriesDescription": "T1 axial", "InstanceNumber": k + 1, "ImageType": ["ORIGINAL", "PRIMARY", "M"],
+            "PatientPosition": "HFS", "MRAcquisitionType": "2D", "ScanningSequence": "SE", "SequenceVariant": "NONE",
+            "ScanOptions": "", "EchoTime": 10, "RepetitionTime": 500, "EchoTrainLength": 1, "SamplesPerPixel": 1,
+            "PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 16, "BitsStored": 12, "HighBit": 11,
+            "PixelRepresentation": 0,
+        }  # fmt: skip
+
+    def make(folder, image, *, number=3, name="IM{:04d}.dcm", **more):
+        folder.mkdir(parents=True, exist_ok=True)
+        lps = np.diag([-1, -1, 1, 1]) @ image.grid.affine
+        (across, down, _), sizes = (lps[:3, :3] / image.grid.spacing).T, image.grid.spacing
+        for k in range(image.data.shape[2]):
+            ds = Dataset()
+            place = {
+                "ImageOrientationPatient": [f"{x:.9f}" for x in (*across, *down)],
+                "ImagePositionPatient": [f"{x:.7f}" for x in lps[:3, 3] + k * lps[:3, 2]],
+                "PixelSpacing": [sizes[1], sizes[0]], "SliceThickness": sizes[2], "SpacingBetweenSlices": sizes[2],
+                "Columns": image.data.shape[0], "Rows": image.data.shape[1],
+                "PixelData": np.ascontiguousarray(image.data[:, :, k].T.astype("<u2")).tobytes(),
+            }  # fmt: skip
+            for tag, value in (fields(f"{UID}.3.{number}", number, k) | place | more).items():
+                if value is not None:
+                    setattr(ds, tag, value)
+            ds.file_meta = FileMetaDataset()
+            ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+            ds.save_as(folder / name.format(k), enforce_file_format=True)
+        return folder
+
+    return make

@@ -16,6 +16,7 @@ PACKAGE = Path(uadtools.__file__).parent
 ROOT = PACKAGE.parent
 FLOORS = [
     {"cli"},
+    {"pipeline"},
     {"cohort", "bench", "program"},
     {"datasets"},
     {"report"},
@@ -28,13 +29,14 @@ FLOORS = [
     {"diffusion", "nets", "noise", "models"},
     {"anatomy"},
     {"volume", "metrics"},
+    {"dicom"},
     {"grids"},
     {"files", "settings", "concerns", "terminal"},
     {"errors"},
 ]
 """From top to bottom; a room imports from lower floors only. Those beside models may use one another, in no circle."""
 SHARED_FLOOR = next(floor for floor in FLOORS if "models" in floor)
-WITHOUT_TORCH = ["anatomy", "grids", "volume", "metrics", "simulation", "program", "cli"]
+WITHOUT_TORCH = ["anatomy", "grids", "dicom", "volume", "metrics", "simulation", "program", "cli"]
 LIGHT = ["preparing.preprocess", "scoring.score", "scoring.postproc", "evaluation.evaluate", "report.tables"]
 LIGHT += [f"cohort.{name}" for name in ("preprocess", "score", "postproc", "simulate", "calibrate", "evaluate")]
 """Commands without a network are made of these, and of the rooms WITHOUT_TORCH."""

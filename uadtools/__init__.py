@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from uadtools.evaluation.evaluate import evaluate
     from uadtools.healing.heal import heal
     from uadtools.models.model import Model, load_model
+    from uadtools.pipeline.run import run
     from uadtools.preparing.preprocess import preprocess
     from uadtools.report.notebook import show
     from uadtools.report.picture import picture
@@ -50,6 +51,7 @@ _WHERE = {
     "heal": "uadtools.healing.heal",
     "Model": "uadtools.models.model",
     "load_model": "uadtools.models.model",
+    "run": "uadtools.pipeline.run",
     "preprocess": "uadtools.preparing.preprocess",
     "picture": "uadtools.report.picture",
     "show": "uadtools.report.notebook",
@@ -81,6 +83,7 @@ __all__ = [
     "read",
     "read_study",
     "report_all",
+    "run",
     "save",
     "score",
     "score_all",

@@ -25,6 +25,7 @@ CODES = {
     "volume-far-off": "many times the volume of the lesions is detected; times",
     "lesions-in-one": "one detected component reaches many lesions; how many",
     "threshold": "the model knows no threshold for these scores, and Otsu's is taken; the threshold",
+    "series": "the DICOM-SEG refers to a series of other voxels than the scan was made of",
     "other": "said by another version of these tools",
 }
 """Every code that there is: what it means, and what its value is. docs/concerns.md lists the same."""

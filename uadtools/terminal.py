@@ -32,10 +32,10 @@ def teller_of_faults(name: str) -> Callable[[str], None]:
 
 
 @contextmanager
-def progress(text: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on stderr, if that is a terminal; yields watch(done, total)."""
+def progress(text: str, quiet: bool) -> Iterator[Callable[..., None]]:
+    """Show a bar on stderr, if that is a terminal; yields watch(done, total), which may get a text of its own, too."""
     if quiet or not sys.stderr or not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda done, total, doing=None: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -48,8 +48,12 @@ def progress(text: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(text, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(shown(text), total=None)
+
+        def watch(done: int, total: int, doing: str | None = None) -> None:
+            bar.update(task, completed=done, total=total, description=None if doing is None else shown(doing))
+
+        yield watch
 
 
 def keep_memory() -> None:

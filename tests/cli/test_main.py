@@ -127,7 +127,7 @@ def test_help_of_a_part_of_a_command_and_of_uad_itself(uad_alone):
 def test_a_command_that_was_meant_is_named(words, uad_alone):
     status, out, err = uad_alone(*words)
     assert (status, out) == (2, "")
-    assert "heel: there is no such command, did you mean heal? (there are: preprocess, " in err
+    assert "heel: there is no such command, did you mean heal? (there are: run, " in err
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 """What reaches a terminal: no control characters of files and names, and nothing that Python or NumPy warns of."""
 
+import io
 import json
 import re
+import sys
 import warnings
 
 import pytest
 
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
-from uadtools.terminal import shown
+from uadtools.terminal import progress, shown
 
 STEER = "\x1b]0;x\x07\x9b2J\u202e"
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
@@ -24,6 +26,18 @@ CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
 )
 def test_what_steers_a_terminal_is_escaped(text, said):
     assert shown(text) == said
+
+
+def test_progress_says_what_is_done_escaped(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress(f"running {STEER}", quiet=False) as watch:
+        watch(1, 4, f"healing {STEER}")
+    said = screen.getvalue()
+    assert r"healing \x1b]0;x" in said
+    assert STEER not in said
 
 
 def test_names_of_files_are_shown_escaped(uad, here):

@@ -14,6 +14,8 @@ from uadtools.errors import UadError, near
 from uadtools.program.command import Command, boundary, complete, complete_variable, usage
 
 COMMANDS = {
+    "run": "find lesions in raw scans, and show them, in one go",
+    "bids": "do so with a BIDS data set, as BIDS Apps do",
     "preprocess": "bring raw scans onto a model's grid",
     "train": "learn healthy anatomy from healthy scans",
     "heal": "turn scans into the healthy scans that a model believes in",
@@ -45,6 +47,7 @@ def overview() -> str:
         "",
         *(f"  uad {words:<30}{what}" for words, what in OWN.items()),
         "",
+        "  uad run scan.nii.gz -o out/",
         "  uad preprocess scan.nii.gz -o - | uad heal | uad score | uad postproc --native -o lesions.nii.gz",
     ]
     return "\n".join(lines)

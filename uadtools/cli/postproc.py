@@ -10,6 +10,7 @@ from uadtools.program import options as o
 EXAMPLES = """
   uad-postproc scan_score.nii.gz --native                     writes scan_detection.nii.gz, on the grid of the raw scan
   uad-heal raw.nii.gz -o - | uad-score | uad-postproc --adapt -o lesions.nii.gz    a scan of another scanner
+  uad-postproc scan_score.nii.gz --dicom-seg DICOM/           writes scan_detection.dcm, too, for a PACS
   uad-score a_preprocessed.nii.gz a_healed.nii.gz -o - | uad-postproc --threshold 0.1 --min-size 20 -o lesions.nii.gz
 """
 
@@ -34,6 +35,10 @@ def postproc(
     brain: Path | None = o.option("""--brain FILE
         Brain mask on the score's grid; default: the stream's, else where the score is above 0."""),
     native: bool = o.flag("--native  Put the detection on the grid of the original scan."),
+    dicom_seg: Path | None = o.option("""--dicom-seg DIR
+        Write the detection as DICOM-SEG, too, beside its file (NAME.dcm), for the series in this folder, which the scan
+        came from; with --native, which this implies."""),
+    series: str | None = o.SERIES,
     adapt: bool = o.flag("""--adapt
         Raise the threshold for a scan whose scores are higher everywhere, by as much as their median is above that
         of healthy scans: fewer false alarms on other scanners and contrasts."""),
@@ -61,6 +66,8 @@ def postproc(
         threshold=threshold,
         brain=brain,
         native=native,
+        dicom_seg=dicom_seg,
+        series=series,
         adapt=adapt,
         force_detection=force_detection,
         volume=volume,

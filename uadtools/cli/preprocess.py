@@ -15,6 +15,7 @@ EXAMPLES = """
   uad-preprocess scan.nii.gz --bias-correct --register mni --picture scan.png
   uad-preprocess scan.nii.gz --brain mask.nii.gz -o - | uad-heal --prepared -o healed.nii.gz
   uad-preprocess raw/ -o prepared/ --jobs 4           every scan in a folder; run again, it does what is missing
+  uad-preprocess DICOM/ --series 3                    one series of a folder of DICOM
   uad-preprocess --bids study/ --suffix T1w -o study/derivatives/uadtools
   uad-preprocess head.nii.gz --brain none --intensity ct:brain
 """
@@ -26,8 +27,8 @@ UNDONE = {"error": "failed", "failed": "failed before", "skipped": "done before"
 
 def preprocess(
     inputs: list[str] | None = o.argument("""IN
-        Scans: NIfTI files, pictures (.png, .jpg, .npz), folders and lists (.txt, .csv, .jsonl) of them, or - for a
-        stream on standard input (which no IN means, too)."""),
+        Scans: files (NIfTI, .mgz, .nrrd), folders of DICOM, pictures (.png, .jpg, .npz), folders and lists (.txt,
+        .csv, .jsonl) of them, or - for a stream on standard input (which no IN means, too)."""),
     output: str | None = o.OUTPUT,
     model: Path | None = o.option(
         """--model M
@@ -68,6 +69,7 @@ def preprocess(
     volume: int | None = o.VOLUME,
     geometry: o.Form | None = o.GEOMETRY,
     nan: float | None = o.NAN,
+    series: str | None = o.SERIES,
     provenance: bool = o.PROVENANCE,
     anonymous: bool = o.ANONYMOUS,
     force: bool = o.FORCE,
@@ -114,6 +116,7 @@ def preprocess(
         volume=volume,
         geometry=geometry,
         nan=nan,
+        series=series,
     )
     if as_json:
         c.print_json(sorted(results, key=lambda r: str(r["name"])) if jobs > 1 else results)

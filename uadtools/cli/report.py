@@ -26,8 +26,7 @@ def report(
     match: bool = o.flag(
         "--match  Pair the masks with the studies by the ids in their names, instead of by their order."
     ),
-    keep_names: bool = o.flag("""--keep-names
-        Call scans by the names of their files; they may be patients' names. Default: Scan, or Scan 1, 2, ..."""),
+    keep_names: bool = o.KEEP_NAMES,
     strict: bool = o.STRICT,
     volume: int | None = o.VOLUME,
     geometry: o.Form | None = o.GEOMETRY,

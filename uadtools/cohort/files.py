@@ -13,18 +13,29 @@ __all__ = ["read", "read_study", "save"]
 
 
 def read(
-    path: Path | str, volume: int | None = None, *, geometry: Form | None = None, nan: float | None = None
+    path: Path | str,
+    volume: int | None = None,
+    *,
+    geometry: Form | None = None,
+    nan: float | None = None,
+    series: str | None = None,
 ) -> Image:
-    """Read the first image of a file: NIfTI, or 2-D images; `noted` says what is strange about it.
+    """Read the first image of a file (NIfTI, .mgz, .nrrd, 2-D images), or the scan in a folder of DICOM.
 
-    volume: of a 4-D image. geometry: which is right where sform and qform differ. nan: what NaN in a scan become; none:
-    they are refused. Raises UadError.
+    Its `noted` says what is strange about it. volume: of a 4-D image. geometry: which is right where sform and qform
+    differ. nan: what NaN in a scan become; none: they are refused. series: of a folder of DICOM that holds several, by
+    number, UID or description. Raises UadError.
     """
-    return read_image(Path(path), Reading(volume, geometry, nan))
+    return read_image(Path(path), Reading(volume, geometry, nan, series=series))
 
 
 def read_study(
-    path: Path | str, volume: int | None = None, *, geometry: Form | None = None, nan: float | None = None
+    path: Path | str,
+    volume: int | None = None,
+    *,
+    geometry: Form | None = None,
+    nan: float | None = None,
+    series: str | None = None,
 ) -> Study:
     """Read the first study of a file, as `read` does: all its images, which a saved stream has several of."""
-    return next(read_path(Path(path), Reading(volume, geometry, nan)))
+    return next(read_path(Path(path), Reading(volume, geometry, nan, series=series)))

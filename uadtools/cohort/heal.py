@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from uadtools.cohort.each import skipped
-from uadtools.cohort.jobs import Ensemble, Failure, HealingJob, JobMaker, files_of, grouped, read
+from uadtools.cohort.jobs import Failure, HealingJob, JobMaker, grouped, read
 from uadtools.cohort.parallel import prefetched
 from uadtools.cohort.results import Progress, Result, carried, unseen
 from uadtools.concerns import Tell, silent
@@ -18,12 +18,9 @@ from uadtools.datasets.sources import Inputs, Sources, words
 from uadtools.errors import Misuse, UadError
 from uadtools.grids.placement import Form
 from uadtools.healing.combine import Rule
-from uadtools.healing.ensemble import heal_with
-from uadtools.healing.heal import check_conditioned, without_threshold
-from uadtools.healing.plan import Plan, plan
-from uadtools.models.config import ModelConfig
+from uadtools.healing.ensemble import condition_of, ensembles_of, heal_with, tell_without_threshold
 from uadtools.volume.reading import Reading
-from uadtools.volume.stream import Study, last_by, read_mask, read_path
+from uadtools.volume.stream import Study, last_by, read_mask
 
 
 def heal_all(  # noqa: PLR0913  one parameter per option
@@ -47,6 +44,7 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     volume: int | None = None,
     geometry: Form | None = None,
     nan: float | None = None,
+    series: str | None = None,
     provenance: bool = True,
     anonymous: bool = False,
     force: bool = False,
@@ -68,16 +66,11 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     should know, and with verbose for each scan. Of several sources, one that fails does not stop the others: fail gets
     the line, and its result an `error`. Raises UadError for an only one, and for what is wrong with all of them.
     """
-    reading = Reading(volume, geometry, nan, surrounded=True)
+    reading = Reading(volume, geometry, nan, surrounded=True, series=series)
     inputs = Inputs.of(sources, output, bids, suffix, step=("scan", "healed"))
-
-    def settle(config: ModelConfig | None) -> Plan:
-        return plan(config, method=method, t=t, combine=combine or "mean", **options)
-
-    ensembles = [Ensemble(paths, settle, device, precision) for paths in files_of(words(model), method)]
+    how: dict[str, Any] = {"method": method, "t": t, "combine": combine, **options}
+    ensembles = ensembles_of(words(model), device=device, precision=precision, **how)
     heal_plan = ensembles[0].plans[0]
-    if combine and len(heal_plan.options) == 1:
-        raise Misuse("--combine: one -t leaves nothing to combine (repeat -t)")
     map_roles = heal_plan.maps if maps else heal_plan.scored_with
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
     writing |= {"maps": map_roles, "anonymous": anonymous}
@@ -86,16 +79,9 @@ def heal_all(  # noqa: PLR0913  one parameter per option
         raise Misuse("--maps: no file is written that maps could lie beside (a stream holds them all)")
     if maps and not map_roles:
         raise Misuse("--maps: one draw has no spread, and there is no other map (several -t, or --samples)")
-    for lost in dict.fromkeys(without_threshold(models.plans, models.configs) for models in ensembles):
-        if lost:
-            tell(
-                f"{lost}, so uad-postproc will take Otsu's, and refuse scanwise and voxelwise ones (leave it out, or "
-                "find a threshold with uad-calibrate)"
-            )
+    tell_without_threshold(ensembles, tell)
     mask = None if brain is None else read_mask(Path(brain), reading.beside, tell=tell)
-    shared = None if condition is None else replace(next(read_path(Path(condition))), name=Path(condition).name)
-    if shared:
-        check_conditioned(heal_plan)
+    shared = condition_of(condition, heal_plan)
     asked = {"method": method, "t": [t] if isinstance(t, int) else list(t) or None, "combine": combine, "seed": seed}
     left, results = _left(inputs, {**asked, **options}, force)
     found = prefetched(read(left, reading, tell))

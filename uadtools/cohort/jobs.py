@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,30 +15,13 @@ from uadtools.concerns import Tell
 from uadtools.datasets.sink import Sink
 from uadtools.datasets.sources import studies
 from uadtools.errors import Misuse, UadError
-from uadtools.healing.choice import alternatives, suited
-from uadtools.healing.ensemble import Member, agreed, check_maps, slices_at_once, slices_of
-from uadtools.healing.plan import Plan
-from uadtools.methods import needs_model
-from uadtools.models.checkpoint import located, read_config
-from uadtools.models.config import ModelConfig
+from uadtools.healing.ensemble import Ensemble, suiting
 from uadtools.preparing.raw import is_raw, prepared
 from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study
 
 if TYPE_CHECKING:
     from uadtools.volume.io import Image
-
-
-def files_of(models: Sequence[str], method: str | None) -> list[list[Path]]:
-    """Return the files of the models to heal with, together; several lists: those of which a scan gets one.
-
-    None where the method has no model; where none is named, the bundled ones that can do the method.
-    """
-    if method is None or needs_model(method):
-        return [[located(Path(model)) for model in models]] if models else [[path] for path in alternatives(method)]
-    if models:
-        raise Misuse(f"--model: --method {method} needs no model (leave it out)")
-    return [[]]
 
 
 @dataclass(frozen=True)
@@ -106,7 +89,7 @@ class JobMaker:
     def _job(self, source: str, study: Study) -> HealingJob:
         config = self.models[0].config
         if self.refuse or not is_raw(study, config):
-            return HealingJob(source, study, self._suiting(study), self.sink.claim(study))
+            return HealingJob(source, study, suiting(self.models, study), self.sink.claim(study))
         path, concerns = self.sink.claim(study, more=("scan",)), list[str]()
         with self.progress(f"preparing {study.name}"):
             prepared_study = prepared(study, config, reading=self.reading, tell=concerns.append)
@@ -116,54 +99,7 @@ class JobMaker:
         )
         for concern in concerns:
             self.tell(f"{study.name}: {concern}")
-        return HealingJob(source, prepared_study, self._suiting(prepared_study), path, ("scan",))
-
-    def _suiting(self, study: Study) -> Ensemble:
-        return self.models[suited(study, [config for models in self.models for config in models.configs[:1]])]
-
-
-@dataclass(eq=False)
-class Ensemble:
-    """The models to heal with, or none, and how; they are loaded when the first scan is there.
-
-    Raises UadError when they see images of different grids or intensities, or make different maps.
-    """
-
-    paths: Sequence[Path]
-    settle: Callable[[ModelConfig | None], Plan]
-    device: str
-    precision: str
-
-    def __post_init__(self) -> None:
-        self.configs = [read_config(path) for path in self.paths]
-        self.plans = [self.settle(config) for config in self.configs or (None,)]
-        self.config = agreed(self.configs)
-        check_maps(self.plans)
-
-    @cached_property
-    def members(self) -> list[Member]:
-        if not self.paths:
-            return [Member(None, self.plans[0])]
-        from uadtools.models.model import load_model
-
-        loaded = [load_model(path, device=self.device, precision=self.precision) for path in self.paths]
-        return [Member(model, plan) for model, plan in zip(loaded, self.plans, strict=True)]
-
-    def slices_of(self, job: HealingJob) -> int:
-        members = self.members
-        try:
-            return slices_of(job.study, members)
-        except UadError:
-            return 0  # told when it is to be healed
-
-    def slices_at_once(self, batch: int) -> int:
-        return slices_at_once(self.members, batch)
-
-    def __str__(self) -> str:
-        models, plan = [member.model for member in self.members if member.model], self.plans[0]
-        steps_back = [f"t {', '.join(map(str, plan.arguments['t']))}"] if "t" in plan.arguments else []
-        where = [f"{models[0].device}, {models[0].precision}"] if models else []
-        return ", ".join([plan.method, *steps_back, *where, *(model.name or model.config.name for model in models)])
+        return HealingJob(source, prepared_study, suiting(self.models, prepared_study), path, ("scan",))
 
 
 def grouped(jobs: Iterable[HealingJob | Failure], batch: int) -> Iterator[list[HealingJob] | Failure]:
@@ -173,4 +109,4 @@ def grouped(jobs: Iterable[HealingJob | Failure], batch: int) -> Iterator[list[H
             yield from (lost for lost in same if isinstance(lost, Failure))
             continue
         healable = (job for job in same if isinstance(job, HealingJob))
-        yield from batched(healable, models.slices_of, partial(models.slices_at_once, batch))
+        yield from batched(healable, lambda job: job.models.slices_of(job.study), partial(models.slices_at_once, batch))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from uadtools.concerns import Tell, silent
 from uadtools.datasets.sink import Sink
 from uadtools.datasets.sources import Inputs, Sources, studies
 from uadtools.errors import Misuse
+from uadtools.files import check_free
 from uadtools.grids.placement import Form
 from uadtools.report.tables import found
+from uadtools.scoring.dicom_seg import SourceSeries
 from uadtools.scoring.postproc import Steps, bundled_steps, own_steps, postproc, read_steps
 from uadtools.volume.chain import voxel_ml
 from uadtools.volume.clean import components
-from uadtools.volume.reading import Reading
+from uadtools.volume.io import stem
+from uadtools.volume.reading import AS_IT_IS, Reading
 from uadtools.volume.stream import Study, read_mask
 
 
@@ -31,6 +35,8 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     threshold: float | str = "model",
     brain: Path | str | None = None,
     native: bool = False,
+    dicom_seg: Path | str | None = None,
+    series: str | None = None,
     adapt: bool = False,
     force_detection: bool = False,
     volume: int | None = None,
@@ -49,18 +55,28 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     sources: score maps, folders and lists of them, or "-" for a stream on standard input. bids: instead, the
     derivatives that uad-score made there, of scans with this suffix. output: a file, a folder, or "-" for a stream on
     standard output; none: the current folder, the data set, or a stream where the source is one (none for as_json).
-    threshold: a number, a word or a file, see `uad-postproc --help`. steps: median, erode, min_size, dilate, largest.
-    tell: gets a line for each study, and for whatever else the user should know. Of several files, one that fails does
-    not stop the others: fail gets the line, and its result an `error`; in a data set what is done is skipped. Raises
-    UadError for an only one, and for what is wrong with all.
+    threshold: a number, a word or a file, see `uad-postproc --help`. dicom_seg: the folder of DICOM that the scan came
+    from, and series which one there: the detection, native then, is written as DICOM-SEG beside its file, too.
+    steps: median, erode, min_size, dilate, largest. tell: gets a line for each study, and for whatever else the user
+    should know. Of several files, one that fails does not stop the others: fail gets the line, and its result an
+    `error`; in a data set what is done is skipped. Raises UadError for an only one, and for what is wrong with all.
     """
-    chain, reading = chain_of(str(threshold), **steps), Reading(volume, geometry)
+    reading, native = Reading(volume, geometry), native or dicom_seg is not None
+    detecting = Detecting.of(
+        threshold=threshold,
+        brain=brain,
+        native=native,
+        adapt=adapt,
+        force_detection=force_detection,
+        reading=reading.beside,
+        tell=tell,
+        **steps,
+    )
     inputs = Inputs.of(sources, output, bids, suffix, step=("score", "detection"), called="score")
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
     writing["anonymous"] = anonymous
     sink = Sink.of("detection", inputs.files, inputs.output, **writing)
-    options: dict[str, Any] = {"native": native, "adapt": adapt, "force_detection": force_detection, "tell": tell}
-    options["brain"] = None if brain is None else read_mask(Path(brain), reading.beside, tell=tell)
+    source = _source(sink, inputs, dicom_seg, series)
     if threshold in ("scanwise", "voxelwise") and inputs.files == ["-"]:
         tell(
             f"--threshold {threshold} holds for the default healing of a bundled model and its own metric; others "
@@ -70,27 +86,85 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     def work(file: str) -> Iterator[Result]:
         for study in studies([file], reading, tell):
             path = sink.claim(study)
-            detected = postproc(study, chain(study), **options)
-            arguments = detected.product.provenance["history"][-1]["arguments"]
-            count, findings = int(detected.product.data.sum()), components(detected.product.data)
-            result = {
-                "name": study.name,
-                "output": sink.write(detected, path),
-                "threshold": arguments["threshold"],
-                "threshold_from": arguments["threshold_from"],
-                "raised": arguments.get("raised", 1.0),
-                "detected_voxels": count,
-                "detected_ml": count * voxel_ml(detected.product),
-                "findings": findings,
-                "withheld": "withheld" in arguments,
-                **carried(detected),
-            }
-            yield result
-            if not result["withheld"]:  # which was told
-                amount = f"{found(result['detected_ml'], findings)} above {result['threshold']:.4g}"
-                tell(f"{study.name}: {amount} ({result['threshold_from']})")
+            beside = path.with_name(f"{stem(path)}.dcm") if source and path else None
+            if beside and beside.parent.exists():
+                check_free(beside, force=force)
+            detected = detecting(study)
+            if source and beside:
+                detected = source.checked(detected, tell)
+                beside.parent.mkdir(parents=True, exist_ok=True)
+                source.write(detected.product, beside, force=force)
+            written = {"dicom_seg": str(beside)} if beside else {}
+            yield {"name": study.name, "output": sink.write(detected, path), **detecting.figures(detected), **written}
 
     return each(inputs, work, "uad-postproc", {"native": native, **chosen(**steps)}, force=force, fail=fail)
+
+
+@dataclass(frozen=True)
+class Detecting:
+    """Detects in one study after the other. chain: of a study; options: of scoring.postproc."""
+
+    chain: Callable[[Study], Steps]
+    options: dict[str, Any]
+    tell: Tell
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        threshold: float | str = "model",
+        brain: Path | str | None = None,
+        native: bool = False,
+        adapt: bool = False,
+        force_detection: bool = False,
+        reading: Reading = AS_IT_IS,
+        tell: Tell = silent,
+        **steps: Any,
+    ) -> Detecting:
+        """Settle how to detect, in uad-postproc's words. Raises UadError."""
+        chain = chain_of(str(threshold), **steps)
+        mask = None if brain is None else read_mask(Path(brain), reading, tell=tell)
+        options = {"brain": mask, "native": native, "adapt": adapt, "force_detection": force_detection}
+        return cls(chain, options, tell)
+
+    def __call__(self, study: Study) -> Study:
+        """Add a study's detection. Raises UadError."""
+        return postproc(study, self.chain(study), tell=self.tell, **self.options)
+
+    def figures(self, detected: Study) -> Result:
+        """Return what `uad-postproc --json` says of a detection, and tell how much it is."""
+        detection = detected.product
+        arguments = detection.provenance["history"][-1]["arguments"]
+        level, origin = arguments["threshold"], arguments["threshold_from"]
+        count, findings = int(detection.data.sum()), components(detection.data)
+        amount = count * voxel_ml(detection)
+        if "withheld" not in arguments:  # which was told
+            self.tell(f"{detected.name}: {found(amount, findings)} above {level:.4g} ({origin})")
+        return {
+            "threshold": level,
+            "threshold_from": origin,
+            "raised": arguments.get("raised", 1.0),
+            "detected_voxels": count,
+            "detected_ml": amount,
+            "findings": findings,
+            "withheld": "withheld" in arguments,
+            **carried(detected),
+        }
+
+
+def _source(sink: Sink, inputs: Inputs, folder: Path | str | None, series: str | None) -> SourceSeries | None:
+    """Return the series that a DICOM-SEG is for; None where none is asked for. Raises Misuse where none can be."""
+    if folder is None:
+        if series:
+            raise Misuse(f"--series: {series} chooses a series of --dicom-seg (name its folder there)")
+        return None
+    if inputs.several:
+        raise Misuse("--dicom-seg: a series is of one scan, and there are several inputs (name one)")
+    if sink.target is None:
+        raise Misuse("--dicom-seg: is written beside the detection's file (name that with -o)")
+    if sink.anonymous:
+        raise Misuse("--dicom-seg: names the patient as the series does (leave out --anonymous)")
+    return SourceSeries.of(Path(folder), series)
 
 
 def chosen(**steps: Any) -> dict[str, Any]:

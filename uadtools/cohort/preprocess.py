@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +51,7 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     volume: int | None = None,
     geometry: Form | None = None,
     nan: float | None = None,
+    series: str | None = None,
     **options: Any,
 ) -> list[Result]:
     """Prepare scans as uad-preprocess does, and write them; returns what `uad-preprocess --json` says of each.
@@ -65,7 +65,7 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     several scans, those that are done are skipped, and one that fails does not stop the others: fail gets the line,
     and its result an `error`. Raises UadError for an only one, and for what is wrong with all of them.
     """
-    reading = Reading(volume, geometry, nan, surrounded=True)
+    reading = Reading(volume, geometry, nan, surrounded=True, series=series)
     preparation, inputs = settle(**options, reading=reading), words(sources)
     for guess in concerns_of(preparation.brain) if isinstance(preparation.brain, Image) else ():
         tell(str(guess))
@@ -88,13 +88,14 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
         raise Misuse("--jobs: several processes cannot write into one stream (name a folder with -o)")
     preparing = Preparing(preparation, sink, force=force, provenance=provenance, several=several)
     preparing.check(work)
+    data_sets.describe(None if bids is None else output, __version__)
     results: list[Result] = []
     failed = failed_before(sink, preparation.arguments, again=force) if skip_failed else None
     if failed:
         results += [{"name": job.source, "failed": why} for job in work if (why := failed.why(job.source))]
         work = [job for job in work if not failed.why(job.source)]
         failed.keep()
-    with progress("preparing") if len(work) > 1 else nullcontext(lambda done, total: None) as watch:
+    with (progress if len(work) > 1 else unseen)("preparing") as watch:
         for count, (job, outcome) in enumerate(parallel_map(preparing, work, jobs), start=1):
             watch(count, len(work))
             if isinstance(outcome, UadError):
@@ -135,7 +136,6 @@ def jobs_of(
 
 def _derivatives(root: Path, suffix: str, out: Path) -> list[ScanJob]:
     scans = data_sets.scans(root, suffix)
-    data_sets.describe(out, __version__)
     return [
         ScanJob(
             str(scan),

@@ -13,15 +13,16 @@ from uadtools.volume.stream import Study, concerns_of
 Result = dict[str, Any]
 """What is known of one scan: its `name`, and the file `output` and more, or the `error`."""
 SHOWN = 3
-Watch = Callable[[int, int], None]
+Watch = Callable[..., None]
 Progress = Callable[[str], AbstractContextManager[Watch]]
-"""Shows the progress of what the text names, for as long as it takes; what it gives is told what is done and to do."""
+"""Shows the progress of what the text names, for as long as it takes; what it gives is told what is done and to do, and
+a text in place of the first."""
 
 
 @contextmanager
 def unseen(text: str) -> Iterator[Watch]:
     """Show no progress."""
-    yield lambda done, total: None
+    yield lambda done, total, doing=None: None
 
 
 def tell_concerns(concerns: Sequence[Concern], tell: Tell) -> None:

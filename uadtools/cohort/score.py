@@ -23,7 +23,7 @@ from uadtools.volume.chain import to_native
 from uadtools.volume.io import Image, stem
 from uadtools.volume.labels import looks_unlike
 from uadtools.volume.listing import files_of, is_many
-from uadtools.volume.reading import Reading
+from uadtools.volume.reading import AS_IT_IS, Reading
 from uadtools.volume.roles import require_role
 from uadtools.volume.stream import Study, base_name, last_by, read_image, read_mask
 
@@ -67,10 +67,10 @@ def score_all(  # noqa: PLR0913  one parameter per option
     what is done is skipped. Raises UadError for an only one, and for what is wrong with all.
     """
     maps = {"spread": spread, "probability": probability, "region": region}
-    for role in ("spread", "probability"):
-        if maps[role] and role not in maps_of(metric):
-            raise Misuse(f"--{role}: has no effect with --metric {metric or 'l1'} (leave it out)")
     pair, reading = _is_pair(words(sources), scan), Reading(volume, geometry)
+    scoring = Scoring.of(
+        metric=metric, signed=signed, reference=reference, brain=brain, reading=reading.beside, tell=tell, **maps
+    )
     inputs = Inputs.of(
         words(sources)[1:] if pair else sources, output, bids, suffix, step=("healed", "score"), called="healed"
     )
@@ -79,30 +79,62 @@ def score_all(  # noqa: PLR0913  one parameter per option
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
     writing["anonymous"] = anonymous
     sink = Sink.of("score", words(sources)[:1] if pair else inputs.files, inputs.output, **writing)
-    healthy = None if reference is None else read_normal(Path(reference))
-    images = [] if brain is None else [read_mask(Path(brain), reading.beside, tell=tell)]
-    images += [_map(Path(path), role) for role, path in maps.items() if path is not None]
     scans = words(sources)[:1] if pair else [file for source in words(scan) for file in files_of(source)]
     pairing = Pairing(scans, [role for role in maps_of(metric) if maps.get(role) is None], reading, pair, tell)
 
     def work(file: str) -> Iterator[Result]:
         for study in pairing.studies(file):
             path = sink.claim(study)
-            scored = score(study.adding(*study.images.values(), *images), metric=metric, signed=signed)
-            scored = normalise(scored, healthy) if healthy else scored
+            scored = scoring(study)
             number = case_score(scored)
-            if math.isnan(number):
-                raise UadError(f"{study.name}: no voxel above background, so there is no brain to score")
             figures: dict[str, Any] = asdict(case_scores(scored)) if as_json else {}
             if native:
                 scored = scored.adding(to_native(scored.product, study.name))
-            arguments = scored.need("score").provenance["history"][-2 if healthy else -1]["arguments"]
+            arguments = scored.need("score").provenance["history"][-2 if reference else -1]["arguments"]
             figures |= {"metric": arguments["metric"], "signed": signed, "normal": reference and str(reference)}
             yield {"name": study.name, "output": sink.write(scored, path), **figures, **carried(scored)}
             if verbose:
                 tell(f"{study.name}: case score {number:.5f}")
 
     return each(inputs, work, "uad-score", {"metric": metric, "signed": signed}, force=force, fail=fail)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Scores one study after the other. images: masks and maps in place of the study's; normal: of healthy scores."""
+
+    metric: Metric | None
+    signed: Signed
+    images: Sequence[Image]
+    normal: Study | None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        metric: Metric | None = None,
+        signed: Signed = "both",
+        reference: Path | str | None = None,
+        brain: Path | str | None = None,
+        reading: Reading = AS_IT_IS,
+        tell: Tell = silent,
+        **maps: Path | str | None,
+    ) -> Scoring:
+        """Settle how to score, in uad-score's words; maps: files of them, by role. Raises UadError."""
+        for role in ("spread", "probability"):
+            if maps.get(role) and role not in maps_of(metric):
+                raise Misuse(f"--{role}: has no effect with --metric {metric or 'l1'} (leave it out)")
+        images = [] if brain is None else [read_mask(Path(brain), reading, tell=tell)]
+        images += [_map(Path(path), role) for role, path in maps.items() if path is not None]
+        return cls(metric, signed, images, None if reference is None else read_normal(Path(reference)))
+
+    def __call__(self, study: Study) -> Study:
+        """Add a study's score. Raises UadError, also where there is no brain."""
+        scored = score(study.adding(*study.images.values(), *self.images), metric=self.metric, signed=self.signed)
+        scored = normalise(scored, self.normal) if self.normal else scored
+        if math.isnan(case_score(scored)):
+            raise UadError(f"{study.name}: no voxel above background, so there is no brain to score")
+        return scored
 
 
 def _is_pair(inputs: Sequence[str], scan: Sources) -> bool:

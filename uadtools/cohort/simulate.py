@@ -38,6 +38,7 @@ def simulate_all(  # noqa: PLR0913  one parameter per option
     volume: int | None = None,
     geometry: Form | None = None,
     nan: float | None = None,
+    series: str | None = None,
     provenance: bool = True,
     anonymous: bool = False,
     force: bool = False,
@@ -66,7 +67,7 @@ def simulate_all(  # noqa: PLR0913  one parameter per option
     }
     sink = Sink.of("simulated", inputs, output, maps=("truth",), **writing)
     results: list[Result] = []
-    for study in studies(inputs, Reading(volume, geometry, nan, surrounded=True), tell):
+    for study in studies(inputs, Reading(volume, geometry, nan, surrounded=True, series=series), tell):
         for copy in range(copies):
             name = f"{study.name}_{copy + 1}" if copies > 1 else study.name
             path = sink.claim(named(study, name))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from uadtools.concerns import Tell
+from uadtools.datasets.bids import understood
 from uadtools.datasets.sink import beside
 from uadtools.datasets.sources import say_noted
 from uadtools.errors import UadError
@@ -26,7 +27,9 @@ def grouped(paths: Iterable[Path]) -> list[list[Path]]:
 
 
 def study_name(path: Path) -> str:
-    """Name a study after one of its files, or after that of a map of its."""
+    """Name a study after one of its files, or after that of a map of its; after a derivative of BIDS, too."""
+    if study := understood(stem(path))[0]:
+        return study
     return re.sub(f"(?<=.)_({'|'.join(ROLES)})$", "", base_name(path))
 
 
@@ -59,7 +62,7 @@ def read_group(paths: Sequence[Path], roles: Iterable[str], reading: Reading, te
 
 def _with_role(image: Image, path: Path) -> Image:
     """Take the role of an image that says none from the name of its file."""
-    last = stem(path).rpartition("_")[2]
+    last = understood(stem(path))[1] or stem(path).rpartition("_")[2]
     silent = image.role == "scan" and not _history(image)
     return replace(image, role=last) if silent and last in ROLES else image
 

@@ -19,8 +19,16 @@ SUFFIX = "T1w"
 """Of the scans that are meant where nothing else is said, and that names of masks do not mention."""
 DESCRIPTIONS = {"scan": "preproc", "healed": "healed", "score": "anomaly", "detection": "uad"}
 """How images of these roles are described in a derivative's name; others as they are called."""
+MASKS = {"uad": "detection", "lesion": "truth", "lesions": "truth"}
+"""What masks of these descriptions are."""
 _OURS = re.compile(
     rf"(?P<entities>sub-.+)_desc-({'|'.join(DESCRIPTIONS.values())})_(?P<suffix>[A-Za-z0-9]+)\.nii(\.gz)?"
+)
+_OTHER_SUFFIX = re.compile(r"_mod-(?P<suffix>[A-Za-z0-9]+)$")
+_ENTITY = r"_(?!desc-)[A-Za-z0-9]+-[A-Za-z0-9+]+"
+_DERIVATIVE = re.compile(
+    rf"(?P<before>sub-[A-Za-z0-9]+((_mod-(?P<modality>[A-Za-z0-9]+))|{_ENTITY})*)"
+    rf"_desc-(?P<description>[A-Za-z0-9+]+)(?P<after>({_ENTITY})*)_(?P<suffix>[A-Za-z0-9]+)"
 )
 _FOLDER = re.compile(r"sub-[^/]+(/ses-[^/]+)?(/anat)?")
 _SCAN = re.compile(r"sub-[A-Za-z0-9]+(_[A-Za-z0-9]+-[A-Za-z0-9+]+)*_(?P<suffix>[A-Za-z0-9]+)\.nii(\.gz)?")
@@ -78,9 +86,30 @@ def sibling(name: str, role: str) -> str:
     if not parts:
         return ""
     entities, suffix = parts["entities"], parts["suffix"]
+    if suffix == "mask":
+        other = _OTHER_SUFFIX.search(entities)
+        entities, suffix = _OTHER_SUFFIX.sub("", entities), other["suffix"] if other else SUFFIX
     if role == "detection":
         entities, suffix = entities if suffix == SUFFIX else f"{entities}_mod-{suffix}", "mask"
     return f"{entities}_desc-{DESCRIPTIONS.get(role, role)}_{suffix}.nii.gz"
+
+
+def understood(name: str) -> tuple[str, str]:
+    """Return what the study of a derivative is called, whoever made it, and its image's role; empty texts for others.
+
+    name: without its ending. sub-1_desc-preproc_T1w and sub-1_desc-brain_mask are of sub-1_T1w, a scan and a brain.
+    """
+    parts = _DERIVATIVE.fullmatch(name)
+    if not parts:
+        return "", ""
+    description, suffix = parts["description"], parts["suffix"]
+    others = [each for each in f"{parts['before']}{parts['after']}".split("_") if not each.startswith("mod-")]
+    if suffix != "mask":
+        roles = {described: role for role, described in DESCRIPTIONS.items()}
+        return "_".join([*others, suffix]), roles.get(description, description)
+    of, brain, _ = description.partition("brain")
+    modality = parts["modality"] or (of if brain else "") or SUFFIX
+    return "_".join([*others, modality]), "brain" if brain else MASKS.get(description, "")
 
 
 def derivative(scan: Path, root: Path, out: Path, description: str, suffix: str = "") -> Path:
@@ -109,13 +138,12 @@ def check_output(inputs: Sequence[str], output: Path | str | None) -> Path:
     return Path(output)
 
 
-def describe(out: Path, version: str) -> None:
+def describe(out: Path | str | None, version: str) -> None:
     """Write the dataset_description.json of a folder of derivatives, unless there is one. Raises UadError."""
-    path = out / "dataset_description.json"
-    if path.is_file():
+    if out is None or (path := Path(out) / "dataset_description.json").is_file():
         return
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UadError(f"{out}: {error.strerror or error}") from None
     description = {

@@ -15,6 +15,7 @@ from uadtools.datasets.sources import STDIN
 from uadtools.errors import Misuse, UadError
 from uadtools.volume.converters import FORMATS
 from uadtools.volume.flat import is_flat
+from uadtools.volume.foreign import FOREIGN
 from uadtools.volume.io import SUFFIXES, check_target, save
 from uadtools.volume.stream import Study, anonymous, base_name, write_study
 
@@ -22,7 +23,7 @@ NO_FOLDERS = (
     ".tmp", ".part", ".bak", ".gz", ".bz2", ".xz", ".zip", ".tar", ".tgz", ".7z", ".png", ".jpg", ".jpeg", ".tif",
     ".tiff", ".gif", ".bmp", ".svg", ".pdf", ".json", ".jsonl", ".csv", ".tsv", ".txt", ".toml", ".html", ".npy",
     ".npz", ".mat", ".h5", ".pkl", ".pt", ".pth", ".safetensors", ".log",
-    *(end for each in FORMATS for end in each.ends),
+    *FOREIGN, *(end for each in FORMATS for end in each.ends),
 )  # fmt: skip
 """Endings of files that nobody gives a folder; sub-01.v2 is one."""
 Done = Callable[[str | UadError | None], None]

@@ -145,6 +145,8 @@ def say_noted(image: Image, name: str, tell: Tell) -> None:
 def _studies(inputs: Sequence[str] | None, reading: Reading) -> Iterator[Study]:
     for source in inputs or ["-"]:
         if source == "-":
+            if reading.series:
+                raise Misuse("--series: chooses in a folder of DICOM, and the input is a stream")
             if not sys.stdin or sys.stdin.isatty():
                 raise Misuse("IN: no input: name files, or pipe a stream in")
             stdin = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115  the stream outlives this line

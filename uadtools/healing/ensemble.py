@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from uadtools.errors import UadError
-from uadtools.healing.combine import mean_residual
-from uadtools.healing.heal import heal_together, positions_of, without_threshold
+from uadtools.concerns import Tell
+from uadtools.errors import Misuse, UadError
+from uadtools.healing.choice import alternatives, suited
+from uadtools.healing.combine import Rule, mean_residual
+from uadtools.healing.heal import check_conditioned, heal_together, positions_of, without_threshold
 from uadtools.healing.likeness import worst_of
 from uadtools.healing.plan import Plan, Watch
-from uadtools.volume.stream import Study, record
+from uadtools.healing.plan import plan as settle_plan
+from uadtools.methods import needs_model
+from uadtools.models.checkpoint import located, read_config
+from uadtools.models.config import ModelConfig
+from uadtools.volume.stream import Study, read_path, record
 
 if TYPE_CHECKING:
-    from uadtools.models.config import ModelConfig
     from uadtools.models.model import Model
 
 
@@ -120,3 +127,103 @@ def _together(study: Study, members: Sequence[Member], healings: Sequence[Study]
         mean = np.asarray(np.mean([one.need(role).data for one in healings], axis=0), dtype=np.float32)
         images.append(image.derive(mean, role))
     return study.adding(*images)
+
+
+def files_of(models: Sequence[str], method: str | None) -> list[list[Path]]:
+    """Return the files of the models to heal with, together; several lists: those of which a scan gets one.
+
+    None where the method has no model; where none is named, the bundled ones that can do the method.
+    """
+    if method is None or needs_model(method):
+        return [[located(Path(model)) for model in models]] if models else [[path] for path in alternatives(method)]
+    if models:
+        raise Misuse(f"--model: --method {method} needs no model (leave it out)")
+    return [[]]
+
+
+@dataclass(eq=False)
+class Ensemble:
+    """The models to heal with, or none, and how; they are loaded when the first scan is there.
+
+    Raises UadError when they see images of different grids or intensities, or make different maps.
+    """
+
+    paths: Sequence[Path]
+    settle: Callable[[ModelConfig | None], Plan]
+    device: str
+    precision: str
+
+    def __post_init__(self) -> None:
+        self.configs = [read_config(path) for path in self.paths]
+        self.plans = [self.settle(config) for config in self.configs or (None,)]
+        self.config = agreed(self.configs)
+        check_maps(self.plans)
+
+    @cached_property
+    def members(self) -> list[Member]:
+        if not self.paths:
+            return [Member(None, self.plans[0])]
+        from uadtools.models.model import load_model
+
+        loaded = [load_model(path, device=self.device, precision=self.precision) for path in self.paths]
+        return [Member(model, plan) for model, plan in zip(loaded, self.plans, strict=True)]
+
+    def slices_of(self, study: Study) -> int:
+        members = self.members
+        try:
+            return slices_of(study, members)
+        except UadError:
+            return 0  # told when it is to be healed
+
+    def slices_at_once(self, batch: int) -> int:
+        return slices_at_once(self.members, batch)
+
+    def __str__(self) -> str:
+        models, plan = [member.model for member in self.members if member.model], self.plans[0]
+        steps_back = [f"t {', '.join(map(str, plan.arguments['t']))}"] if "t" in plan.arguments else []
+        where = [f"{models[0].device}, {models[0].precision}"] if models else []
+        return ", ".join([plan.method, *steps_back, *where, *(model.name or model.config.name for model in models)])
+
+
+def ensembles_of(
+    models: Sequence[str],
+    *,
+    method: str | None = None,
+    combine: Rule | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    **options: Any,
+) -> list[Ensemble]:
+    """Settle what to heal with, in uad-heal's words: models together, or several of which a scan gets one."""
+
+    def settle(config: ModelConfig | None) -> Plan:
+        return settle_plan(config, method=method, combine=combine or "mean", **options)
+
+    ensembles = [Ensemble(paths, settle, device, precision) for paths in files_of(models, method)]
+    if combine and len(ensembles[0].plans[0].options) == 1:
+        raise Misuse("--combine: one -t leaves nothing to combine (repeat -t)")
+    return ensembles
+
+
+def suiting(ensembles: Sequence[Ensemble], study: Study) -> Ensemble:
+    """Return the models, of several, that suit a prepared scan."""
+    return ensembles[suited(study, [config for models in ensembles for config in models.configs[:1]])]
+
+
+def condition_of(file: Path | str | None, how: Plan) -> Study | None:
+    """Read what to condition models on; None for no file. Raises UadError where the method takes none."""
+    if file is None:
+        return None
+    shared = replace(next(read_path(Path(file))), name=Path(file).name)
+    check_conditioned(how)
+    return shared
+
+
+def tell_without_threshold(ensembles: Sequence[Ensemble], tell: Tell) -> None:
+    """Tell why models know no threshold for this way of healing, where they do not."""
+    for lost in dict.fromkeys(without_threshold(models.plans, models.configs) for models in ensembles):
+        if lost:
+            tell(
+                f"{lost}, so uad-postproc will take Otsu's, and refuse scanwise and voxelwise ones (leave it out, or "
+                "find a threshold with uad-calibrate)"
+            )

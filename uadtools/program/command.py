@@ -67,6 +67,15 @@ class Command:
             with command.make_context(self.name, words) as context:
                 command.invoke(context)
 
+    def given(self, words: Sequence[str]) -> dict[str, Any]:
+        """Return the values of the options in these words, by name, as the command would have them. Raises Misuse."""
+        try:
+            context = typer.main.get_command(self.app()).make_context(self.name, list(words))
+        except typer.TyperException as error:
+            raise Misuse(_said(error).rstrip(".")) from None
+        sources = {name: context.get_parameter_source(name) for name in context.params}
+        return {name: context.params[name] for name, of in sources.items() if of and of.name == "COMMANDLINE"}
+
     def run(self) -> None:
         """Run the command on the program's arguments, and leave with its exit status."""
         with boundary(self.name):  # an interrupt may come before the options are read

@@ -71,8 +71,8 @@ def _check_device(name: str) -> str:
 
 
 INPUTS = argument("""IN
-    NIfTI files, folders and lists (.txt, .csv, .jsonl) of them, or - for a stream on standard input (which no IN means,
-    too).""")
+    Images (NIfTI, .mgz, .nrrd), folders and lists (.txt, .csv, .jsonl) of them, or - for a stream on standard input
+    (which no IN means, too).""")
 OUTPUT = option("""--output -o OUT
     A file (.nii or .nii.gz), a folder (any other name), or - for a stream on standard output. Default: files in the
     current folder, named after the input; a stream if the input is one.""")
@@ -95,6 +95,7 @@ GEOMETRY = option(f"""--geometry {choices(Form)}
     are a guess. Default: sform, and what is strange is told.""")
 NAN = option("""--nan X
     What NaN in a scan become, such as 0. Default: background, where they surround the scan; others are refused.""")
+SERIES = option("--series N|UID|NAME  Which series of a folder of DICOM that holds several.")
 SEED = option("--seed N  The same seed gives the same result.", 0, min=0, max=2**63 - 1)
 DEVICE = option("--device auto|cpu|cuda|cuda:N|mps  Where torch computes.", "auto", callback=_check_device)
 PRECISION = option(
@@ -105,6 +106,8 @@ PRECISION = option(
 STRICT = flag("""--strict
     Leave with exit status 3 where something speaks against a result, such as a scan that is unlike what the model
     learnt from (the concerns in --json); what is made is written.""")
+KEEP_NAMES = flag("""--keep-names
+    Call scans by the names of their files; they may be patients' names. Default: Scan, or Scan 1, 2, ...""")
 BATCH = option("--batch N  Slices at a time, which small scans share; 0: what suits the device.", 0, min=0)
 LABEL = option("""--label N...
     The labels of the truth that count as lesion. Default: all; of a truth with the labels 1 and 2, as in the WMH

@@ -41,7 +41,7 @@ def pipe(history: Sequence[Line], product: str, *, unlike: bool = False) -> str:
     return " |\n  ".join(map(shlex.join, commands))
 
 
-def _options(**options: Any) -> Iterator[str]:
+def options_as_words(**options: Any) -> Iterator[str]:
     """Write options as words; what is None, False or empty is not given."""
     for name, value in options.items():
         option = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
@@ -59,7 +59,7 @@ def _listed(values: Any) -> str | None:
 def _preprocess(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[str]:
     given, intensity = line["arguments"], line["arguments"]["intensity"]
     kind = intensity["kind"]
-    return _options(
+    return options_as_words(
         model=next(iter(_models(history)), None),
         shape=_listed(given["grid"]["shape"]),
         spacing=_listed(given["grid"]["spacing"]),
@@ -70,13 +70,14 @@ def _preprocess(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[s
         match_histogram=given["match_histogram"],
         seed=given["seed"],
         volume=given["volume"],
+        series=given.get("series"),
     )
 
 
 def _simulate(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[str]:
     given = dict(line["arguments"])
     listed = {name: _listed(given.pop(name, None)) for name in ("size", "count", "masks_box")}
-    return _options(**given | listed | {"masks": FILE if given.get("masks") else None, "seed": line["seed"]})
+    return options_as_words(**given | listed | {"masks": FILE if given.get("masks") else None, "seed": line["seed"]})
 
 
 def _heal(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[str]:
@@ -86,18 +87,18 @@ def _heal(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[str]:
     options |= {"samples": given["samples"]} if given.get("samples", 1) > 1 else {}
     options |= {"combine": given["combine"]} if len(given.get("t", [])) > 1 else {}
     options |= {"condition": FILE} if "condition" in line["arguments"] else {}
-    return _options(model=_models([line]), method=given["method"], **options, seed=line.get("seed"))
+    return options_as_words(model=_models([line]), method=given["method"], **options, seed=line.get("seed"))
 
 
 def _score(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[str]:
-    return _options(metric=line["arguments"]["metric"], signed=line["arguments"]["signed"])
+    return options_as_words(metric=line["arguments"]["metric"], signed=line["arguments"]["signed"])
 
 
 def _postproc(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[str]:
     given = line["arguments"]
     names = ("median", "erode", "threshold", "min_size", "dilate", "largest", "native")
     forced = unlike and "withheld" not in given
-    return _options(**{name: given[name] for name in names}, force_detection=forced)
+    return options_as_words(**{name: given[name] for name in names}, force_detection=forced)
 
 
 _WORDS = {

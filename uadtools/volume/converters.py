@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +21,13 @@ class Format:
     at: int = 0
 
 
+DICOM = "DICOM"
 FORMATS = (
-    Format("DICOM", "convert its folder with dcm2niix", (".dcm", ".ima"), (b"DICM",), at=128),
+    Format(DICOM, "name its folder, or convert that with dcm2niix", (".dcm", ".ima"), (b"DICM",), at=128),
     Format(
-        "DICOM", "convert its folder with dcm2niix",
+        DICOM, "name its folder, or convert that with dcm2niix",
         starts=(b"\2\0\0\0", b"\2\0\1\0", b"\x08\0\0\0", b"\x08\0\5\0", b"\x08\0\x08\0", b"\x08\0\x16\0"),
     ),
-    Format("a FreeSurfer image", "convert it with mri_convert", (".mgz", ".mgh"), (b"\0\0\0\1",)),
-    Format("NRRD", "convert it with c3d, of Convert3D", (".nrrd", ".nhdr"), (b"NRRD0",)),
     Format("a MetaImage", "convert it with c3d, of Convert3D", (".mha", ".mhd"), (b"ObjectType", b"NDims")),
     Format("MINC", "convert it with mnc2nii, or mri_convert", (".mnc", ".mnc2"), (b"CDF\1", b"CDF\2", b"\x89HDF")),
     Format("Philips PAR/REC", "convert it with dcm2niix", (".par", ".rec"), (b"# === DATA DESC",)),
@@ -49,18 +48,34 @@ def format_of(name: str, start: bytes) -> Format | None:
 def no_image(name: str, start: bytes) -> str:
     """Say that a file is no NIfTI image, what it is instead, as far as that shows, and what to do."""
     found = format_of(name, start)
-    advice = f"this is {found.what}: {found.advice}" if found else "convert DICOM with dcm2niix"
-    return f"{name}: not a NIfTI image (only NIfTI-1 and NIfTI-2 are read; {advice})"
+    advice = f"this is {found.what}: {found.advice}" if found else "convert DICOM with dcm2niix, or name its folder"
+    return f"{name}: not a NIfTI image (NIfTI-1 and -2, .mgz and .nrrd are read; {advice})"
 
 
 def others_among(files: Iterable[Path]) -> str:
     """Say what files are that hold no scan that can be read, and what to do, by the first that tells; else nothing."""
-    for path in files:
+    return next((f", but {found.what} ({found.advice})" for _, found in _formats(files)), "")
+
+
+def dicom_among(files: Iterable[Path]) -> Iterator[Path]:
+    """Yield those of some files that are DICOM."""
+    return (path for path, found in _formats(files) if found.what == DICOM)
+
+
+def dicom_in(folder: Path) -> list[Path]:
+    """List the files below a folder that are DICOM; none where it is no folder, or one that cannot be listed."""
+    try:
+        return list(dicom_among(sorted(folder.rglob("*")))) if folder.is_dir() else []
+    except OSError:
+        return []
+
+
+def _formats(files: Iterable[Path]) -> Iterator[tuple[Path, Format]]:
+    for path in filter(Path.is_file, files):
         try:
             with path.open("rb") as file:
                 start = file.read(LOOKED_AT)
         except OSError:
             continue
         if found := format_of(path.name, start):
-            return f", but {found.what} ({found.advice})"
-    return ""
+            yield path, found

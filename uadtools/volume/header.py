@@ -78,16 +78,24 @@ def parse(raw: Bytes, name: str, *, single: bool = True) -> Header:
         slope, inter = fields.get_slope_inter()
         offset = max(int(fields["vox_offset"]), fields.single_vox_offset if single else 0)
     except (HeaderDataError, ValueError, OverflowError) as error:
-        raise _damaged(name, error) from None
-    dtype = fields.get_data_dtype()
-    if dtype.kind not in "iuf":
-        kind = {"c": "complex", "V": "RGB"}.get(dtype.kind, str(dtype))
-        raise UadError(f"{name}: {kind} voxels (one real number per voxel is needed)")
-    promised = math.prod(shape) * dtype.itemsize
-    if promised > _MOST_BYTES or offset > _MOST_OFFSET:
-        raise _damaged(name, f"it promises {promised:,} bytes of voxels after {offset:,} others")
+        raise damaged(name, error) from None
     intent = fields["intent_name"].tobytes()[:ROLE_LENGTH].split(b"\0")[0].decode("latin-1").strip()
-    return Header(shape, dtype, slope, inter, offset, placement, intent, order, len(raw) == 540)
+    dtype, nifti2 = fields.get_data_dtype(), len(raw) == 540
+    return checked(Header(shape, dtype, slope, inter, offset, placement, intent, order, nifti2), name)
+
+
+def checked(header: Header, name: str, kind: str = "NIfTI") -> Header:
+    """Raise UadError about `name` for voxels that are not one real number each, or that cannot be so many."""
+    shape, dtype = header.shape, header.dtype
+    if dtype.kind not in "iuf":
+        numbers = {"c": "complex", "V": "RGB"}.get(dtype.kind, str(dtype))
+        raise UadError(f"{name}: {numbers} voxels (one real number per voxel is needed)")
+    if min(shape, default=0) < 1:
+        raise damaged(name, f"{' x '.join(map(str, shape))} voxels where a volume has three axes", kind)
+    promised = math.prod(shape) * dtype.itemsize
+    if promised > _MOST_BYTES or header.offset > _MOST_OFFSET:
+        raise damaged(name, f"it promises {promised:,} bytes of voxels after {header.offset:,} others", kind)
+    return header
 
 
 def placed(header: Header, form: Form | None, name: str) -> tuple[Grid, list[Concern]]:
@@ -155,13 +163,13 @@ def _check_magic(fields: Any, name: str, *, single: bool) -> None:
 def _shape(fields: Any, name: str) -> tuple[int, ...]:
     axes = int(fields["dim"][0])
     if not 1 <= axes <= 7:
-        raise _damaged(name, f"an image of {axes} axes")
+        raise damaged(name, f"an image of {axes} axes")
     try:
         shape = tuple(int(n) for n in fields.get_data_shape())
     except HeaderDataError as error:
-        raise _damaged(name, error) from None
-    if axes == 1 or min(shape) < 1:
-        raise _damaged(name, f"{' x '.join(map(str, shape))} voxels where a volume has three axes")
+        raise damaged(name, error) from None
+    if axes == 1:
+        raise damaged(name, f"{' x '.join(map(str, shape))} voxels where a volume has three axes")
     return shape
 
 
@@ -226,5 +234,5 @@ def _fitting(table: dict[str, Any], kinds: Mapping[str, type]) -> dict[str, Any]
     return {key: value for key, value in table.items() if isinstance(value, kinds.get(key, object))}
 
 
-def _damaged(name: str, what: object) -> UadError:
-    return UadError(f"{name}: damaged NIfTI header: {' '.join(str(what).split())} (get the file again)")
+def damaged(name: str, what: object, kind: str = "NIfTI") -> UadError:
+    return UadError(f"{name}: damaged {kind} header: {' '.join(str(what).split())} (get the file again)")

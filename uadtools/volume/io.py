@@ -23,11 +23,13 @@ from uadtools.files import check_free, written
 from uadtools.grids.grid import Grid
 from uadtools.volume import header as headers
 from uadtools.volume.converters import LOOKED_AT, no_image
+from uadtools.volume.foreign import FOREIGN, other_header
 from uadtools.volume.header import Bytes, Header
 from uadtools.volume.reading import AS_IT_IS, Reading
 from uadtools.volume.unpacked import CHUNK, Source, exactly, unpacked, up_to
 
 SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".img.gz", ".hdr.gz")
+READABLE = (*SUFFIXES, *FOREIGN)
 _NIFTI1_AXIS = 32767
 
 
@@ -66,11 +68,16 @@ class Image:
 def read_images(file: BinaryIO, name: str, reading: Reading = AS_IT_IS) -> Iterator[Image]:
     """Read the NIfTI images that follow one another in a stream of bytes, plain or gzipped, one at a time.
 
-    Raises UadError, starting with `name`, for anything that is no such image.
+    An image of FreeSurfer's or NRRD is read, too; what follows it is not. Raises UadError, starting with `name`, for
+    anything that is no such image.
     """
     source = unpacked(file, name)
     count = 0
     while start := up_to(source, 4, name):
+        if not count and (other := other_header(bytes(start), source, name)):
+            fields, source = other
+            yield _image(fields, b"", source, name, reading)
+            return
         fields, size = _header(source, start, name, count)
         extensions = exactly(source, fields.offset - size, name, "header")
         yield _image(fields, extensions, source, name, reading)
@@ -108,7 +115,7 @@ def open_file(path: Path) -> BinaryIO:
 
 def stem(path: Path) -> str:
     """Return the file's name without folder and without .nii.gz and its kin."""
-    for suffix in SUFFIXES:
+    for suffix in READABLE:
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
     return path.name

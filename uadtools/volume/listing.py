@@ -9,19 +9,20 @@ from pathlib import Path
 
 from uadtools.errors import UadError
 from uadtools.files import parse_json, read_lines, read_rows
-from uadtools.volume.converters import others_among
+from uadtools.volume.converters import dicom_among, others_among
 from uadtools.volume.flat import PICTURES, is_flat
-from uadtools.volume.stream import is_image
+from uadtools.volume.stream import FREESURFER, is_image
 
 LISTS = (".txt", ".csv", ".jsonl")
-MOST_LOOKED_INTO = 100
-"""Files of a folder without scans, to tell what is in it."""
+MOST_LOOKED_INTO = 1000
+"""Files of a folder without NIfTI, to tell what is in it."""
 
 
 def files_of(source: str) -> Iterator[str]:
     """Name the images that a source stands for: those of a folder, those of a list, or itself.
 
-    A folder that cannot be listed is named, too: what reads it says why.
+    A folder of DICOM is one image. A folder that cannot be listed is named, too: what reads it says why. Of what
+    FreeSurfer makes of a scan, only the scan itself counts in a folder, orig.mgz.
 
     A list is a .txt (one path per line, # begins a remark), a .csv with a column `path`, or a .jsonl with a key `path`;
     its paths are relative to it, and may be folders and lists again. Raises UadError when there is nothing.
@@ -37,6 +38,9 @@ def _files_of(source: str) -> Iterator[str]:
     if path.is_dir():
         if path.resolve() == Path(path.anchor or "/"):
             raise UadError(f"{source}: is all there is on this machine (name the folder of the scans)")
+        if is_dicom(path):
+            yield str(path if path.name.strip(".") else path.resolve())
+            return
         unreadable: list[Path] = []
         files = sorted(walked(path, unreadable.append))
         paths = [p for p in files if _is_scan(p)]
@@ -60,16 +64,32 @@ def walked(
 
 
 def is_many(source: str) -> bool:
-    """Tell whether a source stands for others: a folder, or a list."""
+    """Tell whether a source stands for others: a folder that is no DICOM, or a list."""
     path = Path(source)
-    return path.is_dir() or (path.suffix in LISTS and not is_flat(path))
+    return not is_dicom(path) if path.is_dir() else path.suffix in LISTS and not is_flat(path)
+
+
+def is_dicom(folder: Path) -> bool:
+    """Tell whether a folder is one scan: there is DICOM in it, and nothing else that is read but pictures."""
+    if folder.resolve() == Path(folder.anchor or "/"):
+        return False
+    unreadable: list[Path] = []
+    others: list[Path] = []
+    for file in walked(folder, unreadable.append):
+        if is_image(file) and not file.name.startswith(".") and file.suffix.lower() != ".img":
+            return False
+        if file.suffix.lower() not in PICTURES:
+            others.append(file)
+    return not unreadable and any(dicom_among(islice(sorted(others), MOST_LOOKED_INTO)))
 
 
 def _is_scan(path: Path) -> bool:
     """Tell whether a file in a folder is a scan; of a pair only the header counts, and hidden files do not."""
     readable = is_image(path) or path.suffix.lower() in PICTURES
     second = path.name.lower().endswith((".img", ".img.gz"))
-    if not readable or second or path.name.startswith("."):
+    freesurfer = FREESURFER.search(path.absolute().as_posix())
+    derived = freesurfer is not None and freesurfer["name"] != "mri/orig"
+    if not readable or second or derived or path.name.startswith("."):
         return False
     try:
         return path.is_file()

@@ -1,4 +1,4 @@
-"""How a file is to be read, where that is open: what users choose with --volume, --geometry and --nan."""
+"""How a file is to be read, where that is open: what users choose with --volume, --geometry, --nan and --series."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ class Reading:
     """How to read what a file leaves open.
 
     volume: which one of a 4-D image; geometry: which form is right where a header has several, or none; nan: what NaN
-    in a scan become; surrounded: NaN around a scan become background, which is for raw scans. Raises Misuse for a nan
-    that is no number.
+    in a scan become; surrounded: NaN around a scan become background, which is for raw scans; series: which of a folder
+    of DICOM, by its number, UID or description. Raises Misuse for a nan that is no number.
     """
 
     volume: int | None = None
     geometry: Form | None = None
     nan: float | None = None
     surrounded: bool = False
+    series: str | None = None
 
     def __post_init__(self) -> None:
         if self.nan is not None and not math.isfinite(self.nan):
@@ -39,8 +40,9 @@ class Reading:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What goes into the provenance."""
-        chosen = {"geometry": self.geometry, "nan": self.nan}
+        """What goes into the provenance; of a series its number alone, as its other names may tell of a patient."""
+        number = self.series if self.series and self.series.isdecimal() else None
+        chosen = {"geometry": self.geometry, "nan": self.nan, "series": number}
         return {"volume": self.volume} | {key: value for key, value in chosen.items() if value is not None}
 
     def numbers(self, data: NDArray[Any], role: str, name: str) -> NDArray[Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,14 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.concerns import Concern, read_concerns, told, united
-from uadtools.errors import UadError
+from uadtools.dicom.convert import as_nifti
+from uadtools.errors import Misuse, UadError
 from uadtools.files import is_name
+from uadtools.volume.converters import dicom_in
 from uadtools.volume.flat import PICTURES, is_flat, read_flat
-from uadtools.volume.io import SUFFIXES, Image, open_file, read_images, read_pair, stem, to_bytes
+from uadtools.volume.io import READABLE, Image, open_file, read_images, read_pair, stem, to_bytes
 from uadtools.volume.labels import LESION, read_labels
 from uadtools.volume.reading import AS_IT_IS, Reading
 from uadtools.volume.roles import ROLES
 
+FREESURFER = re.compile(
+    r"/(?P<subject>[^/]+)/(?P<name>mri/(orig|rawavg|T1|T2|FLAIR|nu|orig_nu|norm|brain|brain\.finalsurfs|brainmask|wm|"
+    r"filled|ribbon|[lr]h\.ribbon|ctrl_pts|aseg|aseg\..*|aparc.*aseg|wmparc|orig/\d+|transforms/.*)|surf/[lr]h\..*)\.mg[hz]$"
+)
+"""The images in a folder of FreeSurfer's, SUBJECT/mri/."""
 PIECE = 1 << 20
 """Bytes written to a pipe at once: a larger write into a closed pipe can go unnoticed."""
 
@@ -177,7 +186,13 @@ def read_studies(file: BinaryIO, name: str, reading: Reading = AS_IT_IS) -> Iter
 
 
 def read_path(path: Path, reading: Reading = AS_IT_IS) -> Iterator[Study]:
-    """Read the studies in a file: NIfTI, of which most hold one image, or 2-D images. Raises UadError."""
+    """Read the studies in a file, of which most hold one image, or the scan in a folder of DICOM. Raises UadError."""
+    if files := dicom_in(path):
+        nifti = as_nifti(path, files, reading.series)
+        yield _study(next(read_studies(io.BytesIO(nifti), str(path), reading)).images, base_name(path.absolute()))
+        return
+    if reading.series:
+        raise Misuse(f"--series: {path} is no folder of DICOM")
     if path.name.lower().endswith((".hdr", ".img", ".hdr.gz", ".img.gz")):
         image = read_pair(path, reading)
         yield _study({image.role: image}, base_name(path))
@@ -222,14 +237,27 @@ def write_study(study: Study, file: BinaryIO, *, provenance: bool = True) -> Non
     file.flush()
 
 
+def streamed(study: Study) -> Study:
+    """Return a study as whoever reads it from a pipe has it: NIfTI holds grids and settings in less detail."""
+    file = BytesIO()
+    write_study(study, file)
+    file.seek(0)
+    return next(read_studies(file, study.name))
+
+
 def base_name(path: Path) -> str:
-    """Name a study after a file, without what earlier tools appended to it: a_healed.nii.gz is a, a.npz:b is a_b."""
+    """Name a study after a file, without what earlier tools appended to it: a_healed.nii.gz is a, a.npz:b is a_b.
+
+    What FreeSurfer makes of a subject is called as the subject is.
+    """
+    if freesurfer := FREESURFER.search(path.absolute().as_posix()):
+        return freesurfer["subject"]
     name = path.stem if path.suffix.lower() in PICTURES else stem(path).replace(".npz", "").replace(":", "_")
     return re.sub("(?<=.)(_(preprocessed|simulated|truth|healed|score|detection))+$", "", name)
 
 
 def is_image(path: Path) -> bool:
-    return path.name.lower().endswith(SUFFIXES)
+    return path.name.lower().endswith(READABLE)
 
 
 def _state(file: BinaryIO) -> tuple[int, int] | None:

@@ -28,7 +28,7 @@ def most_unpacked(packed: int) -> int:
 class _Rejoined:
     """The bytes that were read to see what a file is, and then the rest of it. given: how many were asked for."""
 
-    def __init__(self, start: Bytes, rest: BinaryIO) -> None:
+    def __init__(self, start: Bytes, rest: Source) -> None:
         self._start, self._rest, self.given = start, rest, 0
 
     def read(self, count: int, /) -> Bytes:
@@ -55,7 +55,7 @@ class _Unpacked:
         return taken
 
 
-def unpacked(file: BinaryIO, name: str) -> Source:
+def unpacked(file: Source, name: str) -> Source:
     """Unpack gzip when the first two bytes say so; file need not be seekable, and stays open."""
     start = up_to(file, 2, name)
     rejoined = _Rejoined(start, file)

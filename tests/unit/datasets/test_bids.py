@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from uadtools.datasets.bids import VERSION, derivative, describe, scans
+from uadtools.datasets.bids import VERSION, derivative, describe, scans, sibling
 from uadtools.errors import UadError
 
 RAW = (
@@ -142,3 +142,13 @@ def test_a_folder_that_cannot_be_made_is_told(out, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UadError, match=f"/{out}: "):
         describe(tmp_path / out, "1.2.3")
+
+
+@pytest.mark.parametrize("suffix", ["T1w", "FLAIR"])
+def test_from_each_image_of_a_scan_the_names_of_the_others_follow(suffix):
+    roles = ("scan", "healed", "score", "detection")
+    names = {role: sibling(f"sub-1_run-2_desc-preproc_{suffix}.nii.gz", role) for role in roles}
+    assert len({*names.values()}) == len(roles)
+    for name in names.values():
+        assert {role: sibling(name, role) for role in roles} == names
+    assert sibling("sub-1_desc-lesion_mask.nii.gz", "score") == ""

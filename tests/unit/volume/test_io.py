@@ -245,7 +245,7 @@ STRANGERS = {
 def test_what_is_no_nifti_image_is_told(what, packed, tmp_path):
     content = STRANGERS[what]
     path = stored(tmp_path, gzip.compress(content) if packed else content)
-    assert refusal(path).startswith("not a NIfTI image (only NIfTI-1 and NIfTI-2 are read; ")
+    assert refusal(path).startswith("not a NIfTI image (NIfTI-1 and -2, .mgz and .nrrd are read; ")
 
 
 @pytest.mark.parametrize("content", [b"", gzip.compress(b"", mtime=0)])

@@ -26,6 +26,7 @@ from uadtools.volume.stream import (
     read_path,
     read_studies,
     record,
+    streamed,
     write_study,
 )
 
@@ -43,6 +44,18 @@ def joined(*images):
 
 def studies(content, name="stream"):
     return [(s.name, list(s.images)) for s in read_studies(io.BytesIO(content), name)]
+
+
+def test_a_streamed_study_is_what_a_pipe_carries():
+    scan = replace(image("scan", "a"), grid=Grid(SHAPE, np.diag([1 / 3, 2, 0.1, 1])))
+    whole = Study("a", {"scan": scan, "brain": image("brain", "a", dtype="uint8")})
+    piped = next(read_studies(io.BytesIO(joined(*whole.images.values())), "stream"))
+    ours = streamed(whole)
+    assert (ours.name, list(ours.images)) == (piped.name, list(piped.images)) == ("a", ["scan", "brain"])
+    for role in ours.images:
+        np.testing.assert_array_equal(ours.need(role).data, piped.need(role).data, strict=True)
+        np.testing.assert_array_equal(ours.need(role).grid.affine, piped.need(role).grid.affine)
+    assert (ours.need("scan").grid.affine != scan.grid.affine).any()
 
 
 def test_a_study_ends_where_a_role_comes_again():

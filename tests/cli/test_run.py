@@ -1,0 +1,253 @@
+"""uad-run: the whole pipe in one go, with the voxels of the pipe."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+STEPS = ("median=1", "erode=0", "min-size=1")
+CHAIN = [word for step in STEPS for word in ("--set", f"postproc.{step}")]
+
+
+@pytest.fixture
+def how(tiny_model):
+    """Options with which something is found in the raw scan."""
+    return ["--model", tiny_model, "-t", 150, "--threshold", 0.2, "--signed", "bright", "--seed", 4, *CHAIN]
+
+
+def voxels(path):
+    return np.asarray(nib.load(path).dataobj)
+
+
+def files(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def test_a_run_makes_the_voxels_of_the_pipe_that_a_dry_run_prints(uad, shell, raw, here, how):
+    affine = raw.affine @ nib.affines.from_matvec(nib.eulerangles.euler2mat(0.1, 0.2, 0.3), [0.1, 0, 0])
+    nib.save(nib.Nifti1Image(raw.get_fdata().astype(np.int16), affine), here / "it's a scan.nii.gz")
+    done = uad("run", "it's a scan.nii.gz", "-o", "out dir", *how)
+    assert done.status == 0, done.err
+    assert files("out dir") == [
+        "it's a scan.html",
+        "it's a scan_detection.json",
+        "it's a scan_detection.nii.gz",
+        "it's a scan_run.json",
+        "it's a scan_score.json",
+        "it's a scan_score.nii.gz",
+    ]
+    dry = uad("run", "it's a scan.nii.gz", "-o", "pipe dir", *how, "--dry-run")
+    assert dry.status == 0, dry.err
+    assert not Path("pipe dir").exists()
+    piped = shell(dry.out.decode())
+    assert piped.status == 0, piped.err
+    for role in ("score", "detection"):
+        ours, theirs = (
+            nib.load(f"{folder} dir/it's a scan_{role}.nii{end}") for folder, end in (("out", ".gz"), ("pipe", ""))
+        )
+        np.testing.assert_array_equal(ours.dataobj, theirs.dataobj)
+        np.testing.assert_array_equal(ours.affine, theirs.affine)
+        assert ours.get_data_dtype() == theirs.get_data_dtype()
+    assert voxels("out dir/it's a scan_detection.nii.gz").any()
+    assert nib.load("out dir/it's a scan_detection.nii.gz").shape == raw.shape
+    assert Path("pipe dir/it's a scan.html").exists()
+
+
+def test_json_says_what_was_made(uad, scan, how):
+    (row,) = uad("run", scan, "-o", "out", *how, "--json").json
+    assert (row["name"], row["output"]) == ("raw", "out/raw_detection.nii.gz")
+    assert (row["score"], row["report"]) == ("out/raw_score.nii.gz", "out/raw.html")
+    assert row["detected_voxels"] == voxels(row["output"]).sum() > 0
+    assert (row["threshold"], row["threshold_from"], row["concerns"]) == (0.2, "user", row["concerns"])
+    assert row["model"].startswith("tiny")
+    assert json.loads(Path("out/raw_run.json").read_text())["result"] == row
+
+
+def test_a_newcomer_is_told_where_to_look(uad, scan, how, here):
+    assert "to look at in a browser: raw.html" in uad("run", scan, *how).lines[-1]
+    assert (here / "raw_detection.nii.gz").exists()
+    assert uad("run", scan, "-o", "out", "-q", *how).err == ""
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("heal.stepz=1", ["No such option: --stepz", "--steps"]),
+        ("postproc.erode=x", ["--erode", "valid integer"]),
+        ("postproc.erode=-1", ["--erode", "greater than or equal to 0"]),
+        ("score.metric=l3", ["--metric", "'l3' is not one of"]),
+        ("postproc.largest=1", ["--largest", "does not take a value"]),
+        ("preprocess.spacing=0", ["--spacing: 0"]),
+        ("postproc.median=2", ["--median: 2", "odd"]),
+        ("heal.help", ["expected STEP.OPTION=VALUE"]),
+        ("heal", ["expected STEP.OPTION=VALUE"]),
+        ("cure.t=3", ["preprocess, heal, score, postproc"]),
+        ("heal.output=x", ["has no effect in uad-run"]),
+        ("score.native", ["has no effect in uad-run"]),
+        ("heal.volume=1", ["has no effect in uad-run"]),
+        ("heal.model=x", ["leave one out"]),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_anything_is_done(uad, scan, tiny_model, setting, words):
+    uad("run", scan, "-o", "out", "--model", tiny_model, "--set", setting).fails("run", 2, *words)
+    assert not Path("out").exists()
+
+
+def test_settings_reach_their_steps(uad, scan, how):
+    settings = ["preprocess.brain=none", "score.metric=l2", "heal.t=100", "heal.t=200", "postproc.dilate=1"]
+    words = [word for word in how if word not in ("-t", 150)]
+    done = uad("run", scan, "-o", "out", *words, *(word for text in settings for word in ("--set", text)))
+    assert done.status == 0, done.err
+    prepared, healed, scored, detected = json.loads(Path("out/raw_detection.json").read_text())["history"]
+    assert prepared["arguments"]["brain"] == "none"
+    assert healed["arguments"]["t"] == [100, 200]
+    assert (scored["arguments"]["metric"], scored["arguments"]["signed"]) == ("l2", "bright")
+    assert (detected["arguments"]["dilate"], detected["arguments"]["native"]) == (1, True)
+
+
+@pytest.fixture
+def several(here, scan):
+    """A folder of two scans, and between them a file that is none."""
+    (here / "raw").mkdir()
+    for name in ("a", "c"):
+        shutil.copy(scan, here / "raw" / f"{name}.nii.gz")
+    (here / "raw" / "b.nii.gz").write_bytes(b"no scan")
+    return here / "raw"
+
+
+def test_a_scan_that_fails_is_told_and_stops_no_other(uad, several, how, monkeypatch):
+    from uadtools.models import model
+
+    loaded = []
+    load = model.load_model
+    monkeypatch.setattr(model, "load_model", lambda *a, **k: loaded.append(a) or load(*a, **k))
+    done = uad("run", several, "-o", "out", *how, "--json")
+    assert done.status == 1
+    assert ["raw/b.nii.gz: not a NIfTI image" in line for line in done.lines if "error" in line] == [True]
+    assert [("error" in row, Path(row["name"]).name) for row in done.json] == [
+        (False, "a"), (True, "b.nii.gz"), (False, "c")
+    ]  # fmt: skip
+    assert len(loaded) == 1
+    index = Path("out/index.html").read_text()
+    assert re.findall('<a href="([^"]+)">', index) == ["a.html", "c.html"]
+    table = list(csv.DictReader(Path("out/results.csv").read_text().splitlines()))
+    assert [bool(row["error"]) for row in table] == [False, True, False]
+    assert float(table[0]["detected_ml"]) == done.json[0]["detected_ml"]
+
+
+def test_what_is_done_is_skipped_and_a_mended_scan_is_not(uad, several, how):
+    first = uad("run", several, "-o", "out", *how, "--json").json
+    before = Path("out/a.html").stat().st_mtime_ns
+    shutil.copy(several / "a.nii.gz", several / "b.nii.gz")
+    Path("out/c_score.nii.gz").unlink()
+    done = uad("run", several, "-o", "out", *how, "--json")
+    assert done.status == 0, done.err
+    assert ["skipped" in row for row in done.json] == [True, False, False]
+    assert done.json[0] == {**first[0], "skipped": True}
+    assert Path("out/a.html").stat().st_mtime_ns == before
+    assert Path("out/c_score.nii.gz").exists()
+    assert re.findall('<a href="([^"]+)">', Path("out/index.html").read_text()) == ["a.html", "b.html", "c.html"]
+
+
+def test_what_was_made_otherwise_is_replaced_by_force_alone(uad, scan, raw, how, here):
+    assert uad("run", scan, "-o", "out", *how).status == 0
+    other = ["run", scan, "-o", "out", *how, "--set", "postproc.dilate=1"]
+    uad(*other).fails("run", 1, "out/raw_run.json", "other settings", "--force")
+    assert uad(*other, "--force").status == 0
+    nib.save(nib.Nifti1Image(np.asarray(raw.dataobj) // 2, raw.affine), scan)
+    uad(*other).fails("run", 1, "out/raw_run.json", "another state", "--force")
+    Path("out/raw_run.json").unlink()
+    uad(*other).fails("run", 1, "out/raw_detection.nii.gz", "exists", "--force")
+
+
+@pytest.mark.parametrize(
+    "damage", ["[]", "{}", '{"settings": {}, "scan": "0", "result": 3, "row": null}', "{", "row", "thumbnail"]
+)
+def test_a_damaged_record_is_told(uad, scan, how, damage):
+    assert uad("run", scan, "-o", "out", *how).status == 0
+    record = Path("out/raw_run.json")
+    data = json.loads(record.read_text())
+    data["row"] |= {"row": {"peak": "high"}, "thumbnail": {"thumbnail": "?"}}.get(damage, {})
+    record.write_text(json.dumps(data) if damage.isalpha() else damage)
+    uad("run", scan, "-o", "out", *how).fails("run", 1, "out/raw_run.json")
+
+
+def test_no_page_takes_the_name_of_the_index(uad, scan, how):
+    scan.rename("index.nii.gz")
+    uad("run", "index.nii.gz", "-o", "out", *how).fails("run", 1, "index", "rename")
+
+
+def test_a_killed_run_goes_on(uad, scan, how, monkeypatch):
+    from uadtools.pipeline import folder
+
+    def killed(*args, **more):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder.Sink, "write", killed)
+        assert uad("run", scan, "-o", "out", *how).status == 130
+    assert files("out") == ["raw.html", "raw_run.json"]
+    assert uad("run", scan, "-o", "out", *how).status == 0
+    assert "raw_detection.nii.gz" in files("out")
+
+
+def test_a_scan_that_fails_alone_leaves_nothing_behind(uad, scan, how, prepared):
+    uad("run", scan, "-o", "out", *how, "--set", f"score.spread={prepared}").fails("run", 2, "--spread")
+    done = uad("run", scan, "-o", "out", *how, "--set", f"heal.brain={scan}")
+    assert (done.status, "different grids" in done.lines[-1]) == (1, True)
+    assert files("out") == []
+    uad("run", "none.nii.gz", "-o", "out", *how).fails("run", 1, "none.nii.gz: No such file")
+
+
+def test_a_scan_unlike_the_others_has_nothing_detected(uad, scan, wary_model):
+    done = uad("run", scan, "-o", "out", "--model", wary_model, "-t", 5, "--strict", "--json")
+    assert done.status == 3, done.err
+    (row,) = done.json
+    assert row["withheld"]
+    assert "unlike" in [concern["code"] for concern in row["concerns"]]
+    assert not voxels(row["output"]).any()
+    assert "no detection" in done.err
+
+
+def test_names_are_shown_where_they_are_wanted(uad, scan, how, here):
+    scan.rename("Jane_Doe.nii.gz")
+    assert uad("run", "Jane_Doe.nii.gz", "-o", "out", *how).status == 0
+    assert "Jane" not in Path("out/Jane_Doe.html").read_text()
+    assert uad("run", "Jane_Doe.nii.gz", "-o", "named", *how, "--keep-names").status == 0
+    assert "<h1>Jane_Doe</h1>" in Path("named/Jane_Doe.html").read_text()
+
+
+def test_a_stream_is_run_study_by_study(uad, scan, how):
+    stream = scan.read_bytes()
+    done = uad("run", "-o", "out", *how, stdin=stream)
+    assert done.status == 0, done.err
+    assert "stdin_detection.nii.gz" in files("out")
+    pipe = uad("run", "-", "-o", "pipe", *how, "--dry-run").out.decode()
+    assert pipe.splitlines()[1].startswith("uad-preprocess - --model")
+    assert pipe.splitlines()[-1].endswith("--native -o pipe/")
+
+
+def test_what_is_made_on_the_way_is_kept_for_the_other_tools(uad, scan, how):
+    assert uad("run", scan, "-o", "out", *how, "--keep", "--set", "heal.samples=2").status == 0
+    kept = ["brain", "detection", "healed", "preprocessed", "score", "spread"]
+    assert [name for name in files("out") if name.endswith(".gz")] == [f"raw_{role}.nii.gz" for role in kept]
+    (row,) = uad("report", "out/raw_detection.nii.gz", "--json").json
+    assert {*row["layers"]} == {"scan", "healed", "score", "detection", "spread"}
+    assert uad("score", "out/raw_healed.nii.gz", "--metric", "l2", "-o", "l2.nii.gz").status == 0
+
+
+@pytest.mark.parametrize("output", ["-", "x.nii.gz", "x.png"])
+def test_what_is_made_goes_to_a_folder(uad, scan, how, output):
+    uad("run", scan, "-o", output, *how).fails("run", 2, "--output")
+
+
+def test_the_index_of_somebody_else_stays(uad, several, how):
+    Path("out").mkdir()
+    Path("out/index.html").write_text("mine")
+    uad("run", several, "-o", "out", *how).fails("run", 1, "out/index.html", "no index of reports")
+    assert files("out") == ["index.html"]

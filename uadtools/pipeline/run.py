@@ -1,0 +1,209 @@
+"""uad-run: from raw scans to detections, score maps and reports, in one go."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from uadtools import __version__
+from uadtools.cohort.heal import used
+from uadtools.cohort.parallel import prefetched
+from uadtools.cohort.preprocess import ScanJob, jobs_of
+from uadtools.cohort.results import Progress, Result, Watch, unseen
+from uadtools.concerns import Tell, silent
+from uadtools.datasets.bids import describe
+from uadtools.datasets.sources import Sources, is_cohort, studies, words
+from uadtools.errors import Misuse, UadError
+from uadtools.healing.ensemble import suiting
+from uadtools.pipeline.asked import asked
+from uadtools.pipeline.folder import Folder, Place, Record, check_summary, summarise
+from uadtools.pipeline.steps import Steps
+from uadtools.report.contents import gather, index_row
+from uadtools.volume.stream import Study, base_name, fingerprint
+
+PREPARED, HEALED, DETECTED, ALL = 25, 80, 90, 100
+"""How far a scan is after each step, in percent and roughly."""
+
+
+def run(  # noqa: PLR0913  one parameter per option
+    sources: Sources = (),
+    output: Path | str | None = None,
+    *,
+    bids: Path | str | None = None,
+    suffix: str | None = None,
+    participants: Sequence[str] = (),
+    keep: bool = False,
+    keep_names: bool = False,
+    force: bool = False,
+    tell: Tell = silent,
+    fail: Tell = silent,
+    progress: Progress = unseen,
+    verbose: bool = False,
+    **options: Any,
+) -> list[Result]:
+    """Find lesions in raw scans as uad-run does; returns, for each, what `uad-run --json` says of it.
+
+    sources: files, folders and lists of them, or "-" for a stream on standard input; none with bids, a data set of
+    which the scans with this suffix (T1w), of all participants or of some, are taken. output: the folder of what is
+    made, a data set of derivatives with bids; none: the current folder. Several scans get an index, but for those of
+    some participants. keep: write what is made on the way, too. keep_names: reports call scans by the names of their
+    files. options: model, method, t, signed, brain, threshold, adapt, device, precision, seed, volume, geometry,
+    series, and steps, others of each step, such as {"postproc": {"erode": 0}}; see `uad-run --help`. tell: gets a line for whatever
+    the user should know, and with verbose for each scan. What is done already is skipped. Of several scans, one that
+    fails does not stop the others: fail gets the line, and its result an `error`. Raises UadError for an only one, and
+    for what is wrong with all.
+    """
+    what, several = asked(**options), is_cohort(words(sources), bids)
+    jobs = jobs_for(sources, output, bids, suffix, participants)
+    steps = Steps.of(what, tell)
+    folder = Folder.of(jobs, output, force=force, roles=steps.made if keep else ())
+    whole = several and not participants
+    if whole:
+        check_summary(folder.path, force=force)
+    running = Running({**what.settings, "keep_names": keep_names}, steps, folder, several, verbose)
+    describe(None if bids is None else output, __version__)
+    records: list[Record] = []
+    with progress("running") as watch:
+        _watch(watch, 1, len(jobs), 0, "preparing")
+        for number, todo in enumerate(prefetched(running.prepared(jobs)), start=1):
+            record = running.finished(todo, number, partial(_watch, watch, number, max(len(jobs), number)))
+            if error := record.result.get("error"):
+                fail(error)
+            records.append(record)
+    if whole:
+        summarise(folder.path, records)
+    return [record.result for record in records]
+
+
+def pipes(
+    sources: Sources = (),
+    output: Path | str | None = None,
+    *,
+    bids: Path | str | None = None,
+    suffix: str | None = None,
+    tell: Tell = silent,
+    **options: Any,
+) -> list[str]:
+    """Return the lines of shell that do what `run` does: for each scan, a pipe. Raises UadError as that does."""
+    what, jobs = asked(**options), jobs_for(sources, output, bids, suffix)
+    Steps.of(what, tell)
+    folder = Folder.of(jobs, output, force=True)
+    places = [folder.place(base_name(Path(job.source)), job) for job in jobs]
+    folders = dict.fromkeys(str(path.parent) for place in places for path in (place.page, place.detection))
+    lines = [what.pipe(job.source, place) for job, place in zip(jobs, places, strict=True)]
+    return [shlex.join(["mkdir", "-p", *folders]), *lines]
+
+
+def jobs_for(
+    sources: Sources,
+    output: Path | str | None,
+    bids: Path | str | None = None,
+    suffix: str | None = None,
+    participants: Sequence[str] = (),
+) -> list[ScanJob]:
+    """List the scans that are meant. Raises UadError, also for a participant of whom there is none."""
+    jobs = jobs_of(words(sources), output, bids, suffix)
+    labels = [label.removeprefix("sub-") for label in participants]
+    theirs = {label: [job for job in jobs if f"sub-{label}" in Path(job.source).parts] for label in labels}
+    if missing := [label for label, found in theirs.items() if not found]:
+        raise UadError(f"{bids}: no scan of sub-{missing[0]} in it (is that how the participant is called?)")
+    return [job for found in theirs.values() for job in found] if theirs else jobs
+
+
+@dataclass(frozen=True)
+class Todo:
+    """A scan that was looked at: prepared, or, without a study, one that is done already or cannot be."""
+
+    place: Place
+    record: Record
+    study: Study | None = None
+
+
+@dataclass(frozen=True)
+class Running:
+    """Works on one scan after the other. settings: that results depend on; several: a failure does not stop others."""
+
+    settings: dict[str, Any]
+    steps: Steps
+    folder: Folder
+    several: bool
+    verbose: bool
+
+    def prepared(self, jobs: Sequence[ScanJob]) -> Iterator[Todo]:
+        """Read scans and prepare them; what is done or fails comes in its place."""
+        for job in jobs:
+            try:
+                for raw in studies([job.source], self.steps.preparation.reading):
+                    yield self._todo(raw, self.folder.place(raw.name, job))
+            except Misuse:
+                raise
+            except UadError as error:
+                yield self._lost(self.folder.place(base_name(Path(job.source)), job), job.source, error)
+
+    def _todo(self, raw: Study, place: Place) -> Todo:
+        record = Record(self.settings, fingerprint(raw.product))
+        try:
+            if before := self.folder.claim(raw, place, record):
+                return Todo(place, before)
+            return Todo(place, record, self.steps.prepare(raw))
+        except Misuse:
+            raise
+        except UadError as error:
+            return self._lost(place, raw.name, error)
+
+    def _lost(self, place: Place, name: str, error: UadError) -> Todo:
+        """Write down why a scan is lost; raise it for an only one."""
+        record = Record(self.settings, None, {"name": name, "error": str(error)})
+        self.folder.lose(place, record if self.several else None)
+        if not self.several:
+            raise error
+        return Todo(place, record)
+
+    def finished(self, todo: Todo, number: int, watch: Callable[[float, str], None]) -> Record:
+        """Heal, score, detect and report, and write it all; number: of the scan, for its title."""
+        if not todo.study:
+            return todo.record
+        try:
+            return self._finished(todo, todo.study, number, watch)
+        except Misuse:
+            raise
+        except UadError as error:
+            return self._lost(todo.place, todo.study.name, error).record
+
+    def _finished(self, todo: Todo, prepared: Study, number: int, watch: Callable[[float, str], None]) -> Record:
+        name, place = prepared.name, todo.place
+        watch(PREPARED, f"healing {name}")
+        healed = self.steps.heal(prepared, lambda done, of: watch(PREPARED + (HEALED - PREPARED) * done / of, ""))
+        watch(HEALED, f"scoring {name}")
+        detected = self.steps.detect(healed)
+        watch(DETECTED, f"reporting {name}")
+        title = name if self.settings["keep_names"] else f"Scan {number}" if self.several else "Scan"
+        page = gather(detected, title=title)
+        row = index_row(page, detected, place.page.name)
+        output = self.folder.write(detected, page, place)
+        figures = {"case_score": row.case_score, "peak": row.peak, "largest_ml": row.largest_ml}
+        result = {
+            "name": name,
+            "output": output,
+            "score": str(place.score),
+            "report": str(place.page),
+            "model": used(detected)["model"],
+            **self.steps.detecting.figures(detected),
+            **figures,
+        }
+        record = replace(todo.record, result=result, row=row)
+        record.keep(place.record)
+        if self.verbose:
+            self.steps.tell(f"{name}: {suiting(self.steps.healing.ensembles, prepared)}")
+        watch(ALL, "")
+        return record
+
+
+def _watch(watch: Watch, number: int, count: int, share: float, doing: str) -> None:
+    """Tell how far all scans are. share: of the scan that is worked on, the number-th of count, in percent."""
+    text = f"{number} of {count}: {doing}" if count > 1 else doing
+    watch(round(ALL * (number - 1) + share), ALL * count, text if doing else None)
