@@ -52,10 +52,10 @@ def run(  # noqa: PLR0913  one parameter per option
     made, a data set of derivatives with bids; none: the current folder. Several scans get an index, but for those of
     some participants. keep: write what is made on the way, too. keep_names: reports call scans by the names of their
     files. options: model, method, t, signed, brain, threshold, adapt, device, precision, seed, volume, geometry,
-    series, and steps, others of each step, such as {"postproc": {"erode": 0}}; see `uad-run --help`. tell: gets a line for whatever
-    the user should know, and with verbose for each scan. What is done already is skipped. Of several scans, one that
-    fails does not stop the others: fail gets the line, and its result an `error`. Raises UadError for an only one, and
-    for what is wrong with all.
+    series, and steps, others of each step, such as {"postproc": {"erode": 0}}; see `uad-run --help`. tell: gets a line
+    for whatever the user should know, and with verbose for each scan. What is done already is skipped. Of several
+    scans, one that fails does not stop the others: fail gets the line, and its result an `error`. Raises UadError for
+    an only one, and for what is wrong with all.
     """
     what, several = asked(**options), is_cohort(words(sources), bids)
     jobs = jobs_for(sources, output, bids, suffix, participants)
