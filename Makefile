@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test hostile lint man bench clean
+.PHONY: demo test hostile lint man bench page-check dist clean
 
 demo: $(READY)         ## find the lesions of a real patient, and show them: demo/patient19_FLAIR.html, _T1w.html
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh demo
@@ -27,8 +27,22 @@ bench: $(READY)        ## time and memory of the commands, and of the network, a
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/bench.py --json bench.json
 	$(BIN)/python benchmarks/bench_network.py --json bench-network.json
 
+page-check: $(READY)   ## the reports against an HTML validator and axe-core; takes npm, node and chromium
+	npm install --prefix build/page-check --no-audit --no-fund axe-core@4.14.1 html-validate@10.17.0 puppeteer-core@24.43.1
+	$(BIN)/python -m pytest tests/unit/report/test_accessible.py
+
+dist:                  ## build dist/, tell its size, install the wheel in an empty environment, and run the demo there
+	rm -rf dist build/dist
+	$(PYTHON) -m venv build/dist/tools
+	build/dist/tools/bin/python -m pip install --quiet --disable-pip-version-check build
+	build/dist/tools/bin/python -m build --outdir dist .
+	du -h dist/*
+	$(PYTHON) -m venv build/dist/empty
+	build/dist/empty/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	PATH="$(CURDIR)/build/dist/empty/bin:$$PATH" sh examples/demo.sh build/dist/demo
+
 clean:
-	rm -rf $(VENV) demo build *.egg-info bench.json bench-network.json
+	rm -rf $(VENV) demo build dist *.egg-info bench.json bench-network.json
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

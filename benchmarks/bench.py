@@ -26,7 +26,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 BIN = Path(sys.executable).parent
 START = "from uadtools.datasets.sink import Sink; import uadtools; uadtools.load_model()"
 """All that uad-heal does before it has a scan to work on."""
-COMMANDS = ("preprocess", "train", "heal", "score", "postproc", "eval")
+COMMANDS = ("preprocess", "train", "heal", "score", "postproc", "report", "eval")
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -146,7 +146,8 @@ def main() -> None:
     parser.add_argument("--json", type=writable)
     settings = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        prepared, healed, score, found = (str(Path(folder) / f"{n}.nii.gz") for n in ("p", "h", "s", "d"))
+        roles = ("preprocessed", "healed", "score", "detection")
+        prepared, healed, score, found = (str(Path(folder) / f"scan_{role}.nii.gz") for role in roles)
         raw, truth = (str(EXAMPLES / "data" / f"patient19_{kind}.nii.gz") for kind in ("T1w", "lesion"))
         rows = {f"uad-{name} --help": median([f"uad-{name}", "--help"], settings.runs) for name in COMMANDS}
         rows["start of uad-heal, model loaded"] = median(["python", "-c", START], settings.runs)
@@ -156,6 +157,7 @@ def main() -> None:
             ["uad-heal", prepared, "-o", healed, "--force"],
             ["uad-score", prepared, healed, "-o", score, "--force"],
             ["uad-postproc", score, "--native", "-o", found, "--force", "--quiet"],
+            ["uad-report", found, "-o", f"{folder}/scan.html", "--force"],
             ["uad-eval", found, "--truth", truth, "--json"],
         ):
             rows[" ".join(w for w in words[:1] + words[2:-2] if not w.startswith(folder) and w != "-o")] = median(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from uadtools.models.model import Model, load_model
     from uadtools.pipeline.run import run
     from uadtools.preparing.preprocess import preprocess
+    from uadtools.report.notebook import show
     from uadtools.report.picture import picture
     from uadtools.scoring.calibrate import calibrate
     from uadtools.scoring.postproc import postproc
@@ -53,6 +54,7 @@ _WHERE = {
     "run": "uadtools.pipeline.run",
     "preprocess": "uadtools.preparing.preprocess",
     "picture": "uadtools.report.picture",
+    "show": "uadtools.report.notebook",
     "calibrate": "uadtools.scoring.calibrate",
     "postproc": "uadtools.scoring.postproc",
     "score": "uadtools.scoring.score",
@@ -85,6 +87,7 @@ __all__ = [
     "save",
     "score",
     "score_all",
+    "show",
     "simulate",
     "simulate_all",
     "train",

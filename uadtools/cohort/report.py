@@ -123,12 +123,13 @@ def _read(groups: list[list[Path]], reading: Reading, tell: Tell) -> Iterator[St
 class Shelf:
     """Where pages go: one file, or a folder of them with an index.
 
-    keep_names: call scans by the names of their files, else by their number.
+    keep_names: call scans by the names of their files, else by their number. written: the names of the pages so far.
     """
 
     target: Path
     keep_names: bool
     force: bool
+    written: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
 
     @property
@@ -149,17 +150,18 @@ class Shelf:
 
     def add(self, study: Study, truth: Image | None) -> Result:
         """Write the page of a study. Raises UadError."""
-        if self.rows and not self.folder:
+        if self.written and not self.folder:
             raise UadError(f"{self.target}: is one file, and there are several studies (name a folder)")
-        number = len(self.rows) + 1
+        number = len(self.written) + 1
         title = study.name if self.keep_names else f"Scan {number}" if self.folder else "Scan"
         path = self.target / f"{Path(title).name.replace(' ', '-')}.html" if self.folder else self.target
-        if any(row.file == path.name for row in self.rows):
+        if path.name in self.written:
             raise UadError(f"{path}: would be written twice: two studies have this name")
         page = gather(study, truth, title=title)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_page(page, path, force=self.force)
-        self.rows.append(index_row(page, study, path.name))
+        self.written.append(path.name)
+        self.rows += [index_row(page, study, path.name)] if self.folder else []
         return {
             "name": study.name,
             "output": str(path),

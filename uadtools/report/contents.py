@@ -14,13 +14,15 @@ from uadtools.report import repeat
 from uadtools.report.findings import Finding, findings, said, smoothed, steps_of
 from uadtools.report.index import Row
 from uadtools.report.layers import Layered, layered, layers, threshold_of
-from uadtools.report.page import Page
+from uadtools.report.page import Page, Picture
 from uadtools.report.picture import drawn, png
+from uadtools.report.plots import strips
 from uadtools.report.tables import Table
 from uadtools.scoring.case_scores import case_scores
-from uadtools.scoring.healthy import HealthyLevel, healthy_level
+from uadtools.scoring.healthy import HealthyScores, healthy_scores
 from uadtools.scoring.score import case_score
 from uadtools.volume.io import Image
+from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import Study, concerns_of, last_by
 
 CASE_SCORES = {
@@ -43,7 +45,7 @@ def gather(
     *,
     title: str = "Scan",
     figures: Sequence[Table] = (),
-    plots: Sequence[tuple[str, bytes]] = (),
+    plots: Sequence[Picture] = (),
 ) -> Page:
     """Gather what a report shows of a study; what cannot be shown is said on it, and its name only where it is a title.
 
@@ -55,12 +57,12 @@ def gather(
     smooth = smoothed(study) if "score" in whole.study.images else None
     smooth = smooth and replace(smooth, grid=whole.study.need("score").grid)
     detected = listed(whole, smooth)
-    level = _healthy_level(study)
+    healthy, scores = _healthy(study), _case_scores(study)
     missing = [*whole.missing, *([] if history else ["how this was made (no history)"])]
     tables = [
         *figures,
         *_lesions(whole, smooth),
-        *_scores(study, level),
+        *_scores(study, scores, healthy),
         *_steps(history),
     ]
     return Page(
@@ -71,9 +73,9 @@ def gather(
         layers(whole.study),
         detected,
         _places(whole, study),
-        _rare(level, detected or ()) if level else None,
+        healthy,
         tables,
-        [*plots, ("Slices", _slices(whole))],
+        [Picture("Slices", _slices(whole), _shows(whole)), *_against(scores, healthy), *plots],
         repeat.paragraph(history, __version__),
         repeat.pipe(history, study.product.role, unlike=bool(too_unlike(study.product))),
         __version__,
@@ -88,18 +90,40 @@ def listed(whole: Layered, smooth: Image | None) -> list[Finding] | None:
     return findings(images["detection"], smooth, whole.chain, images.get("truth"))
 
 
-def _healthy_level(study: Study) -> HealthyLevel | None:
+def _healthy(study: Study) -> HealthyScores | None:
     """Return what is known of healthy scans' scores, if they went through the same median filter."""
-    level = healthy_level(study.need("score")) if "score" in study.images else None
-    return level if level and level.median == steps_of(study).median else None
+    known = healthy_scores(study.need("score")) if "score" in study.images else None
+    return known if known and known.median == steps_of(study).median else None
 
 
-def _rare(level: HealthyLevel, found: Sequence[Finding]) -> tuple[float, str]:
-    above = any((one.peak or 0) > level.threshold for one in found)
-    quiet = (
-        f"{level.scans - level.alarms} of {level.scans} healthy scans score less than {level.threshold:.3g} everywhere"
-    )
-    return level.threshold, f"{quiet}; {'rare peaks are above that' if above else 'no finding is above that'}."
+def _case_scores(study: Study) -> dict[str, float]:
+    """Return the case scores that there are."""
+    if "score" not in study.images:
+        return {}
+    try:
+        return {name: value for name, value in asdict(case_scores(study)).items() if value is not None}
+    except UadError:
+        return {}
+
+
+def _against(scores: Mapping[str, float], healthy: HealthyScores | None) -> Iterator[Picture]:
+    """Draw the case scores against those of healthy scans."""
+    if healthy and (both := {name: scores[name] for name in healthy.case_scores if name in scores}):
+        drawn = {CASE_SCORES[name]: (value, healthy.case_scores[name]) for name, value in both.items()}
+        told = [f"{CASE_SCORES[name]} {value:.3g}, {_counted(healthy, name, value)}" for name, value in both.items()]
+        shows = "Points are healthy scans, the line is this scan"
+        yield Picture("This scan against healthy scans", png(strips(drawn)), f"{shows}: {'; '.join(told)}.")
+
+
+def _counted(healthy: HealthyScores, name: str, value: float) -> str:
+    count, all_of_them = healthy.as_high(name, value), len(healthy.case_scores[name])
+    most = "at most " if healthy.both and count else ""
+    return f"{most}{count or 'none'} of {all_of_them} healthy scans are as high"
+
+
+def _shows(whole: Layered) -> str:
+    titles = [ROLES[role].title for role in whole.study.images if role != "hit" and ROLES[role].title]
+    return f"Axial slices, the patient's left on the right: {', '.join(titles)}."
 
 
 def _places(whole: Layered, study: Study) -> tuple[str, ...]:
@@ -155,22 +179,19 @@ def _lesions(whole: Layered, smooth: Image | None) -> Iterator[Table]:
     yield Table("Components of the truth, the largest first; found: the detection touches them", rows)
 
 
-def _scores(study: Study, level: HealthyLevel | None) -> Iterator[Table]:
+def _scores(study: Study, scores: Mapping[str, float], healthy: HealthyScores | None) -> Iterator[Table]:
     """Lay out the case scores, as far as there are any, and what is known of healthy scans."""
-    if "score" not in study.images:
+    if not scores:
         return
-    try:
-        known = {name: value for name, value in asdict(case_scores(study)).items() if value is not None}
-    except UadError:
-        return
-    healthy = (
-        {"peak": f"at most {level.threshold:.4g} in {level.scans - level.alarms} of {level.scans}"} if level else {}
-    )
-    rows = [["score", "this scan", "healthy scans"] if level else ["score", "this scan"]]
-    for name, value in known.items():
-        rows.append([CASE_SCORES[name], f"{value:.4g}", *([healthy.get(name, "")] if level else [])])
+    rows = [["score", "this scan", *(["healthy scans", "as high"] if healthy else [])]]
+    for name, value in scores.items():
+        known = healthy.case_scores.get(name) if healthy else None
+        cells = (
+            [f"{known[0]:.3g} to {known[-1]:.3g}", _counted(healthy, name, value)] if healthy and known else ["", ""]
+        )
+        rows.append([CASE_SCORES[name], f"{value:.4g}", *(cells if healthy else [])])
     if (used := threshold_of(study)) is not None:
-        rows.append(["threshold of the detection", f"{used:.4g}", *([""] if level else [])])
+        rows.append(["threshold of the detection", f"{used:.4g}", *(["", ""] if healthy else [])])
     yield Table("Scores of the scan", rows)
 
 

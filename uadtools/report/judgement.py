@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uadtools.evaluation.evaluate import Evaluation
 from uadtools.report.contents import gather
-from uadtools.report.page import Page
+from uadtools.report.page import Page, Picture
 from uadtools.report.picture import png
 from uadtools.report.plots import figure_of
 from uadtools.report.tables import tables
@@ -26,5 +26,6 @@ def judged_page(evaluation: Evaluation, study: Study, truth: Image | None) -> Pa
     report = {**evaluation.report, "scans": [{**row, "name": "this scan"} for row in evaluation.report["scans"]]}
     figures = [table._replace(title=table.title or "Figures") for table in tables(report)]
     ranked = evaluation.ranking is not None and evaluation.ranking.positives
-    plots = [(title, png(figure_of(evaluation, name))) for name, title in PLOTS.items()] if ranked else []
+    drawn = {title: png(figure_of(evaluation, name)) for name, title in PLOTS.items()} if ranked else {}
+    plots = [Picture(title, image, f"{title}, whose figures are in the tables.") for title, image in drawn.items()]
     return gather(study, truth, figures=figures, plots=plots)

@@ -146,7 +146,7 @@ def layers(study: Study) -> list[Layer]:
         title = titles.get(role) or TITLES.get(role) or ROLES[role].title
         data = image.data & ~(study.images["hit"].data > 0) if role in titles and role != "hit" else image.data
         cut = image.derive(data[box], role, _cut(base, box)) if image.grid.same(base) else image.derive(data, role)
-        made.append(Layer(role, title, _nifti(cut, mask=_is_mask(role)), low, high, opacity, role in shown))
+        made.append(Layer(role, title, _nifti(cut, low, high), low, high, opacity, role in shown))
     return made
 
 
@@ -193,14 +193,15 @@ def _range(study: Study, role: str) -> tuple[float, float]:
     return low, max(high, low + 1e-6)
 
 
-def _nifti(image: Image, *, mask: bool) -> bytes:
-    """Encode an image as uint8 or int16, 0 staying 0."""
-    if mask:
+def _nifti(image: Image, low: float, high: float) -> bytes:
+    """Encode an image as uint8 or int16, 0 staying 0; that it says its window spares the viewer to search for one."""
+    if _is_mask(image.role):
         nifti = nib.Nifti1Image((image.data > 0.5).astype(np.uint8), image.grid.affine)
     else:
         slope = float(np.abs(image.data).max()) / _INT16 or 1.0
         nifti = nib.Nifti1Image(np.round(image.data / slope).astype(np.int16), image.grid.affine)
         nifti.header.set_slope_inter(slope, 0)
+    nifti.header["cal_min"], nifti.header["cal_max"] = low, high
     return gzip.compress(nifti.to_bytes(), 6, mtime=0)
 
 

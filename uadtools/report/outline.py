@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from uadtools.files import written
 from uadtools.grids.grid import Grid, oriented, resample
 from uadtools.metrics.overlap import Mask
-from uadtools.report.picture import check_picture
+from uadtools.report.picture import PLANES, check_picture, draw_slice
 from uadtools.volume.background import background
 from uadtools.volume.chain import in_scan_space
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 
 _BRAIN, _TEMPLATE = "#ffd23f", "#3fc7ff"
-_PLANES = ((1, 2), (0, 2), (0, 1))
-"""Array axes shown to the right and up: sagittal, coronal, axial."""
 
 
 def outlined(
@@ -44,14 +39,14 @@ def outlined(
     }
     if template is not None:
         rows["prepared"][1].append((_on(~background(template.data), template.grid, scan.grid), _TEMPLATE))
-    planes = _PLANES[2:] if flat else _PLANES
+    planes = PLANES[2:] if flat else PLANES
     figure = Figure(figsize=(3 * len(planes), 6.4), facecolor="black")
     for axes, (title, (image, masks)) in zip(figure.subplots(2, len(planes), squeeze=False), rows.items(), strict=True):
         axes[0].set_title(title, color="white", fontsize=10, loc="left")
         data, grid = oriented(image.data, image.grid)
         outlines = [(oriented(mask, image.grid)[0], colour) for mask, colour in masks]
         for axis, plane in zip(axes, planes, strict=True):
-            _draw(axis, data, outlines, grid.spacing, plane)
+            draw_slice(axis, data, outlines, grid.spacing, plane)
     figure.subplots_adjust(0.01, 0.01, 0.99, 0.95, 0.02, 0.1)
     with written(path, force=force) as part:
         figure.savefig(part, dpi=100, facecolor="black")
@@ -59,26 +54,3 @@ def outlined(
 
 def _on(mask: Mask, source: Grid, target: Grid) -> Mask:
     return np.asarray(resample(mask.astype(np.float32), source, target) > 0.5)
-
-
-def _draw(
-    axis: Any,
-    data: NDArray[Any],
-    outlines: Sequence[tuple[Mask, str]],
-    spacing: Sequence[float],
-    plane: tuple[int, int],
-) -> None:
-    """Draw the slice through the middle of the first mask, with all outlines; plane: array axes to the right and up."""
-    right, up = plane
-    (through,) = {0, 1, 2} - {right, up}
-    occupied = np.flatnonzero(outlines[0][0].any(axis=plane))
-    middle = int(occupied[len(occupied) // 2]) if len(occupied) else data.shape[through] // 2
-    turn = -1 if right == 0 else 1  # the patient's left on the right
-    flat = np.take(data, middle, axis=through).T[:, ::turn]
-    low, high = np.percentile(data[data > data.min()], [1, 99.5])
-    axis.imshow(flat, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=spacing[up] / spacing[right])
-    for mask, colour in outlines:
-        edge = np.take(mask, middle, axis=through).T[:, ::turn]
-        if edge.any() and min(edge.shape) > 1:
-            axis.contour(edge, [0.5], colors=[colour], linewidths=0.8)
-    axis.axis("off")

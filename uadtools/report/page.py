@@ -13,13 +13,14 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, NamedTuple
 
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
 from uadtools.report.findings import Finding, said
 from uadtools.report.layers import COLOURS, GREY, Layer
 from uadtools.report.tables import Table
+from uadtools.scoring.healthy import HealthyScores
 
 NIIVUE = "0.69.0"
 SUFFIXES = (".html", ".htm")
@@ -28,14 +29,21 @@ MOST_ROWS = 200
 CREDITS = f"Made by uadtools {{version}}. Viewer: NiiVue {NIIVUE} (BSD 2-Clause)."
 
 
+class Picture(NamedTuple):
+    """A PNG file. alt: what it shows, for those who do not see it."""
+
+    title: str
+    png: bytes
+    alt: str
+
+
 @dataclass(frozen=True)
 class Page:
     """What a report shows of one scan.
 
     missing: what is left out, and why. findings: None where nothing was to be detected. places: heads of the columns
-    that say where findings lie, in the world that is shown, and of the scan as it came where that is another. rare: a
-    score that few healthy scans reach anywhere, and a line about it. pictures: PNG files, and what they show. commands:
-    that repeat it all, '' where they are not known.
+    that say where findings lie, in the world that is shown, and of the scan as it came where that is another. healthy:
+    what healthy scans score, None where it is not known. commands: that repeat it all, '' where they are not known.
     """
 
     title: str
@@ -45,9 +53,9 @@ class Page:
     layers: Sequence[Layer]
     findings: Sequence[Finding] | None
     places: tuple[str, ...]
-    rare: tuple[float, str] | None
+    healthy: HealthyScores | None
     tables: Sequence[Table]
-    pictures: Sequence[tuple[str, bytes]]
+    pictures: Sequence[Picture]
     methods: str
     commands: str
     version: str
@@ -84,8 +92,8 @@ def page_html(page: Page) -> str:
         *(f'<p class="concern">{shown(concern)}</p>' for concern in page.concerns),
         _viewer(page),
         *(_note(f"Not shown: {what}.") for what in page.missing),
+        *(_section(picture.title, image(picture.png, picture.alt)) for picture in page.pictures),
         *map(_table, page.tables),
-        *(_picture(title, png) for title, png in page.pictures),
         _section("Methods", f"<p>{shown(page.methods)}</p>"),
     ]
     if page.commands:
@@ -153,11 +161,11 @@ def _findings(page: Page) -> str:
     rows = [_finding(number, one, page, extra) for number, one in enumerate(page.findings[:MOST_ROWS], 1)]
     more = len(page.findings) - MOST_ROWS
     notes = [f"{more:,} smaller ones are not listed."] if more > 0 else []
-    notes += [page.rare[1]] if page.rare else []
+    notes += [_about(page.healthy)] if "healthy" in extra and page.healthy else []
     return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Findings"><table id="findings">'
+        '<section class="scroll" tabindex="0" aria-label="Findings"><table id="findings">'
         f"<caption>Findings, the largest first</caption><thead><tr>{''.join(cells)}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<tbody>{''.join(rows)}</tbody></table></section>"
         + "".join(f'<p class="quiet">{shown(note)}</p>' for note in notes)
     )
 
@@ -168,7 +176,7 @@ def _columns(page: Page) -> dict[str, bool]:
     return {
         "mean": first.mean is not None,
         "peak": first.peak is not None,
-        "rare": page.rare is not None and any((one.peak or 0) > page.rare[0] for one in page.findings or ()),
+        "healthy": page.healthy is not None and first.peak is not None,
         "truth": first.found is not None,
     }
 
@@ -178,7 +186,7 @@ def _finding(number: int, one: Finding, page: Page, extra: Sequence[str]) -> str
     known = {
         "mean": (f"{one.mean or 0:.3g}", one.mean),
         "peak": (f"{one.peak or 0:.3g}", one.peak),
-        "rare": ("yes", 1) if page.rare and (one.peak or 0) > page.rare[0] else ("no", 0),
+        "healthy": _as_high(page.healthy, one.peak),
         "truth": ("hit", 1) if one.found else ("false", 0),
     }
     cells = [_cell(f'<button type="button">{number}</button>', number), _cell(f"{one.ml:.2f}", one.ml)]
@@ -186,6 +194,16 @@ def _finding(number: int, one: Finding, page: Page, extra: Sequence[str]) -> str
     cells += [_cell(*known[name]) for name in extra]
     mm = " ".join(f"{value:.2f}" for value in one.shown)
     return f'<tr data-mm="{mm}">{"".join(cells)}</tr>'
+
+
+def _as_high(healthy: HealthyScores | None, peak: float | None) -> tuple[str, float]:
+    count = healthy.as_high("peak", peak or 0) if healthy else 0
+    return str(count), count
+
+
+def _about(healthy: HealthyScores) -> str:
+    most = ", of both signs, so that it may be fewer of this one" if healthy.both else ""
+    return f"Healthy: how many of {len(healthy.case_scores['peak']):,} healthy scans peak as high anywhere{most}."
 
 
 def _note(text: str) -> str:
@@ -205,10 +223,6 @@ def _table(table: Table) -> str:
 
 def _section(title: str, content: str) -> str:
     return f"<section><h2>{shown(title)}</h2>\n{content}</section>"
-
-
-def _picture(title: str, png: bytes) -> str:
-    return _section(title, image(png, title))
 
 
 def image(png: bytes, alt: str) -> str:

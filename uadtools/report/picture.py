@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
 from uadtools.grids.grid import Grid, carry_mask, oriented, resample
+from uadtools.metrics.overlap import Mask
 from uadtools.volume.chain import GridChain, seen_from
 from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES
@@ -19,6 +21,8 @@ from uadtools.volume.stream import Study
 
 _COLUMNS = [role for role, about in ROLES.items() if about.title and role != "truth"]
 _MARGIN = 3
+PLANES = ((1, 2), (0, 2), (0, 1))
+"""Array axes shown to the right and up: sagittal, coronal, axial."""
 
 
 def picture(
@@ -54,6 +58,52 @@ def drawn(study: Study, *, truth: Image | None = None, slices: int = 4) -> Any:
         axis.set_title(ROLES[role].title, color="white", fontsize=10)
     figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.35 / figure.get_figheight())
     return figure
+
+
+def glimpse(study: Study) -> Any:
+    """Draw a study's scan, else its product, through the middle of what is detected, which is outlined, as a figure.
+
+    One slice of each of PLANES, of single slices the axial one.
+    """
+    from matplotlib.figure import Figure
+
+    base = study.images.get("scan", study.product)
+    marked = {role: study.images[role] for role in ("detection",) if role in study.images}
+    views = _views(Study(study.name, {"scan": base.derive(base.data, "scan"), **marked}), None)
+    data, found = views["scan"], views.get("detection", np.zeros(1)) > 0
+    outline = (found, "#ff5a1f") if found.any() else (data != 0, "none")
+    spacing = oriented(base.data, base.grid)[1].spacing
+    planes = PLANES if min(data.shape) > 1 else PLANES[2:]
+    figure = Figure(figsize=(2.2 * len(planes), 2.2), facecolor="black")
+    for axis, plane in zip(figure.subplots(1, len(planes), squeeze=False)[0], planes, strict=True):
+        draw_slice(axis, data, [outline], spacing, plane)
+    figure.subplots_adjust(0.01, 0.01, 0.99, 0.99, 0.02)
+    return figure
+
+
+def draw_slice(
+    axis: Any,
+    data: NDArray[Any],
+    outlines: Sequence[tuple[Mask, str]],
+    spacing: Sequence[float],
+    plane: tuple[int, int],
+) -> None:
+    """Draw the slice through the middle of the first mask, with all outlines; plane: array axes to the right and up."""
+    right, up = plane
+    (through,) = {0, 1, 2} - {right, up}
+    occupied = np.flatnonzero(outlines[0][0].any(axis=plane))
+    middle = int(occupied[len(occupied) // 2]) if len(occupied) else data.shape[through] // 2
+    turn = -1 if right == 0 else 1  # the patient's left on the right
+    flat = np.take(data, middle, axis=through).T[:, ::turn]
+    above = data[data > data.min()]
+    low, high = np.percentile(above, [1, 99.5]) if above.size else (0, 1)
+    low = low if low < high else data.min()
+    axis.imshow(flat, cmap="gray", vmin=low, vmax=high, origin="lower", aspect=spacing[up] / spacing[right])
+    for mask, colour in outlines:
+        edge = np.take(mask, middle, axis=through).T[:, ::turn]
+        if edge.any() and min(edge.shape) > 1:
+            axis.contour(edge, [0.5], colors=[colour], linewidths=0.8)
+    axis.axis("off")
 
 
 def png(figure: Any, **look: Any) -> bytes:

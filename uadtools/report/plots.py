@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,29 @@ def figure_of(evaluation: Evaluation, name: str) -> Any:
     DRAWN[name](axis, evaluation)
     if axis.get_legend_handles_labels()[0]:
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8)
+    return figure
+
+
+def strips(scores: Mapping[str, tuple[float, Sequence[float]]]) -> Any:
+    """Draw numbers of a scan as lines among those of other scans as points, a strip for each, as a figure."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
+
+    figure = Figure(figsize=(8, 0.8 * len(scores) + 0.2), layout="constrained")
+    for axis, (name, (value, others)) in zip(
+        figure.subplots(len(scores), squeeze=False)[:, 0], scores.items(), strict=True
+    ):
+        heights = np.random.default_rng(0).uniform(0, 1, len(others))
+        points = axis.plot(others, heights, "o", color=GREY, ms=4, alpha=0.5, mec="none")
+        line = axis.axvline(value, color=OTHER, lw=2)
+        axis.set(yticks=[], ylim=(-0.2, 1.2))
+        if min(value, *others) > 0:
+            axis.set_xscale("log")
+            axis.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}")
+            axis.minorticks_off()
+        axis.set_title(name, loc="left", fontsize=9)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+    figure.legend([*points, line], ["healthy scans", "this scan"], loc="outside right upper", frameon=False, fontsize=9)
     return figure
 
 

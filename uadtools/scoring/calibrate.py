@@ -15,6 +15,7 @@ from uadtools.concerns import Concern, told
 from uadtools.errors import UadError
 from uadtools.metrics import conformal
 from uadtools.metrics.ranking import rank
+from uadtools.scoring.case_scores import Summed, summed
 from uadtools.scoring.history import unlike, way_of
 from uadtools.scoring.postproc import Prepared, Steps, detect, own_steps, prepare
 from uadtools.scoring.power import Lesioned, Power, power
@@ -31,19 +32,20 @@ CONFORMAL: tuple[Rule, ...] = ("scanwise", "voxelwise")
 @dataclass(frozen=True)
 class Healthy:
     """A healthy scan: the (N,) smooth scores of the eroded brain, the threshold from which on no more is found than is
-    allowed, which is nothing unless it is said, and the noise floor.
+    allowed, which is nothing unless it is said, the noise floor, and its case scores.
     """
 
     scores: Score
     peak: float
     floor: float
+    summed: Summed
 
 
 class Silence(TypedDict):
     """How many healthy scans there were and are needed, and what the threshold detects in them.
 
     share: mean share of the eroded brain above the threshold. alarms_95: the rate of false alarms that these very scans
-    may have led to, at 95% confidence.
+    may have led to, at 95% confidence. case_scores: each of `Summed`, rising, of which none is said to be which scan's.
     """
 
     scans: int
@@ -51,6 +53,7 @@ class Silence(TypedDict):
     alarms: int
     alarms_95: float | None
     share: float | None
+    case_scores: dict[str, list[float]]
 
 
 class Calibration(TypedDict):
@@ -198,7 +201,8 @@ def _sorted(
             lesioned.append(mine)
             concerns += guesses
         else:
-            healthy.append(Healthy(ready.smooth[ready.eroded], peak(ready, steps, allowed_ml), ready.floor))
+            scores = ready.smooth[ready.eroded]
+            healthy.append(Healthy(scores, peak(ready, steps, allowed_ml), ready.floor, summed(ready)))
     return healthy, lesioned, way
 
 
@@ -250,4 +254,7 @@ def _silence(rule: Rule, healthy: Sequence[Healthy], threshold: float, level: fl
         "alarms": sum(scan.peak > threshold for scan in healthy),
         "alarms_95": conformal.scanwise_bound(len(healthy), level) if rule == "scanwise" else None,
         "share": float(np.mean([np.mean(scan.scores > threshold) for scan in healthy])) if healthy else None,
+        "case_scores": {
+            name: sorted(float(f"{getattr(scan.summed, name):.5g}") for scan in healthy) for name in Summed._fields
+        },
     }

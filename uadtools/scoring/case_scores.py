@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from uadtools.healing.likeness import too_unlike
 from uadtools.scoring.history import model_threshold
 from uadtools.scoring.postproc import Prepared, Steps, detect, own_steps, prepare
-from uadtools.scoring.score import case_score
 from uadtools.volume.chain import voxel_ml
 from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import Study
@@ -21,6 +20,14 @@ BOUNDS = tuple(role for role, about in ROLES.items() if about.bound)
 """Maps of latent diffusion whose means are case scores."""
 TOP = 0.01
 """Share of the brain's voxels that the case score `top` is the mean of."""
+
+
+class Summed(NamedTuple):
+    """The first of CaseScores, which every score map has."""
+
+    case_score: float
+    top: float
+    peak: float | None
 
 
 @dataclass(frozen=True)
@@ -50,14 +57,13 @@ def case_scores(study: Study) -> CaseScores:
     """Sum up a study's score map in several numbers. Raises UadError when there is no brain."""
     steps = own_steps(study)
     ready = prepare(study, steps)
-    brain, smooth = study.brain(ready.score), ready.smooth[ready.eroded]
-    return CaseScores(
-        case_score(study),
-        top(ready.score.data[brain]),
-        float(smooth.max()) if smooth.size else None,
-        _detected(ready, steps),
-        **mean_bounds(study),
-    )
+    return CaseScores(*summed(ready), _detected(ready, steps), **mean_bounds(study))
+
+
+def summed(ready: Prepared) -> Summed:
+    """Sum up a score that is ready for the threshold, whose brain is not empty."""
+    scores, smooth = ready.score.data[ready.inside], ready.smooth[ready.eroded]
+    return Summed(float(scores.mean(dtype=np.float64)), top(scores), float(smooth.max()) if smooth.size else None)
 
 
 def mean_bounds(study: Study) -> dict[str, float | None]:

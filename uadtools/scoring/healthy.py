@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from uadtools.errors import UadError
@@ -12,20 +14,25 @@ from uadtools.volume.io import Image
 
 
 @dataclass(frozen=True)
-class HealthyLevel:
-    """A score that all but `alarms` of so many healthy scans stayed under, everywhere; median: of the window before."""
+class HealthyScores:
+    """Case scores of healthy scans, rising, by their names.
 
-    threshold: float
-    scans: int
-    alarms: int
-    median: int
-
-
-def healthy_level(score: Image) -> HealthyLevel | None:
-    """Return what the model that made a score says of healthy scans' highest; None where it says nothing of this way.
-
-    What holds for scores of both signs holds for those of one, which are never above them.
+    median: of the window before the peak. both: they are of both signs, and the score that was asked about is of one,
+    which is nowhere above that of both.
     """
+
+    case_scores: Mapping[str, Sequence[float]]
+    median: int
+    both: bool
+
+    def as_high(self, name: str, value: float) -> int:
+        """Count the healthy scans with a case score as high as this, or higher."""
+        scores = self.case_scores[name]
+        return len(scores) - bisect_left(scores, value)
+
+
+def healthy_scores(score: Image) -> HealthyScores | None:
+    """Return what the model that made a score says of healthy scans; None where it says nothing of this way."""
     try:
         path = bundled_file(score, "scanwise")
         steps, healthy = read_steps(path), read_json(path)["healthy"]
@@ -33,6 +40,6 @@ def healthy_level(score: Image) -> HealthyLevel | None:
         return None
     way = way_of(score)
     both = {"uad-score signed": "both"} if "uad-score signed" in way else {}
-    if not isinstance(steps, Calibrated) or unlike(way | both, steps.way):
+    if not isinstance(steps, Calibrated) or unlike(way | both, steps.way) or "case_scores" not in healthy:
         return None
-    return HealthyLevel(float(steps.threshold), healthy["scans"], healthy["alarms"], steps.median)
+    return HealthyScores(healthy["case_scores"], steps.median, both=way | both != way)

@@ -59,6 +59,11 @@ class Image:
         """Make another image of the same study, on the same grid unless another is given."""
         return replace(self, data=data, role=role, grid=grid or self.grid)
 
+    def _repr_html_(self) -> str:
+        import uadtools
+
+        return uadtools.show(self, viewer=False)
+
 
 def read_images(file: BinaryIO, name: str, reading: Reading = AS_IT_IS) -> Iterator[Image]:
     """Read the NIfTI images that follow one another in a stream of bytes, plain or gzipped, one at a time.

@@ -51,6 +51,17 @@ class Study:
     def product(self) -> Image:
         return next(iter(self.images.values()))
 
+    def show(self) -> str:
+        """Show the report in a notebook, as `uadtools.show` does."""
+        import uadtools
+
+        return uadtools.show(self)
+
+    def _repr_html_(self) -> str:
+        import uadtools
+
+        return uadtools.show(self, viewer=False)
+
     def need(self, role: str) -> Image:
         """Return the image of a role. Raises UadError when the study has none."""
         if role not in self.images:

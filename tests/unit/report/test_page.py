@@ -14,9 +14,11 @@ import pytest
 
 from uadtools.errors import UadError
 from uadtools.grids.grid import Grid
+from uadtools.report import contents
 from uadtools.report import page as pages
 from uadtools.report.contents import gather
 from uadtools.report.page import page_html, shown
+from uadtools.scoring.healthy import HealthyScores
 from uadtools.volume.chain import link
 from uadtools.volume.stream import Study
 
@@ -94,6 +96,7 @@ def test_volumes_lie_in_the_world_where_the_images_do_and_tell_of_nobody(study):
         np.testing.assert_allclose(nifti.get_fdata(), image.data[box], atol=2e-5)
         assert np.count_nonzero(nifti.get_fdata() > 1e-4) == np.count_nonzero(image.data > 1e-4)
         assert not nifti.header.extensions
+        assert nifti.header["cal_max"] > nifti.header["cal_min"]  # which the viewer would have to look for
         assert nifti.get_data_dtype() == (np.uint8 if role == "detection" else np.int16)
 
 
@@ -115,6 +118,50 @@ def test_findings_are_listed_with_volume_place_and_scores(study):
     assert dot.shown == dot.native == (22, 16, 8)
     assert dot.peak == pytest.approx(0.3, abs=1e-3)
     assert spot.mean == pytest.approx(0.3, abs=1e-3)
+
+
+KNOWN = HealthyScores({"case_score": [0.01, 0.02], "top": [0.1, 0.5], "peak": [0.1, 0.299, 0.4]}, 1, both=False)
+
+
+def test_scores_are_told_against_those_of_healthy_scans(study, monkeypatch):
+    monkeypatch.setattr(contents, "healthy_scores", lambda score: KNOWN)
+    page = gather(study)
+    html = page_html(page)
+    assert [row.strip("|").split("||")[-1] for row in rows(html, "findings")] == ["1", "1"]
+    assert "Healthy: how many of 3 healthy scans peak as high anywhere." in html
+    (table,) = [table for table in page.tables if table.title == "Scores of the scan"]
+    told = {row[0]: row[2:] for row in table.rows}
+    assert told["mean of the highest hundredth"] == ["0.1 to 0.5", "1 of 2 healthy scans are as high"]
+    (plot,) = [picture for picture in page.pictures if picture.title == "This scan against healthy scans"]
+    assert plot.png.startswith(b"\x89PNG")
+    assert "mean of the highest hundredth 0.3, 1 of 2 healthy scans are as high" in plot.alt
+    assert f'<img alt="{plot.alt}"' in html
+
+
+def test_that_none_is_as_high_is_no_bound(study, monkeypatch):
+    monkeypatch.setattr(
+        contents, "healthy_scores", lambda score: replace(KNOWN, case_scores={"top": [0.1], "peak": [0.1]})
+    )
+    assert "mean of the highest hundredth 0.3, none of 1 healthy scans are as high" in page_html(gather(study))
+
+
+def test_what_both_signs_score_bounds_one(study, monkeypatch):
+    monkeypatch.setattr(contents, "healthy_scores", lambda score: replace(KNOWN, both=True))
+    html = page_html(gather(study))
+    assert "at most 1 of 2 healthy scans are as high" in html
+    assert "of both signs, so that it may be fewer of this one." in html
+
+
+def test_after_another_median_healthy_scans_say_nothing(study, monkeypatch):
+    monkeypatch.setattr(contents, "healthy_scores", lambda score: replace(KNOWN, median=5))
+    assert gather(study).healthy is None
+
+
+def test_every_picture_says_what_it_shows(study, truth):
+    shown_in = {picture.title: picture.alt for picture in gather(study, truth).pictures}
+    assert shown_in["Slices"] == (
+        "Axial slices, the patient's left on the right: scan, healed, anomaly score, detection, truth."
+    )
 
 
 def test_after_registration_both_worlds_are_told(study):

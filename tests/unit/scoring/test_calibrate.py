@@ -107,6 +107,15 @@ def test_scanwise_detects_what_uad_postproc_does(healthy, steps):
     assert report["healthy"] | {"scans": 39, "needed": 19, "share": pytest.approx(0, abs=0.01)} == report["healthy"]
 
 
+def test_the_healthy_scans_case_scores_are_kept(healthy, lesioned):
+    report = calibrate([lesioned(99, 5.0), *healthy[:20]], "scanwise", PLAIN)
+    kept = report["healthy"]["case_scores"]
+    highest = sorted(float(study.need("score").data.max()) for study in healthy[:20])
+    assert kept["peak"] == pytest.approx(highest, rel=1e-4)
+    assert kept.keys() == {"case_score", "top", "peak"}
+    assert all(scores == sorted(scores) and len(scores) == 20 for scores in kept.values())
+
+
 def test_the_promise_holds_for_scans_not_seen(scan):
     """With the whole chain, in splits of 60 scans: at most 10%, within the interval of their mean."""
     steps, rng = Steps(1, 1, min_size=3), np.random.default_rng(0)

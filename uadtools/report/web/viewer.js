@@ -19,20 +19,24 @@ async function start({ layers }) {
   document.head.append(script);
   const { Niivue, NVImage, SLICE_TYPE, SHOW_RENDER, MULTIPLANAR_TYPE, DRAG_MODE } = niivue;
   const nv = new Niivue({
-    isRadiologicalConvention: true, multiplanarShowRender: SHOW_RENDER.ALWAYS, multiplanarLayout: MULTIPLANAR_TYPE.GRID,
+    isRadiologicalConvention: true, multiplanarShowRender: SHOW_RENDER.NEVER, multiplanarLayout: MULTIPLANAR_TYPE.GRID,
     dragMode: DRAG_MODE.windowing, dragAndDropEnabled: false, crosshairColor: [0.5, 0.85, 0.6, 1], crosshairGap: 8,
     crosshairWidth: 0.5, crosshairWidthUnit: "mm", show3Dcrosshair: true, logLevel: "silent", loadingText: "",
   });
   await nv.attachToCanvas(byId("canvas"));
-  for (const layer of layers) {
-    nv.addColormap(layer.role, colormap(layer.colours));
-    nv.addVolume(await NVImage.loadFromBase64({
-      base64: layer.nifti, name: `${layer.role}.nii.gz`, colormap: layer.role, opacity: layer.shown ? layer.opacity : 0,
-      cal_min: layer.low, cal_max: layer.high,
-    }));
-  }
+  for (const layer of layers) nv.addColormap(layer.role, colormap(layer.colours));
+  const volumes = await Promise.all(layers.map((layer) => NVImage.loadFromBase64({
+    base64: layer.nifti, name: `${layer.role}.nii.gz`, colormap: layer.role, opacity: layer.shown ? layer.opacity : 0,
+    cal_min: layer.low, cal_max: layer.high,
+  })));
+  nv.volumes.push(...volumes.slice(0, -1)); // each that is added draws all again
+  nv.addVolume(volumes.at(-1));
   controls(nv, layers, SLICE_TYPE);
   navigation(nv);
+  setTimeout(() => { // slices come first where there is no graphics processor
+    nv.opts.multiplanarShowRender = SHOW_RENDER.ALWAYS;
+    nv.drawScene();
+  });
 }
 
 function controls(nv, layers, SLICE_TYPE) {
