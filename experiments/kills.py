@@ -5,11 +5,12 @@
 
 FOLDER gets phantoms, a tiny model, what a run that nobody disturbs makes of them, and kills.json with a row for each
 kill; the same command again adds to it, and --table alone prints what there is. A run is killed by SIGKILL, SIGTERM or
-SIGINT (to all of its processes, as a terminal sends it) at a moment drawn from the time an undisturbed run takes, as
-often as is drawn from 1 to 3, and then left to end. Every time, all that lies there must read whole, no process may be
-left, and after SIGTERM and SIGINT no hidden file; in the end there is none, and what was made equals what the
-undisturbed run made, bit for bit. Runs are forked from a process that has loaded the programs already, so that most of
-their time is work.
+SIGINT (to all of its processes, as a terminal sends it) at a moment drawn from the time an undisturbed run takes, and
+goes on by the same command (uad-train with --resume), as often as is drawn from 1 to 3; then it is left to end. A run
+that ended before its signal came was not killed: it does not count, and another is drawn. Every time, all that lies
+there must read whole, no process may be left, and after SIGTERM and SIGINT no hidden file; in the end there is none,
+and what was made equals what the undisturbed run made, bit for bit. Runs are forked from a process that has loaded the
+programs already, so that most of their time is work.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ INTERRUPTED = 130
 PATIENCE = 30
 """Seconds after which a process counts as left."""
 PREPARE = "heads -o out --save-brain brains --shape 48 --spacing 4 --brain none --jobs 2".split()  # noqa: SIM905
-HEAL = "--model tiny.safetensors -t 200 -t 400 --maps --batch 16 --device cpu -q --force".split()  # noqa: SIM905
+HEAL = "--model tiny.safetensors -t 200 -t 400 --maps --batch 16 --device cpu -q".split()  # noqa: SIM905
 GRID = "grid.shape=[16,16,16] grid.spacing=[8,8,8] network.base=8 network.groups=4 network.heads=1"
 TRAINING = "training.validate_every=2 training.log_every=1 training.batch=4 optimiser.warmup=2"
 NETWORK = f"{GRID} network.attention=[] network.multipliers=[1,2] {TRAINING}".split()
@@ -44,6 +45,9 @@ TRAIN = "prepared/a.nii.gz prepared/b.nii.gz --val prepared/c.nii.gz --steps 8 -
 TRAIN += [word for change in NETWORK for word in ("--set", change)]
 PLAN = """
 name = "small"
+[data]
+train = ["prepared/a.nii.gz", "prepared/c.nii.gz"]
+val = ["prepared/c.nii.gz"]
 [[set]]
 name = "dark"
 val = ["prepared/a.nii.gz"]
@@ -58,7 +62,13 @@ simulate = { kind = "blobs", tone = "bright", size = [12.0, 24.0] }
 name = "given"
 model = "tiny.safetensors"
 heal = { t = [300] }
+[[method]]
+name = "trained"
+recipe = "ae"
+changes = [CHANGES]
 """
+DENSE = "network.multipliers=[1,2] network.latent=8 training.steps=8 optimiser.decay=8 grid.shape=[16,16,16]"
+DENSE += " grid.spacing=[8,8,8] network.base=8 network.groups=4"
 LOADED = (
     "uadtools.training.train",
     "uadtools.healing.batches",
@@ -98,14 +108,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Show what was killed how often, and what was wrong, in Markdown."""
     names = [number.name for number in SIGNALS]
     counts = Counter((row["tool"], row["signal"]) for row in rows)
-    lines = [
-        "| command | " + " | ".join(names) + " | at work when killed | faults |",
-        "|---|" + "---|" * (len(names) + 2),
-    ]
+    lines = ["| command | " + " | ".join(names) + " | faults |", "|---|" + "---|" * (len(names) + 1)]
     for tool in [tool for tool in TOOLS if any(row["tool"] == tool for row in rows)]:
         mine = [row for row in rows if row["tool"] == tool]
-        caught, faults = (sum(bool(row[key]) for row in mine) for key in ("caught", "faults"))
-        figures = [*(str(counts[tool, name]) for name in names), str(caught), str(faults)]
+        figures = [*(str(counts[tool, name]) for name in names), str(sum(bool(row["faults"]) for row in mine))]
         lines.append(f"| `uad-{tool}` | {' | '.join(figures)} |")
     return "\n".join([*lines, *(f"{row['tool']} {row['signal']}: {row['faults']}" for row in rows if row["faults"])])
 
@@ -166,6 +172,7 @@ class Trial:
         os.chdir(self.place)
         for number, path in ((0, os.devnull), (1, ".said"), (2, ".said")):
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
         sys.argv = [f"uad-{self.tool}", *words]
         sys.exit(import_module(f"uadtools.cli.{self.tool}").main())
 
@@ -173,20 +180,24 @@ class Trial:
         return (self.place / ".said").read_text()
 
     def killed(self, rng: np.random.Generator) -> list[dict[str, Any]]:
-        """Kill a run and what goes on with it, one to three times, and let the last end; returns a row for each."""
+        """Kill a run and what goes on with it, one to three times, and let the last end; returns a row for each.
+
+        None where the first had ended before it was to be killed.
+        """
         self.begin()
-        rows = []
+        rows: list[dict[str, Any]] = []
         for _ in range(int(rng.integers(1, 4))):
             number, after = SIGNALS[rng.integers(len(SIGNALS))], float(rng.uniform(0.02, self.time))
-            status = self.run(number, after)
-            caught = status != 0
+            if not (status := self.run(number, after)):
+                break
             faults = self.faults() + self.hidden() * (number != signal.SIGKILL)
-            if status not in (0, -number, INTERRUPTED):  # the signal's own before the program begins, and after it ends
+            if status not in (-number, INTERRUPTED):  # the signal's own before the program begins, and after it ends
                 faults.append(f"status {status}: {self.said()[-2000:]}")
-            rows.append({"tool": self.tool, "signal": number.name, "after": round(after, 3), "caught": caught})
-            rows[-1]["faults"] = faults
+            rows.append({"tool": self.tool, "signal": number.name, "after": round(after, 3), "faults": faults})
             if faults:
                 shutil.copytree(self.place, self.place.with_name(f"fault-{self.tool}-{time.time():.0f}"))
+        if not rows:
+            return []
         if status := self.run():
             rows[-1]["faults"].append(f"resumed, it ends with {status}: {self.said()[-2000:]}")
         rows[-1]["faults"] += self.faults() + self.hidden()
@@ -267,11 +278,12 @@ def timeless(data: Any) -> Any:
 
 
 def phantoms(folder: Path) -> None:
-    """Make six raw heads, four prepared ones on the tiny model's grid, and a plan of a comparison."""
+    """Make six raw heads, four prepared ones on the tiny model's grid, and the plan of a comparison that trains."""
     from uadtools.grids.grid import Grid
     from uadtools.volume.io import Image, save
 
-    (folder / "plan.toml").write_text(PLAN)
+    changes = ", ".join(f'"{change}"' for change in f"{DENSE} {TRAINING}".split())
+    (folder / "plan.toml").write_text(PLAN.replace("CHANGES", changes))
     for kind, names, size, spacing in (("heads", "abcdef", 24, 6.0), ("prepared", "abcd", 16, 8.0)):
         (folder / kind).mkdir(exist_ok=True)
         places = np.stack(np.meshgrid(*[np.linspace(-1.2, 1.2, size)] * 3, indexing="ij"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 Tell = Callable[[str], None]
 """Gets a line for the user."""
+SHOWN = 3
+"""Concerns of one code that are told one by one."""
 CODES = {
     "geometry": "sform and qform of the file lie apart, or one makes no sense; mm at most",
     "orientation": "the file has voxel sizes alone, so left and right are a guess",
@@ -71,6 +73,16 @@ def united(*several: Iterable[Concern]) -> list[Concern]:
 def told(*several: Iterable[Concern]) -> list[dict[str, Any]]:
     """Put lists of concerns together for JSON."""
     return [concern.to_json() for concern in united(*several)]
+
+
+def tell_concerns(concerns: Sequence[Concern], tell: Tell) -> None:
+    """Tell of concerns; of many of one code the first few, and how many more there are."""
+    for code in dict.fromkeys(concern.code for concern in concerns):
+        alike = [str(concern) for concern in concerns if concern.code == code]
+        for text in alike[:SHOWN]:
+            tell(text)
+        if more := len(alike) - SHOWN if len(alike) > SHOWN else 0:
+            tell(f"{code}: {more} more of these (--json lists all)")
 
 
 def _read(row: object) -> Concern | None:

@@ -63,6 +63,10 @@ def test_a_table_in_four_forms_and_nothing_twice(uad, plan, here):
     assert (again.status, again.json) == (0, table)
     assert again.err == ""
     assert before == {p: p.stat().st_mtime_ns for p in (here / "out").rglob("*") if p.is_file() and p.stem != "small"}
+    (done,) = (path for path in (here / "out/models").glob("*.json"))
+    told = done.read_text()
+    done.unlink()  # as a run leaves it that is killed when training has ended
+    assert (uad("bench", plan, "-o", "out", "--json").json, done.read_text()) == (table, told)
 
 
 def test_what_the_history_of_test_scans_says_against_them_is_told_and_strict_leaves_with_3(uad, plan, here):

@@ -294,6 +294,17 @@ def test_the_old_name_of_reference_works_and_names_the_new_one(uad, files, here)
     assert b"--residuals" not in uad("calibrate", "--help").out
 
 
+def test_truths_belong_to_scans_by_order_or_by_name(uad, files, lesioned, here):
+    power, truth = (lesioned[lesioned.index(option) + 1 :][:2] for option in ("--power", "--truth"))
+    words = ("calibrate", *files, *RAW, "--power", *power, "--truth", *truth[::-1], "--json")
+    for made, codes in ((uad(*words), ["pairs"]), (uad(*words, "--match"), [])):
+        assert [concern["code"] for concern in made.json["concerns"]] == codes, made.err
+    assert made.json == uad("calibrate", *files, *RAW, "--power", *power, "--truth", *truth, "--json").json
+    uad("calibrate", *files, "--match").fails("calibrate", 2, "--match: pairs files, and there is no --truth")
+    (here / "other.nii.gz").write_bytes(truth[0].read_bytes())
+    uad(*words[:-4], "--truth", truth[0], "other.nii.gz", "--match").fails("calibrate", 1, "no file fits its name")
+
+
 def test_version(uad):
     assert uad("calibrate", "--version").out.startswith(b"uadtools ")
 
@@ -316,5 +327,6 @@ def test_plain_scores_of_other_programs_have_truths(uad, here):
     assert (made["healthy"]["scans"], made["power"]["found"]) == (4, 2)
     made = uad("calibrate", *healthy, "--level", 0.2, "--power", *sick, "--truth", "t1.nii", "t0.nii", *RAW, "--json")
     assert [concern["code"] for concern in made.json["concerns"]] == ["pairs"]
+    assert "2 of 2 pairs, such as s0 and t1.nii: together by order" in made.err
     told = uad("calibrate", *sick, "--truth", "s0.nii", "t1.nii", "--rule", "best-dice", *RAW).err
     assert "s0.nii: holds numbers from 0 to 1, read as probabilities: what is above 0.5 counts" in told

@@ -374,6 +374,14 @@ def test_suffix_chooses_of_a_bids_data_set(uad, study):
     assert made == [f"{stem}-FLAIRbrain_mask.nii.gz", f"{stem}-preproc_FLAIR.nii.gz"]
 
 
+def test_who_has_no_scan_of_a_suffix_is_told(uad, study):
+    told = uad("preprocess", *BIDS, "--suffix", "FLAIR").lines
+    (line,) = [line for line in told if "passed over" in line]
+    assert line.startswith("uad-preprocess: study: passed over, as there is no *_FLAIR.nii[.gz]: sub-02")
+    assert "sub-01" not in line
+    assert "passed over" not in uad("preprocess", *BIDS).err
+
+
 def test_a_suffix_that_is_not_there_is_refused_with_those_that_are(uad, study, here):
     before = names(here)
     told = uad("preprocess", *BIDS, "--suffix", "T2w")

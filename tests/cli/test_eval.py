@@ -162,9 +162,20 @@ def test_grids_that_differ_are_told_both(uad, detection, truth):
     image = nib.load(truth)
     nib.save(nib.Nifti1Image(np.ones((5, 6, 7), np.uint8), image.affine), "small.nii")
     result = uad("eval", detection, "--truth", "small.nii")
-    result.fails("eval", 1, "d: truth and prediction lie on different grids: 5x6x7", "and 16x16x8", "--native")
+    result.fails(
+        "eval", 1, "error: small.nii: truth and prediction lie on different", "5x6x7", "and 16x16x8", "--native"
+    )
     result = uad("eval", detection, "--truth", truth, "--brain", "small.nii")
-    result.fails("eval", 1, "d: brain mask and prediction lie on different grids: 5x6x7", "and 16x16x8")
+    result.fails("eval", 1, "error: small.nii: brain mask and prediction lie on different grids: 5x6x7", "and 16x16x8")
+
+
+def test_what_is_wrong_with_truth_or_brain_names_that_file(uad, detection, truth, phantom, here):
+    image = nib.load(truth)
+    nib.save(nib.Nifti1Image(1000 * phantom.need("scan").data, image.affine), "scan.nii")
+    nib.save(nib.Nifti1Image(np.zeros(image.shape, "u1"), image.affine), "none.nii")
+    for words in (("--truth", "scan.nii"), ("--truth", truth, "--brain", "scan.nii")):
+        uad("eval", detection, *words).fails("eval", 1, "error: scan.nii: ", "so it is no mask")
+    uad("eval", detection, "--truth", truth, "--brain", "none.nii").fails("eval", 1, "error: none.nii: brain mask: no")
 
 
 def test_a_brain_of_the_stream_on_another_grid_is_not_used(uad, phantom, scored, truth):
@@ -185,7 +196,9 @@ def test_brain_limits_what_counts(uad, detection, truth, mask):
 
 def test_an_empty_brain_is_told(uad, detection, truth):
     nib.save(nib.Nifti1Image(np.zeros((16, 16, 8), np.uint8), nib.load(truth).affine), "none.nii")
-    uad("eval", detection, "--truth", truth, "--brain", "none.nii").fails("eval", 1, "d: no voxel to count")
+    uad("eval", detection, "--truth", truth, "--brain", "none.nii").fails(
+        "eval", 1, "none.nii: brain mask: no voxel to count"
+    )
 
 
 def test_best_adds_the_ceiling(uad, score, truth):
@@ -651,7 +664,7 @@ def test_255_in_signed_bytes_is_not_empty(uad, detection, truth, here):
     result = uad("eval", minus, "--truth", minus, "--json")
     assert (result.json["scans"][0]["dice"], result.json["scans"][0]["lesion_voxels"]) == (1, 64)
     assert [concern["value"] for concern in result.json["concerns"]] == ["-1", "-1"]
-    assert "m: truth: a mask of the value -1, all of which counts" in result.err
+    assert "m.nii.gz: truth: a mask of the value -1, all of which counts" in result.err
 
 
 def test_labels_of_the_truth_count_as_chosen(uad, detection, truth, here):

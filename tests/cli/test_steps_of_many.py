@@ -121,6 +121,17 @@ def test_derivatives_go_through_every_step(steps, data_set):
     assert json.loads((data_set / "dataset_description.json").read_text()) == {"Name": "mine"}
 
 
+def test_derivatives_are_called_after_their_scans_and_who_has_none_is_told(steps, data_set):
+    for person in PEOPLE[1:]:
+        (data_set / f"{person}_desc-preproc_T1w.nii.gz").rename(data_set / f"{person}_desc-preproc_T2w.nii.gz")
+    healed, scored, found = steps("--bids", data_set)
+    for result, end in ((healed, "preproc"), (scored, "healed"), (found, "anomaly")):
+        assert [row["name"] for row in result.json] == ["sub-01_T1w"]
+        missing = f"passed over, as there is no *_desc-{end}_T1w.nii[.gz]: sub-02/ses-a, sub-02/ses-b"
+        assert [line for line in result.lines if missing in line], result.err
+    assert "uad-postproc: sub-01_T1w: " in found.err
+
+
 def test_derivatives_of_another_contrast_do_not_replace_each_other(steps, data_set):
     steps("--bids", data_set)
     before = made(data_set)

@@ -174,7 +174,7 @@ def test_what_follows_a_good_image_in_a_stream_must_be_one(uad, place, phantom):
         ("score --brain", "good: no voxel above background"),
         ("postproc IN", "bad: no voxel above background"),
         ("postproc --brain", "good: no voxel above background"),
-        ("eval --brain", "good: no voxel to count ("),
+        ("eval --brain", "brain mask: no voxel to count ("),
     ],
 )
 def test_no_voxel_above_background(call, said, uad, place):
@@ -223,7 +223,7 @@ def test_grids_that_differ_are_told_both(call, uad, place):
     mine = (
         "13x14x9 voxels of 2.5 x 2.5 x 2.5 mm, LAS" if name == "preprocess" else "16x16x8 voxels of 2 x 2 x 2 mm, RAS"
     )
-    named = "other: " if name == "preprocess" else "bad: " if call == "score SCAN" else "good: "
+    named = "bad: " if call == "score SCAN" else {"preprocess": "other: ", "eval": "bad.nii: "}.get(name, "good: ")
     uad(name, *words, "--force", "-q").fails(name, 1, named, mine, "9x8x7 voxels of 2 x 2 x 2 mm, RAS")
     assert place.contents() == before
 

@@ -16,7 +16,7 @@ from uadtools.metrics.overlap import Mask
 from uadtools.scoring.case_scores import top
 from uadtools.scoring.postproc import Steps, detect, prepare
 from uadtools.volume.chain import label_of, labels_on, voxel_ml
-from uadtools.volume.labels import IGNORED, LESION, read_labels
+from uadtools.volume.labels import IGNORED, LESION
 from uadtools.volume.stream import Study
 
 Values = NDArray[np.floating[Any]]
@@ -43,8 +43,7 @@ class Ready:
         ready, image = prepare(study, steps), study.need("score")
         labels = np.zeros(ready.inside.shape, np.uint8)
         if "truth" in study.images:
-            what = f"{study.name}: truth"
-            labels = labels_on(read_labels(study.images["truth"], "truth", what)[0], image, what)
+            labels = labels_on(study.images["truth"], image, f"{study.name}: truth")
         counted = labels != IGNORED
         box = ndimage.find_objects(ready.inside.astype(np.int8))[0]  # memory holds all cases of a test set at once
         return cls(

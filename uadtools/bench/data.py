@@ -18,8 +18,9 @@ from uadtools.files import read_rows
 from uadtools.grids.grid import cropped_grid
 from uadtools.simulation.simulate import Simulation, read_masks, simulate
 from uadtools.volume.io import Image
+from uadtools.volume.labels import read_labels
 from uadtools.volume.listing import files_of
-from uadtools.volume.stream import Study, read_image, read_path
+from uadtools.volume.stream import Study, noting, read_image, read_path
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,9 @@ class Scans:
             drawn = simulate(study, self._plans[item.drawn], seed=self.config.seed, copy=item.copy)
             return replace(drawn, name=f"{study.name}_{item.copy + 1}") if item.copy else drawn
         if item.truth:
-            truth = read_image(Path(item.truth))
-            return study.adding(study.product, truth.derive(truth.data, "truth"))
+            truth, guesses = read_labels(read_image(Path(item.truth)), "truth", item.truth)
+            known = replace(truth, provenance=truth.provenance | noting(truth, guesses))
+            return study.adding(study.product, known.derive(known.data, "truth"))
         return study
 
     def stamp(self, item: Item) -> list[Any]:

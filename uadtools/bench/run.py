@@ -13,13 +13,14 @@ from uadtools import __version__
 from uadtools.bench.case import Ready, likeness
 from uadtools.bench.data import Item, Scans, key, singles, slice_by_slice, stamp
 from uadtools.bench.plan import BenchConfig, MethodConfig, SetConfig
+from uadtools.bench.stored import StoredReport, StoredScore, StoredTraining, read_stored
 from uadtools.bench.summary import compared, figures_of
 from uadtools.bench.table import WRITERS, SetTable, Table
-from uadtools.concerns import read_concerns, told
+from uadtools.concerns import read_concerns, tell_concerns, told, united
 from uadtools.errors import UadError
 from uadtools.evaluation.evaluate import Wanted, judge
 from uadtools.evaluation.reports import Row
-from uadtools.files import is_name, read_json, read_rows, write_json, written
+from uadtools.files import is_name, read_rows, write_json, written
 from uadtools.healing.choice import bundled_for
 from uadtools.healing.heal import heal
 from uadtools.healing.plan import plan
@@ -78,14 +79,15 @@ class Bench:
         order = [against, *(name for name in reports if name != against)]
         tests = compared({name: reports[name] for name in order}, self.config.seed) if len(reports) > 1 else {}
         rows = [{"method": name, **report["figures"], "tests": tests.get(name, {})} for name, report in reports.items()]
-        judged = [row for report in reports.values() for row in report["scans"]]
-        concerns = told(*(read_concerns(row.get("concerns")) for row in judged))
+        judged = [row for report in reports.values() for row in (report, *report["scans"])]
+        concerns = united(*(read_concerns(row.get("concerns")) for row in judged))
+        tell_concerns([concern for concern in concerns if concern.code == "labels"], self.tell)
         return {
             "set": part.name,
             "scans": len(reports[against]["scans"]),
             "against": against,
             "rows": rows,
-            "concerns": concerns,
+            "concerns": told(concerns),
         }
 
     @cached_property
@@ -116,7 +118,7 @@ class Runner:
         stamps = [[bench.scans.stamp(item) for item in items] for items in (val, test)]
         path = bench.out / "reports" / f"{key(self._identity, about, stamps)}.json"
         if path.exists():
-            return dict(read_json(path))
+            return read_stored(StoredReport, path)
         bench.tell(f"{self.method.name}: {part.name}, {len(val)} scans for the threshold, {len(test)} to be judged")
         report = self._judge(part, val, test)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,11 +128,12 @@ class Runner:
     def _judge(self, part: SetConfig, val: Sequence[Item], test: Sequence[Item]) -> Row:
         """Find the threshold on val, and measure what the score and the detection are worth on test."""
         seed, volumes = self.bench.config.seed, self.bench.config.data.unit == "scan"
-        tuned = judge((ready.ranked for ready in self._ready(val)), Wanted(best=True), seed=seed).report
+        concerns: list[Row] = []
+        tuned = judge((ready.ranked for ready in self._ready(val, concerns)), Wanted(best=True), seed=seed).report
         level = tuned["pooled"]["best_threshold"]
         if level is None:
             raise UadError(f"{part.name}: no lesion in the scans for the threshold (name others as val)")
-        cases = [(ready.ranked, ready.detected(level), ready.row(level)) for ready in self._ready(test)]
+        cases = [(ready.ranked, ready.detected(level), ready.row(level)) for ready in self._ready(test, concerns)]
         ranked = judge((case for case, _, _ in cases), Wanted(best=True), seed=seed).report
         detected = judge((case for _, case, _ in cases), Wanted(lesions=volumes), seed=seed).report
         sick = [row for _, _, row in cases]
@@ -139,21 +142,29 @@ class Runner:
         figures = figures_of(level, ranked, detected, healthy, sick, seed)
         rows = [one | other for one, other in zip(ranked["scans"], detected["scans"], strict=True)]
         report = {"method": self.method.name, "set": part.name, "figures": figures, "scans": rows}
+        report["concerns"] = concerns
         if volumes:  # what is noted of a slice is that of its stack
             report |= {"scans": [row | noted for row, noted in zip(rows, sick, strict=True)], "untouched": healthy}
         return report
 
-    def _ready(self, items: Iterable[Item]) -> Iterator[Ready]:
-        """Score the scans, each once and for all, and bring them to where only the threshold is missing."""
+    def _ready(self, items: Iterable[Item], concerns: list[Row] | None = None) -> Iterator[Ready]:
+        """Score the scans, each once and for all, and bring them to where only the threshold is missing.
+
+        concerns: gets what speaks against scans and truths.
+        """
         steps = self.bench.config.postproc.steps
         for item in items:
             whole = self._scored(item)
             noted = whole.product.provenance["history"][-1]["arguments"]
-            concerns = {"concerns": told(concern.about(whole.name) for concern in concerns_of(whole.product))}
+            told_of = told(concern.about(whole.name) for concern in concerns_of(*whole.images.values()))
+            if concerns is not None:
+                concerns.extend(told_of)
             for i, study in enumerate(singles(whole) if self._by_slice else [whole]):
                 if (study.product.data > 0).any():
                     yield Ready.of(
-                        study, steps, noted | concerns | {role: noted[role][i] for role in BOUNDS if role in noted}
+                        study,
+                        steps,
+                        noted | {"concerns": told_of} | {role: noted[role][i] for role in BOUNDS if role in noted},
                     )
 
     @property
@@ -168,7 +179,7 @@ class Runner:
         study = scans.study(item)
         truth = {role: image for role, image in study.images.items() if role == "truth"}
         try:
-            image = replace(read_image(path), role="score", provenance=read_json(noted))
+            image = replace(read_image(path), role="score", provenance=read_stored(StoredScore, noted))
         except UadError:  # there is none yet, or it is damaged
             path.parent.mkdir(parents=True, exist_ok=True)
             image = self._score(study)
@@ -250,15 +261,16 @@ class Runner:
                 precision=bench.precision,
                 watch=lambda progress: bench.watch(progress, recipe.training.steps),
             )
-            write_json(done, summary | {"minutes": _minutes(Path(summary["log"]))}, force=True)
+            known = {**summary, "minutes": _minutes(Path(summary["log"]))}
+            write_json(done, {name: known[name] for name in StoredTraining.model_fields}, force=True)
         return path
 
     @property
     def training(self) -> Row:
         """What is to be said of how the model was trained."""
         assert self._path
-        summary = read_json(self._path.with_suffix(".json"))
-        return {k: summary[k] for k in ("steps", "slices", "parameters", "best_validation", "minutes")}
+        summary = read_stored(StoredTraining, self._path.with_suffix(".json"))
+        return {name: summary[name] for name in StoredTraining.model_fields}
 
 
 def _minutes(log: Path) -> float:

@@ -40,6 +40,7 @@ def calibrate(
         Score maps of scans with lesions, to tell which of them the threshold finds."""),
     truth: list[Path] | None = o.option("""--truth T...
         Lesion masks of the --power scans, in their order; without --power, of the SCOREs."""),
+    match: bool | None = o.flag("--match  Pair --truth with the scans by the ids in their names, not by their order."),
     label: list[int] | None = o.LABEL,
     ignore: list[int] | None = o.IGNORE,
     reference: Path | None = o.option("""--reference FILE
@@ -67,8 +68,15 @@ def calibrate(
 
     tell = c.teller("uad-calibrate", quiet)
     options: dict[str, Any] = {"rule": rule, "level": level, "percentile": percentile, "allow": allow}
-    options |= {"power": power, "truth": truth, "label": label, "ignore": ignore, "median": median, "erode": erode}
-    options |= {"min_size": min_size, "dilate": dilate, "largest": largest}
+    options |= {
+        "power": power,
+        "truth": truth,
+        "match": match or None,
+        "label": label,
+        "ignore": ignore,
+        "median": median,
+    }
+    options |= {"erode": erode, "min_size": min_size, "dilate": dilate, "largest": largest}
     if reference is not None:
         _check_idle({"output": output, **options})
         learnt = learn_all(

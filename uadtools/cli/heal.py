@@ -75,6 +75,7 @@ def heal(
     """
     from uadtools.cohort.heal import heal_all
 
+    tell = c.teller("uad-heal", quiet)
     options = {"steps": steps, "samples": samples, **of_methods}
     c.keep_memory()
     results = heal_all(
@@ -102,7 +103,7 @@ def heal(
         anonymous=anonymous,
         force=force,
         as_json=as_json,
-        tell=c.teller("uad-heal", quiet),
+        tell=tell,
         fail=c.teller_of_faults("uad-heal"),
         progress=lambda text: c.progress(text, quiet),
         verbose=verbose,
@@ -110,6 +111,7 @@ def heal(
     )
     if as_json:
         c.print_json(results)
+    c.tell_done(results, tell)
     c.leave(results, strict)
 
 

@@ -58,6 +58,7 @@ def postproc(
     """Turn score maps into detections: median filter, eroded brain, threshold, small components dropped."""
     from uadtools.cohort.postproc import postproc_all
 
+    tell = c.teller("uad-postproc", quiet)
     results = postproc_all(
         inputs or (() if bids else "-"),
         output,
@@ -76,7 +77,7 @@ def postproc(
         anonymous=anonymous,
         force=force,
         as_json=as_json,
-        tell=c.teller("uad-postproc", quiet),
+        tell=tell,
         fail=c.teller_of_faults("uad-postproc"),
         verbose=verbose,
         median=median,
@@ -87,6 +88,7 @@ def postproc(
     )
     if as_json:
         c.print_json(results)
+    c.tell_done(results, tell)
     c.leave(results, strict)
 
 

@@ -62,6 +62,7 @@ def score(
     """Score how much each voxel of a scan differs from its healed self; --json gives numbers for the whole scan."""
     from uadtools.cohort.score import score_all
 
+    tell = c.teller("uad-score", quiet)
     results = score_all(
         inputs or (() if bids else "-"),
         output,
@@ -82,12 +83,13 @@ def score(
         anonymous=anonymous,
         force=force,
         as_json=as_json,
-        tell=c.teller("uad-score", quiet),
+        tell=tell,
         fail=c.teller_of_faults("uad-score"),
         verbose=verbose,
     )
     if as_json:
         c.print_json(results)
+    c.tell_done(results, tell)
     c.leave(results, strict)
 
 

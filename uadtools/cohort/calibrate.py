@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, zip_longest
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from uadtools.cohort.postproc import chosen
-from uadtools.cohort.results import Progress, Watch, tell_concerns, unseen
-from uadtools.concerns import Concern, Tell, read_concerns, silent, told, united
-from uadtools.datasets.pairs import by_order
+from uadtools.cohort.results import Progress, Watch, unseen
+from uadtools.concerns import Concern, Tell, read_concerns, silent, tell_concerns, told, united
+from uadtools.datasets.pairs import Names, by_order
 from uadtools.datasets.sources import Sources, image_beside, listed, some_words, studies
 from uadtools.errors import Misuse
 from uadtools.files import check_free, write_json
@@ -34,6 +34,7 @@ def calibrate_all(  # noqa: PLR0913  one parameter per option
     allow: float | None = None,
     power: Sources = (),
     truth: Sources = (),
+    match: bool = False,
     label: Sequence[int] = (),
     ignore: Sequence[int] = (),
     volume: int | None = None,
@@ -47,15 +48,16 @@ def calibrate_all(  # noqa: PLR0913  one parameter per option
     """Find a threshold as uad-calibrate does, and write it to output, a JSON file; returns what the file says.
 
     sources: score maps of healthy scans, or "-" for a stream on standard input; those whose truth shows a lesion tell
-    what the threshold leaves. power: score maps of scans with lesions. truth: their lesion masks, in their order;
-    without power, those of the sources; label, ignore: which of their labels count, and which neither way. rule
-    (scanwise), level, percentile, allow: see `uad-calibrate --help`. steps: median, erode, min_size, dilate, largest.
+    what the threshold leaves. power: score maps of scans with lesions. truth: their lesion masks, in their order or,
+    with match, by their names; without power, those of the sources. label, ignore: which of their labels count, and
+    which neither way. rule (scanwise), level, percentile, allow: see `uad-calibrate --help`. steps: median, erode,
+    min_size, dilate, largest.
     tell: gets the concerns, and the name of each scan, if verbose. Raises UadError.
     """
     inputs, sick, truths = some_words(sources, "score"), listed(power, "score"), listed(truth)
     given = chosen(**steps) | _aims(rule, level, percentile, allow)
-    given_truths = Truths(truths, Choice(tuple(label), tuple(ignore)))
-    _check_counts(inputs, sick, truths)
+    given_truths = Truths(truths, Choice(tuple(label), tuple(ignore)), match)
+    _check_counts(inputs, sick, truths, match)
     if output is not None:
         check_free(Path(output), force=force)
     labelled = _studies(inputs, sick, given_truths, Reading(volume, geometry), tell)
@@ -99,8 +101,10 @@ def _aims(rule: str | None, level: float | None, percentile: float | None, allow
     return {name: value for name, value in aims.items() if value is not None}
 
 
-def _check_counts(inputs: Sequence[str], power: Sequence[str], truths: Sequence[str]) -> None:
+def _check_counts(inputs: Sequence[str], power: Sequence[str], truths: Sequence[str], match: bool) -> None:
     """Refuse numbers of files that do not fit one another; how many scans a stream holds is seen later."""
+    if match and not truths:
+        raise Misuse("--match: pairs files, and there is no --truth")
     labelled = power or inputs
     if power and not truths:
         raise Misuse("--truth: give the lesion masks, one for each scan of --power")
@@ -110,23 +114,32 @@ def _check_counts(inputs: Sequence[str], power: Sequence[str], truths: Sequence[
 
 @dataclass(frozen=True)
 class Truths:
-    """The truths of scans, in their order, and which of their labels count. paired: scans and truths so far."""
+    """The truths of scans, in their order or by their names, and which of their labels count.
+
+    paired: scans and truths so far.
+    """
 
     files: Sequence[str]
     choice: Choice
+    match: bool = False
     paired: list[tuple[str, str]] = field(default_factory=list)
     guesses: list[Concern] = field(default_factory=list)
 
     def given(self, labelled: Iterator[Study], reading: Reading, tell: Tell) -> Iterator[Study]:
         """Give scans their truth."""
-        for study, path in zip_longest(labelled, self.files):
-            if study is None or path is None:
-                counts = f"{len(self.files)} truths, and there are {'more' if study else 'fewer'} scans"
-                raise Misuse(f"--truth: {counts}")
+        names, files = Names("--truth", self.files), iter(self.files)
+        for study in labelled:
+            path = names.take(study.name) if self.match else next(files, None)
+            if path is None:
+                raise Misuse(f"--truth: {len(self.files)} truths, and there are more scans")
             label, guesses = read_labels(image_beside(path, reading, tell), "truth", path, self.choice)
             self.paired.append((study.name, path))
             self.guesses.extend(guesses)
             yield study.adding(*study.images.values(), label.derive(label.data, "truth"))
+        if not self.match and [*files]:
+            raise Misuse(f"--truth: {len(self.files)} truths, and there are fewer scans")
+        if self.match and (left := names.left()):
+            raise Misuse(f"--truth: {left[0]} belongs to no scan by its name (leave it out)")
 
     def concerns(self) -> Iterator[Concern]:
         """Tell of pairs that may be none, and of what had to be guessed."""

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from uadtools.cohort.results import tell_concerns
-from uadtools.concerns import Concern, Tell, read_concerns, silent, told, united
+from uadtools.concerns import Concern, Tell, read_concerns, silent, tell_concerns, told, united
 from uadtools.datasets.pairs import Names, Seen, by_order
 from uadtools.datasets.sources import Sources, image_beside, listed, some_words, studies
 from uadtools.errors import Misuse
@@ -171,7 +170,7 @@ class Beside:
                 if image is not None:
                     seen.add(study.name, image)
             inside = image_beside(brain, reading.beside, tell) if brain else None
-            yield whole, label, case(whole, label, inside, self.choice)
+            yield whole, label, case(whole, label, inside, self.choice, files={"truth": truth, "brain": brain})
 
     def _by_order(self, reading: Reading, tell: Tell) -> Iterator[tuple[Study, Beside3]]:
         beside = list(zip_longest(self.truths, self.brains, self.scans))

@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from uadtools.cohort.each import skipped
-from uadtools.cohort.jobs import Failure, HealingJob, JobMaker, grouped, read
+from uadtools.cohort.jobs import Done, Failure, HealingJob, JobMaker, grouped, read
 from uadtools.cohort.parallel import prefetched
-from uadtools.cohort.results import Progress, Result, carried, unseen
+from uadtools.cohort.results import Progress, Result, carried, done_before, unseen
 from uadtools.concerns import Tell, silent
 from uadtools.datasets.sink import Behind, Sink
 from uadtools.datasets.sources import Inputs, Sources, words
@@ -19,8 +18,9 @@ from uadtools.errors import Misuse, UadError
 from uadtools.grids.placement import Form
 from uadtools.healing.combine import Rule
 from uadtools.healing.ensemble import condition_of, ensembles_of, heal_with, tell_without_threshold
+from uadtools.volume.io import Image
 from uadtools.volume.reading import Reading
-from uadtools.volume.stream import Study, last_by, read_mask
+from uadtools.volume.stream import Study, fingerprint, last_by, read_mask
 
 
 def heal_all(  # noqa: PLR0913  one parameter per option
@@ -57,23 +57,23 @@ def heal_all(  # noqa: PLR0913  one parameter per option
 ) -> list[Result]:
     """Heal scans as uad-heal does, and write what is made; returns, for each scan, what `uad-heal --json` says of it.
 
-    sources: files, folders and lists of them, or "-" for a stream on standard input. bids: instead, the derivatives
-    that uad-preprocess made there, of scans with this suffix; what is done already is skipped. output: a file, a
-    folder, or "-" for a stream on standard output; none: the current folder, the data set, or a stream where the source
-    is one (no file at all for as_json). model: several
-    have the mean of their scores; none: the bundled one that suits the scan. prepared: refuse raw scans instead of
-    preparing them. options: what else the method has, see `uad-heal --help`. tell: gets a line for whatever the user
-    should know, and with verbose for each scan. Of several sources, one that fails does not stop the others: fail gets
-    the line, and its result an `error`. Raises UadError for an only one, and for what is wrong with all of them.
+    sources: files, folders and lists of them, or "-" for a stream on standard input; what is done already is skipped.
+    bids: instead, the derivatives that uad-preprocess made there, of scans with this suffix. output: a file, a folder,
+    or "-" for a stream on standard output; none: the current folder, the data set, or a stream where the source is one
+    (no file at all for as_json). model: several have the mean of their scores; none: the bundled one that suits the
+    scan. prepared: refuse raw scans instead of preparing them. options: what else the method has, see
+    `uad-heal --help`. tell: gets a line for whatever the user should know, and with verbose for each scan. Of several
+    sources, one that fails does not stop the others: fail gets the line, and its result an `error`. Raises UadError for
+    an only one, and for what is wrong with all of them.
     """
     reading = Reading(volume, geometry, nan, surrounded=True, series=series)
-    inputs = Inputs.of(sources, output, bids, suffix, step=("scan", "healed"))
+    inputs = Inputs.of(sources, output, bids, suffix, step=("scan", "healed"), tell=tell)
     how: dict[str, Any] = {"method": method, "t": t, "combine": combine, **options}
     ensembles = ensembles_of(words(model), device=device, precision=precision, **how)
     heal_plan = ensembles[0].plans[0]
     map_roles = heal_plan.maps if maps else heal_plan.scored_with
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
-    writing |= {"maps": map_roles, "anonymous": anonymous}
+    writing |= {"maps": map_roles, "anonymous": anonymous, "resumed": True, "several": inputs.several}
     sink = Sink.of("healed", inputs.files, inputs.output, **writing)
     if maps and sink.target is None:
         raise Misuse("--maps: no file is written that maps could lie beside (a stream holds them all)")
@@ -82,30 +82,13 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     tell_without_threshold(ensembles, tell)
     mask = None if brain is None else read_mask(Path(brain), reading.beside, tell=tell)
     shared = condition_of(condition, heal_plan)
-    asked = {"method": method, "t": [t] if isinstance(t, int) else list(t) or None, "combine": combine, "seed": seed}
-    left, results = _left(inputs, {**asked, **options}, force)
-    found = prefetched(read(left, reading, tell))
-    jobs = map(JobMaker(sink, ensembles, mask, prepared, reading, tell, progress), found)
+    given = [image and fingerprint(image) for image in (mask, shared and shared.product)]
+    jobs = JobMaker(sink, ensembles, mask, [seed, precision, *given], prepared, reading, tell, progress)
     with Behind(sink) as behind:
-        healing = Healing(behind, inputs.several, shared, seed, batch, tell, fail, progress, verbose, results)
-        for group in grouped(jobs, batch):
-            healing.lose(group) if isinstance(group, Failure) else healing.heal(group)
-    return results
-
-
-def _left(inputs: Inputs, asked: dict[str, Any], force: bool) -> tuple[list[str | Failure], list[Result]]:
-    """Part inputs: those that are left to heal, or cannot be, and what is said of those that are healed already."""
-    left: list[str | Failure] = []
-    results: list[Result] = []
-    for file in inputs.files:
-        try:
-            before = None if force else skipped(inputs, file, "uad-heal", asked)
-        except UadError as error:
-            left.append(Failure(file, error))
-        else:
-            results.extend([before] if before else [])
-            left.extend([] if before else [file])
-    return left, results
+        healing = Healing(behind, inputs.several, shared, seed, batch, tell, fail, progress, verbose)
+        for group in grouped(map(jobs, prefetched(read(inputs, reading, tell))), batch):
+            healing.heal(group) if isinstance(group, list) else healing.pass_over(group)
+    return healing.results
 
 
 @dataclass(frozen=True)
@@ -132,18 +115,21 @@ class Healing:
                 healed = heal_with(scans, members, watch=watch, **settings)
         except UadError as error:
             if len(group) == 1:
-                self.lose(Failure(group[0].source, error))
+                self.pass_over(Failure(group[0].source, error))
             else:
                 for job in group:
                     self.heal([job])
             return
         for study, job in zip(healed, group, strict=True):
-            self.behind.write(study, job.path, job.more, partial(self._done, job, study))
+            self.behind.write(job.origin.noted(study), job.path, job.more, partial(self._done, job, study))
 
-    def lose(self, lost: Failure) -> None:
-        """Tell what is wrong with one of several scans, after what was done before it; raise it for an only one."""
+    def pass_over(self, other: Failure | Done) -> None:
+        """Say why a scan is not healed, after what was done before it; raise what is wrong with an only one."""
         self.behind.settle()
-        self._give_up(lost)
+        if isinstance(other, Failure):
+            self._give_up(other)
+        else:
+            self.results.append(done_before(other.name, other.path, other.made) | used(other.made))
 
     def _give_up(self, lost: Failure) -> None:
         if not self.several or isinstance(lost.error, Misuse):
@@ -156,12 +142,14 @@ class Healing:
             self._give_up(Failure(job.source, output))
             return
         files = {"preprocessed": str(self.behind.sink.beside(Path(output), "scan"))} if output and job.more else {}
-        self.results.append({"name": study.name, "output": output, **files, **used(study), **carried(study, self.tell)})
+        self.results.append(
+            {"name": study.name, "output": output, **files, **used(study.need("healed")), **carried(study, self.tell)}
+        )
         if self.verbose:
             self.tell(f"{study.name}: {job.models}")
 
 
-def used(study: Study) -> dict[str, Any]:
-    """Return what a study was healed with, as its history says: the model's name, none for no model, and arguments."""
-    line = last_by(study.need("healed"), "uad-heal")
-    return {"model": line.get("model"), **line["arguments"]}
+def used(healed: Image) -> dict[str, Any]:
+    """Return what a scan was healed with, as its history says: the model's name, none for no model, and arguments."""
+    line = last_by(healed, "uad-heal")
+    return {"model": line.get("model"), **line.get("arguments", {})}

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from uadtools.cohort.each import each
-from uadtools.cohort.results import Result, carried
+from uadtools.cohort.results import Result, carried, done_before
 from uadtools.concerns import Tell, silent
+from uadtools.datasets.origin import Origin
 from uadtools.datasets.sink import Sink
-from uadtools.datasets.sources import Inputs, Sources, studies
+from uadtools.datasets.sources import Inputs, Sources
 from uadtools.errors import Misuse
 from uadtools.files import check_free
 from uadtools.grids.placement import Form
 from uadtools.report.tables import found
 from uadtools.scoring.dicom_seg import SourceSeries
-from uadtools.scoring.postproc import Steps, bundled_steps, own_steps, postproc, read_steps
+from uadtools.scoring.postproc import Steps, bundled_steps, own_steps, postproc, read_steps, score_of
 from uadtools.volume.chain import voxel_ml
 from uadtools.volume.clean import components
-from uadtools.volume.io import stem
+from uadtools.volume.io import Image, stem
 from uadtools.volume.reading import AS_IT_IS, Reading
-from uadtools.volume.stream import Study, read_mask
+from uadtools.volume.stream import Study, fingerprint, last_by, read_mask, with_given
 
 
 def postproc_all(  # noqa: PLR0913  one parameter per option
@@ -59,7 +60,7 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     from, and series which one there: the detection, native then, is written as DICOM-SEG beside its file, too.
     steps: median, erode, min_size, dilate, largest. tell: gets a line for each study, and for whatever else the user
     should know. Of several files, one that fails does not stop the others: fail gets the line, and its result an
-    `error`; in a data set what is done is skipped. Raises UadError for an only one, and for what is wrong with all.
+    `error`; what is done is skipped. Raises UadError for an only one, and for what is wrong with all.
     """
     reading, native = Reading(volume, geometry), native or dicom_seg is not None
     detecting = Detecting.of(
@@ -72,9 +73,9 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
         tell=tell,
         **steps,
     )
-    inputs = Inputs.of(sources, output, bids, suffix, step=("score", "detection"), called="score")
+    inputs = Inputs.of(sources, output, bids, suffix, step=("score", "detection"), called="score", tell=tell)
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
-    writing["anonymous"] = anonymous
+    writing |= {"anonymous": anonymous, "resumed": True, "several": inputs.several}
     sink = Sink.of("detection", inputs.files, inputs.output, **writing)
     source = _source(sink, inputs, dicom_seg, series)
     if threshold in ("scanwise", "voxelwise") and inputs.files == ["-"]:
@@ -84,27 +85,34 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
         )
 
     def work(file: str) -> Iterator[Result]:
-        for study in studies([file], reading, tell):
-            path = sink.claim(study)
+        for study in inputs.studies(file, reading, tell):
+            path, origin = sink.path(study.name), detecting.origin(study)
+            made = sink.done(path, origin)
             beside = path.with_name(f"{stem(path)}.dcm") if source and path else None
+            written = {"dicom_seg": str(beside)} if beside else {}
+            if made and not (beside and not beside.exists()):
+                known = replace(detecting, tell=silent).figures(Study(study.name, {made.role: made}))
+                yield done_before(study.name, path, made) | known | written
+                continue
+            path = sink.claim(study)
             if beside and beside.parent.exists():
                 check_free(beside, force=force)
-            detected = detecting(study)
+            detected = origin.noted(detecting(study))
+            detected = source.checked(detected, tell) if source and beside else detected
+            output = sink.write(detected, path)
             if source and beside:
-                detected = source.checked(detected, tell)
-                beside.parent.mkdir(parents=True, exist_ok=True)
                 source.write(detected.product, beside, force=force)
-            written = {"dicom_seg": str(beside)} if beside else {}
-            yield {"name": study.name, "output": sink.write(detected, path), **detecting.figures(detected), **written}
+            yield {"name": study.name, "output": output, **detecting.figures(detected), **written}
 
-    return each(inputs, work, "uad-postproc", {"native": native, **chosen(**steps)}, force=force, fail=fail)
+    return each(inputs, work, fail)
 
 
 @dataclass(frozen=True)
 class Detecting:
-    """Detects in one study after the other. chain: of a study; options: of scoring.postproc."""
+    """Detects in one study after the other. chain: of a study; brain: in place of its own; options: of postproc."""
 
     chain: Callable[[Study], Steps]
+    brain: Image | None
     options: dict[str, Any]
     tell: Tell
 
@@ -124,21 +132,29 @@ class Detecting:
         """Settle how to detect, in uad-postproc's words. Raises UadError."""
         chain = chain_of(str(threshold), **steps)
         mask = None if brain is None else read_mask(Path(brain), reading, tell=tell)
-        options = {"brain": mask, "native": native, "adapt": adapt, "force_detection": force_detection}
-        return cls(chain, options, tell)
+        options = {"native": native, "adapt": adapt, "force_detection": force_detection}
+        return cls(chain, mask, options, tell)
+
+    def origin(self, study: Study) -> Origin:
+        """Say what a detection is made of."""
+        settings = [asdict(self.chain(study)), self.brain and fingerprint(self.brain), self.options]
+        return Origin.of(
+            "uad-postproc", study.name, [*settings, study.product.provenance.get("history")], score_of(study)
+        )
 
     def __call__(self, study: Study) -> Study:
         """Add a study's detection. Raises UadError."""
-        return postproc(study, self.chain(study), tell=self.tell, **self.options)
+        given = [self.brain] if self.brain else []
+        return postproc(with_given(study, *given), self.chain(study), tell=self.tell, **self.options)
 
     def figures(self, detected: Study) -> Result:
         """Return what `uad-postproc --json` says of a detection, and tell how much it is."""
         detection = detected.product
-        arguments = detection.provenance["history"][-1]["arguments"]
-        level, origin = arguments["threshold"], arguments["threshold_from"]
+        arguments = last_by(detection, "uad-postproc").get("arguments", {})
+        level, origin = arguments.get("threshold"), arguments.get("threshold_from")
         count, findings = int(detection.data.sum()), components(detection.data)
         amount = count * voxel_ml(detection)
-        if "withheld" not in arguments:  # which was told
+        if level is not None and "withheld" not in arguments:  # which was told
             self.tell(f"{detected.name}: {found(amount, findings)} above {level:.4g} ({origin})")
         return {
             "threshold": level,

@@ -13,6 +13,7 @@ from uadtools.cohort.results import Progress, Result, unseen
 from uadtools.concerns import Tell, silent, told
 from uadtools.datasets import bids as data_sets
 from uadtools.datasets.failed import blamed_on_scan, failed_before
+from uadtools.datasets.origin import Origin
 from uadtools.datasets.sink import Sink
 from uadtools.datasets.sources import NO_SCAN, Sources, is_cohort, listed, studies, words
 from uadtools.errors import Misuse, UadError
@@ -23,9 +24,9 @@ from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import prepare
 from uadtools.report.outline import outlined
 from uadtools.report.picture import check_picture
-from uadtools.volume.io import Image, check_target, save, save_sidecar, sidecar
+from uadtools.volume.io import check_target, save, sidecar
 from uadtools.volume.reading import Reading
-from uadtools.volume.stream import Study, base_name, concerns_of, fingerprint, is_image, nameless, read_image
+from uadtools.volume.stream import Study, base_name, concerns_of, fingerprint
 
 PAIR = "--save-brain and --picture"
 
@@ -67,8 +68,6 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     """
     reading = Reading(volume, geometry, nan, surrounded=True, series=series)
     preparation, inputs = settle(**options, reading=reading), words(sources)
-    for guess in concerns_of(preparation.brain) if isinstance(preparation.brain, Image) else ():
-        tell(str(guess))
     if "-" in (str(save_brain), str(picture)):
         raise Misuse(f"{PAIR}: name a file or a folder")
     several = is_cohort(inputs, bids)
@@ -78,15 +77,15 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
             brain=_beside(save_brain, job.source, "brain.nii.gz", several) or job.brain,
             picture=_beside(picture, job.source, "preprocessed.png", several),
         )
-        for job in jobs_of(inputs, output, bids, suffix)
+        for job in jobs_of(inputs, output, bids, suffix, tell)
     ]
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "anonymous": anonymous}
-    sink = Sink.of("preprocessed", [job.source for job in work], output, resumed=True, **writing)
+    sink = Sink.of("preprocessed", [job.source for job in work], output, resumed=True, several=several, **writing)
     files = [Path(file) for name in ("brain", "register") if isinstance(file := options.get(name), str | Path)]
     sink.sources = [*sink.sources, *(file for file in files if file.is_file())]
     if jobs > 1 and sink.stream:
         raise Misuse("--jobs: several processes cannot write into one stream (name a folder with -o)")
-    preparing = Preparing(preparation, sink, force=force, provenance=provenance, several=several)
+    preparing = Preparing(preparation, sink, force=force, provenance=provenance)
     preparing.check(work)
     data_sets.describe(None if bids is None else output, __version__)
     results: list[Result] = []
@@ -123,19 +122,22 @@ class ScanJob:
 
 
 def jobs_of(
-    inputs: Sequence[str], output: Path | str | None, bids: Path | str | None, suffix: str | None
+    inputs: Sequence[str], output: Path | str | None, bids: Path | str | None, suffix: str | None, tell: Tell = silent
 ) -> list[ScanJob]:
-    """List the scans that are meant. Raises UadError, also for options that do not go together."""
+    """List the scans that are meant; tell: of those of a data set who have none.
+
+    Raises UadError, also for options that do not go together.
+    """
     if bids is None:
         data_sets.check_idle(suffix)
         if not inputs:
             raise UadError(NO_SCAN)
         return [ScanJob(file) for file in listed(inputs)]
-    return _derivatives(Path(bids), suffix or data_sets.SUFFIX, data_sets.check_output(inputs, output))
+    return _derivatives(Path(bids), suffix or data_sets.SUFFIX, data_sets.check_output(inputs, output), tell)
 
 
-def _derivatives(root: Path, suffix: str, out: Path) -> list[ScanJob]:
-    scans = data_sets.scans(root, suffix)
+def _derivatives(root: Path, suffix: str, out: Path, tell: Tell) -> list[ScanJob]:
+    scans = data_sets.scans(root, suffix, tell)
     return [
         ScanJob(
             str(scan),
@@ -157,13 +159,12 @@ def _beside(path: Path | str | None, source: str, ending: str, several: bool) ->
 
 @dataclass(frozen=True)
 class Preparing:
-    """Prepares the studies of an input. several: it is one of many, and may be done already."""
+    """Prepares the studies of an input."""
 
     preparation: Preparation
     sink: Sink
     force: bool
     provenance: bool
-    several: bool
 
     def check(self, jobs: Sequence[ScanJob]) -> None:
         """Refuse a brain or a picture that cannot be written, before any work is done."""
@@ -174,7 +175,7 @@ class Preparing:
                     raise UadError(f"{other}: is an input, and would be replaced by what is made of it (name another)")
                 if self.sink.target is not None and other.resolve() == self.sink.target.resolve():
                     raise Misuse(f"{PAIR}: {other} is what --output names, too (name another)")
-        for job in () if self.several else jobs:  # what an earlier run made is not in the way
+        for job in () if self.sink.several else jobs:  # what an earlier run made is not in the way
             if job.brain:
                 check_target(job.brain, force=True, provenance=self.provenance)
             if job.picture:
@@ -192,22 +193,21 @@ class Preparing:
     def _one(self, raw: Study, job: ScanJob) -> Result:
         path = job.output or self.sink.path(raw.name)
         others = [other for other in (job.brain, job.picture) if other]
-        new = self.force or path is None or path in self.sink.taken or not path.exists()
-        before = None if new or path is None else self._before(path, raw)
-        if before and path and all(other.exists() for other in others):
-            self._complete(path, *others)
+        source, arguments = fingerprint(raw.product), self.preparation.arguments
+        before = self.sink.done(path, Origin("uad-preprocess", raw.name, {"arguments": arguments}, source))
+        if before and all(other.exists() for other in others):
+            self.sink.complete(*others)
             concerns = [concern.to_json() for concern in concerns_of(before)]
             return {"name": raw.name, "output": str(path), "skipped": True, "concerns": concerns}
         force = self.force or before is not None  # an earlier run was stopped between these files
-        sink = replace(self.sink, force=force)
-        path = sink.claim(raw, path)
+        path = self.sink.claim(raw, path)
         beside = [sidecar(job.brain)] if job.brain and self.provenance else []
         for other in (*others, *beside):
             check_free(other, force=force) if other.parent.exists() else other.parent.mkdir(parents=True)
         with blamed_on_scan(raw.name):
             prepared = prepare(raw.product, self.preparation, name=raw.name)
-        written = sink.write(prepared.study, path)
-        brain = sink.called(prepared.study, path).need("brain")
+        written = self.sink.write(prepared.study, path)
+        brain = self.sink.called(prepared.study, path).need("brain")
         if job.brain:
             save(brain, job.brain, force=force, provenance=self.provenance)
         if job.picture:
@@ -222,38 +222,6 @@ class Preparing:
             "seconds": {step: round(spent, 3) for step, spent in prepared.seconds.items()},
             "grids": f"{raw.product.grid} -> {brain.grid}",
         }
-
-    def _complete(self, *files: Path) -> None:
-        """Do the little that a killed run has left to do where all files are there."""
-        for file in files:
-            check_free(file, force=True)
-            if self.provenance and is_image(file) and not sidecar(file).exists():
-                save_sidecar(read_image(file), file, force=False)
-
-    def _before(self, path: Path, raw: Study) -> Image | None:
-        """Return what an earlier run made of a scan; None where nothing in it tells that it did.
-
-        Raises UadError if it was made of another scan, by something else, or with other settings.
-        """
-        if not (self.provenance or self.several):
-            return None
-        try:
-            made = read_image(path)
-        except UadError:
-            return None
-        line = made.provenance.get("history", [{}])[-1]
-        source, arguments, name = fingerprint(raw.product), self.preparation.arguments, raw.name
-        if self.sink.anonymous:
-            arguments, name = nameless(arguments), base_name(path)
-        if self.provenance and line.get("tool") != "uad-preprocess":
-            raise UadError(f"{path}: exists, and uad-preprocess did not make it (--force replaces it)")
-        if made.provenance.get("study", name) != name or line.get("source", source) != source:
-            raise UadError(
-                f"{path}: exists, and was made of another scan, or of another state of it (--force replaces it)"
-            )
-        if self.provenance and line.get("arguments") != arguments:
-            raise UadError(f"{path}: exists, and was made with other settings (--force replaces it)")
-        return made
 
 
 def _read(source: str, reading: Reading) -> Iterator[Study]:

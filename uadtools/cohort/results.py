@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
-from uadtools.concerns import Concern, Tell, silent, told
+from uadtools.concerns import Tell, silent, told
 from uadtools.healing.likeness import too_unlike, unlike_of
+from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, concerns_of
 
 Result = dict[str, Any]
 """What is known of one scan: its `name`, and the file `output` and more, or the `error`."""
-SHOWN = 3
 Watch = Callable[..., None]
 Progress = Callable[[str], AbstractContextManager[Watch]]
 """Shows the progress of what the text names, for as long as it takes; what it gives is told what is done and to do, and
@@ -25,14 +26,9 @@ def unseen(text: str) -> Iterator[Watch]:
     yield lambda done, total, doing=None: None
 
 
-def tell_concerns(concerns: Sequence[Concern], tell: Tell) -> None:
-    """Tell of concerns; of many of one code the first few, and how many more there are."""
-    for code in dict.fromkeys(concern.code for concern in concerns):
-        alike = [str(concern) for concern in concerns if concern.code == code]
-        for text in alike[:SHOWN]:
-            tell(text)
-        if more := len(alike) - SHOWN if len(alike) > SHOWN else 0:
-            tell(f"{code}: {more} more of these (--json lists all)")
+def done_before(name: str, path: Path | None, made: Image) -> Result:
+    """Return what is said of a scan of which an earlier run made this product."""
+    return {"name": name, "output": str(path), "skipped": True, **carried(Study(name, {made.role: made}))}
 
 
 def carried(study: Study, tell: Tell = silent) -> Result:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from uadtools.cohort.each import each
-from uadtools.cohort.results import Result, carried
+from uadtools.cohort.results import Result, carried, done_before
 from uadtools.concerns import Tell, silent
 from uadtools.datasets.bids import sibling
+from uadtools.datasets.origin import Origin
 from uadtools.datasets.sink import Sink, beside
-from uadtools.datasets.sources import Inputs, Sources, image_beside, named, studies, words
+from uadtools.datasets.sources import Inputs, Sources, image_beside, named, words
 from uadtools.errors import Misuse, UadError
 from uadtools.grids.placement import Form
 from uadtools.scoring.case_scores import case_scores
@@ -24,8 +25,8 @@ from uadtools.volume.io import Image, stem
 from uadtools.volume.labels import looks_unlike
 from uadtools.volume.listing import files_of, is_many
 from uadtools.volume.reading import AS_IT_IS, Reading
-from uadtools.volume.roles import require_role
-from uadtools.volume.stream import Study, base_name, last_by, read_image, read_mask
+from uadtools.volume.roles import default_metric, require_role
+from uadtools.volume.stream import Study, base_name, fingerprint, last_by, noting, read_image, read_mask, with_given
 
 PAIR = "SCAN HEALED"
 
@@ -63,40 +64,45 @@ def score_all(  # noqa: PLR0913  one parameter per option
     stream on standard output; none: the current folder, the data set, or a stream where the source is one. spread,
     probability, region: maps that uad-heal made, in place of the study's. reference: what `uad-calibrate --reference`
     wrote. as_json: no stream, and the case scores in the results. tell: gets a line for each study, if verbose. Of
-    several files, one that fails does not stop the others: fail gets the line, and its result an `error`; in a data set
-    what is done is skipped. Raises UadError for an only one, and for what is wrong with all.
+    several files, one that fails does not stop the others: fail gets the line, and its result an `error`; what is done
+    is skipped. Raises UadError for an only one, and for what is wrong with all.
     """
     maps = {"spread": spread, "probability": probability, "region": region}
     pair, reading = _is_pair(words(sources), scan), Reading(volume, geometry)
     scoring = Scoring.of(
         metric=metric, signed=signed, reference=reference, brain=brain, reading=reading.beside, tell=tell, **maps
     )
-    inputs = Inputs.of(
-        words(sources)[1:] if pair else sources, output, bids, suffix, step=("healed", "score"), called="healed"
-    )
+    healed = words(sources)[1:] if pair else sources
+    inputs = Inputs.of(healed, output, bids, suffix, step=("healed", "score"), called="healed", tell=tell)
     if inputs.several and (one := next((role for role, path in maps.items() if path is not None), "")):
         raise Misuse(f"--{one}: a map belongs to one scan, and there are several (leave it out)")
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
-    writing["anonymous"] = anonymous
+    writing |= {"anonymous": anonymous, "resumed": True, "several": inputs.several}
     sink = Sink.of("score", words(sources)[:1] if pair else inputs.files, inputs.output, **writing)
     scans = words(sources)[:1] if pair else [file for source in words(scan) for file in files_of(source)]
-    pairing = Pairing(scans, [role for role in maps_of(metric) if maps.get(role) is None], reading, pair, tell)
+    pairing = Pairing(inputs, scans, [role for role in maps_of(metric) if maps.get(role) is None], reading, pair, tell)
 
     def work(file: str) -> Iterator[Result]:
         for study in pairing.studies(file):
-            path = sink.claim(study)
-            scored = scoring(study)
+            path, origin = sink.path(study.name), scoring.origin(study, native=native)
+            made = sink.done(path, origin)
+            if made and not as_json:
+                yield done_before(study.name, path, made)
+                continue
+            path, scored = path if made else sink.claim(study), scoring(study)
             number = case_score(scored)
             figures: dict[str, Any] = asdict(case_scores(scored)) if as_json else {}
             if native:
                 scored = scored.adding(to_native(scored.product, study.name))
             arguments = scored.need("score").provenance["history"][-2 if reference else -1]["arguments"]
             figures |= {"metric": arguments["metric"], "signed": signed, "normal": reference and str(reference)}
-            yield {"name": study.name, "output": sink.write(scored, path), **figures, **carried(scored)}
+            figures |= done_before(study.name, path, made) if made else carried(scored)
+            written = str(path) if made else sink.write(origin.noted(scored), path)
+            yield {"name": study.name, "output": written, **figures}
             if verbose:
                 tell(f"{study.name}: case score {number:.5f}")
 
-    return each(inputs, work, "uad-score", {"metric": metric, "signed": signed}, force=force, fail=fail)
+    return each(inputs, work, fail)
 
 
 @dataclass(frozen=True)
@@ -128,9 +134,17 @@ class Scoring:
         images += [_map(Path(path), role) for role, path in maps.items() if path is not None]
         return cls(metric, signed, images, None if reference is None else read_normal(Path(reference)))
 
+    def origin(self, study: Study, *, native: bool) -> Origin:
+        """Say what a study's score is made of."""
+        given = (*self.images, *(self.normal.images.values() if self.normal else ()))
+        metric = self.metric or default_metric([*study.images, *(image.role for image in self.images)])
+        settings = [metric, self.signed, native, *((image.role, fingerprint(image)) for image in given)]
+        compared = [study.images[role] for role in ("healed", "scan") if role in study.images]
+        return Origin.of("uad-score", study.name, settings, *compared)
+
     def __call__(self, study: Study) -> Study:
         """Add a study's score. Raises UadError, also where there is no brain."""
-        scored = score(study.adding(*study.images.values(), *self.images), metric=self.metric, signed=self.signed)
+        scored = score(with_given(study, *self.images), metric=self.metric, signed=self.signed)
         scored = normalise(scored, self.normal) if self.normal else scored
         if math.isnan(case_score(scored)):
             raise UadError(f"{study.name}: no voxel above background, so there is no brain to score")
@@ -147,10 +161,11 @@ def _is_pair(inputs: Sequence[str], scan: Sources) -> bool:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Brings healed scans together with their scans. scans: those that are named; pair: the only one is that of the
-    only healed scan. wanted: the roles of maps that were written beside a healed scan.
+    """Brings healed scans, the inputs, together with their scans. scans: those that are named; pair: the only one is
+    that of the only healed scan. wanted: the roles of maps that were written beside a healed scan.
     """
 
+    inputs: Inputs
     scans: Sequence[str]
     wanted: Sequence[str]
     reading: Reading
@@ -162,7 +177,7 @@ class Pairing:
         if self.pair:
             yield self._whole(Path(self.scans[0]), Path(file))
             return
-        for study in studies([file], self.reading, self.tell):
+        for study in self.inputs.studies(file, self.reading, self.tell):
             alone = file != "-" and "scan" not in study.images and (study.product.role == "healed" or self.scans)
             yield self._whole(self._scan_of(Path(file)), Path(file), study.product, study.name) if alone else study
 
@@ -189,9 +204,14 @@ class Pairing:
             raise Misuse(f"{PAIR}: {scan_file} is a healed scan (name the scan first)")
         if healed.role != "healed" and healed.provenance.get("history"):
             raise Misuse(f"{PAIR}: {healed_file} is a {healed.role} and no healed scan (uad-heal makes one)")
-        for image, wanted, path in ((scan, "scan", scan_file), (healed, "healed", healed_file)):
-            for concern in looks_unlike(image, wanted, str(path)):
-                self.tell(str(concern.about(str(path))))
+        doubts = [
+            concern.about(str(path))
+            for image, wanted, path in ((scan, "scan", scan_file), (healed, "healed", healed_file))
+            for concern in looks_unlike(image, wanted, str(path))
+        ]
+        for doubt in doubts:
+            self.tell(str(doubt))
+        healed = replace(healed, provenance=healed.provenance | noting(healed, doubts))
         images = {"healed": healed.derive(healed.data, "healed"), "scan": scan.derive(scan.data, "scan")}
         for role in (role for role in last_by(healed, "uad-heal").get("maps", []) if role in self.wanted):
             file = beside(healed_file, role)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from uadtools import __version__
+from uadtools.concerns import SHOWN, Tell, silent
 from uadtools.errors import Misuse, UadError
 from uadtools.files import write_json
 from uadtools.volume.io import SUFFIXES
@@ -34,23 +35,35 @@ _FOLDER = re.compile(r"sub-[^/]+(/ses-[^/]+)?(/anat)?")
 _SCAN = re.compile(r"sub-[A-Za-z0-9]+(_[A-Za-z0-9]+-[A-Za-z0-9+]+)*_(?P<suffix>[A-Za-z0-9]+)\.nii(\.gz)?")
 
 
-def scans(root: Path, suffix: str) -> list[Path]:
+def scans(root: Path, suffix: str, tell: Tell = silent) -> list[Path]:
     """List the raw anatomical scans of a data set that have this suffix, such as T1w, and folders that are unreadable.
 
-    Raises UadError if there is neither.
+    tell: gets a line for those who have none. Raises UadError if there is neither.
     """
     if not root.is_dir():
         raise UadError(f"{root}: no such folder")
     unreadable: list[Path] = []
-    found = list(_anatomical(root, unreadable))
-    paths = [path for path in found if path.name.split(".")[0].endswith(f"_{suffix}")]
+    images = list(_anatomical(root, unreadable))
+    paths = [path for path in images if path.name.split(".")[0].endswith(f"_{suffix}")]
     if not paths and not unreadable:
-        others = sorted({match["suffix"] for path in found if (match := _SCAN.fullmatch(path.name))})
+        others = sorted({match["suffix"] for path in images if (match := _SCAN.fullmatch(path.name))})
         raise UadError(
             f"{root}: no sub-*/[ses-*/]anat/*_{suffix}.nii[.gz] in it "
             f"({'there are: ' + ', '.join(others) if others else 'is it a BIDS data set?'})"
         )
-    return sorted([*paths, *unreadable])
+    found = sorted([*paths, *unreadable])
+    _tell_without(root, found, f"*_{suffix}", tell)
+    return found
+
+
+def _tell_without(root: Path, found: Sequence[Path], wanted: str, tell: Tell) -> None:
+    """Tell which subjects, or sessions of theirs, have none of the scans that were found."""
+    subjects = [folder for folder in sorted(root.glob("sub-*")) if folder.is_dir()]
+    whole = [place for folder in subjects for place in (sorted(folder.glob("ses-*")) or [folder]) if place.is_dir()]
+    having = {place for path in found for place in (path, *path.parents)}
+    if left := [place.relative_to(root).as_posix() for place in whole if place not in having]:
+        others = f" and {len(left) - SHOWN} others" if len(left) > SHOWN else ""
+        tell(f"{root}: passed over, as there is no {wanted}.nii[.gz]: {', '.join(left[:SHOWN])}{others}")
 
 
 def _anatomical(root: Path, unreadable: list[Path]) -> Iterator[Path]:
@@ -64,17 +77,18 @@ def _anatomical(root: Path, unreadable: list[Path]) -> Iterator[Path]:
         raise UadError(f"{root}: cannot be listed (are its permissions yours to change?)")
 
 
-def derivatives(root: Path, out: Path, suffix: str, role: str, made: str) -> dict[Path, Path]:
+def derivatives(root: Path, out: Path, suffix: str, role: str, made: str, tell: Tell = silent) -> dict[Path, Path]:
     """List the images of a role in a data set of derivatives, and name what is made of each, of another role, in `out`.
 
     sub-1_desc-preproc_T1w.nii.gz becomes sub-1_desc-healed_T1w.nii.gz; a detection is sub-1_desc-uad_mask.nii.gz, or
-    sub-1_mod-FLAIR_desc-uad_mask.nii.gz. Raises UadError where there is none.
+    sub-1_mod-FLAIR_desc-uad_mask.nii.gz. tell: gets a line for those who have none. Raises UadError where nobody has.
     """
     end = f"_desc-{DESCRIPTIONS[role]}_{suffix}"
     unreadable: list[Path] = []
     paths = [path for path in _anatomical(root, unreadable) if path.name.split(".")[0].endswith(end)]
     if not (found := sorted([*paths, *unreadable])):
         raise UadError(f"{root}: no sub-*/[ses-*/]anat/*{end}.nii[.gz] in it (the step before makes them, with --bids)")
+    _tell_without(root, found, f"*{end}", tell)
     describe(out, __version__)
     named = {path: sibling(path.name, made) or f"{path.name}.nii.gz" for path in found}
     return {path: out / path.relative_to(root).with_name(name) for path, name in named.items()}

@@ -11,13 +11,15 @@ from itertools import count
 from pathlib import Path
 
 from uadtools.datasets.bids import sibling
+from uadtools.datasets.origin import Origin
 from uadtools.datasets.sources import STDIN
 from uadtools.errors import Misuse, UadError
+from uadtools.files import check_free
 from uadtools.volume.converters import FORMATS
 from uadtools.volume.flat import is_flat
 from uadtools.volume.foreign import FOREIGN
-from uadtools.volume.io import SUFFIXES, check_target, save
-from uadtools.volume.stream import Study, anonymous, base_name, write_study
+from uadtools.volume.io import SUFFIXES, Image, check_target, save, save_sidecar, sidecar
+from uadtools.volume.stream import Study, anonymous, base_name, is_image, read_image, write_study
 
 NO_FOLDERS = (
     ".tmp", ".part", ".bak", ".gz", ".bz2", ".xz", ".zip", ".tar", ".tgz", ".7z", ".png", ".jpg", ".jpeg", ".tif",
@@ -26,6 +28,7 @@ NO_FOLDERS = (
     *FOREIGN, *(end for each in FORMATS for end in each.ends),
 )  # fmt: skip
 """Endings of files that nobody gives a folder; sub-01.v2 is one."""
+NOTHING: Mapping[str, Origin] = {}
 Done = Callable[[str | UadError | None], None]
 """Is told the file that was written, none for a stream, or why it was not."""
 
@@ -36,9 +39,10 @@ class Sink:
 
     suffix: what files are called after the study's name. target: a file, a folder, or None for no file at all.
     stream: write whole studies to stdout. maps: roles that get files of their own beside the product's. sources: the
-    inputs, which are never replaced. places: files that studies of these names go to, wherever the others do.
-    anonymous: studies are called after the files they go to, and their history names no file; numbers: of those in a
-    stream.
+    inputs, which are never replaced. places: files that studies of these names go to, wherever the others do. several:
+    it is one of many, and one without history may be done already. ours: files that an earlier run of the same made,
+    which may be replaced. anonymous: studies are called after the files they go to, and their history names no file;
+    numbers: of those in a stream.
     """
 
     suffix: str
@@ -50,6 +54,8 @@ class Sink:
     sources: Sequence[Path] = ()
     places: Mapping[str, Path] = field(default_factory=dict)
     anonymous: bool = False
+    several: bool = False
+    ours: set[Path] = field(default_factory=set)
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     taken: set[Path] = field(default_factory=set)
 
@@ -67,10 +73,11 @@ class Sink:
         resumed: bool = False,
         places: Mapping[str, Path] | None = None,
         anonymous: bool = False,
+        several: bool = False,
     ) -> Sink:
         """Settle where the output goes, and refuse what cannot work before any work is done.
 
-        resumed: files that exist are not in the way, as they are what an earlier run made.
+        resumed: files that exist are not in the way yet, as they may be what an earlier run made (see `done`).
         """
         piped = not inputs or list(inputs) == ["-"]
         stream = str(output) == "-" or (output is None and piped and not as_json)
@@ -87,10 +94,10 @@ class Sink:
         if missing := [source for source in sources if not (_there(source) or is_flat(source))]:
             raise UadError(f"{missing[0]}: No such file or directory")
         folder = None if nowhere else Path(output or "")
-        sink = cls(suffix, folder, stream, force, provenance, maps, sources, places or {}, anonymous)
+        sink = cls(suffix, folder, stream, force, provenance, maps, sources, places or {}, anonymous, several)
         if anonymous and sink.target is not None and not sink.is_file:
             raise Misuse("--anonymous: files in a folder are named after the scans (name a file: -o FILE.nii.gz)")
-        sink._check([base_name(source) for source in sources], resumed or bool(places))
+        sink._check([base_name(source) for source in sources], resumed)
         return sink
 
     def _check(self, names: Sequence[str], resumed: bool) -> None:
@@ -112,8 +119,7 @@ class Sink:
             raise UadError(f"{path}: the prepared scan gets this name (give the output another)")
         if path.parent.is_dir() or self.is_file:  # a folder that is still to be made has nothing in the way
             for file in (path, *others):
-                force = self.force or (bool(self.places) and file != path)  # of a killed run
-                check_target(file, force=force, provenance=self.provenance)
+                check_target(file, force=self._replaces(file), provenance=self.provenance)
                 if self.force and any(_same(source, file) for source in self.sources):
                     raise UadError(f"{file}: is an input, and would be replaced by what is made of it (name another)")
 
@@ -136,6 +142,45 @@ class Sink:
     def path(self, name: str) -> Path | None:
         """Return the file that a study of this name goes to, or None for the stream."""
         return None if self.target is None else self._path(name)
+
+    def done(self, path: Path | None, origin: Origin, more: Mapping[str, Origin] = NOTHING) -> Image | None:
+        """Return the product that an earlier run left at a path, if all is there that was written with it.
+
+        more: what roles are made of that get files of their own, as maps do. What that run left otherwise may be
+        replaced. Raises UadError for what was made by something else, of another study, or in another way.
+        """
+        if path is None or self.force or path in self.taken:
+            return None
+        origins = {path: origin} | {self.beside(path, role): origin for role in self.maps}
+        origins |= {self.beside(path, role): other for role, other in more.items()}
+        known = {file: o.nameless(base_name(path)) if self.anonymous else o for file, o in origins.items()}
+        found = {file: image for file, o in known.items() if (image := self._earlier(file, o))}
+        self.ours |= found.keys()
+        if len(found) < len(origins):
+            return None
+        self.complete(*found)
+        return found[path]
+
+    def _earlier(self, path: Path, origin: Origin) -> Image | None:
+        """Return what an earlier run made; None where there is nothing, and where nothing in it tells that it did."""
+        if not (self.provenance or self.several):
+            return None
+        try:
+            made = read_image(path)
+        except UadError:
+            return None
+        origin.check(made, path, provenance=self.provenance)
+        return made
+
+    def complete(self, *files: Path) -> None:
+        """Do the little that a killed run has left to do where all files are there."""
+        for file in files:
+            check_free(file, force=True)
+            if self.provenance and is_image(file) and not sidecar(file).exists():
+                save_sidecar(read_image(file), file, force=False)
+
+    def _replaces(self, file: Path) -> bool:
+        return self.force or file in self.ours
 
     def claim(self, study: Study, path: Path | None = None, more: Sequence[str] = ()) -> Path | None:
         """Return the file this study will go to, or None for the stream. Raises UadError if that cannot be.
@@ -169,9 +214,10 @@ class Sink:
         if not self.is_file:
             path.parent.mkdir(parents=True, exist_ok=True)
         for role in (*self.maps, *more):
-            force = self.force or bool(self.places)
-            save(study.need(role), self.beside(path, role), force=force, provenance=self.provenance)
-        save(study.product, path, force=self.force, provenance=self.provenance)  # last: where it is, all is done
+            file = self.beside(path, role)
+            save(study.need(role), file, force=self._replaces(file), provenance=self.provenance)
+        force = self._replaces(path)
+        save(study.product, path, force=force, provenance=self.provenance)  # last: where it is, all is done
         return str(path)
 
 

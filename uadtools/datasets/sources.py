@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from uadtools.concerns import Tell, silent
 from uadtools.datasets import bids as data_sets
@@ -14,7 +13,7 @@ from uadtools.errors import Misuse, UadError
 from uadtools.volume.io import Image, stem
 from uadtools.volume.listing import files_of, is_many
 from uadtools.volume.reading import AS_IT_IS, Reading
-from uadtools.volume.stream import Study, base_name, last_by, read_image, read_path, read_studies
+from uadtools.volume.stream import Study, base_name, read_image, read_path, read_studies
 
 STDIN = "standard input"
 Sources = Path | str | Sequence[Path | str]
@@ -72,13 +71,14 @@ def is_cohort(inputs: Sequence[str], bids: Path | str | None = None) -> bool:
 class Inputs:
     """The files that a step works on. several: one that fails does not stop the others.
 
-    output: where what is made of them goes, as the user said, or the data set of derivatives. places: the files that it
-    goes to there, by the names of studies.
+    output: where what is made of them goes, as the user said, or the data set of derivatives. names: of the studies in
+    a data set, by the files; places: the files that what is made goes to there, by these names.
     """
 
     files: list[str]
     several: bool
     output: Path | str | None
+    names: Mapping[str, str]
     places: Mapping[str, Path]
 
     @classmethod
@@ -91,34 +91,25 @@ class Inputs:
         *,
         step: tuple[str, str],
         called: str = "",
+        tell: Tell = silent,
     ) -> Inputs:
-        """List what is meant. step: the roles of what goes in and of what is made. Raises UadError for nothing."""
+        """List what is meant. step: the roles of what goes in and of what is made; tell: what of a data set is not.
+
+        Raises UadError for nothing.
+        """
         several = is_cohort(words(sources), bids)
         if bids is None:
             data_sets.check_idle(suffix)
-            return cls(some_words(sources, called), several, output, {})
+            return cls(some_words(sources, called), several, output, {}, {})
         out = data_sets.check_output(words(sources), output if output is not None else bids)
-        pairs = data_sets.derivatives(Path(bids), out, suffix or data_sets.SUFFIX, *step)
-        return cls([*map(str, pairs)], several, out, {base_name(source): made for source, made in pairs.items()})
+        pairs = data_sets.derivatives(Path(bids), out, suffix or data_sets.SUFFIX, *step, tell)
+        names = {str(source): data_sets.understood(stem(source))[0] or base_name(source) for source in pairs}
+        return cls([*names], several, out, names, dict(zip(names.values(), pairs.values(), strict=True)))
 
-    def place(self, file: str) -> Path | None:
-        """Return the file in the data set of derivatives that what is made of a file goes to."""
-        return self.places.get(base_name(Path(file)))
-
-    def done(self, file: str, tool: str, asked: Mapping[str, Any]) -> Study | None:
-        """Return what a tool made of a file before, in the data set of derivatives; None where there is nothing yet.
-
-        asked: arguments that it must have been made with. Raises UadError where it was not.
-        """
-        path = self.place(file)
-        if path is None or not path.exists():
-            return None
-        made = next(read_path(path))
-        line = last_by(made.product, tool)
-        said = {**line, **line.get("arguments", {})}
-        if line and any(value is not None and said.get(name) != value for name, value in asked.items()):
-            raise UadError(f"{path}: exists, and was made with other settings (--force replaces it)")
-        return made
+    def studies(self, file: str, reading: Reading, tell: Tell) -> Iterator[Study]:
+        """Read the studies of a file; those of a data set are called after its scans."""
+        for study in studies([file], reading, tell):
+            yield named(study, self.names[file]) if file in self.names else study
 
 
 def studies(inputs: Sequence[str] | None, reading: Reading = AS_IT_IS, tell: Tell = silent) -> Iterator[Study]:

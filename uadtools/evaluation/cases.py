@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,8 @@ from uadtools.volume.roles import ROLES, require_role
 from uadtools.volume.stream import Study, contrast_level, last_by, lines_by
 
 Scan = NDArray[np.float32]
+UNNAMED: Mapping[str, str | None] = {}
+CALLED = {"truth": "truth", "brain": "brain mask"}
 LIKENESS = ("ssim", "psnr", "l1", "l1_lesion", "l1_healthy", "l1_ratio", "kld")
 
 
@@ -50,14 +53,22 @@ class Case:
     concerns: tuple[Concern, ...] = ()
 
 
-def case(study: Study, truth: Image | None = None, brain: Image | None = None, choice: Choice = BY_THEMSELVES) -> Case:
+def case(
+    study: Study,
+    truth: Image | None = None,
+    brain: Image | None = None,
+    choice: Choice = BY_THEMSELVES,
+    *,
+    files: Mapping[str, str | None] = UNNAMED,
+) -> Case:
     """Bring prediction and truth together.
 
     The study's product is the prediction, see `kind_of`. truth: by default the study's own; choice: which of its labels
-    count. Score maps and reconstructions count inside the brain (brain, or the study's own), detections everywhere
-    unless brain is given. A truth or brain on the grid of the original scan is brought onto the prediction's grid,
-    where its provenance tells how. Raises UadError when an image has another role, the grids cannot be matched, no
-    voxel is left to count, or the truth is missing that all but reconstructions need.
+    count; files: that truth and brain are from, for what is said of them. Score maps and reconstructions count inside
+    the brain (brain, or the study's own), detections everywhere unless brain is given. A truth or brain on the grid of
+    the original scan is brought onto the prediction's grid, where its provenance tells how. Raises UadError when an
+    image has another role, the grids cannot be matched, no voxel is left to count, or the truth is missing that all but
+    reconstructions need.
     """
     prediction, kind = study.product, kind_of(study)
     concerns = [doubt.about(study.name) for doubt in looks_unlike(prediction, "prediction", study.name)]
@@ -65,23 +76,24 @@ def case(study: Study, truth: Image | None = None, brain: Image | None = None, c
     if kind == "detection":
         detection, guesses = read_labels(prediction, "prediction", study.name, choice)
         data, concerns = detection.data == LESION, concerns + guesses
+    called = {role: f"{files.get(role) or study.name}: {what}" for role, what in CALLED.items()}
     truth = truth or study.images.get("truth")
     if truth is None and kind != "reconstruction":
         raise UadError(f"{study.name}: no truth to hold it against (give the expert's mask)")
     label, ignored = None, np.zeros(prediction.grid.shape, dtype=bool)
     if truth is not None:
-        truth, guesses = read_labels(truth, "truth", f"{study.name}: truth", choice)
-        labels = labels_on(truth, prediction, f"{study.name}: truth")
+        truth, guesses = read_labels(truth, "truth", called["truth"], choice)
+        labels = labels_on(truth, prediction, called["truth"])
         label, ignored, concerns = labels == LESION, labels == IGNORED, concerns + guesses
     if brain is not None:
-        brain, guesses = read_labels(brain, "brain", f"{study.name}: brain mask")
-        within = labels_on(brain, prediction, f"{study.name}: brain mask") == LESION
+        brain, guesses = read_labels(brain, "brain", called["brain"])
+        within = labels_on(brain, prediction, called["brain"]) == LESION
         concerns = concerns + guesses
     else:
         within = np.ones(prediction.grid.shape, dtype=bool) if kind == "detection" else _brain(study)
     within &= ~ignored
     if not within.any():
-        raise UadError(f"{study.name}: no voxel to count (the brain is empty)")
+        raise UadError(f"{study.name if brain is None else called['brain']}: no voxel to count (the brain is empty)")
     signed = _signed(prediction) if kind == "score" else None
     return Case(
         study.name,
@@ -94,7 +106,7 @@ def case(study: Study, truth: Image | None = None, brain: Image | None = None, c
         voxel_ml(prediction),
         _baseline(study, within, signed) if kind == "score" else None,
         signed,
-        _likeness(study, truth, brain),
+        _likeness(study, truth, brain, called),
         next((level for image in study.images.values() if (level := contrast_level(image)) is not None), None),
         last_by(prediction, "uad-postproc").get("arguments", {}).get("threshold") if kind == "detection" else None,
         tuple(concerns),
@@ -155,10 +167,10 @@ def _baseline(study: Study, within: Mask, signed: str | None) -> NDArray[Any] | 
     return np.asarray(above if signed == "bright" else -above if signed == "dark" else np.abs(above))
 
 
-def _likeness(study: Study, truth: Image | None, brain: Image | None) -> dict[str, float]:
+def _likeness(study: Study, truth: Image | None, brain: Image | None, called: Mapping[str, str]) -> dict[str, float]:
     """Compare a study's scan with its healed self inside the brain; nothing where one of them is missing.
 
-    truth, brain: as read_labels makes them.
+    truth, brain: as read_labels makes them; called: what they are, in errors.
 
     Raises UadError when the two lie on different grids, or when there is a reconstruction without a scan.
     """
@@ -170,10 +182,10 @@ def _likeness(study: Study, truth: Image | None, brain: Image | None) -> dict[st
     advice = "compare a scan with what uad-heal made of it"
     study.check_grids(scan, healed, advice=advice)
     a, b = (np.asarray(image.data, np.float32) for image in (scan, healed))
-    within = study.brain(scan, advice) if brain is None else labels_on(brain, healed, f"{study.name}: brain mask") > 0
+    within = study.brain(scan, advice) if brain is None else labels_on(brain, healed, called["brain"]) > 0
     lesion = None
     if truth is not None:
-        labels = labels_on(truth, healed, f"{study.name}: truth")
+        labels = labels_on(truth, healed, called["truth"])
         lesion, within = labels == LESION, within & (labels != IGNORED)
     return {"ssim": ssim(a, b, within), "psnr": psnr(a, b, within), **differences(a, b, within, lesion)}
 

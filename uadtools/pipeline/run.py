@@ -191,7 +191,7 @@ class Running:
             "output": output,
             "score": str(place.score),
             "report": str(place.page),
-            "model": used(detected)["model"],
+            "model": used(detected.need("healed"))["model"],
             **self.steps.detecting.figures(detected),
             **figures,
         }

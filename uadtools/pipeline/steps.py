@@ -27,7 +27,7 @@ from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import prepare
 from uadtools.volume.io import Image
 from uadtools.volume.reading import Reading
-from uadtools.volume.stream import Study, concerns_of, read_mask, streamed
+from uadtools.volume.stream import Study, read_mask, streamed
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,6 @@ class Steps:
         preprocess, heal, score, postproc = (dict(options) for options in asked.steps.values())
         reading = Reading(**{name: preprocess.pop(name, None) for name in READ_ONCE}, surrounded=True)
         preparation = settle(**preprocess, reading=reading)
-        for guess in concerns_of(preparation.brain) if isinstance(preparation.brain, Image) else ():
-            tell(str(guess))
         healing = Healing.of(**heal, tell=tell)
         detecting = Detecting.of(**postproc, native=True, tell=tell)
         if "threshold" not in postproc:

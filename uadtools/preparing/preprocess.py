@@ -25,7 +25,7 @@ from uadtools.volume.background import DARK, background, background_value
 from uadtools.volume.chain import GridChain, continued, link
 from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES
-from uadtools.volume.stream import Study, fingerprint, noting, record
+from uadtools.volume.stream import Study, concerns_of, fingerprint, noting, record
 
 Tell = Callable[[str], None]
 Mask = NDArray[np.bool_]
@@ -121,8 +121,9 @@ def _check_raw(scan: Image, preparation: Preparation) -> None:
 
 def _oriented(scan: Image, preparation: Preparation) -> _Work:
     data, grid = oriented(_grounded(scan.data, preparation), scan.grid, preparation.grid.orientation)
-    mask = np.ones(data.shape, dtype=bool)
+    mask, guesses = np.ones(data.shape, dtype=bool), list[Concern]()
     if isinstance(preparation.brain, Image):
+        guesses = concerns_of(preparation.brain)
         if not preparation.brain.grid.same(scan.grid):
             where = preparation.brain.grid.unlike(scan.grid)
             raise UadError(f"brain mask and scan lie on different grids: {where} (resample the mask first)")
@@ -130,7 +131,7 @@ def _oriented(scan: Image, preparation: Preparation) -> _Work:
         if not mask.any():
             raise UadError("the brain mask is empty (pass a better one with --brain FILE)")
     chain = [*continued(scan.provenance.get("chain"), scan.grid), link("reorient", grid)]
-    return _Work(data, grid, np.asarray(mask), chain)
+    return _Work(data, grid, np.asarray(mask), chain, tuple(guesses))
 
 
 def _grounded(data: NDArray[Any], preparation: Preparation) -> NDArray[Any]:

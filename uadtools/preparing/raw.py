@@ -25,6 +25,13 @@ def is_raw(study: Study, config: ModelConfig | None = None) -> bool:
     return not fits or low < 0 or high > 1 or (low < high and background_value(scan.data) > 0)
 
 
+def by_default(study: Study, config: ModelConfig | None, reading: Reading) -> Preparation:
+    """Return how a raw scan is prepared for a model."""
+    model = config or read_config(default_path())
+    brain = study.images.get("brain", "auto")
+    return Preparation(grid=model.grid, intensity=model.intensity, brain=brain, reading=reading)
+
+
 def prepared(
     study: Study, config: ModelConfig | None = None, *, reading: Reading = AS_IT_IS, tell: Tell = lambda text: None
 ) -> Study:
@@ -37,11 +44,7 @@ def prepared(
     """
     if not is_raw(study, config):
         return study
-    model = config or read_config(default_path())
-    preparation = Preparation(
-        grid=model.grid, intensity=model.intensity, brain=study.images.get("brain", "auto"), reading=reading
-    )
     try:
-        return preprocess(study.need("scan"), preparation, name=study.name, tell=tell)
+        return preprocess(study.need("scan"), by_default(study, config, reading), name=study.name, tell=tell)
     except UadError as error:
         raise UadError(f"{study.name}: is not prepared, and uad-preprocess cannot do it by default: {error}") from None

@@ -209,6 +209,12 @@ def print_json(result: Any) -> None:
     print(json.dumps(result, indent=1, allow_nan=False))
 
 
+def tell_done(results: Sequence[Mapping[str, object]], tell: Callable[[str], None]) -> None:
+    """Tell how many of the scans an earlier run did."""
+    if done := sum("skipped" in row for row in results):
+        tell(f"{done} of {len(results)} done before (--force makes them anew)")
+
+
 def leave(results: Sequence[Mapping[str, object]], strict: bool = False) -> None:
     """End with status 1 where one of several scans failed, else, if strict, with CONCERNED where one has concerns."""
     if any("error" in row for row in results):

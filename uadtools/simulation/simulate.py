@@ -26,8 +26,9 @@ from uadtools.simulation.source import generator
 from uadtools.volume.background import background
 from uadtools.volume.chain import label_of, voxel_ml
 from uadtools.volume.io import Image
+from uadtools.volume.labels import looks_unlike
 from uadtools.volume.listing import files_of
-from uadtools.volume.stream import Study, drawn_lesions, read_mask, record, study_of
+from uadtools.volume.stream import Study, concerns_of, drawn_lesions, noting, read_mask, record, study_of
 
 SimulationKind = Literal[
     "blobs", "masks", "cavities", "sprites", "coarse", "motion", "ghost", "bias", "contrast", "blur", "thick", "shift"
@@ -176,7 +177,12 @@ def simulate(
         tell(f"{study.name}: {missing} of {len(drawn['sprites'])} images show too little of a head, and get no sprite")
     if before is not None:
         truth = (truth > 0) | label_of(before, scan, f"{study.name}: truth")
+    doubts = looks_unlike(scan, "scan", study.name)
+    for doubt in doubts:
+        tell(str(doubt.about(study.name)))
     provenance = record(scan, "uad-simulate", plan.arguments, seed=seed, copy=copy, drawn=drawn)
+    masks = [mask for name, mask in plan.masks.items() if name == drawn.get("mask")]
+    provenance |= noting(scan, [*doubts, *concerns_of(*masks)])
     image = replace(scan, provenance=provenance).derive(data.astype(np.float32), "scan")
     return study.adding(image, image.derive(truth.astype(np.uint8), "truth"))
 

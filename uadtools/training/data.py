@@ -21,6 +21,7 @@ from uadtools.simulation.fields import Labels
 from uadtools.training.structures import label_maps, structures_of
 from uadtools.volume.flat import is_flat, read_flat
 from uadtools.volume.io import Image
+from uadtools.volume.labels import looks_unlike
 from uadtools.volume.listing import files_of
 from uadtools.volume.roles import require_role
 from uadtools.volume.stream import concerns_of, read_image
@@ -93,7 +94,8 @@ def load_slices(
     maps = label_maps(labels)
     for file in (file for source in sources for file in files_of(source)):
         image = _prepared(file, grid)
-        concerns.extend(concern.about(Path(file).name) for concern in concerns_of(image))
+        said = [*concerns_of(image), *looks_unlike(image, "scan", file)]
+        concerns.extend(concern.about(Path(file).name) for concern in said)
         piece = to_slices(image.data)[:, 0].astype(np.float16)
         if solid:
             pixels.append(piece[None])

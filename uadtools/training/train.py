@@ -14,7 +14,7 @@ from typing import Any, TypedDict, cast
 import torch
 
 from uadtools import methods
-from uadtools.concerns import told
+from uadtools.concerns import tell_concerns, told, united
 from uadtools.errors import UadError
 from uadtools.methods.base.recipe import Recipe
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
@@ -103,6 +103,8 @@ def train(  # noqa: PLR0913  one parameter per option
         held_out = read(validation) if validation else None
         if held_out is not None and (shared := shared_scans(slices, held_out)):
             tell(f"--val: {shared} of these scans are learnt from, too, voxel for voxel (the loss on them flatters)")
+        concerns = united(slices.concerns, held_out.concerns if held_out else ())
+        tell_concerns([concern for concern in concerns if concern.code == "looks-unlike"], tell)
         torch_device = pick_device(device_name)
         state, about = _begin(recipe, slices, seed, torch_device, outputs.state if resume else None, tell)
         trainer = Trainer(
@@ -130,7 +132,7 @@ def train(  # noqa: PLR0913  one parameter per option
         "log": str(outputs.log),
         "slices": len(slices),
         "parameters": sum(p.numel() for p in state.net.parameters()),
-        "concerns": told(slices.concerns, held_out.concerns if held_out else ()),
+        "concerns": told(concerns),
     }
     return cast(Summary, {**measured, **summary})
 

@@ -109,9 +109,12 @@ def record(image: Image, tool: str, arguments: dict[str, Any], **more: Any) -> d
     return {**image.provenance, "history": [*image.provenance.get("history", []), line]}
 
 
-def fingerprint(image: Image) -> str:
-    """Return what changes when a voxel of an image does, or its place: 16 hex digits."""
-    return hashlib.sha256(image.data.tobytes("F") + image.grid.affine.tobytes()).hexdigest()[:16]
+def fingerprint(*images: Image) -> str:
+    """Return what changes when a voxel of the images does, or their place: 16 hex digits."""
+    voxels = hashlib.sha256()
+    for image in images:
+        voxels.update(image.data.tobytes("F") + image.grid.affine.tobytes())
+    return voxels.hexdigest()[:16]
 
 
 def nameless(value: Any) -> Any:
@@ -151,6 +154,13 @@ def noting(image: Image, concerns: Iterable[Concern]) -> dict[str, Any]:
     """Return what an image's provenance is to say of concerns: those it has and these; nothing where there are none."""
     noted = told(concerns_of(image), concerns)
     return {"concerns": noted} if noted else {}
+
+
+def with_given(study: Study, *given: Image) -> Study:
+    """Give a study other masks and maps than its own; its images then tell what was a guess about these, too."""
+    said = concerns_of(*given)
+    images = {r: replace(i, provenance=i.provenance | noting(i, said)) for r, i in study.images.items()}
+    return Study(study.name, images).adding(*images.values(), *given)
 
 
 def drawn_lesions(image: Image) -> bool:

@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from uadtools.bench.case import Ready
 from uadtools.bench.data import Item, Scans, singles, slice_by_slice, stamp
 from uadtools.bench.plan import load_bench
-from uadtools.bench.run import Bench
+from uadtools.bench.run import Bench, Runner
+from uadtools.bench.stored import StoredReport, read_stored
 from uadtools.bench.summary import compared
 from uadtools.bench.table import as_csv, latex, markdown
 from uadtools.errors import UadError
 from uadtools.grids.grid import Grid
+from uadtools.scoring.postproc import Steps
 from uadtools.training.recipe import load_recipe
 from uadtools.volume.io import Image, save
 from uadtools.volume.stream import Study
@@ -147,6 +150,66 @@ def test_truths_may_be_experts(planned, folder):
     (folder / "test.csv").write_text("scan\nc.nii.gz\n")
     with pytest.raises(UadError, match="columns path and truth"):
         Bench(planned(text), folder, folder / "out").run()
+
+
+def test_how_label_images_are_read_is_told(planned, folder):
+    """As in the WMH challenge: 2 counts neither way, also in a slice that has no 1."""
+    truth = np.zeros((32, 32, 32), np.uint8)
+    truth[10:14, 10:14, 10:14], truth[18:22, 10:14, 10:20] = 1, 2
+    for name in "abcd":
+        save(Image(truth, Grid((32, 32, 32), np.diag([2.0, 2.0, 2.0, 1.0]))), folder / f"{name}_t.nii.gz")
+    (folder / "val.csv").write_text("path,truth\na.nii.gz,a_t.nii.gz\nb.nii.gz,b_t.nii.gz\n")
+    (folder / "test.csv").write_text("path,truth\nc.nii.gz,c_t.nii.gz\nd.nii.gz,d_t.nii.gz\n")
+    start, end = PLAN.index("val ="), PLAN.index("[[method]]")
+    text = PLAN[:start] + 'val = ["val.csv"]\ntest = ["test.csv"]\n' + PLAN[end : PLAN.rindex("[[method]]")]
+    for _ in range(2):  # the second reads what is done
+        said = []
+        (found,) = Bench(planned(text), folder, folder / "out", tell=said.append).run()["sets"]
+        assert [(concern["code"], concern["value"]) for concern in found["concerns"]] == [("labels", "1,2")] * 4
+        assert "c_t.nii.gz: holds the labels 1, 2: 1 counts as lesion, 2 neither way" in "".join(said)
+    study = Scans(planned(text), folder).study(Item(str(folder / "c.nii.gz"), str(folder / "c_t.nii.gz")))
+    scores = [single.adding(single.product.derive(single.product.data, "score")) for single in singles(study)[8:24]]
+    ready = [Ready.of(score, Steps(erode=0), {}) for score in scores]
+    assert [single.truth.any() for single in ready] == [10 <= z < 14 for z in range(8, 24)]
+
+
+DAMAGED = [
+    [],
+    {},
+    {"figures": []},
+    {"figures": {}, "scans": 3},
+    {"figures": {"dice": "x"}, "scans": []},
+    {"figures": {"dice": {}}, "scans": []},
+    {"figures": {"dice": {"value": 1, "interval": [1]}}, "scans": []},
+    {"figures": {}, "scans": [{"auprc": 1}]},
+    {"figures": {}, "scans": [{"name": "c", "auprc": {}}]},
+    {"figures": {}, "scans": [], "untouched": [3]},
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_report_that_was_damaged_is_told_in_one_line(planned, folder, content):
+    config = planned(PLAN[: PLAN.rindex("[[method]]")])
+    report = folder / "out/reports/x.json"
+    report.parent.mkdir(parents=True)
+    report.write_text(json.dumps(content))
+    runner = Runner(Bench(config, folder, folder / "out"), config.methods[0])
+    with pytest.raises(UadError, match=r"x\.json: damaged \(remove it, and the same command makes it again\)$"):
+        read_stored(StoredReport, report)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("uadtools.bench.run.key", lambda *about: "x")
+        with pytest.raises(UadError, match=r"x\.json: damaged"):
+            runner.report(config.sets[0])
+
+
+@pytest.mark.parametrize("content", [[], {}, {"history": []}, {"history": [{"arguments": {"seconds": "x"}}]}])
+def test_what_is_noted_of_a_score_is_made_anew_where_it_was_damaged(planned, folder, content):
+    config = planned(PLAN[: PLAN.rindex("[[method]]")])
+    first = Bench(config, folder, folder / "out").run()
+    sorted((folder / "out/scores").rglob("*.json"))[0].write_text(json.dumps(content))
+    for report in (folder / "out/reports").iterdir():
+        report.unlink()
+    assert _without_seconds(Bench(config, folder, folder / "out").run()) == _without_seconds(first)
 
 
 @pytest.mark.parametrize(
