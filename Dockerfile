@@ -1,14 +1,14 @@
-# uadtools with its models, on the CPU; it needs no network when it runs.
+# uadtools with its models; it needs no network when it runs. INDEX: of CPU builds of torch (docs/start.md).
 #
-#     docker build -t uadtools .
+#     docker build -t uadtools --build-arg INDEX=URL .
 #     docker run --rm --network none -u "$(id -u):$(id -g)" -v "$PWD:/data" uadtools run scan.nii.gz -o out/
 FROM python:3.11-slim
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG INDEX=
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY man man
 COPY uadtools uadtools
-RUN pip install --no-cache-dir -c constraints.txt --extra-index-url "$TORCH_INDEX" 'torch==2.13.0+cpu' '.[deepbet,dicom,nrrd,register]' \
+RUN PIP_EXTRA_INDEX_URL="$INDEX" pip install --no-cache-dir -c constraints.txt '.[deepbet,dicom,nrrd,register]' \
     && rm -rf /src
 ENV MPLCONFIGDIR=/tmp PYTHONNOUSERSITE=1
 WORKDIR /data

@@ -14,7 +14,6 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
 APPTAINER = (ROOT / "apptainer.def").read_text().replace("\\\n", "")
-INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 def lines(word):
@@ -28,7 +27,7 @@ def section(name):
 
 def pip(text):
     (line,) = re.findall(r"pip install [^&\n]*", text)
-    return shlex.split(line.replace('"$TORCH_INDEX"', INDEX))
+    return shlex.split(line)
 
 
 def test_the_wheel_has_every_file_of_the_package():
@@ -54,13 +53,12 @@ def test_both_images_are_made_of_the_same_files_in_the_same_way():
 def test_images_have_what_the_constraints_say_and_fetch_from_nowhere_else():
     words = pip(DOCKERFILE)
     assert words[words.index("-c") + 1] == "constraints.txt"
-    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
-    assert f"torch=={pinned['torch']}+cpu" in words
     (extras,) = re.findall(r"\.\[(.*)\]", words[-1])
     assert set(extras.split(",")) <= PROJECT["project"]["optional-dependencies"].keys()
-    assert set(re.findall(r"https?://[^\s'\"]+", DOCKERFILE + APPTAINER)) == {INDEX}
+    assert "://" not in DOCKERFILE + APPTAINER
     assert "ADD" not in DOCKERFILE
-    assert f"ARG TORCH_INDEX={INDEX}" in DOCKERFILE
+    assert 'PIP_EXTRA_INDEX_URL="$INDEX"' in DOCKERFILE
+    assert 'PIP_EXTRA_INDEX_URL="{{ INDEX }}"' in APPTAINER
 
 
 def test_images_run_uad():

@@ -17,7 +17,7 @@ import pytest
 from uadtools import __version__
 from uadtools.grids.grid import Grid
 
-NAMES = re.compile(rb"DOE|JOHN|MRN-77|ACC-5|19500102|20200304|1\.2\.826", re.IGNORECASE)
+NAMES = re.compile(rb"DOE\^|JOHN|MRN-77|ACC-5|19500102|20200304|1\.2\.826", re.IGNORECASE)
 """What tells of the patient in DICOM that tests make."""
 GRID = ("--brain", "none", "--spacing", "2", "--shape", "24,32,24")
 
@@ -54,6 +54,18 @@ def test_a_folder_gives_the_same_detection_as_its_nifti(uad, exam, nifti, here):
     assert np.asarray(of_folder.dataobj).sum() > 10
     assert np.array_equal(np.asarray(of_folder.dataobj), np.asarray(of_file.dataobj))
     assert np.array_equal(of_folder.affine, of_file.affine)
+
+
+def test_a_run_on_a_folder_gives_what_one_on_its_nifti_does(uad, exam, nifti, tiny_model, here):
+    words = ("--brain", "none", "--model", tiny_model, "-t", 150, "--threshold", 0.1, "--set", "postproc.erode=0")
+    found = []
+    for source, name in ((exam, "exam"), (nifti, "own")):
+        done = uad("run", source, "-o", "out", *words)
+        assert done.status == 0, done.err
+        found.append(np.asarray(nib.load(here / "out" / f"{name}_detection.nii.gz").dataobj))
+    assert found[0].any()
+    assert np.array_equal(*found)
+    assert not NAMES.search((here / "out" / "exam.html").read_bytes())
 
 
 def test_the_whole_pipe_lands(shell, exam, here):

@@ -57,7 +57,8 @@ def case_scores(study: Study) -> CaseScores:
     """Sum up a study's score map in several numbers. Raises UadError when there is no brain."""
     steps = own_steps(study)
     ready = prepare(study, steps)
-    return CaseScores(*summed(ready), _detected(ready, steps), **mean_bounds(study))
+    bounds = mean_bounds(study)
+    return CaseScores(*summed(ready), _detected(ready, steps), bounds["bound"], bounds["chain"])
 
 
 def summed(ready: Prepared) -> Summed:
