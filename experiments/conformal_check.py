@@ -20,6 +20,7 @@ import numpy as np
 
 from uadtools.metrics import conformal
 from uadtools.scoring.calibrate import Healthy, peak
+from uadtools.scoring.case_scores import summed
 from uadtools.scoring.postproc import Steps, prepare
 from uadtools.volume.stream import is_image, read_path
 
@@ -61,7 +62,7 @@ def healthy(folder: Path) -> list[Healthy]:
     scans = []
     for path in sorted(p for p in folder.iterdir() if is_image(p)):
         ready = prepare(next(read_path(path)), Steps())
-        scans.append(Healthy(ready.smooth[ready.eroded], peak(ready, Steps()), ready.floor))
+        scans.append(Healthy(ready.smooth[ready.eroded], peak(ready, Steps()), ready.floor, summed(ready)))
     return scans
 
 

@@ -310,6 +310,8 @@ def test_a_brain_mask_of_another_value_is_read_and_told(uad, path, here):
         nib.save(nib.Nifti1Image(((image.get_fdata() > 0) * value).astype("u1"), image.affine), here / f"{name}.nii")
     words = ("postproc", path, *RAW, "--threshold", 0.1, "--force", "--json")
     one, other = (uad(*words, "--brain", f"{name}.nii") for name in ("one", "all"))
-    assert one.json == other.json
+    (plain,), (guessed,) = one.json, other.json
+    assert [concern["code"] for concern in guessed["concerns"]] == ["labels"]
+    assert plain == guessed | {"concerns": []}
     assert "all.nii: a mask of the value 255, all of which counts" in other.err
     uad(*words, "--brain", path).fails("postproc", 1, "is a score, not a mask of the brain")
