@@ -68,7 +68,9 @@ def test_participants_then_the_group(uad, study, how):
 
 
 def test_scans_of_another_suffix_are_named_so(uad, study, how):
-    assert uad("bids", study, "out", "participant", "--suffix", "FLAIR", *how).status == 0
+    done = uad("bids", study, "out", "participant", "--suffix", "FLAIR", *how)
+    assert done.status == 0
+    assert "passed over, as there is no *_FLAIR" in done.err
     assert [name for name in made("out") if name.endswith(".nii.gz")] == [
         "sub-03/anat/sub-03_desc-anomaly_FLAIR.nii.gz",
         "sub-03/anat/sub-03_mod-FLAIR_desc-uad_mask.nii.gz",
@@ -80,7 +82,7 @@ def test_scans_of_another_suffix_are_named_so(uad, study, how):
 
 def test_what_there_is_not_is_told(uad, study, how):
     words = ["participant", "--participant-label", "07", *how]
-    uad("bids", study, "out", *words).fails("bids", 1, "study", "no scan of sub-07")
+    uad("bids", study, "out", *words).fails("bids", 1, "study", "no T1w scan of sub-07", "--suffix")
     uad("bids", study, "out", "session").fails("bids", 2, "session")
     uad("bids", study, "out", "group").fails("bids", 1, "out: no scan was run into it")
     uad("bids", "none", "out", "participant", *how).fails("bids", 1, "none: no such folder")

@@ -2,6 +2,7 @@ import csv
 import fcntl
 import json
 import os
+import re
 import struct
 import subprocess
 import termios
@@ -632,6 +633,16 @@ def test_report_is_the_page_with_figures_and_plots(uad, stream, truth, here):
     failing = uad("eval", "--truth", truth, "--report", "r.html", stdin=stream)
     failing.fails("eval", 1, "r.html: exists (--force replaces it)")
     uad("eval", "--truth", truth, "--report", "r.png", stdin=stream).fails("eval", 1, "r.png", ".html")
+
+
+def test_report_of_a_file_shows_what_lies_beside_it(uad, scan, truth, here):
+    """As uad-report does, so that there is anatomy under the overlap."""
+    assert uad("run", scan, "-o", "out", "--keep", "--method", "blur", "--threshold", 0.1, "--brain", "none").status == 0
+    detection = next((here / "out").glob("*_detection.nii.gz"))
+    done = uad("eval", detection, "--truth", detection, "--report", "r.html", "-q")
+    assert done.status == 0, done.err
+    shown = set(re.findall(r'"role": "(\w+)"', (here / "r.html").read_text()))
+    assert shown >= {"scan", "healed", "score", "detection", "hit", "truth"}
 
 
 def test_report_of_a_file_without_a_role(uad, detection, truth, here):

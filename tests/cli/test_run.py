@@ -135,6 +135,7 @@ def test_a_scan_that_fails_is_told_and_stops_no_other(uad, several, how, monkeyp
     assert len(loaded) == 1
     index = Path("out/index.html").read_text()
     assert re.findall('<a href="([^"]+)">', index) == ["a.html", "c.html"]
+    assert "1 more failed: results.csv" in index
     table = list(csv.DictReader(Path("out/results.csv").read_text().splitlines()))
     assert [bool(row["error"]) for row in table] == [False, True, False]
     assert float(table[0]["detected_ml"]) == done.json[0]["detected_ml"]
@@ -157,7 +158,7 @@ def test_what_is_done_is_skipped_and_a_mended_scan_is_not(uad, several, how):
 def test_what_was_made_otherwise_is_replaced_by_force_alone(uad, scan, raw, how, here):
     assert uad("run", scan, "-o", "out", *how).status == 0
     other = ["run", scan, "-o", "out", *how, "--set", "postproc.dilate=1"]
-    uad(*other).fails("run", 1, "out/raw_run.json", "other settings", "--force")
+    uad(*other).fails("run", 1, "out/raw_run.json", "made with another postproc.dilate", "--force")
     assert uad(*other, "--force").status == 0
     nib.save(nib.Nifti1Image(np.asarray(raw.dataobj) // 2, raw.affine), scan)
     uad(*other).fails("run", 1, "out/raw_run.json", "another state", "--force")

@@ -66,7 +66,7 @@ def concerns(brain: NDArray[np.bool_], grid: Grid) -> list[Concern]:
     volume = float(brain.sum()) * grid.voxel_volume
     if not SMALLEST_BRAIN <= volume <= LARGEST_BRAIN:
         usual = f"{SMALLEST_BRAIN:,.0f} to {LARGEST_BRAIN:,.0f} is what adults have"
-        text = f"the brain has {volume:,.0f} mL; {usual} (look at the mask: --save-brain FILE)"
+        text = f"the brain has {volume:,.0f} mL; {usual} (look at the mask: --save-brain FILE, of uad-run --keep)"
         found.append(Concern("brain-size", text, round(volume, 1)))
     cuts = [cut for axis in range(3) for end in (0, -1) if (cut := _cut(brain, grid, axis, end))[0] > CUT_BRAIN]
     if sum(missing for _, missing in cuts) > MISSING_BRAIN * volume:

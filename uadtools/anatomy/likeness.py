@@ -181,7 +181,8 @@ def _noise(ranks: NDArray[np.float32], brain: Mask, depth: Floats) -> list[float
     Returns the log of its lower quartile over its mean (evenness: 0 where everything is alike, as in noise), in what is
     inside the brain, and before that the log of the lower quartile itself.
     """
-    interior = brain & (depth > 2 * SPACING)
+    deep = brain & (depth > 2 * SPACING)
+    interior = deep if deep.any() else brain  # of a slice
     rough = sum(np.abs(ndimage.correlate1d(ranks, [1, -2, 1], axis=axis)) for axis in range(3)) / 3
     local = ndimage.uniform_filter(rough, 3)[interior]
     low, mean = np.quantile(local, 0.25), local.mean()

@@ -31,6 +31,9 @@ def run(
     brain: str | None = r.BRAIN,
     threshold: str | None = r.THRESHOLD,
     adapt: bool = o.flag("--adapt  Raise the threshold for a scan whose scores are higher everywhere."),
+    force_detection: bool = o.flag(
+        "--force-detection  Detect also in scans that are unlike what the model learnt from."
+    ),
     settings: list[str] | None = r.SET,
     bids: Path | None = o.option("--bids DIR  Take the scans of a BIDS data set; -o names derivatives."),
     suffix: str | None = o.option("--suffix NAME  Which scans of it. Default: T1w."),
@@ -71,6 +74,7 @@ def run(
         "brain": brain,
         "threshold": threshold,
         "adapt": adapt,
+        "force_detection": force_detection,
         "seed": seed or None,
         "device": None if device == "auto" else device,
         "precision": None if precision == "auto" else precision,

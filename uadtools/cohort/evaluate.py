@@ -8,6 +8,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 
 from uadtools.concerns import Concern, Tell, read_concerns, silent, tell_concerns, told, united
+from uadtools.datasets.beside import read_group
 from uadtools.datasets.pairs import Names, Seen, by_order
 from uadtools.datasets.sources import Sources, image_beside, listed, some_words, studies
 from uadtools.errors import Misuse
@@ -16,6 +17,7 @@ from uadtools.evaluation.reports import Report
 from uadtools.grids.placement import Form
 from uadtools.metrics.lesions import OVERLAP
 from uadtools.report.judgement import judged_page
+from uadtools.report.layers import COLOURS
 from uadtools.report.page import check_page, write_page
 from uadtools.report.picture import check_picture
 from uadtools.report.picture import picture as draw
@@ -92,18 +94,36 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     for kind, path in files.items():
         plot(judged, kind, path, force=force)
     for option, file in alone.items():
-        _show(option, file, *last[0], judged, force=force)
+        _show(option, file, *last[0], judged, (beside.inputs[0], Reading(volume, geometry)), force=force)
     if threshold_from is not None:
         _tell_ceiling(judged.report, Path(threshold_from), tell)
     return judged.report
 
 
-def _show(option: str, file: Path, study: Study, truth: Image | None, judged: Evaluation, *, force: bool) -> None:
+def _with_companions(study: Study, source: str, reading: Reading) -> Study:
+    """Add what lies beside the file of a study and was made on the same way."""
+    if source == "-" or study.product.role == "scan":  # nothing says what it is
+        return study
+    roles = [role for role in COLOURS if role not in ("truth", "hit")]
+    (whole,) = read_group([Path(source)], roles, reading, silent)
+    return Study(study.name, {**study.images, **{k: v for k, v in whole.images.items() if k not in study.images}})
+
+
+def _show(
+    option: str,
+    file: Path,
+    study: Study,
+    truth: Image | None,
+    judged: Evaluation,
+    source: tuple[str, Reading],
+    *,
+    force: bool,
+) -> None:
     """Draw the only study, as a picture or as a page."""
     if option == "--picture":
         draw(study, file, truth=truth, force=force)
     else:
-        write_page(judged_page(judged, study, truth), file, force=force)
+        write_page(judged_page(judged, _with_companions(study, *source), truth), file, force=force)
 
 
 def _check_alike(concerns: Sequence[Concern]) -> None:

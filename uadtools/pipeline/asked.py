@@ -69,6 +69,7 @@ def asked(  # noqa: PLR0913  one parameter per option
     brain: Path | str | None = None,
     threshold: float | str | None = None,
     adapt: bool = False,
+    force_detection: bool = False,
     device: str | None = None,
     precision: str | None = None,
     seed: int | None = None,
@@ -84,7 +85,7 @@ def asked(  # noqa: PLR0913  one parameter per option
         "preprocess": {"model": None if "like" in own["preprocess"] else first, "brain": brain, "seed": seed},
         "heal": {"model": models, "method": method, "t": [t] if isinstance(t, int) else list(t)},
         "score": {"signed": signed},
-        "postproc": {"threshold": threshold, "adapt": adapt},
+        "postproc": {"threshold": threshold, "adapt": adapt, "force_detection": force_detection},
     }
     given["preprocess"] |= {"volume": volume, "geometry": geometry, "series": series}
     given["heal"] |= {"device": device, "precision": precision, "seed": seed}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -121,7 +121,8 @@ class Folder:
                     f"{place.record}: exists, and is of another scan, or of another state of it (--force replaces it)"
                 )
             if before.settings != record.settings:
-                raise UadError(f"{place.record}: exists, and was made with other settings (--force replaces it)")
+                other = _difference(before.settings, record.settings)
+                raise UadError(f"{place.record}: exists, and was made with another {other} (--force replaces it)")
             beside_it = [self.sink.beside(place.detection, role) for role in self.roles]
             if all(path.is_file() for path in (place.detection, *beside_it, place.page)):
                 return replace(before, result={**before.result, "skipped": True})
@@ -164,8 +165,11 @@ def summarise(folder: Path, records: Sequence[Record]) -> None:
     """Write the index of the reports in a folder, and a table of the scans. Raises UadError."""
     make_folder(folder)
     with written(folder / INDEX, force=True) as part:
-        part.write_text(index_html([record.row for record in records if record.row], __version__), encoding="utf-8")
-    write_csv(folder / TABLE, {"scans": [_cells(record.result) for record in records]}, force=True)
+        rows, lost = [record.row for record in records if record.row], sum("error" in one.result for one in records)
+        part.write_text(index_html(rows, __version__, lost, TABLE), encoding="utf-8")
+    cells = [_cells(record.result) for record in records]
+    longest = max(cells, key=len, default={})  # of a scan that was done, so that no failed one decides the order
+    write_csv(folder / TABLE, {"scans": [{**dict.fromkeys(longest), **row} for row in cells]}, force=True)
 
 
 def group(output: Path | str, *, force: bool = False) -> list[Result]:
@@ -180,6 +184,15 @@ def group(output: Path | str, *, force: bool = False) -> list[Result]:
     check_summary(folder, force=force)
     summarise(folder, records)
     return [record.result for record in records]
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Name the first setting that is another."""
+    name = next(name for name in {**before, **now} if before.get(name) != now.get(name))
+    ours, theirs = before.get(name), now.get(name)
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return f"{name}.{_difference(ours, theirs)}"
+    return name
 
 
 def make_folder(folder: Path) -> None:

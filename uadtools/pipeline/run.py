@@ -15,7 +15,7 @@ from uadtools.cohort.parallel import prefetched
 from uadtools.cohort.preprocess import ScanJob, jobs_of
 from uadtools.cohort.results import Progress, Result, Watch, unseen
 from uadtools.concerns import Tell, silent
-from uadtools.datasets.bids import describe
+from uadtools.datasets.bids import SUFFIX, describe
 from uadtools.datasets.sources import Sources, is_cohort, studies, words
 from uadtools.errors import Misuse, UadError
 from uadtools.healing.ensemble import suiting
@@ -51,14 +51,14 @@ def run(  # noqa: PLR0913  one parameter per option
     which the scans with this suffix (T1w), of all participants or of some, are taken. output: the folder of what is
     made, a data set of derivatives with bids; none: the current folder. Several scans get an index, but for those of
     some participants. keep: write what is made on the way, too. keep_names: reports call scans by the names of their
-    files. options: model, method, t, signed, brain, threshold, adapt, device, precision, seed, volume, geometry,
-    series, and steps, others of each step, such as {"postproc": {"erode": 0}}; see `uad-run --help`. tell: gets a line
-    for whatever the user should know, and with verbose for each scan. What is done already is skipped. Of several
-    scans, one that fails does not stop the others: fail gets the line, and its result an `error`. Raises UadError for
-    an only one, and for what is wrong with all.
+    files. options: model, method, t, signed, brain, threshold, adapt, force_detection, device, precision, seed, volume,
+    geometry, series, and steps, others of each step, such as {"postproc": {"erode": 0}}; see `uad-run --help`. tell:
+    gets a line for whatever the user should know, and with verbose for each scan. What is done already is skipped. Of
+    several scans, one that fails does not stop the others: fail gets the line, and its result an `error`. Raises
+    UadError for an only one, and for what is wrong with all.
     """
     what, several = asked(**options), is_cohort(words(sources), bids)
-    jobs = jobs_for(sources, output, bids, suffix, participants)
+    jobs = jobs_for(sources, output, bids, suffix, participants, tell)
     steps = Steps.of(what, tell)
     folder = Folder.of(jobs, output, force=force, roles=steps.made if keep else ())
     whole = several and not participants
@@ -104,13 +104,17 @@ def jobs_for(
     bids: Path | str | None = None,
     suffix: str | None = None,
     participants: Sequence[str] = (),
+    tell: Tell = silent,
 ) -> list[ScanJob]:
-    """List the scans that are meant. Raises UadError, also for a participant of whom there is none."""
-    jobs = jobs_of(words(sources), output, bids, suffix)
+    """List the scans that are meant; tell: of participants, if all are meant, who have none.
+
+    Raises UadError, also for a participant of those named who has none.
+    """
+    jobs = jobs_of(words(sources), output, bids, suffix, silent if participants else tell)
     labels = [label.removeprefix("sub-") for label in participants]
     theirs = {label: [job for job in jobs if f"sub-{label}" in Path(job.source).parts] for label in labels}
     if missing := [label for label, found in theirs.items() if not found]:
-        raise UadError(f"{bids}: no scan of sub-{missing[0]} in it (is that how the participant is called?)")
+        raise UadError(f"{bids}: no {suffix or SUFFIX} scan of sub-{missing[0]} in it (--suffix takes others)")
     return [job for found in theirs.values() for job in found] if theirs else jobs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import io
 import json
@@ -9,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -78,15 +80,20 @@ class Command:
 
     def run(self) -> None:
         """Run the command on the program's arguments, and leave with its exit status."""
-        with boundary(self.name):  # an interrupt may come before the options are read
-            signal.signal(signal.SIGTERM, _interrupt)
-            if instruction := os.environ.get(complete_variable(self.name)):
-                complete(typer.main.get_command(self.app()), self.name, instruction)
-            _set_up()
-            try:
-                self.call(sys.argv[1:])
-            finally:
-                gc.freeze()  # else Python looks through all that lives, half a second of it, before it ends
+        try:
+            with boundary(self.name):  # an interrupt may come before the options are read
+                signal.signal(signal.SIGTERM, _interrupt)
+                if instruction := os.environ.get(complete_variable(self.name)):
+                    complete(typer.main.get_command(self.app()), self.name, instruction)
+                _set_up()
+                try:
+                    self.call(sys.argv[1:])
+                finally:
+                    gc.freeze()  # else Python looks through all that lives, half a second of it, before it ends
+        except SystemExit as leaving:
+            if threading.active_count() > 1:
+                _leave_at_once(leaving)
+            raise
 
 
 def _set_up() -> None:
@@ -183,6 +190,15 @@ def _fail(name: str, message: str, status: int) -> NoReturn:
     with suppress(OSError):
         print(shown(f"{name}: {line}" if status == INTERRUPTED else f"{name}: error: {line}"), file=sys.stderr)
     sys.exit(status)
+
+
+def _leave_at_once(leaving: SystemExit) -> NoReturn:
+    """End while threads still work ahead: what they compute in a library would crash as Python ends around them."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    atexit._run_exitfuncs()
+    os._exit(leaving.code if isinstance(leaving.code, int) else 0)
 
 
 def _flush() -> None:

@@ -33,15 +33,18 @@ class Row:
         return self.detected_ml, self.findings, self.largest_ml, self.peak, self.case_score, self.concerns
 
 
-def index_html(rows: Sequence[Row], version: str) -> str:
-    """Lay out the index; worst is what has most detected, then the highest peak."""
+def index_html(rows: Sequence[Row], version: str, lost: int = 0, table_of_all: str = "") -> str:
+    """Lay out the index; worst is what has most detected, then the highest peak.
+
+    lost: how many scans failed, of which a file, table_of_all, says why.
+    """
     worst = sorted(rows, key=lambda row: (-(row.detected_ml or 0), -(row.peak or 0), row.title))
     head = "".join(_head(name) for name in HEADS)
     body = "\n".join(map(_row, worst))
     table = f'<table id="scans"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     about = {
         "title": f"{len(rows):,} scans",
-        "summary": "The worst first; a head sorts.",
+        "summary": f"The worst first; a head sorts.{f' {lost:,} more failed: {table_of_all}.' if lost else ''}",
         "credits": f"Made by uadtools {version}.",
     }
     return document(about, table, script=part("sort.js"))

@@ -88,3 +88,9 @@ def test_distance_is_in_deviations_with_their_tolerance():
 def test_features_that_never_varied_make_no_singular_table():
     mean, inverse = spread_of(np.full((5, 2), 0.3), ("q50", "q75"))
     assert distance(mean + TOLERANCE["q50"], mean, inverse) == pytest.approx(1)
+
+
+def test_a_single_slice_has_no_depth_and_is_looked_at_all_the_same():
+    y, x = np.mgrid[-40:40, -40:40]
+    head = np.where(np.hypot(y, x) < 36, 0.4 + 0.2 * np.sin(x / 3), 0)[:, :, None].astype(np.float32)
+    assert np.isfinite([*features(head, head > 0, (3.0, 3.0, 5.0)).values()]).all()

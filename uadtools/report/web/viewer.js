@@ -24,7 +24,9 @@ async function start({ layers }) {
     crosshairWidth: 0.5, crosshairWidthUnit: "mm", show3Dcrosshair: true, logLevel: "silent", loadingText: "",
   });
   await nv.attachToCanvas(byId("canvas"));
-  for (const layer of layers) nv.addColormap(layer.role, colormap(layer.colours));
+  layers.forEach(({ role, colours }, i) => { // nothing shines through the lowest
+    nv.addColormap(role, colormap(i ? colours : ["#000000", ...colours]));
+  });
   const volumes = await Promise.all(layers.map((layer) => NVImage.loadFromBase64({
     base64: layer.nifti, name: `${layer.role}.nii.gz`, colormap: layer.role, opacity: layer.shown ? layer.opacity : 0,
     cal_min: layer.low, cal_max: layer.high,
