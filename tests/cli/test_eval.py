@@ -637,7 +637,9 @@ def test_report_is_the_page_with_figures_and_plots(uad, stream, truth, here):
 
 def test_report_of_a_file_shows_what_lies_beside_it(uad, scan, truth, here):
     """As uad-report does, so that there is anatomy under the overlap."""
-    assert uad("run", scan, "-o", "out", "--keep", "--method", "blur", "--threshold", 0.1, "--brain", "none").status == 0
+    assert (
+        uad("run", scan, "-o", "out", "--keep", "--method", "blur", "--threshold", 0.1, "--brain", "none").status == 0
+    )
     detection = next((here / "out").glob("*_detection.nii.gz"))
     done = uad("eval", detection, "--truth", detection, "--report", "r.html", "-q")
     assert done.status == 0, done.err

@@ -63,13 +63,13 @@ class Placement:
         fields["xyzt_units"] = self.units
 
     def to_json(self) -> dict[str, Any]:
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        return {key: [*map(_as_json, v)] if isinstance(v, tuple) else v for key, v in asdict(self).items()}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Placement:
         """Raises KeyError, OverflowError, TypeError or ValueError when data are not from to_json."""
         codes = [int(data[key]) for key in ("sform_code", "qform_code", "units")]
-        numbers = [np.array(data[key], dtype=np.float64) for key in _LENGTHS]
+        numbers = [np.array([float(number) for number in data[key]]) for key in _LENGTHS]
         if any(not -(2**15) <= code < 2**15 for code in codes) or codes[2] not in MM:
             raise ValueError("codes that no header has")
         if any(held.shape != (length,) for held, length in zip(numbers, _LENGTHS.values(), strict=True)):
@@ -128,3 +128,8 @@ class Placement:
             return np.asarray(fillpositive(self.quatern, Nifti1Header.quaternion_threshold), dtype=np.float64)
         except ValueError as error:
             raise ValueError(f"makes no sense: {error}") from None
+
+
+def _as_json(number: float) -> float | str:
+    """JSON has no word for what a header may hold in the form that is not taken."""
+    return number if np.isfinite(number) else str(number)

@@ -47,7 +47,11 @@ class Reading:
 
     def numbers(self, data: NDArray[Any], role: str, name: str) -> NDArray[Any]:
         """Give NaN in a scan the values that they are to have. Raises UadError for others, and for infinity."""
-        if data.dtype.kind != "f" or np.isfinite(data).all():
+        if data.dtype.kind != "f":
+            return data
+        if np.isfinite(data).all():
+            if data.size and (most := np.abs(data).max()) > np.finfo(np.float32).max:
+                raise UadError(f"{name}: holds {most:.3g}, more than 32 bits have (make its numbers smaller first)")
             return data
         if role == "scan" and self.nan is not None:
             data = np.where(np.isnan(data), np.asarray(self.nan, data.dtype), data)

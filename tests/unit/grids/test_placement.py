@@ -130,6 +130,13 @@ def test_a_damaged_placement_damages_the_chain(change):
         native_grid([{"grid": again}])
 
 
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
+def test_a_form_that_is_not_taken_may_hold_no_numbers_and_comes_back(number):
+    placement = replace(read(HEADERS["both"]).grid.placement, quatern=(0.0, number, 0.0))
+    text = json.dumps(placement.to_json(), allow_nan=False)
+    np.testing.assert_array_equal(Placement.from_json(json.loads(text)).quatern, placement.quatern)
+
+
 @pytest.mark.parametrize(
     "change",
     [

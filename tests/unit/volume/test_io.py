@@ -216,6 +216,13 @@ def test_two_axes_are_a_volume_of_one_slice(tmp_path):
     same(read_image(stored(tmp_path, encoded(data))), data[..., None])
 
 
+@pytest.mark.parametrize("value", [1e39, -1e237])
+def test_voxels_beyond_single_precision_are_refused(value, tmp_path):
+    data = numbers().astype(np.float64)
+    data[0, 0, 0] = value
+    assert f"holds {abs(value):.3g}, more than 32 bits have" in refusal(stored(tmp_path, encoded(data)))
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_voxels_that_are_no_numbers_are_counted(value, tmp_path):
     data = numbers()
