@@ -1,9 +1,9 @@
-import itertools
 import json
 
 import nibabel as nib
 import numpy as np
 import pytest
+from orientations import ORIENTATIONS, rotation
 
 from uadtools.grids.grid import (
     Grid,
@@ -13,21 +13,6 @@ from uadtools.grids.grid import (
     resample,
     spaced_grid,
 )
-
-ORIENTATIONS = [
-    "".join(side[way] for side, way in zip(axes, ways, strict=True))
-    for axes in itertools.permutations(("LR", "PA", "IS"))
-    for ways in itertools.product((0, 1), repeat=3)
-]
-
-
-def rotation(x, y, z):
-    """Turn by these angles, in degrees, about the three axes."""
-    a, b, c = np.radians([x, y, z])
-    about_x = [[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]]
-    about_y = [[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]]
-    about_z = [[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]]
-    return np.array(about_z) @ about_y @ about_x
 
 
 def grid_of(shape, spacing, orientation="RAS", turn=None, origin=(-20, 13, 5)):
