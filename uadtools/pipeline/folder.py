@@ -188,7 +188,7 @@ def group(output: Path | str, *, force: bool = False) -> list[Result]:
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Name the first setting that is another."""
-    name = next(name for name in {**before, **now} if before.get(name) != now.get(name))
+    name = next((name for name in {**before, **now} if before.get(name) != now.get(name)), "setting")
     ours, theirs = before.get(name), now.get(name)
     if isinstance(ours, dict) and isinstance(theirs, dict):
         return f"{name}.{_difference(ours, theirs)}"

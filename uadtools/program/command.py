@@ -198,7 +198,7 @@ def _leave_at_once(leaving: SystemExit) -> NoReturn:
         with suppress(OSError, ValueError):
             stream.flush()
     atexit._run_exitfuncs()
-    os._exit(leaving.code if isinstance(leaving.code, int) else 0)
+    os._exit(leaving.code if isinstance(leaving.code, int) else bool(leaving.code))
 
 
 def _flush() -> None:

@@ -50,7 +50,7 @@ class Reading:
         if data.dtype.kind != "f":
             return data
         if np.isfinite(data).all():
-            if data.size and (most := np.abs(data).max()) > np.finfo(np.float32).max:
+            if data.itemsize > 4 and data.size and (most := np.abs(data).max()) > np.finfo(np.float32).max:
                 raise UadError(f"{name}: holds {most:.3g}, more than 32 bits have (make its numbers smaller first)")
             return data
         if role == "scan" and self.nan is not None:
