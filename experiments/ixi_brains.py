@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Prepare the IXI T1 scans that the bundled model learns from: two versions of each, differing in the brain mask.
+"""Prepare the IXI T1 scans that the bundled model learns from: three versions of each, differing in the brain mask.
 
     python experiments/ixi_brains.py IXI_FOLDER OUT_FOLDER
 
 IXI_FOLDER holds ID_T1w.nii.gz, ID_dseg.nii.gz (anatomical labels on the same grid) and participants.csv with the
 columns id and split. The mask is label > 0, closed and filled; the second, tight version is that mask eroded once,
-because skull strippers disagree about how much fluid belongs to the brain, and the model should not care. Validation
+the third, loose one is what deepbet finds, dilated once: skull strippers disagree about how much fluid, and how much of
+the vessels, meninges and pituitary gland around it belongs to the brain, and the model should not care. Validation
 scans (split val) get the first version only; they are listed in two parts, val.txt, to find thresholds on, and
 test.txt, to judge on. Where all of them are to be judged, the last of the training people find the thresholds, in the
-first version (tune.txt), and the others are learnt from, in both (learn.txt).
+first version (tune.txt), and the others are learnt from, in the first two (learn.txt).
 """
 
 import csv
@@ -20,6 +21,8 @@ import numpy as np
 from scipy import ndimage
 
 import uadtools
+from uadtools.anatomy.brain import deepbet
+from uadtools.grids.grid import nearest, oriented
 from uadtools.volume.io import Image
 from uadtools.volume.stream import read_image
 
@@ -30,6 +33,12 @@ def brain_of(labels: Image, *, tight: bool) -> Image:
     if tight:
         mask = ndimage.binary_erosion(mask)
     return labels.derive(mask.astype(np.uint8), "brain")
+
+
+def loose_brain_of(scan: Image) -> Image:
+    data, grid = oriented(scan.data, scan.grid, "RAS")
+    mask = ndimage.binary_dilation(deepbet(data, grid))
+    return scan.derive(nearest(mask.astype(np.uint8), grid, scan.grid), "brain")
 
 
 THRESHOLDS = 8
@@ -46,11 +55,13 @@ def main(source: Path, out: Path) -> None:
         people = [(row["id"], row["split"]) for row in csv.DictReader(table)]
     for name, split in people:
         scan, labels = (read_image(source / f"{name}_{kind}.nii.gz") for kind in ("T1w", "dseg"))
-        for tight in (False, True) if split == "train" else (False,):
-            study = uadtools.preprocess(scan, name=name, brain=brain_of(labels, tight=tight))
-            folder = out / f"{split}{'-tight' if tight else ''}"
-            folder.mkdir(parents=True, exist_ok=True)
-            uadtools.save(study.product, folder / f"{name}_preprocessed.nii.gz", force=True)
+        brains = {split: brain_of(labels, tight=False)}
+        if split == "train":
+            brains |= {"train-tight": brain_of(labels, tight=True), "train-loose": loose_brain_of(scan)}
+        for folder, brain in brains.items():
+            study = uadtools.preprocess(scan, name=name, brain=brain)
+            (out / folder).mkdir(parents=True, exist_ok=True)
+            uadtools.save(study.product, out / folder / f"{name}_preprocessed.nii.gz", force=True)
     write_lists(out, people)
 
 

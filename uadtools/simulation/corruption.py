@@ -18,6 +18,7 @@ from uadtools.simulation.domains import (
     draw_contrast,
     draw_person,
     draw_scanner,
+    pairs_of,
     places_of,
 )
 from uadtools.simulation.fields import Floats, Labels, nearest, sample
@@ -70,7 +71,8 @@ def make_item(
     t1 = sample(slab, *places)
     brain = t1 > 0.02
     moved = None if structures is None else nearest(structures, *places)
-    plain = as_contrast(t1, brain, drawn["contrast"], moved)
+    pairs = pairs_of(slab, drawn["contrast"])
+    plain = as_contrast(t1, brain, drawn["contrast"], moved, None if pairs is None else sample(pairs, *places))
 
     def other(number: float) -> Floats:
         slab_of_other = foreign(number)

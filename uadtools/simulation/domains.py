@@ -95,6 +95,14 @@ def draw_contrast(config: DomainConfig, rng: np.random.Generator, hard: float = 
                 "cells": [float(cell) for cell in rng.uniform((1, 2, 2), (2, 5, 5))],
                 "seed": _seed(rng),
             }
+        if rng.random() < config.bilateral:
+            drawn["bilateral"] = {
+                "change": float(rng.normal(0, 0.15)),
+                "above": float(rng.uniform(0, 1.5)),
+                "cells": [float(cell) for cell in rng.uniform((2, 4, 4), (5, 12, 12))],
+                "tissue": [float(rng.uniform(0.4, 1)), float(rng.uniform(0.08, 0.25))],
+                "seed": _seed(rng),
+            }
     elif rng.random() < config.curve:
         knots = np.sort(np.concatenate([[0, 1], rng.uniform(0, 1, 2)]))
         values = np.sort(np.clip(knots + rng.normal(0, 0.06, 4), 0, 1.05))
@@ -104,17 +112,22 @@ def draw_contrast(config: DomainConfig, rng: np.random.Generator, hard: float = 
     return drawn
 
 
-def as_contrast(slab: Floats, brain: Mask, drawn: Numbers, structures: Labels | None = None) -> Floats:
+def as_contrast(
+    slab: Floats, brain: Mask, drawn: Numbers, structures: Labels | None = None, pairs: Floats | None = None
+) -> Floats:
     """Give a T1 slab its contrast: a smooth curve over its values, fine texture kept in part; then 0 to 1 again.
 
     What is ordered alike in T1 and in the levels drawn stays so, as the curve is linear between its knots. structures:
-    (D, H, W), numbers of the anatomy; each is somewhat darker or brighter than the curve would have it.
+    (D, H, W), numbers of the anatomy; each is somewhat darker or brighter than the curve would have it. pairs: what
+    pairs_of the slab makes, where the slab lies now.
     """
     image = slab ** np.float32(drawn["gamma"])
     if drawn["levels"]:
         curve = np.interp(image, drawn["knots"], drawn["levels"]).astype(np.float32)
         if vessels := drawn.get("vessels"):
             curve = _with_vessels(curve, image, drawn["knots"], vessels)
+        if pairs is not None:
+            curve = curve + pairs
         fine = image - smooth(image, (0.6, 1, 1))
         image = smooth(curve, (0.4, drawn["soft"], drawn["soft"])) + np.float32(drawn["texture"]) * fine
         if structures is not None:
@@ -129,6 +142,24 @@ def as_contrast(slab: Floats, brain: Mask, drawn: Numbers, structures: Labels | 
         low *= drawn["low"]
         image = (image - low) * np.float32(drawn["top"] / max(high - low, 0.1))
     return inside(image, brain)
+
+
+def pairs_of(slab: Floats, drawn: Numbers) -> Floats | None:
+    """Return changes of level, (D, H, W), alike on both sides of a T1 slab that lies straight; None where none is drawn.
+
+    Iron darkens the pallidum, and long tracts are brighter than other white matter, on contrasts that T1 does not tell
+    of: healthy anatomy comes in pairs. Blotches, as far as T1 shows a tissue that was drawn, too.
+    """
+    if not (bilateral := drawn.get("bilateral")):
+        return None
+    columns = np.flatnonzero((slab > 0).any(axis=(0, 1)))
+    if not columns.size:
+        return None
+    field = wavy(bilateral["seed"], slab.shape, bilateral["cells"])
+    mirrored = np.roll(field[..., ::-1], columns[0] + columns[-1] + 1, axis=-1)
+    level, width = bilateral["tissue"]
+    share = np.exp(-0.5 * ((slab - level) / width) ** 2) / (1 + np.exp(-4 * (field + mirrored - bilateral["above"])))
+    return np.asarray(bilateral["change"] * share, dtype=np.float32)
 
 
 def _with_vessels(curve: Floats, t1: Floats, knots: Sequence[float], drawn: Numbers) -> Floats:

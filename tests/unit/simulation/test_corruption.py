@@ -17,6 +17,7 @@ from uadtools.simulation.domains import (
     draw_contrast,
     draw_person,
     draw_scanner,
+    pairs_of,
     places_of,
 )
 from uadtools.simulation.fields import sample, smooth
@@ -25,7 +26,7 @@ from uadtools.simulation.looks import LOOKS
 HARD = 10**6
 NOTHING = DomainConfig(
     flip=0, turn=0, scale=0, aspect=0, shift=0, warp=0, widen=0, gamma=0, curve=0, headroom=0, blur=0, thick=0, bias=0,
-    ghosts=0, strip=0, noise=0, vessels=0,
+    ghosts=0, strip=0, noise=0, vessels=0, bilateral=0,
 )  # fmt: skip
 
 
@@ -184,7 +185,7 @@ def test_training_begins_with_few_healthy_items_and_nothing_faint():
 
 def test_curves_keep_the_order_of_tissues_that_they_draw():
     """Whatever is drawn, each tissue gets its own level, and what is ordered in between stays so."""
-    config = DomainConfig(contrast=1, vessels=0, gamma=0, headroom=0)
+    config = DomainConfig(contrast=1, vessels=0, bilateral=0, gamma=0, headroom=0)
     brain = np.ones((3, 40, 40), bool)
     ramp = np.broadcast_to(np.linspace(0.02, 1, 1600, dtype=np.float32).reshape(40, 40), brain.shape)
     for seed in range(40):
@@ -273,6 +274,48 @@ def test_fluid_holds_what_only_t1_shows_as_dark_as_fluid(slab):
     assert 0.1 < (plain - made)[fluid].max() < 0.95
     np.testing.assert_allclose(made[white], plain[white], rtol=0, atol=0.02)
     assert "vessels" not in draw_contrast(NOTHING, rng(3))
+
+
+def test_parts_of_a_tissue_differ_alike_on_both_sides(slab):
+    """They are mirrored about the middle of the brain, wherever it lies, and keep to the tissue that was drawn."""
+    config = DomainConfig(**{**NOTHING.model_dump(), "contrast": 1.0, "bilateral": 1.0})
+    drawn = draw_contrast(config, rng(3))
+    drawn["bilateral"] |= {"change": 0.2, "above": 0.5, "tissue": [0.8, 0.1]}
+    for shift in (0, 3):
+        brain = np.roll(slab, shift, axis=-1)
+        pairs = pairs_of(brain, drawn)
+        columns = np.flatnonzero((brain > 0).any(axis=(0, 1)))
+        alike = np.exp(-0.5 * ((brain - 0.8) / 0.1) ** 2) + 1e-6
+        field = (pairs / alike)[..., columns[0] : columns[-1] + 1]
+        np.testing.assert_allclose(field, field[..., ::-1], rtol=0, atol=5e-3)
+        white, fluid = brain > 0.75, (brain > 0.02) & (brain < 0.2)
+        assert pairs[white].max() > 0.12
+        assert np.abs(pairs[fluid]).max() < 0.01
+    plain = as_contrast(slab, slab > 0.02, drawn)
+    changed = as_contrast(slab, slab > 0.02, drawn, None, pairs_of(slab, drawn))
+    assert np.abs(changed - plain)[slab > 0.75].max() > 0.05
+    assert pairs_of(slab, draw_contrast(NOTHING, rng(3))) is None
+    assert pairs_of(np.zeros_like(slab), drawn) is None
+
+
+def test_what_is_alike_on_both_sides_moves_with_the_brain_and_is_healthy(slab):
+    """It is in what is seen and in what is healthy, as far to the side as the brain is."""
+    config = CorruptionConfig(domains=DomainConfig(**{**NOTHING.model_dump(), "contrast": 1.0, "bilateral": 1.0}))
+    drawn = draw_item(config, rng(5), HARD) | {"groups": []}
+    drawn["contrast"] |= {
+        "levels": [0, 0, 0.5, 0.8, 1],
+        "knots": [0, 0.15, 0.5, 0.8, 1],
+        "texture": 0.0,
+        "regions": [0, 1],
+    }
+    drawn["contrast"]["bilateral"] |= {"change": 0.3, "above": 0.5, "tissue": [0.8, 0.1]}
+    item = make_item(slab, drawn, lambda n: slab)
+    drawn["person"]["shift"] = [0.0, 3.0]
+    moved = make_item(slab, drawn, lambda n: slab)
+    np.testing.assert_allclose(item.seen[3], item.healthy, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(moved.healthy[:, 4:30], item.healthy[:, 7:33], rtol=0, atol=0.02)
+    without = make_item(slab, drawn | {"contrast": {**drawn["contrast"], "bilateral": None}}, lambda n: slab)
+    assert np.abs(without.healthy - moved.healthy).max() > 0.1
 
 
 def test_structures_move_with_the_brain(slab):
