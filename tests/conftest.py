@@ -169,7 +169,7 @@ def phantom():
 @pytest.fixture(scope="session")
 def tiny_recipe():
     """Twelve quick steps on slices of 16x16."""
-    from uadtools.methods.base.recipe import Recipe
+    from uadtools.interface.recipe import Recipe
 
     return Recipe.model_validate(
         {
@@ -195,7 +195,7 @@ def tiny_recipe():
 @pytest.fixture(scope="session")
 def tiny_recipes(tiny_recipe):
     """Twelve quick steps for every kind of model without diffusion, by kind; half of f-AnoGAN's are the GAN's."""
-    from uadtools.methods.base.recipe import Recipe
+    from uadtools.interface.recipe import Recipe
 
     made = {}
     for kind, network in NETWORKS.items():
@@ -209,7 +209,7 @@ def tiny_recipes(tiny_recipe):
 @pytest.fixture(scope="session")
 def guided_recipes(tiny_recipe):
     """Twelve quick steps for the kinds in PARTS, by kind."""
-    from uadtools.methods.base.recipe import Recipe
+    from uadtools.interface.recipe import Recipe
 
     made = {}
     for kind, parts in PARTS.items():

@@ -25,6 +25,7 @@ FLOORS = [
     {"preparing"},
     {"training"},
     {"methods"},
+    {"interface"},
     {"simulation"},
     {"diffusion", "nets", "noise", "models"},
     {"anatomy"},

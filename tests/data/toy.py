@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from uadtools.methods.base import recipe as base
-from uadtools.methods.base.healing import Healing, Network, Option, Single
+from uadtools.interface import recipe as base
+from uadtools.interface.healing import Healing, Network, Option, Single
 from uadtools.models import settings
 from uadtools.models.networks import NetworkConfig
 from uadtools.settings import PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
-    from uadtools.methods.base.types import Batch, Noise, Tensor, nn
+    from uadtools.interface.types import Batch, Noise, Tensor, nn
 
 
 class ToyNetwork(NetworkConfig):
@@ -61,6 +61,6 @@ def build(settings: Settings) -> nn.Module:
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
     """Return the slices as they are."""
-    from uadtools.methods.base.learning import distance
+    from uadtools.interface.learning import distance
 
     return recipe.weight * distance(recipe, net(batch.x0), batch.x0)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from uadtools.errors import UadError, near
-from uadtools.methods.base.glance import Glance
+from uadtools.interface.glance import Glance
 
 DEFAULT = "diffusion"
 """The kind of a model or recipe that names none."""

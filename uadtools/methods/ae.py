@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from uadtools.methods.base.healing import Single, reconstruct
+from uadtools.interface.healing import Single, reconstruct
 from uadtools.models import settings
 from uadtools.models.networks import DenseConfig
 
 if TYPE_CHECKING:
-    from uadtools.methods.base.recipe import Recipe
-    from uadtools.methods.base.types import Batch, Tensor, nn
+    from uadtools.interface.recipe import Recipe
+    from uadtools.interface.types import Batch, Tensor, nn
 
 Options = Single
 heal = reconstruct
@@ -31,6 +31,6 @@ def build(settings: Settings) -> nn.Module:
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
     """Reconstruct the slices."""
-    from uadtools.methods.base.learning import distance
+    from uadtools.interface.learning import distance
 
     return distance(recipe, net(batch.x0), batch.x0)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from uadtools.errors import UadError
-from uadtools.methods.base.healing import Option
+from uadtools.interface.healing import Option
 from uadtools.volume.io import Image
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from uadtools.interface import recipe as base
+from uadtools.interface.healing import Healing, Single, end
 from uadtools.methods import pddpm
-from uadtools.methods.base import recipe as base
-from uadtools.methods.base.healing import Healing, Single, end
 from uadtools.models.networks import EncoderConfig, UNetConfig
 from uadtools.models.settings import NoisedSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from uadtools.methods.base.types import Batch, Donor, Healthy, Model, Noise, Tensor
+    from uadtools.interface.types import Batch, Donor, Healthy, Model, Noise, Tensor
     from uadtools.nets.resnet import Conditioned
 
 PREPARATION, TEMPLATE = pddpm.PREPARATION, pddpm.TEMPLATE
@@ -64,7 +64,7 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise, *, condition: 
 
 
 def build(settings: Settings) -> Conditioned:
-    from uadtools.methods.base.learning import unet
+    from uadtools.interface.learning import unet
     from uadtools.nets.resnet import Conditioned, ResNet
 
     encoder = settings.encoder
@@ -77,7 +77,7 @@ def loss(recipe: Recipe, net: Conditioned, batch: Batch, step: int) -> Tensor:
 
     Source: section 3.2.
     """
-    from uadtools.methods.base.learning import distance, noised
+    from uadtools.interface.learning import distance, noised
 
     noisy = noised(recipe, batch.x0, batch.seeds)
     return distance(recipe, net(noisy.x_t, noisy.t, net.encoder(batch.x0)), noisy.target)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from uadtools.methods.base import recipe as base
-from uadtools.methods.base.healing import Single, reconstruct
+from uadtools.interface import recipe as base
+from uadtools.interface.healing import Single, reconstruct
 from uadtools.models import settings
 from uadtools.models.networks import UNetConfig
 from uadtools.settings import Config, PositiveFloat
 
 if TYPE_CHECKING:
-    from uadtools.methods.base.types import Batch, Tensor, nn
+    from uadtools.interface.types import Batch, Tensor, nn
 
 Options = Single
 heal = reconstruct
@@ -41,7 +41,7 @@ class Recipe(base.Recipe, Settings):
 
 
 def build(settings: Settings) -> nn.Module:
-    from uadtools.methods.base.learning import unet
+    from uadtools.interface.learning import unet
 
     return unet(settings.network)
 
@@ -50,7 +50,7 @@ def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
     """Remove coarse noise that lies inside the brain, which is all that counts."""
     import torch
 
-    from uadtools.methods.base.learning import distance, shape_of
+    from uadtools.interface.learning import distance, shape_of
     from uadtools.noise.coarse import coarse_fields
 
     x0 = batch.x0

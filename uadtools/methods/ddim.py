@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from uadtools.errors import UadError
-from uadtools.methods.base.healing import Healing, Option, end
+from uadtools.interface.healing import Healing, Option, end
 
 if TYPE_CHECKING:
-    from uadtools.methods.base.types import Denoiser, Noise, Tensor
+    from uadtools.interface.types import Denoiser, Noise, Tensor
 
 KINDS = ("diffusion",)
 Solver = Literal["ddim", "dpm", "heun"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from uadtools.methods.base.healing import Healing, end
+from uadtools.interface.healing import Healing, end
 
 if TYPE_CHECKING:
-    from uadtools.methods.base.types import Denoiser, Noise, Tensor
+    from uadtools.interface.types import Denoiser, Noise, Tensor
 
 KINDS = ("diffusion",)
 

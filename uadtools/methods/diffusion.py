@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from uadtools.methods.base import recipe as base
+from uadtools.interface import recipe as base
 from uadtools.models.networks import UNetConfig
 from uadtools.models.settings import NoisedSettings
 
 if TYPE_CHECKING:
-    from uadtools.methods.base.types import Batch, Tensor, nn
+    from uadtools.interface.types import Batch, Tensor, nn
 
 
 class Settings(NoisedSettings):
@@ -29,14 +29,14 @@ class Recipe(base.NoisedRecipe, Settings):
 
 
 def build(settings: Settings) -> nn.Module:
-    from uadtools.methods.base.learning import unet
+    from uadtools.interface.learning import unet
 
     return unet(settings.network)
 
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
     """Noise each slice to a t of its own, and tell x0 or the noise from that. Source: Ho et al. 2020, eq. 14."""
-    from uadtools.methods.base.learning import distance, noised
+    from uadtools.interface.learning import distance, noised
 
     noisy = noised(recipe, batch.x0, batch.seeds)
     return distance(recipe, net(noisy.x_t, noisy.t), noisy.target)

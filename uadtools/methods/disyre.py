@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from uadtools.methods.base.healing import Healing, Option
+from uadtools.interface.healing import Healing, Option
 from uadtools.methods.restore import Restoring, as_healing, mended
 
 if TYPE_CHECKING:
-    from uadtools.methods.base.types import Network, Noise, Tensor
+    from uadtools.interface.types import Network, Noise, Tensor
 
 KINDS = ("restoration",)
 

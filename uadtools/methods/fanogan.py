@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from uadtools.methods.base import recipe as base
-from uadtools.methods.base.healing import Single, reconstruct
+from uadtools.interface import recipe as base
+from uadtools.interface.healing import Single, reconstruct
 from uadtools.models import settings
 from uadtools.models.networks import DenseConfig
 from uadtools.settings import Config, PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
-    from uadtools.methods.base.types import Batch, Tensor, nn
+    from uadtools.interface.types import Batch, Tensor, nn
     from uadtools.nets.dense import FAnoGAN
 
 Options = Single
@@ -65,7 +65,7 @@ def loss(recipe: Recipe, net: FAnoGAN, batch: Batch, step: int) -> Tensor:
     """
     import torch
 
-    from uadtools.methods.base.learning import normal, streams_of
+    from uadtools.interface.learning import normal, streams_of
 
     x0 = batch.x0
     if step >= recipe.first_usable:
@@ -86,7 +86,7 @@ def loss(recipe: Recipe, net: FAnoGAN, batch: Batch, step: int) -> Tensor:
 
 
 def _encoder_loss(recipe: Recipe, net: FAnoGAN, x0: Tensor) -> Tensor:
-    from uadtools.methods.base.learning import distance
+    from uadtools.interface.learning import distance
 
     reconstruction = _frozen(net.generator, net.encoder(x0))
     features, target = (_frozen(net.critic.features, x) for x in (reconstruction, x0))

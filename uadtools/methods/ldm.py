@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from uadtools.errors import UadError
+from uadtools.interface import recipe as base
+from uadtools.interface.healing import Healing, Option, end
 from uadtools.methods import vqvae
-from uadtools.methods.base import recipe as base
-from uadtools.methods.base.healing import Healing, Option, end
 from uadtools.models.images import GridConfig, IntensityConfig
 from uadtools.models.networks import CodebookConfig, RegionConfig, UNetConfig
 from uadtools.models.settings import NoisedSettings
 
 if TYPE_CHECKING:
-    from uadtools.methods.base.types import Batch, Donor, Healthy, Model, Noise, Tensor
+    from uadtools.interface.types import Batch, Donor, Healthy, Model, Noise, Tensor
     from uadtools.nets.latent import LatentDiffusion
 
 PREPARATION: dict[str, Any] = {
@@ -210,7 +210,7 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
 
 
 def build(settings: Settings) -> LatentDiffusion:
-    from uadtools.methods.base.learning import unet
+    from uadtools.interface.learning import unet
     from uadtools.nets.latent import LatentDiffusion
 
     channels = settings.autoencoder.dimension
@@ -221,7 +221,7 @@ def build(settings: Settings) -> LatentDiffusion:
 
 def loss(recipe: Recipe, net: LatentDiffusion, batch: Batch, step: int) -> Tensor:
     """Noise the latent of each slice to a t of its own, and tell noise or latent."""
-    from uadtools.methods.base.learning import distance, noised
+    from uadtools.interface.learning import distance, noised
 
     noisy = noised(recipe, net.encode(batch.x0).float(), batch.seeds)
     return distance(recipe, net(noisy.x_t, noisy.t), noisy.target)
@@ -231,7 +231,7 @@ def start(recipe: Recipe, nets: Sequence[LatentDiffusion], donor: Donor, slices:
     """Take the autoencoder, and measure the deviation of its latents on the slices."""
     import torch
 
-    from uadtools.methods.base.learning import spread_out
+    from uadtools.interface.learning import spread_out
 
     sizes = ("widths", "residuals", "codes", "dimension", "axes")
     donor.check("vqvae", "network", "autoencoder", recipe.autoencoder, sizes)
@@ -258,7 +258,7 @@ def healthy_limits(model: Model, slices: Healthy, seed: int) -> Tensor:
     import torch
 
     from uadtools.diffusion.bound import bound_map, evenly
-    from uadtools.methods.base.learning import spread_out
+    from uadtools.interface.learning import spread_out
     from uadtools.noise.source import SliceNoise
 
     region, chosen, bounds = model.config.region, spread_out(slices, MOST), []

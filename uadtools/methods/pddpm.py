@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from uadtools.errors import UadError
+from uadtools.interface import recipe as base
+from uadtools.interface.healing import Healing, Option
 from uadtools.methods import diffusion
-from uadtools.methods.base import recipe as base
-from uadtools.methods.base.healing import Healing, Option
 from uadtools.models.images import GridConfig, IntensityConfig
 from uadtools.models.networks import UNetConfig
 from uadtools.models.settings import NoisedSettings
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from uadtools.diffusion.patches import Box
-    from uadtools.methods.base.types import Batch, Denoiser, Noise, Tensor, nn
+    from uadtools.interface.types import Batch, Denoiser, Noise, Tensor, nn
 
 PREPARATION: dict[str, Any] = {
     "grid": GridConfig(shape=(96, 96, 50), spacing=(2.0, 2.0, 2.0)),
@@ -154,7 +154,7 @@ def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
     import torch
 
     from uadtools.diffusion.patches import masks
-    from uadtools.methods.base.learning import distance, measure, noised, shape_of, streams_of
+    from uadtools.interface.learning import distance, measure, noised, shape_of, streams_of
     from uadtools.nets.layout import packed
 
     x0, streams, shape = batch.x0, streams_of(batch.seeds), shape_of(batch.x0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from uadtools.errors import UadError
-from uadtools.methods.base import recipe as base
+from uadtools.interface import recipe as base
 from uadtools.models import settings
 from uadtools.models.networks import UNetConfig
 from uadtools.simulation.config import CorruptionConfig
@@ -19,7 +19,7 @@ from uadtools.simulation.config import CorruptionConfig
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from uadtools.methods.base.types import Batch, Donor, Healthy, Network, Tensor, nn
+    from uadtools.interface.types import Batch, Donor, Healthy, Network, Tensor, nn
     from uadtools.nets.restored import Restored
 
 SEVERITIES = 1000
@@ -63,7 +63,7 @@ class Recipe(base.Recipe, Settings):
 
 
 def build(settings: Settings) -> nn.Module:
-    from uadtools.methods.base.learning import unet
+    from uadtools.interface.learning import unet
 
     return unet(settings.network, in_channels=2 * settings.reach + 1, out_channels=2)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from uadtools.interface.healing import Healing, Option
 from uadtools.methods import restoration
-from uadtools.methods.base.healing import Healing, Option
 
 if TYPE_CHECKING:
-    from uadtools.methods.base.types import Network, Noise, Tensor
+    from uadtools.interface.types import Network, Noise, Tensor
 
 KINDS = ("restoration",)
 

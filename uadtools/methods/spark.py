@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from uadtools.methods.base import recipe as base
+from uadtools.interface import recipe as base
 from uadtools.models import settings
 from uadtools.models.networks import EncoderConfig, MaskedConfig
 
 if TYPE_CHECKING:
-    from uadtools.methods.base.types import Batch, Model, Tensor
+    from uadtools.interface.types import Batch, Model, Tensor
     from uadtools.nets.masked import MaskedAutoencoder
 
 USE = "cddpm starts from them (uad-train --recipe cddpm --set encoder.pretrained=FILE)"
@@ -67,7 +67,7 @@ def loss(recipe: Recipe, net: MaskedAutoencoder, batch: Batch, step: int) -> Ten
     import torch
     from torch.nn.functional import pixel_unshuffle
 
-    from uadtools.methods.base.learning import shape_of, streams_of
+    from uadtools.interface.learning import shape_of, streams_of
 
     x0, side = batch.x0, recipe.encoder.divisor
     rows, columns = (length // side for length in shape_of(x0))

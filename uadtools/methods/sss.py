@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from uadtools.methods.base.healing import Healing, Single, end
+from uadtools.interface.healing import Healing, Single, end
 from uadtools.models.images import GridConfig
 
 if TYPE_CHECKING:
-    from uadtools.methods.base.types import Denoiser, Noise, Tensor
+    from uadtools.interface.types import Denoiser, Noise, Tensor
 
 KINDS = ("diffusion",)
 PREPARATION = {"grid": GridConfig(shape=(256, 256, 60), spacing=(1.0, 1.0, 1.0))}

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from uadtools.methods.base import recipe as base
-from uadtools.methods.base.healing import Single, reconstruct
+from uadtools.interface import recipe as base
+from uadtools.interface.healing import Single, reconstruct
 from uadtools.models import settings
 from uadtools.models.networks import DenseConfig
 
 if TYPE_CHECKING:
-    from uadtools.methods.base.types import Batch, Tensor, nn
+    from uadtools.interface.types import Batch, Tensor, nn
     from uadtools.nets.dense import VAE
 
 Options = Single
@@ -48,7 +48,7 @@ def loss(recipe: Learning, net: VAE, batch: Batch, step: int) -> Tensor:
 
     Both are means, over the pixels and over the latent's numbers. Source: Kingma & Welling 2014, appendix B.
     """
-    from uadtools.methods.base.learning import distance, normal, streams_of
+    from uadtools.interface.learning import distance, normal, streams_of
 
     mean, log_variance = (part.float() for part in net.encode(batch.x0))
     z = mean + (log_variance / 2).exp() * normal(streams_of(batch.seeds), mean)

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from uadtools.methods.base import recipe as base
-from uadtools.methods.base.healing import Single, reconstruct
+from uadtools.interface import recipe as base
+from uadtools.interface.healing import Single, reconstruct
 from uadtools.models import settings
 from uadtools.models.networks import CodebookConfig
 
 if TYPE_CHECKING:
     import torch
 
-    from uadtools.methods.base.types import Batch, Healthy, Model, Tensor
+    from uadtools.interface.types import Batch, Healthy, Model, Tensor
     from uadtools.nets.vqvae import VQVAE
 
 Options = Single
@@ -56,7 +56,7 @@ def loss(recipe: Recipe, net: VQVAE, batch: Batch, step: int) -> Tensor:
     """
     from torch.nn.functional import mse_loss
 
-    from uadtools.methods.base.learning import distance
+    from uadtools.interface.learning import distance
 
     z = net.encode(batch.x0).float()
     nearest = net.codebook(z)
@@ -82,7 +82,7 @@ def measure(net: VQVAE, slices: Healthy, device: torch.device) -> Use:
     """Count the codes of evenly spaced slices. Source: section 4."""
     import torch
 
-    from uadtools.methods.base.learning import spread_out
+    from uadtools.interface.learning import spread_out
 
     counts = torch.zeros(len(net.codebook.codes), device=device)
     with torch.no_grad():

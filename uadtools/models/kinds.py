@@ -3,7 +3,7 @@
 What such a file offers a base file, beside the method of healing that `uadtools.methods` explains:
 
     Settings             of the model: a subclass of models.settings.Settings, with `kind: Literal["NAME"] = "NAME"`
-    Recipe               Settings and methods.base.recipe.Recipe, where training needs settings of its own
+    Recipe               Settings and interface.recipe.Recipe, where training needs settings of its own
     build(settings)      the network, with fresh weights
     loss(recipe, net, batch, step)          what training makes small, a scalar
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from uadtools import methods
-from uadtools.methods.base.healing import Option
+from uadtools.interface.healing import Option
 
 
 def method_help() -> str:

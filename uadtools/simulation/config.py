@@ -64,11 +64,11 @@ class DomainConfig(Config):
     how many pixels fluid spreads, at most, in a share of .4 (a quarter of that is how far it may shrink). contrast: the
     share of items whose tissue levels are drawn anew, of which flair and t2 are such, and the rest anything; regions:
     in these, the greatest deviation of structures from their tissue's level, where label maps tell them; vessels: the
-    share of these whose fluid holds what only T1 shows as dark as fluid; bilateral: the share of these in which places of
-    a tissue, alike on both sides, are darker or brighter than the rest; gamma: of the exponent's logarithm; curve: the
-    share with an uneven brightness; headroom: the share whose brightest tissue is made darker than the brightest value,
-    as large bright lesions do. blur (pixels, a share of .5), thick (the share of smeared slices), bias (a share of .6),
-    ghosts, strip (pixels at most, a share of .4), noise: of the input alone.
+    share of these whose fluid holds what only T1 shows as dark as fluid; bilateral: the share of these in which places
+    of a tissue, alike on both sides, are darker or brighter than the rest; gamma: of the exponent's logarithm; curve:
+    the share with an uneven brightness; headroom: the share whose brightest tissue is made darker than the brightest
+    value, as large bright lesions do. blur (pixels, a share of .5), thick (the share of smeared slices), bias (a share
+    of .6), ghosts, strip (pixels at most, a share of .4), noise: of the input alone.
     """
 
     flip: Fraction = 0.5

@@ -145,7 +145,7 @@ def as_contrast(
 
 
 def pairs_of(slab: Floats, drawn: Numbers) -> Floats | None:
-    """Return changes of level, (D, H, W), alike on both sides of a T1 slab that lies straight; None where none is drawn.
+    """Return changes of level, (D, H, W), alike on both sides of a T1 slab that lies straight; None if none is drawn.
 
     Iron darkens the pallidum, and long tracts are brighter than other white matter, on contrasts that T1 does not tell
     of: healthy anatomy comes in pairs. Blotches, as far as T1 shows a tissue that was drawn, too.

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from uadtools.methods.base.recipe import AugmentConfig
+from uadtools.interface.recipe import AugmentConfig
 
 Floats = NDArray[np.float32]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from uadtools.errors import UadError
 from uadtools.grids.grid import oriented
-from uadtools.methods.base.learning import Corrupted, Seeds
+from uadtools.interface.learning import Corrupted, Seeds
 from uadtools.simulation.config import CorruptionConfig
 from uadtools.simulation.corruption import Item, draw_item, make_item
 from uadtools.simulation.domains import Numbers

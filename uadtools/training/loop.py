@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from uadtools.errors import UadError
-from uadtools.methods.base.learning import Batch, Seeds, spread_out
-from uadtools.methods.base.recipe import Recipe
+from uadtools.interface.learning import Batch, Seeds, spread_out
+from uadtools.interface.recipe import Recipe
 from uadtools.models.kinds import kind
 from uadtools.nets.layout import packed
 from uadtools.simulation.fields import Floats

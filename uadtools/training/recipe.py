@@ -9,7 +9,7 @@ from typing import Any
 
 from uadtools.errors import UadError, near
 from uadtools.files import parse_toml, read_json, read_toml
-from uadtools.methods.base.recipe import Recipe
+from uadtools.interface.recipe import Recipe
 from uadtools.models.config import parse
 
 FOLDER = Path(str(files("uadtools.training") / "recipes"))

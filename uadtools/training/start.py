@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from uadtools.methods.base.learning import Donor
-from uadtools.methods.base.recipe import Recipe
+from uadtools.interface.learning import Donor
+from uadtools.interface.recipe import Recipe
 from uadtools.models.checkpoint import REFERENCE, file_hash, read_config, read_tensors
 from uadtools.models.kinds import kind
 from uadtools.training.data import Slices

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from uadtools.errors import UadError
 from uadtools.files import parse_json
-from uadtools.methods.base.recipe import Recipe
+from uadtools.interface.recipe import Recipe
 from uadtools.models.checkpoint import read_metadata, read_tensors, write_tensors
 from uadtools.models.model import build
 from uadtools.nets.layout import layout

@@ -16,7 +16,7 @@ import torch
 from uadtools import methods
 from uadtools.concerns import tell_concerns, told, united
 from uadtools.errors import UadError
-from uadtools.methods.base.recipe import Recipe
+from uadtools.interface.recipe import Recipe
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
 from uadtools.models.kinds import kind
 from uadtools.models.model import load_model, pick_device, pick_precision

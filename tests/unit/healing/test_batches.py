@@ -4,7 +4,7 @@ import numpy as np
 
 from uadtools import methods
 from uadtools.healing.heal import heal
-from uadtools.methods.base.healing import Healing
+from uadtools.interface.healing import Healing
 from uadtools.models.model import load_model
 
 

@@ -11,7 +11,7 @@ from uadtools.errors import UadError
 from uadtools.healing.batches import fitting
 from uadtools.healing.heal import heal
 from uadtools.healing.plan import Plan, plan, repeated
-from uadtools.methods.base.healing import Option
+from uadtools.interface.healing import Option
 from uadtools.models.config import DefaultsConfig, ModelConfig
 from uadtools.models.model import load_model
 from uadtools.models.networks import UNetConfig

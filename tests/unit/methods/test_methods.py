@@ -9,7 +9,7 @@ import torch
 
 from uadtools import methods
 from uadtools.errors import UadError
-from uadtools.methods.base.healing import Healing, Option, end
+from uadtools.interface.healing import Healing, Option, end
 
 ENCODERS = ("diffusion", "restoration", "spark")
 """Kinds of models that other methods heal with."""

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from uadtools.methods.base.recipe import AugmentConfig
+from uadtools.interface.recipe import AugmentConfig
 from uadtools.training.augment import POWERS, Drawn, apply, draw
 
 NO_BIAS = (0,) * len(POWERS)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from uadtools.errors import UadError
+from uadtools.interface.learning import Batch, Corrupted
 from uadtools.methods import restoration
-from uadtools.methods.base.learning import Batch, Corrupted
 from uadtools.simulation.config import CorruptionConfig
 from uadtools.training.corrupted import Corruptor, load_masks
 from uadtools.training.data import Slices

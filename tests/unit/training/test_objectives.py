@@ -3,8 +3,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from uadtools.methods.base.learning import Batch
-from uadtools.methods.base.recipe import Recipe
+from uadtools.interface.learning import Batch
+from uadtools.interface.recipe import Recipe
 from uadtools.models.kinds import kind as file_of
 from uadtools.models.model import build
 from uadtools.nets.resnet import seen_at

@@ -7,7 +7,7 @@ import torch
 
 from uadtools import methods
 from uadtools.errors import UadError
-from uadtools.methods.base.recipe import Recipe
+from uadtools.interface.recipe import Recipe
 from uadtools.models.config import DefaultsConfig, ModelConfig, NoisedSettings
 from uadtools.models.model import build
 from uadtools.training.recipe import load_recipe, names

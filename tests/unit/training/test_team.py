@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from uadtools.errors import UadError
-from uadtools.methods.base.recipe import Recipe
+from uadtools.interface.recipe import Recipe
 from uadtools.models.checkpoint import read_tensors
 from uadtools.training.team import ALONE, Team
 from uadtools.training.train import train
@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from uadtools.errors import UadError
 from uadtools.training.train import train
-from uadtools.methods.base.recipe import Recipe
+from uadtools.interface.recipe import Recipe
 torch.set_num_threads(1)
 model, resume, seconds = Path(sys.argv[1]), sys.argv[2] == "resume", float(sys.argv[3])
 recipe = Recipe.model_validate(json.loads(Path("recipe.json").read_text()))

@@ -16,7 +16,7 @@ import torch
 
 from uadtools.errors import UadError
 from uadtools.healing.catalogue import merged
-from uadtools.methods.base.recipe import Recipe
+from uadtools.interface.recipe import Recipe
 from uadtools.models.checkpoint import read_config, read_metadata, read_tensors, write_tensors
 from uadtools.models.model import build, load_model
 from uadtools.training import loop
@@ -33,7 +33,7 @@ from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from uadtools.training.train import train
-from uadtools.methods.base.recipe import Recipe
+from uadtools.interface.recipe import Recipe
 folder = Path(sys.argv[1])
 recipe = Recipe.model_validate(json.loads((folder / "recipe.json").read_text()))
 data = str(folder / "data.npz")

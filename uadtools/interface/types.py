@@ -4,8 +4,8 @@ from torch import Tensor, nn
 
 from uadtools.diffusion.process import Denoiser
 from uadtools.diffusion.samplers import Noise
-from uadtools.methods.base.healing import Network
-from uadtools.methods.base.learning import Batch, Donor, Healthy
+from uadtools.interface.healing import Network
+from uadtools.interface.learning import Batch, Donor, Healthy
 from uadtools.models.model import Model
 
 __all__ = ["Batch", "Denoiser", "Donor", "Healthy", "Model", "Network", "Noise", "Tensor", "nn"]

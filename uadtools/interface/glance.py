@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from uadtools.methods.base.healing import Option
+from uadtools.interface.healing import Option
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from uadtools.nets.unet import UNet
 from uadtools.noise.source import fields_on
 
 if TYPE_CHECKING:
-    from uadtools.methods.base.recipe import NoisedRecipe, Recipe
+    from uadtools.interface.recipe import NoisedRecipe, Recipe
     from uadtools.models.networks import UNetConfig
     from uadtools.settings import Config
 
