@@ -12,15 +12,22 @@ from uadtools.training.data import Slices
 from uadtools.training.state import State
 
 
-def start_from(state: State, recipe: Recipe, slices: Slices) -> str:
-    """Give a fresh run what its recipe says it starts from; returns that model's name and hash, "" for none.
-
-    Raises UadError when it is no such model as the recipe's kind needs, or of other sizes.
-    """
+def donor_of(recipe: Recipe) -> Donor | None:
+    """Read the model that a recipe says to start from, None for none. Raises UadError when it is no model."""
     if recipe.donor is None:
-        return ""
+        return None
     path = Path(recipe.donor)
     config = read_config(path)
     weights = {name: weight for name, weight in read_tensors(path).items() if not name.startswith(REFERENCE)}
-    kind(recipe.kind).start(recipe, (state.net, state.average), Donor(recipe.donor, config, weights), slices)
-    return f"{config.name}:{file_hash(path)}"
+    return Donor(recipe.donor, config, weights)
+
+
+def start_from(donor: Donor | None, state: State, recipe: Recipe, slices: Slices) -> str:
+    """Give a fresh run what it starts from; returns that model's name and hash, "" for none.
+
+    Raises UadError when it is no such model as the recipe's kind needs, or of other sizes.
+    """
+    if donor is None:
+        return ""
+    kind(recipe.kind).start(recipe, (state.net, state.average), donor, slices)
+    return f"{donor.config.name}:{file_hash(Path(donor.path))}"

@@ -16,6 +16,7 @@ import torch
 from uadtools import methods
 from uadtools.concerns import tell_concerns, told, united
 from uadtools.errors import UadError
+from uadtools.interface.learning import Donor
 from uadtools.interface.recipe import Recipe
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
 from uadtools.models.kinds import kind
@@ -27,7 +28,7 @@ from uadtools.training.journal import board_of, kept_rows, row, write_log
 from uadtools.training.loop import Progress, Trainer, validate
 from uadtools.training.outputs import Outputs
 from uadtools.training.recipe import load_recipe
-from uadtools.training.start import start_from
+from uadtools.training.start import donor_of, start_from
 from uadtools.training.state import State, fresh, load_state, save_state
 from uadtools.training.team import joined
 
@@ -99,6 +100,8 @@ def train(  # noqa: PLR0913  one parameter per option
     with joined(device) as (team, device_name):
         if team.leads:
             outputs.check(resume=resume, force=force)
+        origin = outputs.state if resume else donor_of(recipe)
+        shapes = tuple(load_masks(masks, recipe.grid.spacing, recipe.reach))
         slices = read(sources)
         held_out = read(validation) if validation else None
         if held_out is not None and (shared := shared_scans(slices, held_out)):
@@ -106,12 +109,12 @@ def train(  # noqa: PLR0913  one parameter per option
         concerns = united(slices.concerns, held_out.concerns if held_out else ())
         tell_concerns([concern for concern in concerns if concern.code == "looks-unlike"], tell)
         torch_device = pick_device(device_name)
-        state, about = _begin(recipe, slices, seed, torch_device, outputs.state if resume else None, tell)
+        state, about = _begin(recipe, slices, seed, torch_device, origin, tell)
         trainer = Trainer(
             recipe, slices, held_out, seed, torch_device, _precision(precision, torch_device, recipe),
             () if anonymous else tuple(Path(source).name for source in sources),
             quantiles(slices), about["started_from"], team,
-            tuple(load_masks(masks, recipe.grid.spacing, recipe.reach)),
+            shapes,
         )  # fmt: skip
         clock.lap("reading")
         reports = trainer.run(state, stop=lambda: clock.over(trainer.batches_next(state)))
@@ -200,13 +203,17 @@ def _judged(outputs: Outputs, trainer: Trainer, state: State, clock: Clock, tell
 
 
 def _begin(
-    recipe: Recipe, slices: Slices, seed: int, device: torch.device, resumed: Path | None, tell: Tell
+    recipe: Recipe, slices: Slices, seed: int, device: torch.device, origin: Path | Donor | None, tell: Tell
 ) -> tuple[State, dict[str, Any]]:
-    """Return the state to train from, fresh or from a file, and what is noted with it and decides what it becomes."""
+    """Return the state to train from, and what is noted with it and decides what it becomes.
+
+    origin: the file of a state to go on from; else what fresh weights are taken from, None for nothing.
+    """
+    resumed, donor = (origin, None) if isinstance(origin, Path) else (None, origin)
     about: dict[str, Any] = {"recipe": _fixed(recipe), "data": fingerprint(slices), "seed": seed}
     state = fresh(recipe, seed, device)
     note: dict[str, Any] = {"recipe": {"training": {}}}
-    note |= load_state(resumed, state, about) if resumed else {"started_from": start_from(state, recipe, slices)}
+    note |= load_state(resumed, state, about) if resumed else {"started_from": start_from(donor, state, recipe, slices)}
     steps = recipe.training.steps
     planned = note.get("planned", note["recipe"]["training"].get("steps", steps))
     if resumed and state.step >= steps:

@@ -10,10 +10,14 @@ from uadtools.methods.ldm import healthy_limits
 from uadtools.models.checkpoint import file_hash, read_tensors
 from uadtools.training.data import Slices
 from uadtools.training.loop import Trainer, follow, learning_rate, validate
-from uadtools.training.start import start_from
+from uadtools.training.start import donor_of, start_from
 from uadtools.training.state import fresh, load_state, save_state
 
 CPU = torch.device("cpu")
+
+
+def begun(state, recipe, slices):
+    return start_from(donor_of(recipe), state, recipe, slices)
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +120,11 @@ def test_statistics_of_the_average_are_those_of_the_network(guided_recipes, slic
 
 
 def test_cddpm_starts_from_an_encoder(guided_recipes, tiny_guided, slices):
-    assert start_from(fresh(guided_recipes["cddpm"], 0, CPU), guided_recipes["cddpm"], slices) == ""
+    assert begun(fresh(guided_recipes["cddpm"], 0, CPU), guided_recipes["cddpm"], slices) == ""
     recipe = changed(guided_recipes["cddpm"], encoder={"pretrained": str(tiny_guided["spark"])})
     state = fresh(recipe, 0, CPU)
     before = copy.deepcopy(state.net)
-    assert start_from(state, recipe, slices) == f"tiny-spark:{file_hash(tiny_guided['spark'])}"
+    assert begun(state, recipe, slices) == f"tiny-spark:{file_hash(tiny_guided['spark'])}"
     kept = read_tensors(tiny_guided["spark"])
     for net in (state.net, state.average):
         for name, weight in net.encoder.state_dict().items():
@@ -130,10 +134,10 @@ def test_cddpm_starts_from_an_encoder(guided_recipes, tiny_guided, slices):
     assert same(state.net.unet, before.unet)
     larger = changed(recipe, encoder={"base": 8})
     with pytest.raises(UadError, match=r"other sizes: base is 4 there, 8 in the recipe \(--set encoder.base="):
-        start_from(fresh(larger, 0, CPU), larger, slices)
+        begun(fresh(larger, 0, CPU), larger, slices)
     for other in ("cddpm", "vqvae"):  # with an encoder of that kind, and without any
         with pytest.raises(UadError, match=f"a model of kind '{other}', not 'spark'"):
-            start_from(state, changed(recipe, encoder={"pretrained": str(tiny_guided[other])}), slices)
+            begun(state, changed(recipe, encoder={"pretrained": str(tiny_guided[other])}), slices)
 
 
 def test_latent_diffusion_starts_from_an_autoencoder_and_learns_its_scaled_latents(guided_recipes, tiny_guided, slices):
@@ -145,9 +149,9 @@ def test_latent_diffusion_starts_from_an_autoencoder_and_learns_its_scaled_laten
         optimiser={"learning_rate": 3e-3},
     )
     with pytest.raises(UadError, match=r"autoencoder.pretrained is needed: a model of kind vqvae \(uad-train --recipe"):
-        start_from(fresh(guided_recipes["ldm"], 0, CPU), guided_recipes["ldm"], slices)
+        begun(fresh(guided_recipes["ldm"], 0, CPU), guided_recipes["ldm"], slices)
     state = fresh(recipe, 0, CPU)
-    assert start_from(state, recipe, slices).startswith("tiny-vqvae:")
+    assert begun(state, recipe, slices).startswith("tiny-vqvae:")
     before = copy.deepcopy(state.net.autoencoder.state_dict())
     x = 2 * slices.windows(np.arange(40), 0) - 1
     assert state.net.encode(x).std().item() == pytest.approx(1, abs=0.05)

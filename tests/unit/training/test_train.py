@@ -450,3 +450,12 @@ def test_the_log_goes_into_a_folder_if_one_is_named(data, tiny_recipe, tmp_path,
 def test_changes_are_to_a_recipe_that_is_named(data, tiny_recipe, tmp_path):
     with pytest.raises(UadError, match="changes are to a recipe that is named"):
         train(f"{data}:train", tmp_path / "m.safetensors", tiny_recipe, changes=["training.steps=1"])
+
+
+def test_what_a_run_starts_from_and_its_masks_are_looked_at_before_its_data(tmp_path):
+    for change, said in (
+        (f"start={json.dumps(str(tmp_path / 'gone.safetensors'))}", "gone.safetensors: No such file"),
+        (f'corruption.masks=["{tmp_path / "no-masks"}"]', "no-masks"),
+    ):
+        with pytest.raises(UadError, match=said):
+            train([str(tmp_path / "no-data")], tmp_path / "m.safetensors", "any-small", changes=[change], **CPU)
