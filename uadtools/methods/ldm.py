@@ -121,6 +121,13 @@ class Options:
     chain: Annotated[
         int, Option("Evaluations over the whole chain, whose mean bound is one more case score. Default: 0.", least=0)
     ] = 0
+    outside: Annotated[
+        Literal["noised", "clean"],
+        Option(
+            "What is kept outside of the region on the way back: its latent noised to each step, as RePaint does, or "
+            "clean, as the paper prints. Default: noised."
+        ),
+    ] = "noised"
     repeats: Annotated[
         int, Option("How often each step back is taken, its noise added again in between (variants a to c).", least=1)
     ] = 1
@@ -130,6 +137,8 @@ class Options:
             raise UadError("--repeats has no effect where steps are left out (--variant a, b or c, without --steps)")
         if self.bounds and self.variant == "a":
             raise UadError("--bounds has no effect with --variant a, which knows no region (leave it out)")
+        if self.outside == "clean" and self.variant in ("a", "b"):
+            raise UadError("--outside has no effect with --variant a or b, which heal all of the scan (leave it out)")
 
     @property
     def walked(self) -> int | None:
@@ -196,12 +205,12 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     if options.chain:
         maps["chain"] = bound_map(model, z, evenly((1, model.schedule.steps), options.chain), noise)
 
-    eps = noise()
+    eps, noised = noise(), options.outside == "noised"
 
     def keep(z_s: Tensor, s: int) -> Tensor:
-        return torch.where(inside, z_s, add_noise(z, s, eps, model.schedule) if s >= 0 else z)
+        return torch.where(inside, z_s, add_noise(z, s, eps, model.schedule) if noised and s >= 0 else z)
 
-    z_t = add_noise(z, options.t, eps, model.schedule)
+    z_t = keep(add_noise(z, options.t, eps, model.schedule), options.t)
     if options.walked is None:
         walk = ddpm(model, z_t, options.t, noise, keep=keep, repeats=options.repeats)
     else:

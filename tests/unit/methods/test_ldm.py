@@ -68,6 +68,30 @@ def test_the_region_is_healed_and_the_rest_is_left_exactly_as_it_was(x, variant)
     assert not any(clamp for _, clamp in model.asked)
 
 
+@pytest.mark.parametrize("variant", ["c", "d"])
+def test_what_is_kept_is_noised_to_each_step_or_clean(x, variant):
+    """The network sees it so, at every step: as clean as the scan's own latent, or as noisy as what is healed."""
+    z = Model(LIMITS).encode(x)
+    outside = torch.ones_like(z, dtype=torch.bool)
+    outside[0, :, :1, :2] = False
+    for kept in ("noised", "clean"):
+        model, seen = Model(LIMITS), []
+
+        def predict(x_t, t, *, clamp=False, model=model, seen=seen):
+            if isinstance(t, int):  # on the way back; the bound asks with a tensor
+                seen.append((t, x_t.clone()))
+            return both(torch.full_like(x_t, 0.3), "x0", x_t, t, SCHEDULE)
+
+        model.predict = predict
+        ldm.heal(model, x, ldm.Options(t=300, variant=variant, bounds=2, outside=kept), noises())
+        walked = [x_t for t, x_t in seen if t <= 300]
+        assert all(torch.equal(x_t[outside], z[outside]) for x_t in walked) == (kept == "clean")
+        assert not torch.allclose(walked[0][~outside], z[~outside], atol=0.05)
+        assert torch.equal(model.z[outside], z[outside])
+    with pytest.raises(UadError, match="--outside has no effect with --variant a or b"):
+        ldm.Options(variant="b", outside="clean")
+
+
 def test_where_nothing_is_unlikely_nothing_is_healed(x):
     model = Model(torch.full((4, 4), 1e9))
     made = ldm.heal(model, x, ldm.Options(), noises())
