@@ -15,6 +15,7 @@ from uadtools import methods
 PACKAGE = Path(uadtools.__file__).parent
 ROOT = PACKAGE.parent
 FLOORS = [
+    {"__main__"},
     {"cli"},
     {"pipeline"},
     {"cohort", "bench", "program"},

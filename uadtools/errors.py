@@ -18,4 +18,4 @@ def near(word: str, names: Iterable[str]) -> str:
     """Ask, to go on with after a wrong word, whether one of these names was meant; nothing where none is like it."""
     from difflib import get_close_matches
 
-    return f", did you mean {found[0]}?" if (found := get_close_matches(word, list(names), 1, 0.65)) else ""
+    return f", did you mean {found[0]}?" if (found := get_close_matches(word, list(names), 1, 0.7)) else ""

@@ -1,3 +1,4 @@
+import runpy
 import sys
 
 import pytest
@@ -35,6 +36,12 @@ def test_uad_alone_lists_the_commands(words, uad_alone):
 
 def test_uad_tells_its_version(uad_alone):
     assert uad_alone("--version") == (0, f"uadtools {__version__}\n", "")
+
+
+def test_python_m_uadtools_is_uad(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["uad", "--version"])
+    runpy.run_module("uadtools", run_name="__main__")
+    assert capsys.readouterr() == (f"uadtools {__version__}\n", "")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -113,8 +113,7 @@ def train(  # noqa: PLR0913  one parameter per option
         trainer = Trainer(
             recipe, slices, held_out, seed, torch_device, _precision(precision, torch_device, recipe),
             () if anonymous else tuple(Path(source).name for source in sources),
-            quantiles(slices), about["started_from"], team,
-            shapes,
+            quantiles(slices), about["started_from"], team, shapes,
         )  # fmt: skip
         clock.lap("reading")
         reports = trainer.run(state, stop=lambda: clock.over(trainer.batches_next(state)))
