@@ -31,10 +31,12 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 class _Note(Config):
-    """What is noted with a state of how far it is."""
+    """What is noted with a state of how far it is, how far it is to go, and what it began with."""
 
     step: Annotated[int, Field(ge=0)]
     best: float | None
+    planned: Annotated[int, Field(ge=0)] = 0
+    started_from: str = ""
 
 
 @dataclass
@@ -106,8 +108,9 @@ def _read_note(path: Path) -> dict[str, Any]:
     """Return what was noted with a state. Raises UadError for a file that is none."""
     try:
         note = parse_json(read_metadata(path).get(_KEY, ""))
-        return {**note, **_Note.model_validate({key: note[key] for key in _Note.model_fields}).model_dump()}
-    except (ValueError, TypeError, KeyError):
+        known = _Note.model_validate({key: note[key] for key in _Note.model_fields if key in note})
+        return {**note, **known.model_dump(exclude_unset=True)}
+    except (ValueError, TypeError):
         raise UadError(
             f"{path}: not the state of a training run (expected what uad-train keeps for --resume)"
         ) from None

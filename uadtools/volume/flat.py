@@ -19,7 +19,7 @@ from uadtools.grids.grid import Grid
 from uadtools.volume.io import Image
 from uadtools.volume.unpacked import most_unpacked
 
-_DAMAGE = (zipfile.BadZipFile, zlib.error, tokenize.TokenError)
+_DAMAGE = (zipfile.BadZipFile, zlib.error, tokenize.TokenError, OverflowError)
 PICTURES = (".png", ".jpg", ".jpeg")
 _STACK = re.compile(r"(?P<file>.*\.npz)(:(?P<key>.*))?", re.IGNORECASE | re.DOTALL)
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -34,7 +34,8 @@ def test_a_state_is_read_as_it_was_written(kept, tiny_recipe):
 @pytest.mark.parametrize(
     "note",
     ["null", "[]", '"x"', "3", "[" * 100_000, '{"seed": 0}', '{"seed": 0, "step": -1, "best": null}',
-     '{"seed": 0, "step": [], "best": null}', '{"seed": 0, "step": 1, "best": "x"}', '{"seed": 0, "step": 1e99}'],
+     '{"seed": 0, "step": [], "best": null}', '{"seed": 0, "step": 1, "best": "x"}', '{"seed": 0, "step": 1e99}',
+     '{"seed": 0, "step": 1, "best": null, "planned": [8]}', '{"seed": 0, "step": 1, "best": 1, "started_from": 3}'],
 )  # fmt: skip
 def test_notes_that_are_none_are_told(note, kept, tiny_recipe):
     write_tensors(kept, read_tensors(kept), {"uadtools-training": note})

@@ -523,6 +523,13 @@ def test_a_stack_that_promises_what_is_not_there_is_refused_by_its_size(shape, t
         read_flat(tmp_path / "a.npz")
 
 
+@pytest.mark.parametrize("shape", [(2**64, 0, 16), (0, 16, 10**30)])
+def test_a_stack_of_no_images_and_more_pixels_than_can_be_counted_is_refused(shape, tmp_path):
+    lying(tmp_path / "a.npz", shape)
+    with pytest.raises(UadError, match=r"a\.npz: not a readable .npz file|images of shape"):
+        read_flat(tmp_path / "a.npz")
+
+
 def test_a_stack_packed_to_fill_the_memory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("uadtools.volume.unpacked._EMPTY", 1 << 16)
     np.savez_compressed(tmp_path / "a.npz", images=np.zeros((1 << 8, 1 << 6, 1 << 6), np.uint8))
