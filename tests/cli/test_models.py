@@ -357,7 +357,7 @@ class TestNetworksThatWeDoNotHave:
     def test_another_schedule(self, uad, guided):
         betas = {"betas": torch.linspace(0.0015**0.5, 0.0205**0.5, 1000) ** 2}
         networks = {f"model.{key}": value for key, value in guided.items()}
-        self.refused(uad, "pddpm", networks | betas, "neither linear nor cosine")
+        self.refused(uad, "pddpm", networks | betas, "none of linear, cosine, quadratic")
 
     def test_several_networks(self, uad, state):
         both = {"first": state, "second": state}

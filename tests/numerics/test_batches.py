@@ -15,7 +15,8 @@ ROUNDING = {"rtol": 0, "atol": 2e-6}
 """Convolutions add up in another order in another batch, so that healed scans differ in their last bits."""
 NOISY = ("ddim", "ddpm", "sss")
 RECONSTRUCTING = ("ae", "dae", "fanogan", "svae", "vae")
-KINDS = [NoiseConfig(kind="gaussian"), NoiseConfig(kind="simplex"), NoiseConfig(kind="simplex", scale="unit")]
+KINDS = [NoiseConfig(kind=kind) for kind in ("gaussian", "simplex", "pyramid", "poisson", "speckle")]
+KINDS += [NoiseConfig(kind="simplex", scale="unit")]
 
 
 @pytest.fixture(scope="module")

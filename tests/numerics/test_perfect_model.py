@@ -45,7 +45,7 @@ SAMPLERS = {
 
 @pytest.mark.parametrize("clamp", [False, True])
 @pytest.mark.parametrize("target", ["eps", "x0"])
-@pytest.mark.parametrize("kind", ["linear", "cosine"])
+@pytest.mark.parametrize("kind", ["linear", "cosine", "quadratic"])
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_the_truth_comes_back(name, kind, target, clamp, monkeypatch):
     schedule = Schedule.of(kind)
