@@ -156,6 +156,22 @@ def test_ddim_reads_steps_and_eta():
         assert len(drawn) == draws
 
 
+@pytest.mark.parametrize(
+    ("solver", "sampler"), [("ddim", "ddim"), ("dpm", "dpm_solver"), ("heun", "heun"), ("pndm", "pndm")]
+)
+def test_ddim_walks_with_the_solver_that_is_named(solver, sampler, monkeypatch):
+    from uadtools.diffusion import samplers
+    from uadtools.methods import ddim
+
+    called, walk = [], getattr(samplers, sampler)
+    monkeypatch.setattr(samplers, sampler, lambda *given, **more: called.append(more["clamp"]) or walk(*given, **more))
+    x0, options = torch.zeros(1, 1, 2, 2), ddim.Options(t=100, steps=4, solver=solver)
+    model = Memory(x0)
+    ddim.heal(model, x0, options, lambda: torch.zeros(1, 1, 2, 2))
+    assert called == [True]
+    assert len(model.asked) == options.evaluations((2, 2))
+
+
 def test_end_of_a_walk():
     from uadtools.diffusion.samplers import Step
 
