@@ -17,8 +17,8 @@ Solver = Literal["ddim", "dpm", "heun", "pndm"]
 
 @dataclass(frozen=True)
 class Options:
-    """t: how far the scan is noised; steps: of the way back; solver: ddim is of first order, dpm and heun of second, pndm
-    of up to fourth.
+    """t: how far the scan is noised; steps: of the way back; solver: ddim is of first order, dpm and heun of second,
+    pndm of up to fourth.
     """
 
     t: int = 250
