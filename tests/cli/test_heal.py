@@ -264,8 +264,8 @@ def test_steps_eta_and_solver_have_an_effect_on_ddim_alone(option, uad, heal, pr
         (("-t", -1), "-t -1: outside"),
         (("-t", 5, "-t", 5), "the same step twice"),
         (("--method", "ddim", "-t", 5, "--steps", 7), "--steps 7: from -t 5 there are 1 to 6"),
-        (("--method", "magic"), "no method 'magic' (there are: ae, blur, cddpm, dae, "),
-        (("--method", "vae"), "--method vae does not work with models of kind 'diffusion' (this one can do: andi, ddim, "),
+        (("--method", "magic"), "no method 'magic' (there are: ae, andi, blur, cddpm, "),
+        (("--method", "vae"), "--method vae does not work with models of kind 'diffusion' (this one can do: andi, "),
         (("--sigma", 3), "--sigma has no effect with --method sss"),
     ],
 )
