@@ -431,4 +431,4 @@ class TestOptionsOfMethods:
 
 
 def test_help_of_a_method_that_there_is_not(uad):
-    uad("heal", "--method", "nosuch", "--help").fails("heal", 1, "no method 'nosuch' (there are: ae, blur, ")
+    uad("heal", "--method", "nosuch", "--help").fails("heal", 1, "no method 'nosuch' (there are: ae, andi, blur, ")
