@@ -414,7 +414,8 @@ class TestOptionsOfMethods:
     def test_the_help_has_a_section_for_each_method_with_options_of_its_own(self, uad):
         text = uad("heal", "--help").out.decode()
         sections = [line for line in text.splitlines() if line.startswith("Options of")]
-        assert sections == [f"Options of --method {m}:" for m in ("blur", "ddim", "disyre", "ldm", "pddpm", "restore")]
+        having = ("andi", "blur", "ddim", "disyre", "ldm", "mae", "pddpm", "restore")
+        assert sections == [f"Options of --method {m}:" for m in having]
         assert "--sigma MM" in text.partition("Options of --method blur:")[2].partition("Options of")[0]
 
     @pytest.mark.parametrize("words", [("--method", "ldm"), ("--method=ldm",)])
