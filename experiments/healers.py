@@ -22,7 +22,7 @@ from uadtools.volume.stream import Study
 
 BASELINES = ("threshold", "blur")
 """Methods that are named without a model."""
-USUAL: tuple[Metric, ...] = ("l1", "product", "relative")
+USUAL: tuple[Metric, ...] = ("l1", "product", "relative", "anomaly")
 """Metrics to score by where none is named."""
 Metrics = Annotated[
     list[str] | None,

@@ -68,9 +68,10 @@ def judged(scan: Scan, folder: Path, healers: Sequence[Healer], chosen: tuple[st
         fits = healer.model is None or healer.preparation == healers[0].preparation
         healed = healer.heal(study if fits else uadtools.preprocess(raw, healer.preparation, name=scan.name))
         for metric in metrics(healed, chosen):
-            made = [uadtools.score(healed, metric=metric, signed=signed) for signed in ("both", scan.told)]
+            signs: tuple[Signed, ...] = ("both", scan.told) if "healed" in healed.images else ("both",)
+            made = [uadtools.score(healed, metric=metric, signed=signed) for signed in signs]
             rows.append(_row(healer.name, metric, made, truth, window))
-        if healer in healers:
+        if healer in healers and "healed" in healed.images:
             kept.append(healed)
     if together := list(filter(None, (mean_of(kept, signed) for signed in ("both", scan.told)))):
         rows.append(_row(TOGETHER, "", together, truth, window))
@@ -100,9 +101,9 @@ def mean_of(healed: Sequence[Study], signed: Signed) -> Study | None:
 
 
 def _row(method: str, metric: str, made: Iterable[Study], truth: Image, window: int) -> dict[str, Any]:
-    """Judge two scores, that of both signs and that which was told the sign."""
-    both, told = (_figures(study, truth, window) for study in made)
-    return {"method": method, "metric": metric, "both": both, "told": told}
+    """Judge two scores, that of both signs and that which was told the sign; where nothing is healed, there is none."""
+    figures = [_figures(study, truth, window) for study in made]
+    return {"method": method, "metric": metric, "both": figures[0], "told": dict(enumerate(figures)).get(1)}
 
 
 def _figures(study: Study, truth: Image, window: int) -> dict[str, float]:
@@ -119,8 +120,9 @@ def markdown(found: Sequence[dict[str, Any]]) -> str:
     for scan in found:
         head = f"{scan['scan']} ({scan['lesion_ml']:.1f} mL, {scan['told']})"
         for row in scan["rows"]:
-            figures = [row[sign][figure] for figure in ("auprc", "best_dice") for sign in ("both", "told")]
-            lines.append([head, row["method"], row["metric"], *(f"{value:.3f}" for value in figures)])
+            figures = [(row[sign] or {}).get(figure) for figure in ("auprc", "best_dice") for sign in ("both", "told")]
+            shown = ["" if value is None else f"{value:.3f}" for value in figures]
+            lines.append([head, row["method"], row["metric"], *shown])
     return table(HEAD, lines)
 
 

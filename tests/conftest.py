@@ -24,8 +24,13 @@ NETWORK = {
     "resample": "conv",
 }
 DENSE = {"base": 8, "multipliers": (1, 2), "latent": 6, "groups": 4}
-NETWORKS = {"ae": DENSE, "dae": NETWORK, "vae": DENSE, "svae": DENSE | {"reach": 1}, "fanogan": DENSE}
+NETWORKS = {
+    "ae": DENSE, "dae": NETWORK, "vae": DENSE, "cevae": DENSE, "svae": DENSE | {"reach": 1}, "fanogan": DENSE,
+    "mae": NETWORK,
+}  # fmt: skip
 """Of the kinds of model without diffusion."""
+OWN = {"fanogan": {"gan": {"share": 0.5, "critic": 2}}, "mae": {"masking": {"square": 4}}}
+"""What these have beyond the others."""
 ENCODER = {"base": 4, "blocks": (1, 1), "dimension": 6}
 CODEBOOK = {"widths": (4, 8), "residuals": 1, "codes": 16, "dimension": 3}
 PARTS = {
@@ -202,7 +207,7 @@ def tiny_recipes(tiny_recipe):
         data = tiny_recipe.model_dump(exclude={"network", "schedule", "target", "noise"})
         data |= {"name": f"tiny-{kind}", "kind": kind, "network": network, "defaults": {"method": kind}}
         data["training"] |= {"t_range": None}
-        made[kind] = Recipe.model_validate(data | ({"gan": {"share": 0.5, "critic": 2}} if kind == "fanogan" else {}))
+        made[kind] = Recipe.model_validate(data | OWN.get(kind, {}))
     return made
 
 

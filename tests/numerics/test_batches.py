@@ -14,8 +14,9 @@ from uadtools.noise.source import SliceNoise, fields
 ROUNDING = {"rtol": 0, "atol": 2e-6}
 """Convolutions add up in another order in another batch, so that healed scans differ in their last bits."""
 NOISY = ("ddim", "ddpm", "sss")
-RECONSTRUCTING = ("ae", "dae", "fanogan", "svae", "vae")
-KINDS = [NoiseConfig(kind="gaussian"), NoiseConfig(kind="simplex"), NoiseConfig(kind="simplex", scale="unit")]
+RECONSTRUCTING = ("ae", "cevae", "dae", "fanogan", "mae", "svae", "vae")
+KINDS = [NoiseConfig(kind=kind) for kind in ("gaussian", "simplex", "pyramid", "poisson", "speckle")]
+KINDS += [NoiseConfig(kind="simplex", scale="unit")]
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,16 @@ def test_healing_in_batches_is_healing_one_by_one(model, phantom, method):
         parts = healed(phantom, model, **how, seed=3, batch=batch)
         for role in ("healed", "spread"):
             np.testing.assert_allclose(parts[role].data, whole[role].data, **ROUNDING)
+
+
+def test_distances_in_batches_are_those_one_by_one(model, phantom):
+    how = {"method": "andi", "t": (8, 16), "low": 2, "steps": 3, "samples": 2}
+    whole, other = (healed(phantom, model, **how, seed=seed, batch=32)["anomaly"].data for seed in (3, 4))
+    assert np.abs(whole - other).max() > 1e-4
+    for batch in (1, 3):
+        np.testing.assert_allclose(
+            healed(phantom, model, **how, seed=3, batch=batch)["anomaly"].data, whole, **ROUNDING
+        )
 
 
 @pytest.mark.parametrize(("kind", "how"), [("pddpm", {"patch": (8, 12), "stride": 6}), ("cddpm", {})])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from oracles import Gaussian
 
-from uadtools.diffusion.samplers import ddim, ddim_encode, ddpm, dpm_solver, heun, spaced
+from uadtools.diffusion.samplers import ddim, ddim_encode, ddpm, dpm_solver, heun, pndm, spaced
 from uadtools.diffusion.schedule import Schedule
 
 COUNT = (64, 1, 16, 16)
@@ -59,7 +59,7 @@ def test_ddim_keeps_mean_and_variance(model):
     assert x.std().item() == pytest.approx(model.deviation, rel=0.02)
 
 
-@pytest.mark.parametrize("walk", [heun, dpm_solver])
+@pytest.mark.parametrize("walk", [heun, dpm_solver, pndm])
 def test_second_order_keeps_mean_and_variance(model, walk):
     x = end(walk(model, start(model, 999), spaced(999, 100)))
     assert x.mean().item() == pytest.approx(model.mean, abs=1e-9)
@@ -67,7 +67,7 @@ def test_second_order_keeps_mean_and_variance(model, walk):
 
 
 @pytest.mark.parametrize("steps", [10, 20, 40])
-@pytest.mark.parametrize("walk", [heun, dpm_solver])
+@pytest.mark.parametrize("walk", [heun, dpm_solver, pndm])
 def test_second_order_is_nearer_to_the_exact_solution_than_ddim(model, steps, walk):
     x_t = start(model, 500)
     exact = model.carried(x_t, 500, -1)
@@ -76,8 +76,8 @@ def test_second_order_is_nearer_to_the_exact_solution_than_ddim(model, steps, wa
     assert of_second < of_ddim / 2
 
 
-@pytest.mark.parametrize("walk", [heun, dpm_solver])
-def test_heun_and_dpm_are_of_second_order_and_ddim_of_first(walk):
+@pytest.mark.parametrize("walk", [heun, dpm_solver, pndm])
+def test_heun_dpm_and_pndm_are_of_second_order_and_ddim_of_first(walk):
     """Half the step leaves half of DDIM's error and a quarter of theirs (without the last step, Euler's in all)."""
     model = Gaussian(Schedule.of("linear"))
     x_t = start(model, 800)

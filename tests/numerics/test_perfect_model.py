@@ -6,8 +6,8 @@ import pytest
 import torch
 from oracles import Knows
 
-from uadtools.diffusion.process import add_noise
-from uadtools.diffusion.samplers import cold, ddim, ddim_encode, ddpm, dpm_solver, heun, single, spaced
+from uadtools.diffusion.process import add_noise, both
+from uadtools.diffusion.samplers import cold, ddim, ddim_encode, ddpm, dpm_solver, heun, pndm, single, spaced
 from uadtools.diffusion.schedule import Schedule
 
 SHAPE = (3, 1, 6, 5)
@@ -39,13 +39,15 @@ SAMPLERS = {
     "heun": lambda model, x: heun(model, x, spaced(499, 20)),
     "dpm": lambda model, x: dpm_solver(model, x, spaced(499, 20)),
     "dpm, one step": lambda model, x: dpm_solver(model, x, spaced(499, 1)),
+    "pndm": lambda model, x: pndm(model, x, spaced(499, 20)),
+    "pndm, one step": lambda model, x: pndm(model, x, spaced(499, 1)),
     "heun, one step": lambda model, x: heun(model, x, spaced(499, 1)),
 }
 
 
 @pytest.mark.parametrize("clamp", [False, True])
 @pytest.mark.parametrize("target", ["eps", "x0"])
-@pytest.mark.parametrize("kind", ["linear", "cosine"])
+@pytest.mark.parametrize("kind", ["linear", "cosine", "quadratic"])
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_the_truth_comes_back(name, kind, target, clamp, monkeypatch):
     schedule = Schedule.of(kind)
@@ -58,15 +60,37 @@ def test_the_truth_comes_back(name, kind, target, clamp, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
-@pytest.mark.parametrize("sampler", ["ddim", "dpm", "heun"])
+@pytest.mark.parametrize("sampler", ["ddim", "dpm", "heun", "pndm"])
 def test_walks_without_noise_keep_eps_on_every_level(sampler, kind):
     schedule, x0, eps = Schedule.of(kind), drawn(0), drawn(1)
     model, way = Knows(x0, schedule, "eps"), spaced(799, 13)
     x_t = add_noise(x0, 799, eps, schedule)
-    walks = {"ddim": lambda: ddim(model, x_t, way, never), "dpm": lambda: dpm_solver(model, x_t, way)}
-    walk = walks.get(sampler, lambda: heun(model, x_t, way))()
+    plain = {"dpm": dpm_solver, "heun": heun, "pndm": pndm}
+    walk = plain[sampler](model, x_t, way) if sampler in plain else ddim(model, x_t, way, never)
     for step, to in zip(walk, [*way[1:], -1], strict=True):
         torch.testing.assert_close(step.x_t, add_noise(x0, to, eps, schedule), rtol=0, atol=1e-10)
+
+
+def test_pndm_extrapolates_eps_from_the_last_four():
+    """A model that says another eps at every step: the walk moves with their Adams-Bashforth mean."""
+    schedule, x0 = Schedule.of("linear"), drawn(0)
+    way = [500, 400, 300, 200, 100]
+    told = {t: drawn(i) for i, t in enumerate(way)}
+
+    class Says:
+        def predict(self, x_t, t, *, clamp=False):
+            return both(told[t], "eps", x_t, t, schedule)
+
+    model = Says()
+    model.schedule = schedule
+    weights = [[1], [1.5, -0.5], [23 / 12, -4 / 3, 5 / 12], *[[55 / 24, -59 / 24, 37 / 24, -3 / 8]] * 2]
+    x = add_noise(x0, 500, drawn(9), schedule)
+    for i, (step, to) in enumerate(zip(pndm(model, x, way), [*way[1:], -1], strict=True)):
+        eps = sum(w * told[t] for w, t in zip(weights[i], way[i::-1], strict=False))
+        now, then = schedule.alpha_bar(way[i]), schedule.alpha_bar(to)
+        clean = (x - math.sqrt(1 - now) * eps) / math.sqrt(now)
+        x = math.sqrt(then) * clean + math.sqrt(1 - then) * eps
+        torch.testing.assert_close(step.x_t, x, rtol=0, atol=1e-10)
 
 
 def test_encoding_keeps_eps_on_every_level():

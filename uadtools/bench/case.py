@@ -83,7 +83,9 @@ class Ready:
 
 
 def likeness(study: Study) -> dict[str, float | None]:
-    """Say how like a scan its healed self is, in the brain; what is undefined is null."""
+    """Say how like a scan its healed self is, in the brain; what is undefined is null, and all where nothing healed."""
+    if "healed" not in study.images:
+        return dict.fromkeys(("l1", "l1_lesion", "l1_healthy", "l1_ratio", "kld"))
     scan, healed = (study.need(role).data.astype(np.float32) for role in ("scan", "healed"))
     truth = study.images.get("truth")
     lesion = None if truth is None else label_of(truth, study.need("scan"), f"{study.name}: truth")

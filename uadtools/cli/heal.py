@@ -36,7 +36,9 @@ def heal(
     t: list[int] | None = o.option("""-t N
         How far the scan is noised, in steps, or the highest severity to be expected, of 1000 (restore, disyre);
         repeat it to heal at several and combine."""),
-    steps: int | None = o.option("--steps N  Evaluations on the way back (ddim, disyre, ldm).", min=1),
+    steps: int | None = o.option(
+        "--steps N  Evaluations on the way back (ddim, disyre, ldm), or of the range of t (andi).", min=1
+    ),
     condition: Path | None = o.option("""--condition FILE
         A prepared image on the scan's grid to condition the model on in the scan's place (cddpm)."""),
     samples: int | None = o.option("--samples K  Draws for each -t; their spread becomes a map.", min=1),

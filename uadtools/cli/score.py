@@ -14,14 +14,15 @@ EXAMPLES = """
   uad-heal scan_preprocessed.nii.gz -o - | uad-score --json   prints the case scores
   uad-heal a.nii.gz --samples 8 -o - | uad-score --metric mahalanobis -o a_score.nii.gz
 """
-Metric = Literal["l1", "l2", "product", "relative", "probability", "ssim", "gradient", "mahalanobis"]
+Metric = Literal["l1", "l2", "product", "relative", "probability", "anomaly", "ssim", "gradient", "mahalanobis"]
 Signed = Literal["both", "bright", "dark"]
 
 
 def score(
     inputs: list[str] | None = o.argument("""SCAN HEALED|HEALED...
-        Two files; or healed scans, folders and lists of them (of a folder, the files NAME_healed), each with its scan
-        beside it; or - for a stream on standard input (which no argument means, too)."""),
+        Two files; or healed scans, folders and lists of them (of a folder, the files NAME_healed, or where there are
+        none NAME_anomaly, of a method that heals nothing), each with its scan beside it; or - for a stream on
+        standard input (which no argument means, too)."""),
     output: str | None = o.OUTPUT,
     scan: list[str] | None = o.option("""--scan DIR|FILE...
         The prepared scans of many HEALED, which have their names. Default: those beside them."""),
@@ -30,9 +31,9 @@ def score(
     metric: Metric | None = o.option(f"""--metric {o.choices(Metric)}
         l1: |scan - healed|; l2: its square; probability: that something was changed there, as restore and disyre
         say; product: l1 times its root; relative: product in units of what healthy scans have there, as far as the
-        model knows; ssim: 1 - structural similarity, averaged over several windows; gradient: steepness of scan -
-        healed; mahalanobis: l1 in units of the spread over several draws. Default: relative, product or l1, the
-        first that there are maps for."""),
+        model knows; anomaly: what the method itself finds (andi); ssim: 1 - structural similarity, averaged over
+        several windows; gradient: steepness of scan - healed; mahalanobis: l1 in units of the spread over several
+        draws. Default: anomaly, relative, product or l1, the first that there are maps for."""),
     signed: Signed = o.option(
         f"--signed {o.choices(Signed)}  Score only what is brighter, or darker, than its healed self.", "both"
     ),

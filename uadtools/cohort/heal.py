@@ -67,14 +67,14 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     an only one, and for what is wrong with all of them.
     """
     reading = Reading(volume, geometry, nan, surrounded=True, series=series)
-    inputs = Inputs.of(sources, output, bids, suffix, step=("scan", "healed"), tell=tell)
     how: dict[str, Any] = {"method": method, "t": t, "combine": combine, **options}
     ensembles = ensembles_of(words(model), device=device, precision=precision, **how)
     heal_plan = ensembles[0].plans[0]
+    inputs = Inputs.of(sources, output, bids, suffix, step=("scan", heal_plan.product), tell=tell)
     map_roles = heal_plan.maps if maps else heal_plan.scored_with
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
     writing |= {"maps": map_roles, "anonymous": anonymous, "resumed": True, "several": inputs.several}
-    sink = Sink.of("healed", inputs.files, inputs.output, **writing)
+    sink = Sink.of(heal_plan.product, inputs.files, inputs.output, **writing)
     if maps and sink.target is None:
         raise Misuse("--maps: no file is written that maps could lie beside (a stream holds them all)")
     if maps and not map_roles:
@@ -143,7 +143,7 @@ class Healing:
             return
         files = {"preprocessed": str(self.behind.sink.beside(Path(output), "scan"))} if output and job.more else {}
         self.results.append(
-            {"name": study.name, "output": output, **files, **used(study.need("healed")), **carried(study, self.tell)}
+            {"name": study.name, "output": output, **files, **used(study.product), **carried(study, self.tell)}
         )
         if self.verbose:
             self.tell(f"{study.name}: {job.models}")

@@ -73,7 +73,7 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
         tell=tell,
         **steps,
     )
-    inputs = Inputs.of(sources, output, bids, suffix, step=("score", "detection"), called="score", tell=tell)
+    inputs = Inputs.of(sources, output, bids, suffix, step=("score", "detection"), called=("score",), tell=tell)
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
     writing |= {"anonymous": anonymous, "resumed": True, "several": inputs.several}
     sink = Sink.of("detection", inputs.files, inputs.output, **writing)

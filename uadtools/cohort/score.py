@@ -29,6 +29,9 @@ from uadtools.volume.roles import default_metric, require_role
 from uadtools.volume.stream import Study, base_name, fingerprint, last_by, noting, read_image, read_mask, with_given
 
 PAIR = "SCAN HEALED"
+PRODUCTS = ("healed", "anomaly")
+"""What uad-heal makes, by role: a healed scan, or a map of a method that heals nothing."""
+ENDS = tuple(f"_{role}" for role in PRODUCTS)
 
 
 def score_all(  # noqa: PLR0913  one parameter per option
@@ -73,7 +76,7 @@ def score_all(  # noqa: PLR0913  one parameter per option
         metric=metric, signed=signed, reference=reference, brain=brain, reading=reading.beside, tell=tell, **maps
     )
     healed = words(sources)[1:] if pair else sources
-    inputs = Inputs.of(healed, output, bids, suffix, step=("healed", "score"), called="healed", tell=tell)
+    inputs = Inputs.of(healed, output, bids, suffix, step=("healed", "score"), called=PRODUCTS, tell=tell)
     if inputs.several and (one := next((role for role, path in maps.items() if path is not None), "")):
         raise Misuse(f"--{one}: a map belongs to one scan, and there are several (leave it out)")
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
@@ -139,7 +142,7 @@ class Scoring:
         given = (*self.images, *(self.normal.images.values() if self.normal else ()))
         metric = self.metric or default_metric([*study.images, *(image.role for image in self.images)])
         settings = [metric, self.signed, native, *((image.role, fingerprint(image)) for image in given)]
-        compared = [study.images[role] for role in ("healed", "scan") if role in study.images]
+        compared = [study.images[role] for role in (*PRODUCTS, "scan") if role in study.images]
         return Origin.of("uad-score", study.name, settings, *compared)
 
     def __call__(self, study: Study) -> Study:
@@ -155,7 +158,7 @@ def _is_pair(inputs: Sequence[str], scan: Sources) -> bool:
     """Tell whether two files are meant that are a scan and its healed self. Raises Misuse for one, and a stream."""
     if len(inputs) > 1 and "-" in inputs:
         raise Misuse(f"{PAIR}: {' '.join(inputs)}: two files, or one stream, or healed scans")
-    several = any(map(is_many, inputs)) or all(stem(Path(file)).endswith("_healed") for file in inputs)
+    several = any(map(is_many, inputs)) or all(stem(Path(file)).endswith(ENDS) for file in inputs)
     return len(inputs) == 2 and not words(scan) and not several
 
 
@@ -178,7 +181,7 @@ class Pairing:
             yield self._whole(Path(self.scans[0]), Path(file))
             return
         for study in self.inputs.studies(file, self.reading, self.tell):
-            alone = file != "-" and "scan" not in study.images and (study.product.role == "healed" or self.scans)
+            alone = file != "-" and "scan" not in study.images and (study.product.role in PRODUCTS or self.scans)
             yield self._whole(self._scan_of(Path(file)), Path(file), study.product, study.name) if alone else study
 
     def _scan_of(self, file: Path) -> Path:
@@ -202,17 +205,18 @@ class Pairing:
         healed = healed or image_beside(healed_file, self.reading, self.tell)
         if scan.role == "healed":
             raise Misuse(f"{PAIR}: {scan_file} is a healed scan (name the scan first)")
-        if healed.role != "healed" and healed.provenance.get("history"):
+        if healed.role not in PRODUCTS and healed.provenance.get("history"):
             raise Misuse(f"{PAIR}: {healed_file} is a {healed.role} and no healed scan (uad-heal makes one)")
+        role = healed.role if healed.role in PRODUCTS else "healed"
         doubts = [
             concern.about(str(path))
-            for image, wanted, path in ((scan, "scan", scan_file), (healed, "healed", healed_file))
+            for image, wanted, path in ((scan, "scan", scan_file), (healed, role, healed_file))
             for concern in looks_unlike(image, wanted, str(path))
         ]
         for doubt in doubts:
             self.tell(str(doubt))
         healed = replace(healed, provenance=healed.provenance | noting(healed, doubts))
-        images = {"healed": healed.derive(healed.data, "healed"), "scan": scan.derive(scan.data, "scan")}
+        images = {role: healed.derive(healed.data, role), "scan": scan.derive(scan.data, "scan")}
         for role in (role for role in last_by(healed, "uad-heal").get("maps", []) if role in self.wanted):
             file = beside(healed_file, role)
             if not file.exists():

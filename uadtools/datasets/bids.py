@@ -18,7 +18,7 @@ FILES = (*SUFFIXES, ".png", ".pdf", ".svg")
 VERSION = "1.10.0"
 SUFFIX = "T1w"
 """Of the scans that are meant where nothing else is said, and that names of masks do not mention."""
-DESCRIPTIONS = {"scan": "preproc", "healed": "healed", "score": "anomaly", "detection": "uad"}
+DESCRIPTIONS = {"scan": "preproc", "healed": "healed", "anomaly": "found", "score": "anomaly", "detection": "uad"}
 """How images of these roles are described in a derivative's name; others as they are called."""
 MASKS = {"uad": "detection", "lesion": "truth", "lesions": "truth"}
 """What masks of these descriptions are."""
@@ -77,15 +77,22 @@ def _anatomical(root: Path, unreadable: list[Path]) -> Iterator[Path]:
         raise UadError(f"{root}: cannot be listed (are its permissions yours to change?)")
 
 
-def derivatives(root: Path, out: Path, suffix: str, role: str, made: str, tell: Tell = silent) -> dict[Path, Path]:
+def derivatives(
+    root: Path, out: Path, suffix: str, roles: Sequence[str], made: str, tell: Tell = silent
+) -> dict[Path, Path]:
     """List the images of a role in a data set of derivatives, and name what is made of each, of another role, in `out`.
+
+    roles: the first of these that there is.
 
     sub-1_desc-preproc_T1w.nii.gz becomes sub-1_desc-healed_T1w.nii.gz; a detection is sub-1_desc-uad_mask.nii.gz, or
     sub-1_mod-FLAIR_desc-uad_mask.nii.gz. tell: gets a line for those who have none. Raises UadError where nobody has.
     """
-    end = f"_desc-{DESCRIPTIONS[role]}_{suffix}"
+    ends = [f"_desc-{DESCRIPTIONS[role]}_{suffix}" for role in roles]
     unreadable: list[Path] = []
-    paths = [path for path in _anatomical(root, unreadable) if path.name.split(".")[0].endswith(end)]
+    images = list(_anatomical(root, unreadable))
+    by_end = {end: [path for path in images if path.name.split(".")[0].endswith(end)] for end in ends}
+    end = next((end for end in ends if by_end[end]), ends[0])
+    paths = by_end[end]
     if not (found := sorted([*paths, *unreadable])):
         raise UadError(f"{root}: no sub-*/[ses-*/]anat/*{end}.nii[.gz] in it (the step before makes them, with --bids)")
     _tell_without(root, found, f"*{end}", tell)

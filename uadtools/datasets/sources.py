@@ -18,7 +18,7 @@ from uadtools.volume.stream import Study, base_name, read_image, read_path, read
 STDIN = "standard input"
 Sources = Path | str | Sequence[Path | str]
 """Files, folders and lists; "-" is standard input."""
-MAPS = ("probability", "expected", "spread", "region", "bound", "chain")
+MAPS = ("anomaly", "probability", "expected", "spread", "region", "bound", "chain")
 MADE = ("preprocessed", "brain", "healed", *MAPS, "score", "detection")
 """How the names of files end that are made of a scan, unless the user chooses others."""
 NO_SCAN = "no scan is named (name files, or - for standard input)"
@@ -29,23 +29,23 @@ def words(sources: Sources) -> list[str]:
     return [str(source) for source in ([sources] if isinstance(sources, Path | str) else sources)]
 
 
-def listed(sources: Sources, called: str = "") -> list[str]:
+def listed(sources: Sources, called: str | Sequence[str] = ()) -> list[str]:
     """List the files that sources stand for: those of folders and lists, or themselves.
 
-    called: of a folder, only the files NAME_CALLED are meant; else all but what was made of others in it. Raises
-    UadError for a folder without any.
+    called: of a folder, only the files NAME_CALLED are meant, of several names of the first that there is; else all but
+    what was made of others in it. Raises UadError for a folder without any.
     """
-    return [file for source in words(sources) for file in _listed(source, called)]
+    return [file for source in words(sources) for file in _listed(source, words(called))]
 
 
-def some_words(sources: Sources, called: str = "") -> list[str]:
+def some_words(sources: Sources, called: str | Sequence[str] = ()) -> list[str]:
     """List the files that sources stand for. Raises UadError where there are none."""
     if not (inputs := listed(sources, called)):
         raise UadError(NO_SCAN)
     return inputs
 
 
-def _listed(source: str, called: str) -> list[str]:
+def _listed(source: str, called: Sequence[str]) -> list[str]:
     if source == "-":
         return [source]
     files = list(files_of(source))
@@ -56,9 +56,11 @@ def _listed(source: str, called: str) -> list[str]:
         return [file for file in files if stems[file] not in products]
     found = files
     if Path(source).is_dir():  # folders among the files are those that cannot be read, which is told of each
-        found = [file for file in files if stems[file].endswith(f"_{called}") or Path(file).is_dir()]
+        ends = [f"_{name}" for name in called]
+        end = next((end for end in ends if any(name.endswith(end) for name in stems.values())), ends[0])
+        found = [file for file in files if stems[file].endswith(end) or Path(file).is_dir()]
     if not found:
-        raise UadError(f"{source}: no NAME_{called}.nii.gz in this folder (name the files)")
+        raise UadError(f"{source}: no NAME_{called[0]}.nii.gz in this folder (name the files)")
     return found
 
 
@@ -90,10 +92,11 @@ class Inputs:
         suffix: str | None,
         *,
         step: tuple[str, str],
-        called: str = "",
+        called: Sequence[str] = (),
         tell: Tell = silent,
     ) -> Inputs:
-        """List what is meant. step: the roles of what goes in and of what is made; tell: what of a data set is not.
+        """List what is meant. step: the roles of what goes in and of what is made; called: of what goes in where
+        that may be one or another, the first that there is; tell: what of a data set is not.
 
         Raises UadError for nothing.
         """
@@ -102,7 +105,7 @@ class Inputs:
             data_sets.check_idle(suffix)
             return cls(some_words(sources, called), several, output, {}, {})
         out = data_sets.check_output(words(sources), output if output is not None else bids)
-        pairs = data_sets.derivatives(Path(bids), out, suffix or data_sets.SUFFIX, *step, tell)
+        pairs = data_sets.derivatives(Path(bids), out, suffix or data_sets.SUFFIX, called or step[:1], step[1], tell)
         names = {str(source): data_sets.understood(stem(source))[0] or base_name(source) for source in pairs}
         return cls([*names], several, out, names, dict(zip(names.values(), pairs.values(), strict=True)))
 

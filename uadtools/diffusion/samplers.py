@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from uadtools.diffusion.process import Denoiser, Prediction
+from uadtools.diffusion.process import Denoiser, Prediction, both
 from uadtools.diffusion.schedule import Schedule
 
 Noise = Callable[[], Tensor]
@@ -23,6 +23,15 @@ Noise = Callable[[], Tensor]
 
 Keep = Callable[[Tensor, int], Tensor]
 """Changes where a step has led: keep(x, t) puts back what is known of an image at the noise level of t, -1 for none."""
+
+
+MULTISTEP = {
+    1: (1.0,),
+    2: (3 / 2, -1 / 2),
+    3: (23 / 12, -16 / 12, 5 / 12),
+    4: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
+}
+"""What the last evaluations weigh in a step, the latest first, by how many there are (Adams & Bashforth)."""
 
 
 class Step(NamedTuple):
@@ -173,6 +182,23 @@ def dpm_solver(model: Denoiser, x_t: Tensor, timesteps: Sequence[int], *, clamp:
         x_t = left * x_t + (math.sqrt(then) - left * math.sqrt(now)) * middle
         seen = here, x0
         yield Step(s, x_t, x0)
+
+
+def pndm(model: Denoiser, x_t: Tensor, timesteps: Sequence[int], *, clamp: bool = False) -> Iterator[Step]:
+    """Walk by pseudo linear multistep: DDIM's steps, with eps extrapolated from the last four that the model saw.
+
+    One evaluation a step: the first steps take the rules of order 1 to 3, where the paper's F-PNDM has a pseudo
+    Runge-Kutta of four evaluations each, which is more than all of a short walk. The last step, to the clean image, is
+    extrapolated, too: on Gaussian data that leaves a half to a fifth of the error. Source: Liu et al. 2022, eq. 12.
+    """
+    seen: list[Tensor] = []
+    for s, to in pairwise([*timesteps, -1]):
+        guess = model.predict(x_t, s, clamp=clamp)
+        seen = [guess.eps, *seen[:3]]
+        weights = MULTISTEP[len(seen)]
+        eps = sum((weight * one for weight, one in zip(weights[1:], seen[1:], strict=True)), weights[0] * seen[0])
+        x_t = _move(both(eps, "eps", x_t, s, model.schedule, clamp=clamp), to, model.schedule)
+        yield Step(s, x_t, guess.x0)
 
 
 def _log_ratio(abar: float) -> float:

@@ -11,18 +11,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-ScheduleKind = Literal["linear", "cosine"]
+ScheduleKind = Literal["linear", "cosine", "quadratic"]
 
 
 def betas(kind: ScheduleKind, steps: int) -> NDArray[np.float64]:
     """Return beta_t for t in [0, steps).
 
     linear: from 1e-4 to 2e-2 at 1000 steps, scaled with 1000 / steps otherwise (Ho et al. 2020).
+    quadratic: the same ends, evenly spaced in their square roots, so that the first steps are smaller.
     cosine: 1 - f(t+1)/f(t), f(t) = cos^2((t/T + 0.008) / 1.008 * pi/2), at most 0.999 (Nichol & Dhariwal 2021).
     """
+    scale = 1000 / steps
     if kind == "linear":
-        scale = 1000 / steps
         return np.linspace(scale * 1e-4, scale * 2e-2, steps, dtype=np.float64)
+    if kind == "quadratic":
+        return np.asarray(np.linspace(math.sqrt(scale * 1e-4), math.sqrt(scale * 2e-2), steps, dtype=np.float64) ** 2)
     level = [math.cos((i / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(steps + 1)]
     return np.array([min(1 - level[i + 1] / level[i], 0.999) for i in range(steps)], dtype=np.float64)
 

@@ -38,7 +38,7 @@ class ScanSlices:
 class HealedSlices:
     """x: (T, K, S, 1, H, W) in [0, 1], for T options and K draws; maps: (S, 1, H, W), means over all of them.
 
-    Of a volume that is healed whole: (T, K, 1, 1, D, H, W) and (1, 1, D, H, W).
+    T is 0 where the method heals nothing. Of a volume that is healed whole: (T, K, 1, 1, D, H, W) and (1, 1, D, H, W).
     """
 
     x: Floats
@@ -68,7 +68,7 @@ def heal_slices(
         watch(done, total)
 
     asked, heal = replace(model, asked=tick), methods.get(plan.method).heal
-    healed = HealedSlices(np.empty((len(plan.options), plan.samples, *seen.x.shape), dtype=np.float32), {})
+    healed = HealedSlices(np.empty((len(plan.options) * plan.heals, plan.samples, *seen.x.shape), np.float32), {})
     for i, options in enumerate(plan.options):
         for k in range(plan.samples):
             for part in _parts(count, batch or fitting(model, shape)):
@@ -76,7 +76,8 @@ def heal_slices(
                 noise = model.noise(shape, [(seed, int(z), *key) for z in seen.positions[part]])
                 with torch.inference_mode():
                     result = heal(asked, seen.slices(part), options, noise, **seen.given(part))
-                healed.x[i, k, part] = from_network(result.healed.cpu().numpy())
+                if plan.heals:
+                    healed.x[i, k, part] = from_network(result.healed.cpu().numpy())
                 healed.add(part, result.maps, 1 / (len(plan.options) * plan.samples))
     ends = np.cumsum([len(scan.x) for scan in scans])
     return [healed.of(slice(end - len(scan.x), end)) for scan, end in zip(scans, ends, strict=True)]

@@ -21,6 +21,7 @@ from uadtools.healing.plan import plan as settle_plan
 from uadtools.methods import needs_model
 from uadtools.models.checkpoint import located, read_config
 from uadtools.models.config import ModelConfig
+from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, read_path, record
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ def _work(member: Member) -> int:
 
 def check_maps(plans: Sequence[Plan]) -> None:
     """Raise UadError when models make different maps."""
-    maps = dict.fromkeys(", ".join(sorted(plan.maps)) or "none" for plan in plans)
+    made = [[*([] if plan.heals else [plan.product]), *plan.maps] for plan in plans]
+    maps = dict.fromkeys(", ".join(sorted(roles)) or "none" for roles in made)
     if len(maps) > 1:
         raise UadError(
             f"the models make different maps ({' and '.join(maps)}), which have no mean (heal with models of one kind, "
@@ -114,16 +116,20 @@ def _together(study: Study, members: Sequence[Member], healings: Sequence[Study]
     scan = study.need("scan")
     arguments = {"models": [member.plan.arguments for member in members]}
     names = ", ".join(member.model.name or member.model.config.name for member in members if member.model)
-    maps = members[0].plan.maps
-    notes: dict[str, Any] = {"maps": list(maps)} if maps else {}
+    plan = members[0].plan
+    maps = plan.maps if plan.heals else (plan.product, *plan.maps)
+    notes: dict[str, Any] = {"maps": list(plan.maps)} if plan.maps else {}
+    notes |= {} if plan.heals else {"product": plan.product}
     configs = [member.model.config for member in members if member.model]
     if lost := without_threshold([member.plan for member in members], configs):
         notes["without_threshold"] = lost
     provenance = record(scan, "uad-heal", arguments, seed=seed, model=names, threshold=None, **notes)
-    image = replace(scan, provenance=provenance | worst_of([one.need("healed") for one in healings]))
-    healed = mean_residual(scan.data, np.stack([one.need("healed").data for one in healings]))
-    images = [image.derive(healed, "healed")]
-    for role in sorted(maps):
+    image = replace(scan, provenance=provenance | worst_of([one.product for one in healings]))
+    images = list[Image]()
+    if plan.heals:
+        healed = mean_residual(scan.data, np.stack([one.need("healed").data for one in healings]))
+        images.append(image.derive(healed, "healed"))
+    for role in sorted(maps, key=lambda role: (role != plan.product, role)):
         mean = np.asarray(np.mean([one.need(role).data for one in healings], axis=0), dtype=np.float32)
         images.append(image.derive(mean, role))
     return study.adding(*images)

@@ -44,6 +44,8 @@ def heal(
 ) -> Study:
     """Heal a study's scan; adds `healed`, the method's maps, and `spread` (deviation over draws) where there are more.
 
+    A method that heals nothing adds its maps alone, the one that says how anomalous each voxel is in front.
+
     study: scan and, where it has one, brain (else the brain is where the scan is above 0). model: a file, a bundled
     model's name, or none for the bundled one that does the method and suits the scan; the scan is then prepared
     first, as uad-preprocess would by default, unless it was. A loaded model wants a scan that was prepared for it.
@@ -88,6 +90,7 @@ def heal_together(
     arguments = how.arguments | ({"condition": condition.name} if condition else {})
     notes = {"seed": seed, "model": model.name or model.config.name, **_detection(how, model.config)}
     notes |= {"maps": list(how.maps)} if how.maps else {}
+    notes |= {} if how.heals else {"product": how.product}
     healed = []
     for study, scan_slices, slices in zip(studies, scans, healed_slices, strict=True):
         scan = study.need("scan")
@@ -111,13 +114,14 @@ def _cut(volume: NDArray[Any], positions: NDArray[np.intp], model: Model) -> NDA
 def _with_healed(
     study: Study, slices: ScanSlices, healed: HealedSlices, plan: Plan, model: Model, provenance: dict[str, Any]
 ) -> Study:
-    """Give a study what its healed slices come to: the healed scan and the maps, 0 outside the brain."""
+    """Give a study what its healed slices come to: the product and the maps, 0 outside the brain."""
     scan = study.need("scan")
-    brain, image = _brain(study, scan), replace(scan, provenance=provenance)
-    per_t = healed.x.mean(axis=1, dtype=np.float64).astype(np.float32)
-    combined = _placed(combine(slices.x, per_t, plan.combine), slices.positions, scan)
-    images = [image.derive(inside(combined, brain), "healed")]
-    maps = dict(healed.maps)
+    brain, image, images = _brain(study, scan), replace(scan, provenance=provenance), list[Image]()
+    if plan.heals:
+        per_t = healed.x.mean(axis=1, dtype=np.float64).astype(np.float32)
+        combined = _placed(combine(slices.x, per_t, plan.combine), slices.positions, scan)
+        images.append(image.derive(inside(combined, brain), "healed"))
+    maps = {role: healed.maps[role] for role in sorted(healed.maps, key=lambda role: role != plan.product)}
     if model.expected and plan.expected:
         expected = on_grid(expected_of(scan, brain, model.expected), scan.data.shape)
         images.append(image.derive(np.where(brain, expected, 0).astype(np.float32), "expected"))

@@ -65,9 +65,21 @@ class Plan:
         return self == Plan(self.method, plain, self.samples, expected=self.expected)
 
     @property
+    def heals(self) -> bool:
+        """Whether the method makes a healed scan, and not a map alone."""
+        return _heals(type(self.options[0]))
+
+    @property
+    def product(self) -> str:
+        """The role of what is made first of all."""
+        return "healed" if self.heals else str(self.options[0].maps[0])
+
+    @property
     def maps(self) -> tuple[str, ...]:
-        """The roles of what is made beside the healed scan."""
+        """The roles of what is made beside the product."""
         roles: tuple[str, ...] = getattr(self.options[0], "maps", ())
+        if not self.heals:
+            return roles[1:]
         roles = (*roles, "expected") if self.expected else roles
         return (*roles, "spread") if len(self.options) * self.samples > 1 else roles
 
@@ -117,7 +129,10 @@ def plan(
     given |= {
         key: (given[key],) if isinstance(given[key], int) else tuple(given[key]) for key in several if key in given
     }
-    expected = config is not None and config.reference is not None and name == config.defaults.method
+    heals = _heals(options_class)
+    if combine == "vote" and not heals:
+        raise UadError(f"--combine vote: --method {name} heals nothing that could be voted on (leave it out)")
+    expected = heals and config is not None and config.reference is not None and name == config.defaults.method
     if config is None or "t" not in names:
         return Plan(name, _listed(config, name, (), given), expected=expected)
     steps = _steps(config, name, t)
@@ -154,6 +169,11 @@ def _each_of(given: dict[str, Any], several: Sequence[str]) -> list[dict[str, An
 def _noisy(options: type[Any]) -> bool:
     """Tell whether a method's options are those of one that adds noise."""
     return "t" in {f.name for f in fields(options)} and bool(getattr(options, "NOISY", True))
+
+
+def _heals(options: type[Any]) -> bool:
+    """Tell whether a method's options are those of one that makes a healed scan."""
+    return bool(getattr(options, "HEALS", True))
 
 
 def _method(config: ModelConfig | None, method: str | None) -> str:

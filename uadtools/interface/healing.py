@@ -29,9 +29,13 @@ class Option:
 
 @dataclass(frozen=True)
 class Healing:
-    """healed: (B, 1, H, W) in the units of [-1, 1]; maps: what else the method made, by name, of the same shape."""
+    """healed: (B, 1, H, W) in the units of [-1, 1]; maps: what else the method made, by name, of the same shape.
 
-    healed: Tensor
+    None is healed by a method whose Options say `HEALS: ClassVar[bool] = False`: the first of its `maps` is what it
+    makes, above 0 inside the brain.
+    """
+
+    healed: Tensor | None
     maps: dict[str, Tensor] = field(default_factory=dict)
 
 

@@ -12,18 +12,24 @@ if TYPE_CHECKING:
     from uadtools.interface.types import Denoiser, Noise, Tensor
 
 KINDS = ("diffusion",)
-Solver = Literal["ddim", "dpm", "heun"]
+Solver = Literal["ddim", "dpm", "heun", "pndm"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """t: how far the scan is noised; steps: of the way back; solver: ddim is of first order, the others of second."""
+    """t: how far the scan is noised; steps: of the way back; solver: ddim is of first order, dpm and heun of second,
+    pndm of up to fourth.
+    """
 
     t: int = 250
     steps: int = 10
     eta: Annotated[float, Option("Fresh noise on the way back: 0 none, 1 as ddpm.", "X", 0, 1)] = 0.0
     solver: Annotated[
-        Solver, Option("How steps are taken: dpm is DPM-Solver++(2M), heun asks twice a step. Default: ddim.")
+        Solver,
+        Option(
+            "How steps are taken: dpm is DPM-Solver++(2M), pndm pseudo linear multistep, heun asks twice a step. "
+            "Default: ddim."
+        ),
     ] = "ddim"
 
     def __post_init__(self) -> None:
@@ -37,11 +43,11 @@ class Options:
 def heal(model: Denoiser, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Noise the slices to t and walk back in evenly spaced steps, x0 limited to [-1, 1]. x: (B, 1, H, W)."""
     from uadtools.diffusion.process import add_noise
-    from uadtools.diffusion.samplers import ddim, dpm_solver, heun, spaced
+    from uadtools.diffusion.samplers import ddim, dpm_solver, heun, pndm, spaced
 
     x_t = add_noise(x, options.t, noise(), model.schedule)
     timesteps = spaced(options.t, options.steps)
     if options.solver == "ddim":
         return Healing(end(ddim(model, x_t, timesteps, noise, eta=options.eta, clamp=True)))
-    solver = heun if options.solver == "heun" else dpm_solver
-    return Healing(end(solver(model, x_t, timesteps, clamp=True)))
+    walk = {"dpm": dpm_solver, "heun": heun, "pndm": pndm}[options.solver]
+    return Healing(end(walk(model, x_t, timesteps, clamp=True)))

@@ -29,7 +29,7 @@ class DefaultsConfig(Config):
     method: str = ""
     t: tuple[Annotated[int, Field(ge=0)], ...] = ()
     samples: PositiveInt = 1
-    metric: Literal["l1", "product", "relative"] = "l1"
+    metric: Literal["l1", "product", "relative", "anomaly"] = "l1"
     chain: ChainConfig = ChainConfig()
     thresholds: dict[str, PositiveFloat] = Field(default_factory=dict)
     floors: dict[str, PositiveFloat] = Field(default_factory=dict)

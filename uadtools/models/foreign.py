@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from uadtools.errors import UadError
 from uadtools.files import DEEPEST
@@ -262,8 +262,8 @@ def _schedule(tensors: dict[str, Tensor]) -> dict[str, Any]:
     saved = next((value.double().numpy() for key, value in tensors.items() if key.split(".")[-1] == "betas"), None)
     if saved is None:
         return {}
-    kinds: tuple[ScheduleKind, ...] = ("linear", "cosine")
+    kinds: tuple[ScheduleKind, ...] = get_args(ScheduleKind)
     for kind in kinds:
         if np.allclose(saved, betas(kind, len(saved)), rtol=1e-3, atol=1e-7):
             return {"schedule": {"kind": kind, "steps": len(saved)}}
-    raise UadError("a noise schedule that is neither linear nor cosine, which is not supported")
+    raise UadError(f"a noise schedule that is none of {', '.join(kinds)}, which is not supported")

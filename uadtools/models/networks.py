@@ -51,6 +51,7 @@ class UNetConfig(NetworkConfig):
     eps: PositiveFloat = 1e-5
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patch: Width = 1
+    width: Width | None = None
     axes: Literal[2, 3] = 2
     skips: Literal["all", "blocks"] = "all"
     reach: Annotated[int, Field(ge=0, le=256)] = 0

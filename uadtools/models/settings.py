@@ -17,13 +17,13 @@ from uadtools.settings import Config
 
 
 class ScheduleConfig(Config):
-    kind: Literal["linear", "cosine"] = "linear"
+    kind: Literal["linear", "cosine", "quadratic"] = "linear"
     steps: Annotated[int, Field(ge=2, le=1_000_000)] = 1000
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.kind == "linear" and self.steps <= 20:
-            raise ValueError(f"steps = {self.steps}: a linear schedule needs more than 20, or beta reaches 1")
+        if self.kind in ("linear", "quadratic") and self.steps <= 20:
+            raise ValueError(f"steps = {self.steps}: a {self.kind} schedule needs more than 20, or beta reaches 1")
         return self
 
 

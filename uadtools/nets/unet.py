@@ -74,7 +74,8 @@ class UNet(nn.Module):
     middle (on 256 pixels, 8 means 32x32); resample: residual (inside a residual block), conv or pool (plain); patch:
     squares of patch x patch pixels are seen as channels, so that the first level is that much coarser, and cheaper;
     heads: of attention, or as many as have head_channels channels each; condition: length of a vector that the network
-    is given beside the step (0: none), and condition_mlp: whether it passes that through two layers first; axes: 2 for
+    is given beside the step (0: none), and condition_mlp: whether it passes that through two layers first; width:
+    length of what the step becomes (none: 4 base, as in the published programs); axes: 2 for
     slices, 3 for volumes, (B, C, D, H, W), which have no patch; skips: what the way up sees of the way down, all layers
     (as published: one block more a level) or the residual blocks alone, which takes two thirds of the time.
     AnoDDPM: embedding add, sinusoid sin_cos, 2 heads. pDDPM: scale_shift, cos_sin, heads of 64 channels.
@@ -104,11 +105,12 @@ class UNet(nn.Module):
         patch: int = 1,
         condition: int = 0,
         condition_mlp: bool = False,
+        width: int | None = None,
         axes: Axes = 2,
         skips: Literal["all", "blocks"] = "all",
     ) -> None:
         super().__init__()
-        width = 4 * base
+        width = width or 4 * base
         self.base, self.sinusoid, self.patch, self.skips = base, sinusoid, patch, skips
         self.time_embed = mlp(base, width)
         self.condition_embed = mlp(condition, width) if condition_mlp else nn.Identity()

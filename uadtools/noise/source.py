@@ -12,25 +12,36 @@ from torch import Tensor
 
 from uadtools.noise.config import NoiseConfig
 from uadtools.noise.on_device import simplex_on
+from uadtools.noise.pyramid import pyramid_fields
 from uadtools.noise.simplex import simplex_fields
+from uadtools.noise.skewed import poisson_fields, speckle_fields
 
 
 def fields(config: NoiseConfig, shape: Sequence[int], seeds: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Draw one field per seed. shape: (C, H, W); seeds: (B,). Returns (B, C, H, W); gaussian has unit variance.
+    """Draw one field per seed. shape: (C, H, W); seeds: (B,). Returns (B, C, H, W), of mean 0 and unit variance but
+    for simplex noise as published.
 
-    Simplex noise is the same in all channels.
+    Simplex noise is the same in all channels; the others are drawn in each.
     """
-    if config.kind == "gaussian":
-        streams = (np.random.default_rng(int(s) & (2**63 - 1)) for s in seeds)
-        return np.stack([stream.standard_normal(tuple(shape), dtype=np.float32) for stream in streams])
-    channels, height, width = shape
-    noise = simplex_fields((height, width), seeds, **_octaves(config))
-    return np.repeat(noise[:, None], channels, axis=1)
+    match config.kind:
+        case "gaussian":
+            streams = (np.random.default_rng(int(s) & (2**63 - 1)) for s in seeds)
+            return np.stack([stream.standard_normal(tuple(shape), dtype=np.float32) for stream in streams])
+        case "pyramid":
+            return pyramid_fields(shape, seeds, levels=config.levels, discount=config.discount)
+        case "poisson":
+            return poisson_fields(shape, seeds, photons=config.photons)
+        case "speckle":
+            return speckle_fields(shape, seeds, looks=config.looks)
+        case "simplex":
+            channels, height, width = shape
+            noise = simplex_fields((height, width), seeds, **_octaves(config))
+            return np.repeat(noise[:, None], channels, axis=1)
 
 
 def fields_on(config: NoiseConfig, shape: Sequence[int], seeds: NDArray[np.int64], device: torch.device) -> Tensor:
     """Draw the same fields, on a device: (B, C, H, W). Simplex noise is computed there where it is a CUDA device."""
-    if config.kind == "gaussian" or device.type != "cuda":
+    if config.kind != "simplex" or device.type != "cuda":
         return torch.from_numpy(fields(config, shape, seeds)).to(device)
     channels, height, width = shape
     noise = simplex_on((height, width), torch.from_numpy(seeds).to(device), **_octaves(config))

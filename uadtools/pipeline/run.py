@@ -195,7 +195,7 @@ class Running:
             "output": output,
             "score": str(place.score),
             "report": str(place.page),
-            "model": used(detected.need("healed"))["model"],
+            "model": used(detected.need("score"))["model"],
             **self.steps.detecting.figures(detected),
             **figures,
         }

@@ -88,7 +88,8 @@ class Steps:
     @property
     def made(self) -> tuple[str, ...]:
         """The roles of what is made before the score."""
-        return ("scan", "brain", "healed", *self.healing.ensembles[0].plans[0].maps)
+        plan = self.healing.ensembles[0].plans[0]
+        return ("scan", "brain", plan.product, *plan.maps)
 
     def prepare(self, raw: Study) -> Study:
         """Prepare a raw scan. Raises UadError that names it."""

@@ -93,7 +93,9 @@ def layered(study: Study, truth: Image | None) -> Layered:
             images[role] = image
     if not images:
         raise UadError(f"{study.name}: nothing to show in it (it has: {', '.join(study.images)})")
-    absent = [role for role in ("scan", "healed", "score", "detection") if role not in study.images]
+    healed = [] if "product" in last_by(study.product, "uad-heal") else ["healed"]  # of a method that heals nothing
+    wanted = ("scan", *healed, "score", "detection")
+    absent = [role for role in wanted if role not in study.images]
     missing += [f"{', '.join(absent)} (not given)"] if absent else []
     if (expert := truth or study.images.get("truth")) is not None:
         read, doubts = _read(study, expert, "truth", "truth")

@@ -171,7 +171,8 @@ def _of_heal(line: Line) -> str:
     model = f" with the model {line['model']}" if line.get("model") else ""
     cited = f" ({source})" if source and not source.startswith("none") else ""
     what = what[0].lower() + what[1:].rstrip(".")
-    return f"The healthy counterpart was made by the method {given['method']}{cited}{model}{steps}: {what}."
+    done = "How anomalous each voxel is was told" if "product" in line else "The healthy counterpart was made"
+    return f"{done} by the method {given['method']}{cited}{model}{steps}: {what}."
 
 
 def _of_score(line: Line) -> str:

@@ -17,14 +17,18 @@ from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES, default_metric
 from uadtools.volume.stream import Study, record, study_of
 
-Metric = Literal["l1", "l2", "product", "relative", "probability", "ssim", "gradient", "mahalanobis"]
+Metric = Literal["l1", "l2", "product", "relative", "probability", "anomaly", "ssim", "gradient", "mahalanobis"]
 Signed = Literal["both", "bright", "dark"]
 Floats = NDArray[np.float32]
-NEEDED = {"mahalanobis": "spread", "product": "probability", "probability": "probability", "relative": "expected"}
+NEEDED = {
+    "mahalanobis": "spread", "product": "probability", "probability": "probability", "relative": "expected",
+    "anomaly": "anomaly",
+}  # fmt: skip
 """The map that a metric needs beside scan and healed."""
 MADE_BY = {
     "spread": "pipe `uad-heal --samples 8`, or name its NAME_spread.nii.gz with --spread",
     "probability": "pipe `uad-heal --method restore`, or name its NAME_probability.nii.gz with --probability",
+    "anomaly": "pipe uad-heal with a method that makes one",
     "expected": "uad-heal makes it with a model that has a reference: uad-models reference",
 }
 LEAST = 1e-6
@@ -47,28 +51,29 @@ def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both"
 
     metric: l1 |scan - healed| or l2, its square; probability, that of the method's map `probability`, and product, l1
     times its root; relative, product (or l1, where there is no probability) over what healthy scans have there, which
-    the model's map `expected` says; ssim, see `unlikeness`; gradient, see `slope`; mahalanobis
-    |scan - healed| / sqrt(spread^2 + LEAST_SPREAD^2), where the study has a `spread` over several draws. Default:
-    relative, product or l1, the first that there are maps for. signed: bright
-    keeps what is brighter than its healed self, dark what is darker, with every metric. Where the study has a `region`
-    (latent diffusion), the score is multiplied with it, smoothed inside the brain. What lies outside the brain has no
-    influence. Raises UadError when images are missing or lie on different grids, or an option is unknown.
+    the model's map `expected` says; anomaly, the method's own map, which needs no healed scan; ssim, see `unlikeness`;
+    gradient, see `slope`; mahalanobis |scan - healed| / sqrt(spread^2 + LEAST_SPREAD^2), where the study has a `spread`
+    over several draws. Default: anomaly, relative, product or l1, the first that there are maps for. signed: bright
+    keeps what is brighter than its healed self, dark what is darker, with every metric; without a healed scan there is
+    no sign. Where the study has a `region` (latent diffusion), the score is multiplied with it, smoothed inside the
+    brain. What lies outside the brain has no influence. Raises UadError when images are missing or lie on different
+    grids, or an option is unknown.
     """
     study = study_of(study)
     metric = metric or default_metric(study.images)
     for name, value, choice in (("metric", metric, Metric), ("signed", signed, Signed)):
         if value not in get_args(choice):
             raise UadError(f"--{name} {value}: there are {', '.join(get_args(choice))}")
-    _check(study, metric)
-    healed, brain = study.need("healed"), study.brain()
-    residual = _inside(study.need("scan"), brain) - _inside(healed, brain)
+    _check(study, metric, signed)
+    brain, made = study.brain(), study.images.get("healed", study.need(NEEDED.get(metric, "healed")))
+    residual = _inside(study.need("scan"), brain) - _inside(study.images.get("healed", study.need("scan")), brain)
     values = _values(study, metric, residual, brain)
     if signed != "both":
         values = np.where(residual > 0 if signed == "bright" else residual < 0, values, 0)
     if "region" in study.images:
         values = values * _smoothed(study.need("region").data, brain, SOFT)
-    provenance = record(healed, "uad-score", {"metric": metric, "signed": signed})
-    return study.adding(scored(replace(healed, provenance=provenance), values, brain))
+    provenance = record(made, "uad-score", {"metric": metric, "signed": signed})
+    return study.adding(scored(replace(made, provenance=provenance), values, brain))
 
 
 def scored(template: Image, values: NDArray[Any], brain: Mask) -> Image:
@@ -109,9 +114,13 @@ def case_score(study: Study) -> float:
     return float(values.mean(dtype=np.float64)) if values.size else float("nan")
 
 
-def _check(study: Study, metric: Metric) -> None:
-    """Raise UadError unless the images that the metric needs are there, on one grid."""
-    if missing := {"scan", "healed"} - study.images.keys():
+def _check(study: Study, metric: Metric, signed: Signed) -> None:
+    """Raise UadError unless the images that the metric and the sign need are there, on one grid."""
+    alone = "healed" not in study.images and "anomaly" in study.images
+    if alone and (metric != "anomaly" or signed != "both"):
+        asked = f"--metric {metric}" if metric != "anomaly" else f"--signed {signed}"
+        raise UadError(f"{study.name}: {asked} needs a healed scan, and its method heals nothing (leave it out)")
+    if missing := {"scan", *([] if alone else ["healed"])} - study.images.keys():
         has = f"it has: {', '.join(study.images)}"
         raise UadError(
             f"{study.name}: no image of role '{min(missing)}' ({has}; name SCAN HEALED, or pipe uad-heal's stream)"
@@ -124,8 +133,10 @@ def _check(study: Study, metric: Metric) -> None:
 
 def maps_of(metric: Metric | None) -> tuple[str, ...]:
     """Return the roles of the maps that a metric looks at, where they are there; None: that the default may look at."""
-    if metric in (None, "relative"):
+    if metric is None:
         return tuple(role for role, about in ROLES.items() if about.scored)
+    if metric == "relative":
+        return NEEDED["product"], NEEDED["relative"]
     return (NEEDED[metric],) if metric in NEEDED else ()
 
 
@@ -133,8 +144,8 @@ def _values(study: Study, metric: Metric, residual: Floats, brain: Mask) -> NDAr
     match metric:
         case "l1" | "l2":
             return np.abs(residual) if metric == "l1" else residual**2
-        case "probability":
-            return _probability(study, brain)
+        case "probability" | "anomaly":
+            return np.clip(_inside(study.need(metric), brain), 0, 1 if metric == "probability" else None)
         case "product" | "relative":
             sure = np.sqrt(_probability(study, brain)) if "probability" in study.images else np.float32(1)
             expected = np.where(brain, study.need("expected").data, 1) if metric == "relative" else np.float32(1)

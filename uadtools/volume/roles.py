@@ -11,7 +11,7 @@ from uadtools.errors import UadError
 if TYPE_CHECKING:
     from uadtools.volume.io import Image
 
-DefaultMetric = Literal["l1", "product", "relative"]
+DefaultMetric = Literal["l1", "product", "relative", "anomaly"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ ROLES = {
     "score": Role("how anomalous each voxel is", "map", outlines=True, title="anomaly score"),
     "detection": Role("what is detected", "mask", title="detection"),
     "truth": Role("the lesions, as an expert or uad-simulate drew them", "mask", title="truth"),
+    "anomaly": Role("how anomalous each voxel is to the method itself", "map", scored="anomaly"),
     "expected": Role("how far healthy scans are from their healed selves", "map", scored="relative"),
     "probability": Role("that something was changed there", "map", scored="product"),
     "spread": Role("deviation over several draws", "map"),
@@ -62,6 +63,7 @@ _MAPS = tuple(name for name, role in ROLES.items() if role.kind == "map")
 INPUTS = {
     "scan": Input("a scan", ("scan",), "give the scan it was made from"),
     "healed": Input("a healed scan", ("healed",), "uad-heal makes one"),
+    "anomaly": Input("a method's own map", ("anomaly",), "uad-heal writes it"),
     "score": Input("a score map", _MAPS, "uad-score makes one"),
     "brain": Input("a mask of the brain", ("brain",), "uad-preprocess --save-brain writes one"),
     "truth": Input("a mask of lesions", ("truth", "detection"), "give the expert's mask"),

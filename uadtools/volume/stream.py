@@ -263,7 +263,7 @@ def base_name(path: Path) -> str:
     if freesurfer := FREESURFER.search(path.absolute().as_posix()):
         return freesurfer["subject"]
     name = path.stem if path.suffix.lower() in PICTURES else stem(path).replace(".npz", "").replace(":", "_")
-    return re.sub("(?<=.)(_(preprocessed|simulated|truth|healed|score|detection))+$", "", name)
+    return re.sub("(?<=.)(_(preprocessed|simulated|truth|healed|anomaly|score|detection))+$", "", name)
 
 
 def is_image(path: Path) -> bool:

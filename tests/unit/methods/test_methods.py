@@ -14,10 +14,13 @@ from uadtools.interface.healing import Healing, Option, end
 ENCODERS = ("diffusion", "restoration", "spark")
 """Kinds of models that other methods heal with."""
 NOISY = ("ddim", "ddpm", "sss")
+WITHOUT_HEALING = ("andi",)
+"""Of models of diffusion, too, but what they make is a map."""
 GUIDED = ("cddpm", "ldm", "pddpm")
 RESTORING = ("disyre", "restore")
 BY_ITSELF = ("blur", "threshold")
-RECONSTRUCTING = ("ae", "dae", "fanogan", "svae", "vae", "vqvae")
+RECONSTRUCTING = ("ae", "cevae", "dae", "fanogan", "svae", "vae", "vqvae")
+MASKING = ("mae",)
 
 
 class Memory:
@@ -38,7 +41,7 @@ class Memory:
 def test_names_are_the_modules_of_the_folder():
     found = {module.name for module in pkgutil.iter_modules(methods.__path__) if not module.ispkg}
     assert set(methods.names()) == found - {*ENCODERS}
-    assert set(methods.all_kinds()) == {*ENCODERS, *GUIDED, *RECONSTRUCTING}
+    assert set(methods.all_kinds()) == {*ENCODERS, *GUIDED, *RECONSTRUCTING, *MASKING}
     assert methods.names() == sorted(methods.names())
 
 
@@ -48,7 +51,9 @@ def test_names_are_listed_without_torch():
 
 
 def test_every_method_is_of_one_of_these():
-    assert set(methods.names()) == {*NOISY, *GUIDED, *RESTORING, *BY_ITSELF, *RECONSTRUCTING}
+    assert set(methods.names()) == {
+        *NOISY, *WITHOUT_HEALING, *GUIDED, *RESTORING, *BY_ITSELF, *RECONSTRUCTING, *MASKING
+    }  # fmt: skip
     assert [name for name in methods.names() if not methods.needs_model(name)] == list(BY_ITSELF)
     with pytest.raises(UadError, match="no method 'magic'"):
         methods.needs_model("magic")
@@ -63,7 +68,7 @@ def test_every_method_says_what_it_needs(name):
     assert dataclasses.is_dataclass(options)
     with pytest.raises(dataclasses.FrozenInstanceError):
         options.t = 3
-    assert hasattr(options, "t") == (name in NOISY + GUIDED + RESTORING)
+    assert hasattr(options, "t") == (name in NOISY + WITHOUT_HEALING + GUIDED + RESTORING)
     hints = get_type_hints(module.Options, include_extras=True)
     for field in dataclasses.fields(options):
         told = [note for note in getattr(hints[field.name], "__metadata__", ()) if isinstance(note, Option)]
@@ -86,7 +91,7 @@ def test_what_is_read_of_a_file_is_what_it_has_when_it_is_run(name):
 
 def test_another_name_is_refused():
     with pytest.raises(
-        UadError, match=r"no method 'gan' \(there are: ae, blur, cddpm, dae, ddim, ddpm, disyre, fanogan, "
+        UadError, match=r"no method 'gan' \(there are: ae, andi, blur, cddpm, cevae, dae, ddim, ddpm, disyre, fanogan, "
     ):
         methods.get("gan")
 
@@ -97,8 +102,8 @@ def test_helpers_are_no_methods():
 
 
 def test_able():
-    assert methods.able("diffusion") == list(NOISY)
-    assert all(methods.able(name) == [name] for name in RECONSTRUCTING + GUIDED)
+    assert methods.able("diffusion") == [*WITHOUT_HEALING, *NOISY]
+    assert all(methods.able(name) == [name] for name in RECONSTRUCTING + MASKING + GUIDED)
     assert methods.able("restoration") == list(RESTORING)
     assert methods.able("spark") == []
 
@@ -154,6 +159,22 @@ def test_ddim_reads_steps_and_eta():
         ddim.heal(model, torch.zeros(1, 1, 2, 2), options, noise)
         assert [t for t, _ in model.asked] == evaluations
         assert len(drawn) == draws
+
+
+@pytest.mark.parametrize(
+    ("solver", "sampler"), [("ddim", "ddim"), ("dpm", "dpm_solver"), ("heun", "heun"), ("pndm", "pndm")]
+)
+def test_ddim_walks_with_the_solver_that_is_named(solver, sampler, monkeypatch):
+    from uadtools.diffusion import samplers
+    from uadtools.methods import ddim
+
+    called, walk = [], getattr(samplers, sampler)
+    monkeypatch.setattr(samplers, sampler, lambda *given, **more: called.append(more["clamp"]) or walk(*given, **more))
+    x0, options = torch.zeros(1, 1, 2, 2), ddim.Options(t=100, steps=4, solver=solver)
+    model = Memory(x0)
+    ddim.heal(model, x0, options, lambda: torch.zeros(1, 1, 2, 2))
+    assert called == [True]
+    assert len(model.asked) == options.evaluations((2, 2))
 
 
 def test_end_of_a_walk():

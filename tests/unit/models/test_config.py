@@ -62,6 +62,7 @@ def test_a_fault_is_told_with_its_key_in_one_line(data, expected):
         (ScheduleConfig, {"kind": "sigmoid"}, "kind"),
         (ScheduleConfig, {"steps": 1, "kind": "cosine"}, "steps"),
         (ScheduleConfig, {"steps": 20}, "a linear schedule needs more than 20"),
+        (ScheduleConfig, {"kind": "quadratic", "steps": 20}, "a quadratic schedule needs more than 20"),
         (NoiseConfig, {"persistence": 0}, "persistence"),
         (NoiseConfig, {"frequency": float("nan")}, "frequency"),
         (NoiseConfig, {"scale": "half"}, "scale"),

@@ -104,3 +104,16 @@ def test_the_decoder_gets_no_narrower_than_it_may(net):
     widths = [up[0].in_channels for up in MaskedAutoencoder(net, width=32).up]
     assert widths == [32, 16, 8, 8]
     assert np.all(np.diff(widths) <= 0)
+
+
+@pytest.mark.parametrize(("recipe", "step", "both"), [("cddpm", 128, 256), ("cddpm-code", 512, 1024)])
+def test_step_and_code_are_as_long_as_the_paper_and_the_program_have_them(recipe, step, both):
+    """Every residual block is told both: 128 numbers each in the paper, 512 each in the program."""
+    from uadtools.models.model import build
+    from uadtools.nets.blocks import ResBlock
+    from uadtools.training.recipe import load_recipe
+
+    with torch.device("meta"):
+        net = build(load_recipe(recipe)).unet
+    assert net.time_embed[-1].out_features == step
+    assert {part.embed.in_features for part in net.modules() if isinstance(part, ResBlock)} == {both}

@@ -32,6 +32,22 @@ def test_unit_is_raw_scaled_and_shifted():
     np.testing.assert_allclose(unit, (raw - raw.mean()) / raw.std(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "pyramid", "levels": 2},
+        {"kind": "pyramid", "discount": 0.5},
+        {"kind": "poisson", "photons": 9.0},
+        {"kind": "speckle", "looks": 3.0},
+    ],
+)
+def test_every_setting_of_the_others_is_read(change):
+    plain, changed = (fields(NoiseConfig(**c), (2, 16, 24), SEEDS[:1]) for c in ({"kind": change["kind"]}, change))
+    assert plain.shape == changed.shape == (1, 2, 16, 24)
+    assert np.abs(plain - changed).max() > 0.01
+    assert np.abs(plain[:, 0] - plain[:, 1]).max() > 0.1  # channels have noise of their own
+
+
 @pytest.mark.parametrize("change", [{"octaves": 3}, {"persistence": 0.5}, {"frequency": 2.0**-4}])
 def test_every_setting_of_simplex_noise_is_read(change):
     plain, changed = (fields(NoiseConfig(kind="simplex", **c), (1, 16, 16), SEEDS[:1]) for c in ({}, change))
@@ -52,7 +68,7 @@ def test_permutations_hold_every_number_once():
     assert len({tuple(table) for table in tables}) == 5
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "simplex"])
+@pytest.mark.parametrize("kind", ["gaussian", "simplex", "pyramid", "poisson", "speckle"])
 def test_slices_draw_from_streams_of_their_own(kind):
     keys = [(0, 1, 250, 0), (0, 2, 250, 0), (0, 1, 250, 1), (0, 1, 250, 0)]
     noise = SliceNoise(NoiseConfig(kind=kind), (1, 8, 12), keys, CPU)

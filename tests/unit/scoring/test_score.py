@@ -1,11 +1,12 @@
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from uadtools.errors import UadError
 from uadtools.grids.grid import Grid
-from uadtools.scoring.score import EDGE, LEAST, LEAST_SPREAD, WIDTHS, case_score, score
+from uadtools.scoring.score import EDGE, LEAST, LEAST_SPREAD, WIDTHS, Metric, case_score, score
 from uadtools.volume.io import Image
 from uadtools.volume.roles import default_metric
 from uadtools.volume.stream import Study
@@ -28,6 +29,7 @@ def study(*roles, grid=GRID, scan=None, healed=None):
         "spread": drawn(2) / 10,
         "probability": drawn(3),
         "expected": drawn(4) / 5,
+        "anomaly": 3 * drawn(5),
     }
     return Study(
         "a", {r: Image(data[r], grid if r == "healed" else GRID, r, healing if r == "healed" else {}) for r in roles}
@@ -285,7 +287,7 @@ def test_a_missing_image_is_told(missing):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"metric": "l3"}, f"--metric l3: there are {', '.join(METRICS)}"),
+        ({"metric": "l3"}, f"--metric l3: there are {', '.join(get_args(Metric))}"),
         ({"signed": "up"}, "--signed up: there are both, bright, dark"),
     ],
 )
@@ -319,3 +321,26 @@ def test_a_region_that_reaches_the_edge_of_the_brain_keeps_the_score_there():
     whole = study("healed", "scan", "brain")
     full = score(whole.adding(Image(BRAIN.astype(np.uint8), GRID, "region"))).need("score").data
     np.testing.assert_allclose(full, score(whole).need("score").data, rtol=1e-5)
+
+
+@pytest.mark.parametrize("roles", [("anomaly", "scan", "brain"), ("anomaly", "scan"), (*RESTORED, "anomaly")])
+def test_the_methods_own_map_is_the_score_where_it_made_one(roles):
+    """Before all other metrics, and without a healed scan, too."""
+    for metric in (None, "anomaly"):
+        made = score(study(*roles), metric=metric)
+        np.testing.assert_allclose(made.product.data, 3 * drawn(5), rtol=1e-6)
+        assert made.product.role == "score"
+        assert made.product.provenance["history"][-1]["arguments"] == {"metric": "anomaly", "signed": "both"}
+
+
+def test_a_sign_of_the_methods_own_map_is_that_of_the_residual():
+    both, bright = (score(study(*RESTORED, "anomaly"), signed=s).product.data for s in ("both", "bright"))
+    brighter = BRAIN & (drawn(0) > drawn(1))
+    np.testing.assert_array_equal(bright[brighter], both[brighter])
+    assert (bright[BRAIN & ~brighter] == np.float32(LEAST)).all()
+
+
+@pytest.mark.parametrize(("asked", "said"), [({"metric": "l1"}, "--metric l1"), ({"signed": "dark"}, "--signed dark")])
+def test_what_needs_a_healed_scan_is_refused_where_there_is_none(asked, said):
+    with pytest.raises(UadError, match=f"a: {said} needs a healed scan, and its method heals nothing"):
+        score(study("anomaly", "scan", "brain"), **asked)

@@ -76,7 +76,7 @@ def test_the_loss_falls(tiny_recipe, slices, target, loss):
 @pytest.mark.parametrize(
     ("kind", "steps", "least"),
     [
-        *((kind, 120, 0.4) for kind in ("ae", "dae", "vae", "svae")),
+        *((kind, 120, 0.4) for kind in ("ae", "dae", "vae", "cevae", "svae", "mae")),
         *((kind, 160, 0.75) for kind in ("pddpm", "cddpm", "spark", "vqvae")),
         ("restoration", 160, 0.93),
     ],

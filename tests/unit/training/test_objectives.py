@@ -16,7 +16,7 @@ def loss(recipe, net, x0, seeds, step):
     return file_of(recipe.kind).loss(recipe, net, Batch(x0, seeds), step)
 
 
-KINDS = ("diffusion", "pddpm", "cddpm", "vqvae", "ldm", "ae", "dae", "vae", "svae", "fanogan")
+KINDS = ("diffusion", "pddpm", "cddpm", "vqvae", "ldm", "ae", "dae", "vae", "cevae", "svae", "mae", "fanogan")
 ENDED = 10**6
 """A step after the last: f-AnoGAN's encoder is what is trained."""
 
@@ -78,7 +78,9 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_slices(recipes, net, kind, step)
         ("ae", 0),
         ("dae", 1),
         ("vae", 1),
+        ("cevae", 1),
         ("svae", 1),
+        ("mae", 1),
     ],
 )
 def test_what_is_drawn_follows_from_the_seed(recipes, net, kind, drawn):
@@ -109,6 +111,46 @@ def test_a_denoiser_sees_noise_inside_the_brain_and_is_compared_with_the_clean_s
     np.testing.assert_allclose(seen[0].numpy(), x0.numpy() + 2 * noise * brain, rtol=0, atol=1e-6)
     np.testing.assert_allclose(made.item(), (((5 - x0.numpy()) ** 2) * brain).mean(), rtol=1e-5, atol=0)
     assert brain.mean() == 0.75
+
+
+def test_a_context_encoder_tells_whole_slices_from_painted_ones(recipes, net):
+    from uadtools.methods.cevae import SquaresConfig, painted
+
+    recipe, made, x0 = recipes["cevae"], net("cevae"), slices(recipes["cevae"])
+    seen = painted(recipe.squares, x0, SEEDS)
+    beside = loss(recipes["vae"], net("vae"), x0, SEEDS, 0)
+    of_context = F.mse_loss(made.decoder(made.encode(seen)[0]), x0)
+    for context in (0.0, 0.25, 1.0):
+        found = loss(changed(recipe, context=context), made, x0, SEEDS, 0)
+        torch.testing.assert_close(found, (1 - context) * beside + context * of_context, rtol=1e-5, atol=1e-6)
+    one = painted(SquaresConfig(count=(1, 1), side=(0.25, 0.25)), x0, SEEDS)
+    for before, after in zip(x0[:, 0], one[:, 0], strict=True):
+        rows, columns = torch.nonzero(before != after, as_tuple=True)
+        assert (rows.max() - rows.min(), columns.max() - columns.min(), len(rows)) == (3, 3, 16)
+        assert len(after[rows, columns].unique()) == 1
+        assert after.abs().max() <= 1
+    assert (seen != x0).any(dim=3).any(dim=2).all()
+
+
+@pytest.mark.parametrize("distance", ["l1", "l2"])
+def test_a_masked_autoencoder_is_judged_where_it_saw_nothing(recipes, distance):
+    recipe = changed(recipes["mae"], training=recipes["mae"].training.model_dump() | {"loss": distance})
+    x0, shown = slices(recipe), []
+
+    def net(x):
+        shown.append(x)
+        return torch.zeros_like(x[:, :1])
+
+    made = loss(recipe, net, x0, SEEDS, 0)
+    hidden = shown[0][:, 1:] == 1
+    assert ((shown[0][:, 1:] == -1) == ~hidden).all()
+    torch.testing.assert_close(shown[0][:, :1], torch.where(hidden, 0, x0), rtol=0, atol=0)
+    squares = hidden.view(3, 4, 4, 4, 4).float().mean(dim=(2, 4))  # 4 pixels a side, 12 of 16 hidden
+    assert set(squares.unique().tolist()) == {0.0, 1.0}
+    assert (squares.sum(dim=(1, 2)) == 12).all()
+    assert not torch.equal(hidden[0], hidden[1])
+    expected = (x0.abs() if distance == "l1" else x0**2)[hidden].mean()
+    torch.testing.assert_close(made, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["vae", "svae"])

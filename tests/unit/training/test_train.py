@@ -166,7 +166,7 @@ def test_a_run_stopped_at_several_steps_equals_the_uninterrupted_run(data, tiny_
         assert_same_runs(tmp_path / "whole", folder)
 
 
-@pytest.mark.parametrize("kind", ["ae", "dae", "vae", "svae", "fanogan", "restoration"])
+@pytest.mark.parametrize("kind", ["ae", "dae", "vae", "cevae", "svae", "mae", "fanogan", "restoration"])
 def test_a_run_of_every_kind_goes_on_as_if_it_had_not_been_stopped(data, tiny_recipes, guided_recipes, tmp_path, kind):
     """f-AnoGAN is stopped while its critic, its generator and its encoder learn."""
     recipe = (tiny_recipes | guided_recipes)[kind]
