@@ -264,7 +264,7 @@ def test_steps_eta_and_solver_have_an_effect_on_ddim_alone(option, uad, heal, pr
         (("-t", -1), "-t -1: outside"),
         (("-t", 5, "-t", 5), "the same step twice"),
         (("--method", "ddim", "-t", 5, "--steps", 7), "--steps 7: from -t 5 there are 1 to 6"),
-        (("--method", "magic"), "no method 'magic' (there are: ae, blur, cddpm, dae, "),
+        (("--method", "magic"), "no method 'magic' (there are: ae, autoddpm, blur, cddpm, "),
         (("--method", "vae"), "--method vae does not work with models of kind 'diffusion' (this one can do: ddim, "),
         (("--sigma", 3), "--sigma has no effect with --method sss"),
     ],
@@ -431,4 +431,4 @@ class TestOptionsOfMethods:
 
 
 def test_help_of_a_method_that_there_is_not(uad):
-    uad("heal", "--method", "nosuch", "--help").fails("heal", 1, "no method 'nosuch' (there are: ae, blur, ")
+    uad("heal", "--method", "nosuch", "--help").fails("heal", 1, "no method 'nosuch' (there are: ae, autoddpm, blur, ")

@@ -17,14 +17,21 @@ from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES, default_metric
 from uadtools.volume.stream import Study, record, study_of
 
-Metric = Literal["l1", "l2", "product", "relative", "probability", "ssim", "gradient", "mahalanobis"]
+Metric = Literal[
+    "l1", "l2", "product", "relative", "probability", "anomaly", "perceptual", "ssim", "gradient", "mahalanobis"
+]
 Signed = Literal["both", "bright", "dark"]
 Floats = NDArray[np.float32]
-NEEDED = {"mahalanobis": "spread", "product": "probability", "probability": "probability", "relative": "expected"}
+NEEDED = {
+    "mahalanobis": "spread", "product": "probability", "probability": "probability", "relative": "expected",
+    "anomaly": "anomaly", "perceptual": "perceptual",
+}  # fmt: skip
 """The map that a metric needs beside scan and healed."""
 MADE_BY = {
     "spread": "pipe `uad-heal --samples 8`, or name its NAME_spread.nii.gz with --spread",
     "probability": "pipe `uad-heal --method restore`, or name its NAME_probability.nii.gz with --probability",
+    "anomaly": "pipe `uad-heal --method autoddpm`, or thor",
+    "perceptual": "pipe `uad-heal --method sss --perceptual`, or write it with --maps",
     "expected": "uad-heal makes it with a model that has a reference: uad-models reference",
 }
 LEAST = 1e-6
@@ -47,9 +54,9 @@ def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both"
 
     metric: l1 |scan - healed| or l2, its square; probability, that of the method's map `probability`, and product, l1
     times its root; relative, product (or l1, where there is no probability) over what healthy scans have there, which
-    the model's map `expected` says; ssim, see `unlikeness`; gradient, see `slope`; mahalanobis
-    |scan - healed| / sqrt(spread^2 + LEAST_SPREAD^2), where the study has a `spread` over several draws. Default:
-    relative, product or l1, the first that there are maps for. signed: bright
+    the model's map `expected` says; anomaly and perceptual, the method's maps of that name; ssim, see `unlikeness`;
+    gradient, see `slope`; mahalanobis |scan - healed| / sqrt(spread^2 + LEAST_SPREAD^2), where the study has a `spread`
+    over several draws. Default: anomaly, relative, product or l1, the first that there are maps for. signed: bright
     keeps what is brighter than its healed self, dark what is darker, with every metric. Where the study has a `region`
     (latent diffusion), the score is multiplied with it, smoothed inside the brain. What lies outside the brain has no
     influence. Raises UadError when images are missing or lie on different grids, or an option is unknown.
@@ -124,8 +131,10 @@ def _check(study: Study, metric: Metric) -> None:
 
 def maps_of(metric: Metric | None) -> tuple[str, ...]:
     """Return the roles of the maps that a metric looks at, where they are there; None: that the default may look at."""
-    if metric in (None, "relative"):
+    if metric is None:
         return tuple(role for role, about in ROLES.items() if about.scored)
+    if metric == "relative":
+        return NEEDED["product"], NEEDED["relative"]
     return (NEEDED[metric],) if metric in NEEDED else ()
 
 
@@ -133,8 +142,9 @@ def _values(study: Study, metric: Metric, residual: Floats, brain: Mask) -> NDAr
     match metric:
         case "l1" | "l2":
             return np.abs(residual) if metric == "l1" else residual**2
-        case "probability":
-            return _probability(study, brain)
+        case "probability" | "anomaly" | "perceptual":
+            most = 1 if metric == "probability" else None
+            return np.clip(_inside(study.need(NEEDED[metric]), brain), 0, most)
         case "product" | "relative":
             sure = np.sqrt(_probability(study, brain)) if "probability" in study.images else np.float32(1)
             expected = np.where(brain, study.need("expected").data, 1) if metric == "relative" else np.float32(1)

@@ -11,7 +11,7 @@ from uadtools.errors import UadError
 if TYPE_CHECKING:
     from uadtools.volume.io import Image
 
-DefaultMetric = Literal["l1", "product", "relative"]
+DefaultMetric = Literal["l1", "product", "relative", "anomaly"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,10 @@ ROLES = {
     "score": Role("how anomalous each voxel is", "map", outlines=True, title="anomaly score"),
     "detection": Role("what is detected", "mask", title="detection"),
     "truth": Role("the lesions, as an expert or uad-simulate drew them", "mask", title="truth"),
+    "anomaly": Role("how anomalous each voxel is to the method itself", "map", scored="anomaly"),
     "expected": Role("how far healthy scans are from their healed selves", "map", scored="relative"),
     "probability": Role("that something was changed there", "map", scored="product"),
+    "perceptual": Role("how unlike the features of scan and healed scan are", "map"),
     "spread": Role("deviation over several draws", "map"),
     "region": Role("where latent diffusion found the scan unlikely", "mask"),
     "bound": Role("how unlikely latent diffusion finds the scan, over the steps of the region", "map", bound=True),

@@ -14,6 +14,8 @@ from uadtools.interface.healing import Healing, Option, end
 ENCODERS = ("diffusion", "restoration", "spark")
 """Kinds of models that other methods heal with."""
 NOISY = ("ddim", "ddpm", "sss")
+WALKING = ("autoddpm", "encode", "thor")
+"""With models of the same kind, and maps of their own or no noise."""
 GUIDED = ("cddpm", "ldm", "pddpm")
 RESTORING = ("disyre", "restore")
 BY_ITSELF = ("blur", "threshold")
@@ -48,7 +50,7 @@ def test_names_are_listed_without_torch():
 
 
 def test_every_method_is_of_one_of_these():
-    assert set(methods.names()) == {*NOISY, *GUIDED, *RESTORING, *BY_ITSELF, *RECONSTRUCTING}
+    assert set(methods.names()) == {*NOISY, *WALKING, *GUIDED, *RESTORING, *BY_ITSELF, *RECONSTRUCTING}
     assert [name for name in methods.names() if not methods.needs_model(name)] == list(BY_ITSELF)
     with pytest.raises(UadError, match="no method 'magic'"):
         methods.needs_model("magic")
@@ -63,7 +65,7 @@ def test_every_method_says_what_it_needs(name):
     assert dataclasses.is_dataclass(options)
     with pytest.raises(dataclasses.FrozenInstanceError):
         options.t = 3
-    assert hasattr(options, "t") == (name in NOISY + GUIDED + RESTORING)
+    assert hasattr(options, "t") == (name in NOISY + WALKING + GUIDED + RESTORING)
     hints = get_type_hints(module.Options, include_extras=True)
     for field in dataclasses.fields(options):
         told = [note for note in getattr(hints[field.name], "__metadata__", ()) if isinstance(note, Option)]
@@ -86,7 +88,7 @@ def test_what_is_read_of_a_file_is_what_it_has_when_it_is_run(name):
 
 def test_another_name_is_refused():
     with pytest.raises(
-        UadError, match=r"no method 'gan' \(there are: ae, blur, cddpm, dae, ddim, ddpm, disyre, fanogan, "
+        UadError, match=r"no method 'gan' \(there are: ae, autoddpm, blur, cddpm, dae, ddim, ddpm, disyre, "
     ):
         methods.get("gan")
 
@@ -97,7 +99,7 @@ def test_helpers_are_no_methods():
 
 
 def test_able():
-    assert methods.able("diffusion") == list(NOISY)
+    assert methods.able("diffusion") == sorted(NOISY + WALKING)
     assert all(methods.able(name) == [name] for name in RECONSTRUCTING + GUIDED)
     assert methods.able("restoration") == list(RESTORING)
     assert methods.able("spark") == []
