@@ -84,7 +84,7 @@ class TestInfo:
     def test_shows_the_card_of_a_bundled_model_by_its_name(self, uad):
         said = uad("models", "info", "t1-ddpm").out.decode()
         for words in (
-            "t1-ddpm", "heals with: andi, ddim, ddpm, sss", "96x96x96 voxels of 2 x 2 x 2 mm", "percentile:1,99",
+            "t1-ddpm", "heals with: andi, autoddpm, ddim, ddpm", "96x96x96 voxels of 2 x 2 x 2 mm", "percentile:1,99",
             "7,598,596", "multipliers 1,2,3", "steps 1000", "sss 300 0.132", "CC BY-SA",
         ):  # fmt: skip
             assert words in said
@@ -180,7 +180,8 @@ class TestImport:
         assert "uad-models: assumed: noise.scale = raw" in made.lines
         assert "uad-models: assumed: defaults.t = [250]" in made.lines
         assert not [line for line in made.lines if "network.base" in line or "grid.shape" in line]
-        assert made.lines[-1] == "uad-models: ours.safetensors: of kind diffusion, heals with andi, ddim, ddpm, sss"
+        able = "andi, autoddpm, ddim, ddpm, encode, sss, thor"
+        assert made.lines[-1] == f"uad-models: ours.safetensors: of kind diffusion, heals with {able}"
         assert uad("models", "check", "ours.safetensors").status == 0
         config = read_config(Path("ours.safetensors"))
         assert (config.name, config.licence, config.network.base) == ("ours", "not stated", 32)

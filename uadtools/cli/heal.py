@@ -37,7 +37,7 @@ def heal(
         How far the scan is noised, in steps, or the highest severity to be expected, of 1000 (restore, disyre);
         repeat it to heal at several and combine."""),
     steps: int | None = o.option(
-        "--steps N  Evaluations on the way back (ddim, disyre, ldm), or of the range of t (andi).", min=1
+        "--steps N  Evaluations on the way back (ddim, encode, disyre, ldm), or of the range of t (andi).", min=1
     ),
     condition: Path | None = o.option("""--condition FILE
         A prepared image on the scan's grid to condition the model on in the scan's place (cddpm)."""),
@@ -49,9 +49,10 @@ def heal(
         uad-preprocess finds."""),
     prepared: bool = o.flag("--prepared  Refuse scans that were not prepared, instead of preparing them first."),
     maps: bool = o.flag("""--maps
-        Write the method's other maps beside the healed scan, too: NAME_spread.nii.gz, and with ldm
-        NAME_region.nii.gz, NAME_bound.nii.gz and NAME_chain.nii.gz. NAME_probability.nii.gz and
-        NAME_expected.nii.gz (restore, disyre) are always written, as the score needs them."""),
+        Write the method's other maps beside the healed scan, too: NAME_spread.nii.gz, with ldm
+        NAME_region.nii.gz, NAME_bound.nii.gz and NAME_chain.nii.gz, with autoddpm and thor
+        NAME_perceptual.nii.gz. NAME_probability.nii.gz and NAME_expected.nii.gz (restore, disyre) and
+        NAME_anomaly.nii.gz (autoddpm, thor) are always written, as the score needs them."""),
     strict: bool = o.STRICT,
     seed: int = o.SEED,
     device: str = o.DEVICE,

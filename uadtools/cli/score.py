@@ -14,7 +14,9 @@ EXAMPLES = """
   uad-heal scan_preprocessed.nii.gz -o - | uad-score --json   prints the case scores
   uad-heal a.nii.gz --samples 8 -o - | uad-score --metric mahalanobis -o a_score.nii.gz
 """
-Metric = Literal["l1", "l2", "product", "relative", "probability", "anomaly", "ssim", "gradient", "mahalanobis"]
+Metric = Literal[
+    "l1", "l2", "product", "relative", "probability", "anomaly", "perceptual", "ssim", "gradient", "mahalanobis"
+]
 Signed = Literal["both", "bright", "dark"]
 
 
@@ -31,9 +33,10 @@ def score(
     metric: Metric | None = o.option(f"""--metric {o.choices(Metric)}
         l1: |scan - healed|; l2: its square; probability: that something was changed there, as restore and disyre
         say; product: l1 times its root; relative: product in units of what healthy scans have there, as far as the
-        model knows; anomaly: what the method itself finds (andi); ssim: 1 - structural similarity, averaged over
-        several windows; gradient: steepness of scan - healed; mahalanobis: l1 in units of the spread over several
-        draws. Default: anomaly, relative, product or l1, the first that there are maps for."""),
+        model knows; anomaly: what the method itself finds (andi, autoddpm, thor); perceptual: how unlike the model's
+        features of both are (uad-heal --perceptual); ssim: 1 - structural similarity, averaged over several
+        windows; gradient: steepness of scan - healed; mahalanobis: l1 in units of the spread over several draws.
+        Default: anomaly, relative, product or l1, the first that there are maps for."""),
     signed: Signed = o.option(
         f"--signed {o.choices(Signed)}  Score only what is brighter, or darker, than its healed self.", "both"
     ),

@@ -90,7 +90,9 @@ class Plan:
 
     @property
     def arguments(self) -> dict[str, Any]:
+        """What is noted of it; options without a value are not, so that a new one changes no older note."""
         first = {f.name: getattr(self.options[0], f.name) for f in fields(self.options[0])}
+        first = {name: value for name, value in first.items() if value is not None}
         if len(steps := self.values_of("steps")) > 1:
             first["steps"] = steps
         arguments: dict[str, Any] = {"method": self.method, **first}

@@ -54,6 +54,22 @@ class Single:
         return 1
 
 
+class Perceiver(Protocol):
+    """A model that tells how unlike two clean images are in its features, as models.model.Model does."""
+
+    def perceive(self, x: Tensor, other: Tensor) -> Tensor: ...
+
+
+def compared(model: Perceiver, x: Tensor, healed: Tensor, wanted: bool | None) -> Healing:
+    """Give healed slices, where it is wanted with the map `perceptual` of how unlike they are. x: (B, 1, H, W)."""
+    return Healing(healed, {"perceptual": model.perceive(x, healed)} if wanted else {})
+
+
+def perceptual(wanted: bool | None) -> tuple[str, ...]:
+    """Return the roles of the maps that `compared` makes."""
+    return ("perceptual",) if wanted else ()
+
+
 def end(walk: Iterable[Step]) -> Tensor:
     """Walk to the last step and return where it arrived."""
     return deque(walk, maxlen=1)[0].x_t

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from uadtools.errors import UadError
-from uadtools.interface.healing import Healing, Option, end
+from uadtools.interface.healing import Healing, Option, compared, end, perceptual
 
 if TYPE_CHECKING:
-    from uadtools.interface.types import Denoiser, Noise, Tensor
+    from uadtools.interface.types import Model, Noise, Tensor
 
 KINDS = ("diffusion",)
 Solver = Literal["ddim", "dpm", "heun", "pndm"]
@@ -31,6 +31,14 @@ class Options:
             "Default: ddim."
         ),
     ] = "ddim"
+    perceptual: Annotated[
+        bool | None,
+        Option("Make the map of uad-score --metric perceptual, too: the distance in the model's features.", ""),
+    ] = None
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        return perceptual(self.perceptual)
 
     def __post_init__(self) -> None:
         if self.eta and self.solver != "ddim":
@@ -40,7 +48,7 @@ class Options:
         return 2 * self.steps - 1 if self.solver == "heun" else self.steps
 
 
-def heal(model: Denoiser, x: Tensor, options: Options, noise: Noise) -> Healing:
+def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Noise the slices to t and walk back in evenly spaced steps, x0 limited to [-1, 1]. x: (B, 1, H, W)."""
     from uadtools.diffusion.process import add_noise
     from uadtools.diffusion.samplers import ddim, dpm_solver, heun, pndm, spaced
@@ -48,6 +56,8 @@ def heal(model: Denoiser, x: Tensor, options: Options, noise: Noise) -> Healing:
     x_t = add_noise(x, options.t, noise(), model.schedule)
     timesteps = spaced(options.t, options.steps)
     if options.solver == "ddim":
-        return Healing(end(ddim(model, x_t, timesteps, noise, eta=options.eta, clamp=True)))
-    walk = {"dpm": dpm_solver, "heun": heun, "pndm": pndm}[options.solver]
-    return Healing(end(walk(model, x_t, timesteps, clamp=True)))
+        healed = end(ddim(model, x_t, timesteps, noise, eta=options.eta, clamp=True))
+    else:
+        walk = {"dpm": dpm_solver, "heun": heun, "pndm": pndm}[options.solver]
+        healed = end(walk(model, x_t, timesteps, clamp=True))
+    return compared(model, x, healed, options.perceptual)

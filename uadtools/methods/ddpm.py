@@ -3,30 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from uadtools.interface.healing import Healing, end
+from uadtools.interface.healing import Healing, Option, compared, end, perceptual
 
 if TYPE_CHECKING:
-    from uadtools.interface.types import Denoiser, Noise, Tensor
+    from uadtools.interface.types import Model, Noise, Tensor
 
 KINDS = ("diffusion",)
+Variance = Literal["small", "large"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """t: how far the scan is noised."""
+    """t: how far the scan is noised; variance: large is that of Wyatt et al.'s and of Damudi & Kini's programs."""
 
     t: int = 250
+    variance: Annotated[
+        Variance,
+        Option(
+            "Of the noise of each step back: small is the posterior's, large is beta, as in AnoDDPM. Default: small."
+        ),
+    ] = "small"
+    perceptual: Annotated[
+        bool | None,
+        Option("Make the map of uad-score --metric perceptual, too: the distance in the model's features.", ""),
+    ] = None
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        return perceptual(self.perceptual)
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         return self.t + 1
 
 
-def heal(model: Denoiser, x: Tensor, options: Options, noise: Noise) -> Healing:
+def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Noise the slices to t and walk back every step; x0 is limited to [-1, 1] on the way. x: (B, 1, H, W)."""
     from uadtools.diffusion.process import add_noise
     from uadtools.diffusion.samplers import ddpm
 
     x_t = add_noise(x, options.t, noise(), model.schedule)
-    return Healing(end(ddpm(model, x_t, options.t, noise, clamp=True)))
+    return compared(
+        model, x, end(ddpm(model, x_t, options.t, noise, clamp=True, variance=options.variance)), options.perceptual
+    )

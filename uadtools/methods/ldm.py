@@ -129,7 +129,12 @@ class Options:
         ),
     ] = "noised"
     repeats: Annotated[
-        int, Option("How often each step back is taken, its noise added again in between (variants a to c).", least=1)
+        int,
+        Option(
+            "How often each step back is taken, its noise added again in between: of autoddpm's second walk (default "
+            "5), of ldm's variants a to c (default 1).",
+            least=1,
+        ),
     ] = 1
 
     def __post_init__(self) -> None:

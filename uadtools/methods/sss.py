@@ -7,13 +7,13 @@ followed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from uadtools.interface.healing import Healing, Single, end
+from uadtools.interface.healing import Healing, Option, Single, compared, end, perceptual
 from uadtools.models.images import GridConfig
 
 if TYPE_CHECKING:
-    from uadtools.interface.types import Denoiser, Noise, Tensor
+    from uadtools.interface.types import Model, Noise, Tensor
 
 KINDS = ("diffusion",)
 PREPARATION = {"grid": GridConfig(shape=(256, 256, 60), spacing=(1.0, 1.0, 1.0))}
@@ -28,12 +28,20 @@ class Options(Single):
     """t: how far the scan is noised; 200 to 350 works, small lesions ask for less and large ones for more."""
 
     t: int = 300
+    perceptual: Annotated[
+        bool | None,
+        Option("Make the map of uad-score --metric perceptual, too: the distance in the model's features.", ""),
+    ] = None
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        return perceptual(self.perceptual)
 
 
-def heal(model: Denoiser, x: Tensor, options: Options, noise: Noise) -> Healing:
+def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Noise the slices to t, and take the x0 that the model sees behind the noise. x: (B, 1, H, W) in [-1, 1]."""
     from uadtools.diffusion.process import add_noise
     from uadtools.diffusion.samplers import single
 
     x_t = add_noise(x, options.t, noise(), model.schedule)
-    return Healing(end(single(model, x_t, options.t)))
+    return compared(model, x, end(single(model, x_t, options.t)), options.perceptual)

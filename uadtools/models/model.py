@@ -20,8 +20,12 @@ from uadtools.models.checkpoint import REFERENCE, file_hash, located, read_confi
 from uadtools.models.config import NoisedSettings, Settings
 from uadtools.models.kinds import kind
 from uadtools.nets.layout import layout, packed
+from uadtools.nets.perceptual import Perceptual
 from uadtools.nets.unet import UNet
 from uadtools.noise.source import SliceNoise
+
+PERCEIVED = 50
+"""The step, of 1000, that a network is told with the images whose features are compared."""
 
 
 def build(settings: Settings, where: str = "") -> nn.Module:
@@ -69,7 +73,8 @@ class Model:
         of: a part of it to be asked in its place.
         """
         net = of or getattr(self.net, "unet", self.net)
-        cast = self.precision != torch.float32 and not isinstance(net, UNet)  # a halved U-Net does so by itself
+        itself = any(isinstance(part, UNet) for part in net.modules())  # a halved U-Net casts by itself
+        cast = self.precision != torch.float32 and not itself
         with torch.autocast(self.device.type, self.precision, enabled=cast):
             output: Tensor = net(packed(x), *more)
         if of is None:
@@ -86,6 +91,14 @@ class Model:
         steps = torch.as_tensor(t, dtype=torch.int64, device=x_t.device).expand(len(x_t))
         codes = () if code is None else (code,)
         return both(self.ask(x_t, steps, *codes), self.config.target, x_t, t, self.schedule, clamp=clamp)
+
+    def perceive(self, x: Tensor, other: Tensor) -> Tensor:
+        """Return how unlike two clean images are in the features of a network that removes noise, (B, 1, H, W).
+
+        x, other: (B, 1, H, W) in [-1, 1]. From 0 for the same to 4; no image is noised, see nets.perceptual.
+        """
+        t = x.new_full((len(x),), PERCEIVED * self.schedule.steps // 1000, dtype=torch.int64)
+        return self.ask(x, other, t, of=Perceptual(self.net))
 
     def noise(self, shape: Sequence[int], keys: Sequence[tuple[int, ...]]) -> Callable[[], Tensor]:
         """Return the noise for slices (H, W), a call for each draw; what a slice gets depends on its key alone.

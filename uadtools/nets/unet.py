@@ -168,14 +168,7 @@ class UNet(nn.Module):
 
         t: (B,) int64; none, where there is no diffusion: 0. condition: (B, D), where the network is made for one.
         """
-        t = x.new_zeros(len(x)) if t is None else t
-        dtype = next(self.time_embed.parameters()).dtype
-        halved = dtype != torch.float32
-        embedding = self.time_embed(sinusoid(t, self.base, self.sinusoid).to(dtype))
-        if condition is not None:
-            embedding = torch.cat([embedding, self.condition_embed(condition.to(dtype))], dim=1)
-        h = self.first(F.pixel_unshuffle(x, self.patch) if self.patch > 1 else x)
-        h = h.to(dtype) if halved else h
+        h, embedding = self._begun(x, t, condition)
         kept = [h] if self.skips == "all" else []
         for stage in self.down:
             h = stage(h, embedding)
@@ -183,5 +176,31 @@ class UNet(nn.Module):
         h = self.middle(h, embedding)
         for stage in self.up:
             h = stage(torch.cat([h, kept.pop()], dim=1), embedding)
-        out: Tensor = self.out_conv(silu(self.out_norm(h.float() if halved else h)))
+        out: Tensor = self.out_conv(silu(self.out_norm(h if self._dtype == torch.float32 else h.float())))
         return F.pixel_shuffle(out, self.patch) if self.patch > 1 else out
+
+    def features(self, x: Tensor, t: Tensor) -> list[Tensor]:
+        """Return what the way down makes of an image at each level, finest first: (B, channels, H, W) of the level.
+
+        x, t: as in forward.
+        """
+        h, embedding = self._begun(x, t)
+        levels = []
+        for stage in self.down:
+            levels += [] if _is_block(stage) else [h]
+            h = stage(h, embedding)
+        return [*levels, h]
+
+    def _begun(self, x: Tensor, t: Tensor | None, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the first layer's features, and the embedding of step and condition."""
+        t = x.new_zeros(len(x)) if t is None else t
+        embedding = self.time_embed(sinusoid(t, self.base, self.sinusoid).to(self._dtype))
+        if condition is not None:
+            embedding = torch.cat([embedding, self.condition_embed(condition.to(self._dtype))], dim=1)
+        h = self.first(F.pixel_unshuffle(x, self.patch) if self.patch > 1 else x)
+        return (h if self._dtype == torch.float32 else h.to(self._dtype)), embedding
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """In which it computes but for the first and last layers: not float32 once it is halved."""
+        return next(self.time_embed.parameters()).dtype

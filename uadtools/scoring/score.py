@@ -17,18 +17,21 @@ from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES, default_metric
 from uadtools.volume.stream import Study, record, study_of
 
-Metric = Literal["l1", "l2", "product", "relative", "probability", "anomaly", "ssim", "gradient", "mahalanobis"]
+Metric = Literal[
+    "l1", "l2", "product", "relative", "probability", "anomaly", "perceptual", "ssim", "gradient", "mahalanobis"
+]
 Signed = Literal["both", "bright", "dark"]
 Floats = NDArray[np.float32]
 NEEDED = {
     "mahalanobis": "spread", "product": "probability", "probability": "probability", "relative": "expected",
-    "anomaly": "anomaly",
+    "anomaly": "anomaly", "perceptual": "perceptual",
 }  # fmt: skip
 """The map that a metric needs beside scan and healed."""
 MADE_BY = {
     "spread": "pipe `uad-heal --samples 8`, or name its NAME_spread.nii.gz with --spread",
     "probability": "pipe `uad-heal --method restore`, or name its NAME_probability.nii.gz with --probability",
     "anomaly": "pipe uad-heal with a method that makes one",
+    "perceptual": "pipe `uad-heal --perceptual`, or write it with --maps",
     "expected": "uad-heal makes it with a model that has a reference: uad-models reference",
 }
 LEAST = 1e-6
@@ -51,13 +54,13 @@ def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both"
 
     metric: l1 |scan - healed| or l2, its square; probability, that of the method's map `probability`, and product, l1
     times its root; relative, product (or l1, where there is no probability) over what healthy scans have there, which
-    the model's map `expected` says; anomaly, the method's own map, which needs no healed scan; ssim, see `unlikeness`;
-    gradient, see `slope`; mahalanobis |scan - healed| / sqrt(spread^2 + LEAST_SPREAD^2), where the study has a `spread`
-    over several draws. Default: anomaly, relative, product or l1, the first that there are maps for. signed: bright
-    keeps what is brighter than its healed self, dark what is darker, with every metric; without a healed scan there is
-    no sign. Where the study has a `region` (latent diffusion), the score is multiplied with it, smoothed inside the
-    brain. What lies outside the brain has no influence. Raises UadError when images are missing or lie on different
-    grids, or an option is unknown.
+    the model's map `expected` says; anomaly and perceptual, the method's maps of that name, of which the first needs no
+    healed scan; ssim, see `unlikeness`; gradient, see `slope`; mahalanobis |scan - healed| / sqrt(spread^2 +
+    LEAST_SPREAD^2), where the study has a `spread` over several draws. Default: anomaly, relative, product or l1, the
+    first that there are maps for. signed: bright keeps what is brighter than its healed self, dark what is darker, with
+    every metric; without a healed scan there is no sign. Where the study has a `region` (latent diffusion), the score
+    is multiplied with it, smoothed inside the brain. What lies outside the brain has no influence. Raises UadError when
+    images are missing or lie on different grids, or an option is unknown.
     """
     study = study_of(study)
     metric = metric or default_metric(study.images)
@@ -144,7 +147,7 @@ def _values(study: Study, metric: Metric, residual: Floats, brain: Mask) -> NDAr
     match metric:
         case "l1" | "l2":
             return np.abs(residual) if metric == "l1" else residual**2
-        case "probability" | "anomaly":
+        case "probability" | "anomaly" | "perceptual":
             return np.clip(_inside(study.need(metric), brain), 0, 1 if metric == "probability" else None)
         case "product" | "relative":
             sure = np.sqrt(_probability(study, brain)) if "probability" in study.images else np.float32(1)

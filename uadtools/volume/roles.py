@@ -42,6 +42,7 @@ ROLES = {
     "anomaly": Role("how anomalous each voxel is to the method itself", "map", scored="anomaly"),
     "expected": Role("how far healthy scans are from their healed selves", "map", scored="relative"),
     "probability": Role("that something was changed there", "map", scored="product"),
+    "perceptual": Role("how unlike the features of scan and healed scan are", "map"),
     "spread": Role("deviation over several draws", "map"),
     "region": Role("where latent diffusion found the scan unlikely", "mask"),
     "bound": Role("how unlikely latent diffusion finds the scan, over the steps of the region", "map", bound=True),

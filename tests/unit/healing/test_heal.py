@@ -67,7 +67,7 @@ def test_a_given_t_is_drawn_once():
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"method": "magic"}, r"no method 'magic' \(there are: ae, andi, blur, cddpm, cevae, dae, "),
+        ({"method": "magic"}, r"no method 'magic' \(there are: ae, andi, autoddpm, blur, cddpm, cevae, dae, "),
         ({"sigma": 3.0}, r"--sigma has no effect with --method sss \(leave it out\)"),
         ({"method": "blur", "sigma": -1.0}, "--sigma -1: a width in mm"),
         ({"method": "blur", "t": (300,)}, r"-t has no effect with --method blur \(leave it out\)"),
@@ -93,7 +93,9 @@ def test_a_plan_that_cannot_be_is_refused(options, reason):
 def test_a_model_of_another_kind_is_refused():
     with pytest.raises(UadError, match=r"does not work with models of kind 'dae' \(this one can do: dae\)"):
         plan(CONFIG.model_copy(update={"kind": "dae"}))
-    with pytest.raises(UadError, match=r"--method vae does not work .*'diffusion' \(this one can do: andi, ddim,"):
+    with pytest.raises(
+        UadError, match=r"--method vae does not work .*'diffusion' \(this one can do: andi, autoddpm, ddim, ddpm,"
+    ):
         plan(CONFIG, method="vae")
 
 

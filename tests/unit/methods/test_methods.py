@@ -14,6 +14,8 @@ from uadtools.interface.healing import Healing, Option, end
 ENCODERS = ("diffusion", "restoration", "spark")
 """Kinds of models that other methods heal with."""
 NOISY = ("ddim", "ddpm", "sss")
+WALKING = ("autoddpm", "encode", "thor")
+"""With models of the same kind, and maps of their own or no noise."""
 WITHOUT_HEALING = ("andi",)
 """Of models of diffusion, too, but what they make is a map."""
 GUIDED = ("cddpm", "ldm", "pddpm")
@@ -52,7 +54,7 @@ def test_names_are_listed_without_torch():
 
 def test_every_method_is_of_one_of_these():
     assert set(methods.names()) == {
-        *NOISY, *WITHOUT_HEALING, *GUIDED, *RESTORING, *BY_ITSELF, *RECONSTRUCTING, *MASKING
+        *NOISY, *WALKING, *WITHOUT_HEALING, *GUIDED, *RESTORING, *BY_ITSELF, *RECONSTRUCTING, *MASKING
     }  # fmt: skip
     assert [name for name in methods.names() if not methods.needs_model(name)] == list(BY_ITSELF)
     with pytest.raises(UadError, match="no method 'magic'"):
@@ -68,7 +70,7 @@ def test_every_method_says_what_it_needs(name):
     assert dataclasses.is_dataclass(options)
     with pytest.raises(dataclasses.FrozenInstanceError):
         options.t = 3
-    assert hasattr(options, "t") == (name in NOISY + WITHOUT_HEALING + GUIDED + RESTORING)
+    assert hasattr(options, "t") == (name in NOISY + WALKING + WITHOUT_HEALING + GUIDED + RESTORING)
     hints = get_type_hints(module.Options, include_extras=True)
     for field in dataclasses.fields(options):
         told = [note for note in getattr(hints[field.name], "__metadata__", ()) if isinstance(note, Option)]
@@ -91,7 +93,7 @@ def test_what_is_read_of_a_file_is_what_it_has_when_it_is_run(name):
 
 def test_another_name_is_refused():
     with pytest.raises(
-        UadError, match=r"no method 'gan' \(there are: ae, andi, blur, cddpm, cevae, dae, ddim, ddpm, disyre, fanogan, "
+        UadError, match=r"no method 'gan' \(there are: ae, andi, autoddpm, blur, cddpm, cevae, dae, ddim, ddpm, "
     ):
         methods.get("gan")
 
@@ -102,7 +104,7 @@ def test_helpers_are_no_methods():
 
 
 def test_able():
-    assert methods.able("diffusion") == [*WITHOUT_HEALING, *NOISY]
+    assert methods.able("diffusion") == sorted(NOISY + WALKING + WITHOUT_HEALING)
     assert all(methods.able(name) == [name] for name in RECONSTRUCTING + MASKING + GUIDED)
     assert methods.able("restoration") == list(RESTORING)
     assert methods.able("spark") == []

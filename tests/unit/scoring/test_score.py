@@ -30,6 +30,7 @@ def study(*roles, grid=GRID, scan=None, healed=None):
         "probability": drawn(3),
         "expected": drawn(4) / 5,
         "anomaly": 3 * drawn(5),
+        "perceptual": drawn(6) * 3,
     }
     return Study(
         "a", {r: Image(data[r], grid if r == "healed" else GRID, r, healing if r == "healed" else {}) for r in roles}
@@ -37,8 +38,10 @@ def study(*roles, grid=GRID, scan=None, healed=None):
 
 
 WHOLE = ("healed", "scan", "brain", "spread")
-RESTORED = (*WHOLE, "probability", "expected")
-METRICS = ("l1", "l2", "product", "relative", "probability", "ssim", "gradient", "mahalanobis")
+MAPPED = ("probability", "anomaly", "perceptual")
+"""Metrics that are a map, whatever the residual."""
+RESTORED = (*WHOLE, *MAPPED, "expected")
+METRICS = ("l1", "l2", "product", "relative", *MAPPED, "ssim", "gradient", "mahalanobis")
 
 
 def filled(shape, **data):
@@ -64,13 +67,16 @@ def scores(*args, metric, signed="both"):
         ({"metric": "mahalanobis"}, lambda d: abs(d) / np.sqrt((drawn(2) / 10) ** 2 + LEAST_SPREAD**2)),
         ({"metric": "probability"}, lambda d: drawn(3)),
         ({"metric": "probability", "signed": "dark"}, lambda d: drawn(3) * (d < 0)),
+        ({"metric": "anomaly"}, lambda d: drawn(5) * 2),
+        ({"metric": "anomaly", "signed": "bright"}, lambda d: drawn(5) * 2 * (d > 0)),
+        ({"metric": "perceptual"}, lambda d: drawn(6) * 3),
         ({"metric": "product"}, lambda d: abs(d) * np.sqrt(drawn(3))),
         ({"metric": "product", "signed": "bright"}, lambda d: np.maximum(d, 0) * np.sqrt(drawn(3))),
         ({"metric": "relative"}, lambda d: abs(d) * np.sqrt(drawn(3)) / np.where(BRAIN, drawn(4) / 5, 1)),
     ],
 )
 def test_the_score_is_the_formula_inside_the_brain(options, formula):
-    roles = WHOLE if options.get("metric") not in ("probability", "product", "relative") else RESTORED
+    roles = WHOLE if options.get("metric") not in (*MAPPED, "product", "relative") else RESTORED
     found = score(study(*roles), **options).need("score")
     expected = np.maximum(formula(drawn(0).astype(float) - drawn(1)), LEAST)
     np.testing.assert_allclose(found.data[BRAIN], expected[BRAIN], rtol=1e-5)
@@ -84,7 +90,7 @@ def test_it_is_above_0_exactly_inside_the_brain(metric, signed):
     same = study(*RESTORED, healed=drawn(0))
     found = score(same, metric=metric, signed=signed).product
     np.testing.assert_array_equal(found.data > 0, BRAIN)
-    if (metric, signed) != ("probability", "both"):  # which is of itself, whatever the residual
+    if metric not in MAPPED or signed != "both":
         assert found.data.max() == np.float32(LEAST)
 
 
@@ -102,7 +108,7 @@ def test_what_lies_outside_the_brain_has_no_influence(metric):
     noise = np.random.default_rng(3).uniform(-9, 9, (2, *SHAPE))
     scan, healed = (np.where(BRAIN, drawn(i), noise[i]).astype(np.float32) for i in range(2))
     other = study(*RESTORED, scan=scan, healed=healed)
-    maps = [other.need(role) for role in ("probability", "expected")]
+    maps = [other.need(role) for role in (*MAPPED, "expected")]
     other = other.adding(*other.images.values(), *(m.derive(np.where(BRAIN, m.data, -7), m.role) for m in maps))
     np.testing.assert_array_equal(scores(other, metric=metric), scores(study(*RESTORED), metric=metric))
 
@@ -120,7 +126,7 @@ def test_slices_are_scored_by_themselves(metric):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("shape", [(9, 8, 1), (1, 1, 1), (1, 7, 2)])
 def test_thin_volumes_are_scored(metric, shape):
-    roles = ("healed", "scan", "spread", "probability", "expected")
+    roles = ("healed", "scan", "spread", *MAPPED, "expected")
     drawn_maps = np.random.default_rng(0).uniform(0.1, 1, (len(roles), *shape))
     made = scores(filled(shape, **dict(zip(roles, drawn_maps, strict=True))), metric=metric)
     assert made.shape == shape
@@ -229,6 +235,8 @@ def test_mahalanobis_needs_the_spread_of_several_draws():
     [
         ("product", "probability", "`uad-heal --method restore`.*--probability"),
         ("probability", "probability", "`uad-heal --method restore`.*--probability"),
+        ("anomaly", "anomaly", "`uad-heal --method autoddpm`, or thor"),
+        ("perceptual", "perceptual", "`uad-heal --method sss --perceptual`, or write it with --maps"),
         ("relative", "expected", r"uad-heal makes it with a model that has a reference: uad-models reference\)$"),
     ],
 )
@@ -239,7 +247,12 @@ def test_a_missing_map_is_told_with_what_makes_it(metric, role, said):
 
 @pytest.mark.parametrize(
     ("metric", "role"),
-    [("product", "probability"), ("probability", "probability"), ("relative", "expected"), ("relative", "probability")],
+    [
+        ("product", "probability"),
+        *zip(MAPPED, MAPPED, strict=True),
+        ("relative", "expected"),
+        ("relative", "probability"),
+    ],
 )
 def test_a_map_on_another_grid_is_told_where_the_metric_looks_at_it(metric, role):
     elsewhere = study(*RESTORED).adding(Image(np.ones((2, 2, 2)), Grid((2, 2, 2), GRID.affine), role))
@@ -255,6 +268,8 @@ def test_a_map_on_another_grid_is_told_where_the_metric_looks_at_it(metric, role
         (("probability",), "product"),
         (("expected",), "relative"),
         (("probability", "expected"), "relative"),
+        (("perceptual",), "l1"),
+        (("probability", "expected", "anomaly"), "anomaly"),
     ],
 )
 def test_the_default_metric_is_the_first_that_there_are_maps_for(maps, metric):

@@ -1,0 +1,56 @@
+"""Noise encoding: the scan is walked up to the noise that the model itself sees in it, and back; nothing is drawn.
+
+Source: Song et al. 2021; Bercea et al. 2024 (survey), eq. 6 and 5, which the guided methods of section 2.3 begin with.
+With enough steps the walk back finds the way it came, and gives back the scan, lesions too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from uadtools.interface.healing import Healing, Option, compared, end, perceptual
+
+if TYPE_CHECKING:
+    from uadtools.interface.types import Model, Noise, Tensor
+
+KINDS = ("diffusion",)
+
+
+@dataclass(frozen=True)
+class Options:
+    """t: how far the scan is walked up; steps: of the way up, and of the way back."""
+
+    NOISY: ClassVar[bool] = False
+
+    t: int = 500
+    steps: int = 50
+    perceptual: Annotated[
+        bool | None,
+        Option("Make the map of uad-score --metric perceptual, too: the distance in the model's features.", ""),
+    ] = None
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        return perceptual(self.perceptual)
+
+    def evaluations(self, shape: tuple[int, int]) -> int:
+        return self.steps + len(way_up(self.t, self.steps)) - 1
+
+
+def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
+    """Walk the slices up to t and back in evenly spaced steps, x0 limited to [-1, 1] both ways. x: (B, 1, H, W)."""
+    from uadtools.diffusion.samplers import ddim, ddim_encode, spaced
+
+    up = way_up(options.t, options.steps)
+    x_t = end(ddim_encode(model, x, up, clamp=True)) if len(up) > 1 else x
+    return compared(
+        model, x, end(ddim(model, x_t, spaced(options.t, options.steps), noise, clamp=True)), options.perceptual
+    )
+
+
+def way_up(t: int, steps: int) -> list[int]:
+    """List where the way up leads: from 0, where the scan is taken to be, over the steps of the way back to t."""
+    from uadtools.diffusion.samplers import spaced
+
+    return sorted({0, *spaced(t, steps)})
