@@ -29,7 +29,7 @@ def study(*roles, grid=GRID, scan=None, healed=None):
         "spread": drawn(2) / 10,
         "probability": drawn(3),
         "expected": drawn(4) / 5,
-        "anomaly": 3 * drawn(5),
+        "anomaly": drawn(5) * 2,
         "perceptual": drawn(6) * 3,
     }
     return Study(
@@ -235,8 +235,8 @@ def test_mahalanobis_needs_the_spread_of_several_draws():
     [
         ("product", "probability", "`uad-heal --method restore`.*--probability"),
         ("probability", "probability", "`uad-heal --method restore`.*--probability"),
-        ("anomaly", "anomaly", "`uad-heal --method autoddpm`, or thor"),
-        ("perceptual", "perceptual", "`uad-heal --method sss --perceptual`, or write it with --maps"),
+        ("anomaly", "anomaly", "uad-heal with a method that makes one"),
+        ("perceptual", "perceptual", "`uad-heal --perceptual`, or write it with --maps"),
         ("relative", "expected", r"uad-heal makes it with a model that has a reference: uad-models reference\)$"),
     ],
 )
