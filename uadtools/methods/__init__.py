@@ -4,7 +4,8 @@ A method that heals has `Options`, a frozen dataclass of the paper's defaults, a
 heals slices with a model. KINDS names the kinds of models it is for: by default the one that its own file describes, as
 uadtools.models.kinds explains; without any there is no model, and heal(scan, brain, options) heals a volume. Where
 options depend on the model, settle(config, given) lists those to heal with. Torch is imported where it is used, so that
-asking for a file never loads it. Files that begin with _, and folders, are no methods.
+asking for a file never loads it. Files that begin with _, and folders, are no methods. What methods are compared with
+lies in baselines/, and is a method like the others.
 """
 
 from __future__ import annotations
@@ -21,16 +22,26 @@ DEFAULT = "diffusion"
 """The kind of a model or recipe that names none."""
 
 
+ROOMS = ("methods", "baselines")
+
+
+@cache
+def _paths() -> dict[str, Path]:
+    """Return the files of both rooms, by the names of what they hold."""
+    house = Path(__file__).parent.parent
+    paths = (path for room in ROOMS for path in house.joinpath(room).glob("*.py") if not path.stem.startswith("_"))
+    return {path.stem: path for path in sorted(paths, key=lambda path: path.stem)}
+
+
 @cache
 def glances() -> dict[str, Glance]:
-    """Return what the files of this folder declare, by their names, without running them."""
-    paths = sorted(path for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
-    return {path.stem: Glance.at(path) for path in paths}
+    """Return what the files declare, by their names, without running them."""
+    return {name: Glance.at(path) for name, path in _paths().items()}
 
 
 def file(name: str) -> Any:
     """Import the file of a method or of a kind of model, and no other."""
-    return import_module(f"{__name__}.{name}")
+    return import_module(f"uadtools.{_paths()[name].parent.name}.{name}")
 
 
 def names() -> list[str]:

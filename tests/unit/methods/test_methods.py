@@ -7,7 +7,7 @@ from typing import get_type_hints
 import pytest
 import torch
 
-from uadtools import methods
+from uadtools import baselines, methods
 from uadtools.errors import UadError
 from uadtools.interface.healing import Healing, Option, end
 
@@ -40,15 +40,15 @@ class Memory:
         return both(self.x0, "x0", x_t, t, self.schedule, clamp=clamp)
 
 
-def test_names_are_the_modules_of_the_folder():
-    found = {module.name for module in pkgutil.iter_modules(methods.__path__) if not module.ispkg}
+def test_names_are_the_modules_of_both_rooms():
+    found = {module.name for room in (methods, baselines) for module in pkgutil.iter_modules(room.__path__)}
     assert set(methods.names()) == found - {*ENCODERS}
     assert set(methods.all_kinds()) == {*ENCODERS, *GUIDED, *RECONSTRUCTING, *MASKING}
     assert methods.names() == sorted(methods.names())
 
 
 def test_names_are_listed_without_torch():
-    code = "import sys; from uadtools import methods; methods.names(); sys.exit('torch' in sys.modules)"
+    code = "import sys; from uadtools import baselines, methods; methods.names(); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -64,7 +64,7 @@ def test_every_method_is_of_one_of_these():
 @pytest.mark.parametrize("name", methods.names())
 def test_every_method_says_what_it_needs(name):
     module = methods.get(name)
-    assert module.__name__ == f"uadtools.methods.{name}"
+    assert module.__name__ in {f"uadtools.{room}.{name}" for room in methods.ROOMS}
     assert methods.needs_model(name) == (name not in BY_ITSELF)
     options = module.Options()
     assert dataclasses.is_dataclass(options)

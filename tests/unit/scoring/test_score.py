@@ -343,7 +343,7 @@ def test_the_methods_own_map_is_the_score_where_it_made_one(roles):
     """Before all other metrics, and without a healed scan, too."""
     for metric in (None, "anomaly"):
         made = score(study(*roles), metric=metric)
-        np.testing.assert_allclose(made.product.data, 3 * drawn(5), rtol=1e-6)
+        np.testing.assert_allclose(made.product.data, 2 * drawn(5), rtol=1e-6)
         assert made.product.role == "score"
         assert made.product.provenance["history"][-1]["arguments"] == {"metric": "anomaly", "signed": "both"}
 

@@ -114,7 +114,7 @@ def test_a_denoiser_sees_noise_inside_the_brain_and_is_compared_with_the_clean_s
 
 
 def test_a_context_encoder_tells_whole_slices_from_painted_ones(recipes, net):
-    from uadtools.methods.cevae import SquaresConfig, painted
+    from uadtools.baselines.cevae import SquaresConfig, painted
 
     recipe, made, x0 = recipes["cevae"], net("cevae"), slices(recipes["cevae"])
     seen = painted(recipe.squares, x0, SEEDS)

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from uadtools.baselines import mae
 from uadtools.errors import UadError
 from uadtools.healing.plan import plan
-from uadtools.methods import mae
 
 MASKING = mae.MaskingConfig(square=2, hidden=0.75)
 

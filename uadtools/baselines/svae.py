@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from uadtools.baselines import vae
 from uadtools.interface.healing import Single, reconstruct
-from uadtools.methods import vae
 from uadtools.models import settings
 from uadtools.models.networks import SequenceConfig
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from uadtools.baselines import vae
 from uadtools.interface.healing import Single, reconstruct
-from uadtools.methods import vae
 from uadtools.models import settings
 from uadtools.models.networks import DenseConfig
 from uadtools.settings import Config, Count

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
+from uadtools.baselines import blur, threshold
 from uadtools.errors import UadError
 from uadtools.grids.grid import Grid
-from uadtools.methods import blur, threshold
 from uadtools.metrics.ranking import average_precision
 from uadtools.volume.io import Image
 
