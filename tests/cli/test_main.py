@@ -1,5 +1,7 @@
 import runpy
+import signal
 import sys
+import threading
 
 import pytest
 
@@ -206,4 +208,28 @@ def test_an_interrupt_before_the_options_are_read_is_one_line(place, monkeypatch
     monkeypatch.setattr(command.threading, "active_count", lambda: 1)  # pytest may have threads of its own
     with pytest.raises(SystemExit, match="130"):
         SCORE.run()
+    assert capsys.readouterr().err == "uad-score: interrupted\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_of_which_compiled_code_made_an_error_is_an_interrupt(number, monkeypatch, capsys):
+    """As pydantic does when it is building a schema."""
+
+    def built(*anything):
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise ValueError("error building a validator: KeyboardInterrupt") from None
+
+    monkeypatch.setattr(command.Command, "app", built)
+    monkeypatch.setattr(command, "_interrupted", threading.Event())
+    monkeypatch.setattr(command.threading, "active_count", lambda: 1)
+    before = {known: signal.getsignal(known) for known in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit, match="130"):
+            SCORE.run()
+    finally:
+        for known, handler in before.items():
+            signal.signal(known, handler)
     assert capsys.readouterr().err == "uad-score: interrupted\n"

@@ -28,6 +28,7 @@ __all__ = ["keep_memory", "progress", "say", "shown", "teller", "teller_of_fault
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
 CONCERNED = 3
+_interrupted = threading.Event()
 """Exit status where --strict was asked for and something speaks against a result; all is written."""
 
 
@@ -83,6 +84,8 @@ class Command:
         try:
             with boundary(self.name):  # an interrupt may come before the options are read
                 signal.signal(signal.SIGTERM, _interrupt)
+                if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have it ignored
+                    signal.signal(signal.SIGINT, _interrupt)
                 if instruction := os.environ.get(complete_variable(self.name)):
                     complete(typer.main.get_command(self.app()), self.name, instruction)
                 _set_up()
@@ -149,12 +152,8 @@ def spread(words: Sequence[str], variadic: Sequence[str]) -> list[str]:
 def boundary(name: str) -> Iterator[None]:
     """Turn what can go wrong in the block into one line on stderr and an exit status."""
     try:
-        try:
+        with _whole():
             yield
-        except typer.Exit:
-            _flush()
-            raise
-        _flush()
     except UadError as error:
         misused = isinstance(error, Misuse)
         _fail(name, f"{error} ({name} --help tells more)" if misused else str(error), 2 if misused else 1)
@@ -174,6 +173,21 @@ def boundary(name: str) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not re.search("out of memory|allocate memory", str(error)):
             raise
         _fail(name, "out of memory (healing and training need less with a smaller --batch)", 1)
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Write what was said, and know an interrupt again where compiled code made another exception of it."""
+    try:
+        yield
+    except typer.Exit:
+        _flush()
+        raise
+    except Exception as error:
+        if _interrupted.is_set():
+            raise KeyboardInterrupt from error
+        raise
+    _flush()
 
 
 def _said(error: typer.TyperException) -> str:
@@ -218,6 +232,7 @@ def _abandon_stdout() -> None:
 
 
 def _interrupt(number: int, frame: Any) -> None:
+    _interrupted.set()
     raise KeyboardInterrupt
 
 
