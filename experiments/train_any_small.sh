@@ -19,7 +19,7 @@ if [ ! -e "$out/venv/ready" ]; then
     "$out/venv/bin/pip" install --quiet -c "$out/code/constraints.txt" "$out/code"
     touch "$out/venv/ready"
 fi
-given=("$scans/train" "$scans/train-tight" "$scans/train-loose" --val "$scans/val" --recipe any-small --workers 1 --quiet
+given=("$scans/train" "$scans/train-tight" --val "$scans/val" --recipe any-small --workers 1 --quiet
     --set corruption.anomalies.shapes.mask=0.15 --set "corruption.masks=[\"$masks\"]" --set "corruption.labels=[\"$labels\"]"
     --set 'licence="CC BY-SA 3.0 (as the IXI data it learnt from)"')
 export OMP_NUM_THREADS=1

@@ -83,7 +83,7 @@ class DomainConfig(Config):
     t2: Fraction = 0.25
     regions: Amount = 0.08
     vessels: Fraction = 0.5
-    bilateral: Fraction = 0.5
+    bilateral: Fraction = 0.0
     gamma: Amount = 0.2
     curve: Fraction = 0.3
     headroom: Fraction = 0.4

@@ -95,7 +95,7 @@ def draw_contrast(config: DomainConfig, rng: np.random.Generator, hard: float = 
                 "cells": [float(cell) for cell in rng.uniform((1, 2, 2), (2, 5, 5))],
                 "seed": _seed(rng),
             }
-        if rng.random() < config.bilateral:
+        if config.bilateral and rng.random() < config.bilateral:  # else what is drawn stays as it was without
             drawn["bilateral"] = {
                 "change": float(rng.normal(0, 0.15)),
                 "above": float(rng.uniform(0, 1.5)),
