@@ -30,7 +30,7 @@ def test_the_map_is_the_product_and_says_so(made, prepared, here):
     assert image.data[brain].std() > 0
     (line,) = image.provenance["history"]
     assert line["product"] == "anomaly"
-    assert line["arguments"] == {"method": "andi", "t": [60], "low": None, "steps": 3, "samples": 1, "combine": "mean"}
+    assert line["arguments"] == {"method": "andi", "t": [60], "steps": 3, "samples": 1, "combine": "mean"}
 
 
 def test_files_folders_and_a_pipe_give_the_same_score(uad, prepared, made, tiny_model, here):

@@ -209,7 +209,7 @@ def test_a_reference_must_be_of_the_same_way_of_scoring(uad, prepared, healed, n
 @pytest.mark.parametrize(
     ("option", "choices"),
     [
-        ("--metric", "'l1', 'l2', 'product', 'relative', 'probability', 'anomaly', 'ssim', 'gradient', 'mahalanobis'"),
+        ("--metric", "'l1', 'l2', 'product', 'relative', 'probability', 'anomaly', 'perceptual', 'ssim', 'gradient', "),
         ("--signed", "'both', 'bright', 'dark'"),
     ],
 )
