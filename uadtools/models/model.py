@@ -113,7 +113,7 @@ class Model:
 def load_model(path: Path | str | None = None, *, device: str = "auto", precision: str = "auto") -> Model:
     """Load a model file for healing (or a bundled one's name; default: the bundled one).
 
-    Raises UadError when it is no model file, or its weights do not fit its settings.
+    Raises UadError when it is no model file, or its weights do not fit its settings or are not finite.
     """
     path = located(Path(path) if path else None)
     config = read_config(path)
@@ -126,6 +126,8 @@ def load_model(path: Path | str | None = None, *, device: str = "auto", precisio
     except RuntimeError as error:
         problem = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
         raise UadError(f"{path}: its weights do not fit its settings ({problem})") from None
+    if bad := [name for name, value in net.named_parameters() if not value.isfinite().all()]:
+        raise UadError(f"{path}: {bad[0]} holds NaN or infinity")
     where = pick_device(device)
     net = net.to(where).eval().requires_grad_(False)
     dtype = pick_precision(precision, where)

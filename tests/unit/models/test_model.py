@@ -91,6 +91,15 @@ def test_weights_that_do_not_fit_are_refused(tiny_model, tiny_config, tmp_path):
         assert "\n" not in str(fault.value)
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_weights_that_are_not_finite_are_refused(value, tiny_model, tiny_config, tmp_path):
+    weights = read_tensors(tiny_model)
+    weights["first.bias"][3] = value
+    path = resaved(tmp_path / "m.safetensors", tiny_config, weights)
+    with pytest.raises(UadError, match=r"m\.safetensors: first\.bias holds NaN or infinity"):
+        load_model(path)
+
+
 def test_settings_that_do_not_fit_are_refused(tiny_model, tiny_config, tmp_path):
     network = tiny_config.network.model_copy(update={"base": 16})
     path = resaved(tmp_path / "m.safetensors", tiny_config, read_tensors(tiny_model), network=network)
