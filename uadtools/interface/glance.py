@@ -8,8 +8,9 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from uadtools.interface import healing
 from uadtools.interface.healing import Option
 
 
@@ -34,14 +35,23 @@ class Glance:
         kinds = ast.literal_eval(values["KINDS"]) if "KINDS" in values else (path.stem,) * trains
         types = {"Annotated": Annotated, "Literal": Literal, "Option": Option}
         types |= {name: _value(value, types) for name, value in values.items() if _is_choice(value)}
-        fields = next((node.body for node in body if isinstance(node, ast.ClassDef) and node.name == "Options"), [])
-        options = {}
-        for field in fields:
+        declared = next((node for node in body if isinstance(node, ast.ClassDef) and node.name == "Options"), None)
+        options = {} if declared is None else _inherited(declared)
+        for field in declared.body if declared else ():
             if not isinstance(field, ast.AnnAssign) or "Option(" not in ast.unparse(field.annotation):
                 continue
             kind, option = get_args(_value(field.annotation, types))
             options[ast.unparse(field.target)] = kind, option
         return cls("heal" in parts, trains, tuple(kinds), options)
+
+
+def _inherited(declared: ast.ClassDef) -> dict[str, tuple[Any, Option]]:
+    """Return the options that a class of options has from those of interface.healing."""
+    bases = (getattr(healing, base.id, None) for base in declared.bases if isinstance(base, ast.Name))
+    hints = [get_type_hints(base, include_extras=True) for base in bases if base]
+    return {
+        name: get_args(hint) for by_name in hints for name, hint in by_name.items() if get_origin(hint) is Annotated
+    }
 
 
 def _assigned(node: ast.stmt) -> list[tuple[str, ast.expr]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,14 +60,22 @@ class Perceiver(Protocol):
     def perceive(self, x: Tensor, other: Tensor) -> Tensor: ...
 
 
-def compared(model: Perceiver, x: Tensor, healed: Tensor, wanted: bool | None) -> Healing:
-    """Give healed slices, where it is wanted with the map `perceptual` of how unlike they are. x: (B, 1, H, W)."""
-    return Healing(healed, {"perceptual": model.perceive(x, healed)} if wanted else {})
+@dataclass(frozen=True)
+class Perceptive:
+    """The option of a method whose healed slices may be compared with the scan in the network's features."""
 
+    perceptual: Annotated[
+        bool | None,
+        Option("Make the map of uad-score --metric perceptual, too: the distance in the model's features.", ""),
+    ] = None
 
-def perceptual(wanted: bool | None) -> tuple[str, ...]:
-    """Return the roles of the maps that `compared` makes."""
-    return ("perceptual",) if wanted else ()
+    @property
+    def maps(self) -> tuple[str, ...]:
+        return ("perceptual",) if self.perceptual else ()
+
+    def compared(self, model: Perceiver, x: Tensor, healed: Tensor) -> Healing:
+        """Give healed slices, where it is wanted with the map of how unlike they are. x: (B, 1, H, W)."""
+        return Healing(healed, {role: model.perceive(x, healed) for role in self.maps})
 
 
 def end(walk: Iterable[Step]) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from uadtools.errors import UadError
-from uadtools.interface.healing import Healing, Option, compared, end, perceptual
+from uadtools.interface.healing import Healing, Option, Perceptive, end
 
 if TYPE_CHECKING:
     from uadtools.interface.types import Model, Noise, Tensor
@@ -16,7 +16,7 @@ Solver = Literal["ddim", "dpm", "heun", "pndm"]
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Perceptive):
     """t: how far the scan is noised; steps: of the way back; solver: ddim is of first order, dpm and heun of second,
     pndm of up to fourth.
     """
@@ -31,14 +31,6 @@ class Options:
             "Default: ddim."
         ),
     ] = "ddim"
-    perceptual: Annotated[
-        bool | None,
-        Option("Make the map of uad-score --metric perceptual, too: the distance in the model's features.", ""),
-    ] = None
-
-    @property
-    def maps(self) -> tuple[str, ...]:
-        return perceptual(self.perceptual)
 
     def __post_init__(self) -> None:
         if self.eta and self.solver != "ddim":
@@ -60,4 +52,4 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     else:
         walk = {"dpm": dpm_solver, "heun": heun, "pndm": pndm}[options.solver]
         healed = end(walk(model, x_t, timesteps, clamp=True))
-    return compared(model, x, healed, options.perceptual)
+    return options.compared(model, x, healed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from uadtools.interface.healing import Healing, Option, compared, end, perceptual
+from uadtools.interface.healing import Healing, Option, Perceptive, end
 
 if TYPE_CHECKING:
     from uadtools.interface.types import Model, Noise, Tensor
@@ -15,7 +15,7 @@ Variance = Literal["small", "large"]
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Perceptive):
     """t: how far the scan is noised; variance: large is that of Wyatt et al.'s and of Damudi & Kini's programs."""
 
     t: int = 250
@@ -25,14 +25,6 @@ class Options:
             "Of the noise of each step back: small is the posterior's, large is beta, as in AnoDDPM. Default: small."
         ),
     ] = "small"
-    perceptual: Annotated[
-        bool | None,
-        Option("Make the map of uad-score --metric perceptual, too: the distance in the model's features.", ""),
-    ] = None
-
-    @property
-    def maps(self) -> tuple[str, ...]:
-        return perceptual(self.perceptual)
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         return self.t + 1
@@ -44,6 +36,4 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     from uadtools.diffusion.samplers import ddpm
 
     x_t = add_noise(x, options.t, noise(), model.schedule)
-    return compared(
-        model, x, end(ddpm(model, x_t, options.t, noise, clamp=True, variance=options.variance)), options.perceptual
-    )
+    return options.compared(model, x, end(ddpm(model, x_t, options.t, noise, clamp=True, variance=options.variance)))

@@ -7,9 +7,9 @@ With enough steps the walk back finds the way it came, and gives back the scan, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from uadtools.interface.healing import Healing, Option, compared, end, perceptual
+from uadtools.interface.healing import Healing, Perceptive, end
 
 if TYPE_CHECKING:
     from uadtools.interface.types import Model, Noise, Tensor
@@ -18,21 +18,13 @@ KINDS = ("diffusion",)
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Perceptive):
     """t: how far the scan is walked up; steps: of the way up, and of the way back."""
 
     NOISY: ClassVar[bool] = False
 
     t: int = 500
     steps: int = 50
-    perceptual: Annotated[
-        bool | None,
-        Option("Make the map of uad-score --metric perceptual, too: the distance in the model's features.", ""),
-    ] = None
-
-    @property
-    def maps(self) -> tuple[str, ...]:
-        return perceptual(self.perceptual)
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         return self.steps + len(way_up(self.t, self.steps)) - 1
@@ -44,9 +36,7 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
 
     up = way_up(options.t, options.steps)
     x_t = end(ddim_encode(model, x, up, clamp=True)) if len(up) > 1 else x
-    return compared(
-        model, x, end(ddim(model, x_t, spaced(options.t, options.steps), noise, clamp=True)), options.perceptual
-    )
+    return options.compared(model, x, end(ddim(model, x_t, spaced(options.t, options.steps), noise, clamp=True)))
 
 
 def way_up(t: int, steps: int) -> list[int]:

@@ -7,9 +7,9 @@ followed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from uadtools.interface.healing import Healing, Option, Single, compared, end, perceptual
+from uadtools.interface.healing import Healing, Perceptive, Single, end
 from uadtools.models.images import GridConfig
 
 if TYPE_CHECKING:
@@ -24,18 +24,10 @@ Source: section 3.1.
 
 
 @dataclass(frozen=True)
-class Options(Single):
+class Options(Perceptive, Single):
     """t: how far the scan is noised; 200 to 350 works, small lesions ask for less and large ones for more."""
 
     t: int = 300
-    perceptual: Annotated[
-        bool | None,
-        Option("Make the map of uad-score --metric perceptual, too: the distance in the model's features.", ""),
-    ] = None
-
-    @property
-    def maps(self) -> tuple[str, ...]:
-        return perceptual(self.perceptual)
 
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
@@ -44,4 +36,4 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     from uadtools.diffusion.samplers import single
 
     x_t = add_noise(x, options.t, noise(), model.schedule)
-    return compared(model, x, end(single(model, x_t, options.t)), options.perceptual)
+    return options.compared(model, x, end(single(model, x_t, options.t)))
