@@ -36,12 +36,13 @@ class Glance:
         types = {"Annotated": Annotated, "Literal": Literal, "Option": Option}
         types |= {name: _value(value, types) for name, value in values.items() if _is_choice(value)}
         declared = next((node for node in body if isinstance(node, ast.ClassDef) and node.name == "Options"), None)
-        options = {} if declared is None else _inherited(declared)
+        options = {}
         for field in declared.body if declared else ():
             if not isinstance(field, ast.AnnAssign) or "Option(" not in ast.unparse(field.annotation):
                 continue
             kind, option = get_args(_value(field.annotation, types))
             options[ast.unparse(field.target)] = kind, option
+        options |= _inherited(declared) if declared else {}
         return cls("heal" in parts, trains, tuple(kinds), options)
 
 
