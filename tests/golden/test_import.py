@@ -151,8 +151,13 @@ def test_guided_diffusion_with_strided_convolutions_and_a_learned_variance(tmp_p
     theirs = {guideds(name): value for name, value in net.state_dict().items()}
     model, made = imported(theirs, "guided-diffusion", tmp_path, {})
     x, t = torch.randn(2, 1, 16, 16), torch.tensor([3, 700])
-    close(model.net(x, t), net(x, t)[:, :1])
+    close(model.net(x, t), net(x, t))
     assert "learned variance" in made["notes"][0]
+    assert model.config.network.variance == "learned"
+    guess = model.predict(x, t)
+    eps, between = net(x, t).chunk(2, dim=1)
+    close(guess.eps, eps)
+    close(guess.share, (between + 1) / 2)
     assert (model.config.noise.kind, model.config.target, model.config.schedule.kind) == ("gaussian", "eps", "linear")
 
 

@@ -100,6 +100,35 @@ def test_one_ddpm_step(golden, name, clip, variance):
         close(step.x_t, expected, STEP)
 
 
+class Learned(Formula):
+    """A formula that says where its variance lies between the two."""
+
+    def __init__(self, name, share):
+        super().__init__(name)
+        self.share = share
+
+    def predict(self, x_t, t, *, clamp=False):
+        return super().predict(x_t, t, clamp=clamp)._replace(share=torch.full_like(x_t, self.share))
+
+
+@pytest.mark.parametrize(("share", "variance"), [(0, "small"), (1, "large")])
+@MODELS
+def test_a_learned_variance_lies_between_the_two(golden, name, share, variance):
+    for t, x_t, eps, expected in each(golden, "x", "noise", f"ddpm_step_{name}_clip0_var{variance}"):
+        step = next(ddpm(Learned(name, share), x_t, t, lambda eps=eps: eps, variance="learned"))
+        close(step.x_t, expected, STEP)
+
+
+def test_half_way_a_learned_variance_is_the_geometric_mean(golden):
+    x_t = golden["x"][:1]
+    mean, made = (
+        next(ddpm(Learned("fA", 0.5), x_t, 300, lambda e=e: e * torch.ones_like(x_t), variance="learned")).x_t
+        for e in (0, 1)
+    )
+    small, large = LINEAR.posterior(300).variance, LINEAR.large_variance(300)
+    close(made - mean, torch.full_like(x_t, (small * large) ** 0.25), 1e-6)
+
+
 @pytest.mark.parametrize("variance", ["small", "large"])
 def test_ddpm_in_a_thousand_steps(golden, variance):
     walk = ddpm(Formula("fB"), golden["traj_xT"], 999, replayed(golden["traj_noise"]), clamp=True, variance=variance)

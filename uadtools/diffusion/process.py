@@ -16,10 +16,14 @@ Timesteps = int | Tensor
 
 
 class Prediction(NamedTuple):
-    """What a model believes of a noisy image: the clean image and the noise, both shaped like x_t."""
+    """What a model believes of a noisy image: the clean image and the noise, both shaped like x_t.
+
+    share: of a model that learnt its variance, where it lies from the posterior's, 0, to beta, 1, in their logarithms.
+    """
 
     x0: Tensor
     eps: Tensor
+    share: Tensor | None = None
 
 
 class Denoiser(Protocol):

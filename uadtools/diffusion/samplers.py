@@ -17,6 +17,7 @@ from torch import Tensor
 from uadtools.diffusion.process import Denoiser, Prediction, both
 from uadtools.diffusion.schedule import Schedule
 
+Variance = Literal["small", "large", "learned"]
 Noise = Callable[[], Tensor]
 """Gives the next noise for the batch at each call, (B, C, H, W), from one independent stream per slice."""
 
@@ -62,30 +63,40 @@ def ddpm(  # noqa: PLR0913  one parameter per published choice
     noise: Noise,
     *,
     clamp: bool = False,
-    variance: Literal["small", "large"] = "small",
+    variance: Variance = "small",
     keep: Keep = lambda x, t: x,
     repeats: int = 1,
 ) -> Iterator[Step]:
     """Walk back every step from t to 0; no noise is added in the last one.
 
-    variance: small is the posterior's, large is beta_t (as AnoDDPM's code has it). keep: what is known of the image is
+    variance: small is the posterior's, large is beta_t (as AnoDDPM's code has it), learned lies between them, where the
+    model says (Nichol & Dhariwal 2021, eq. 15). keep: what is known of the image is
     put back after every step. repeats: how often each step is taken; before each but the first, its noise is added
     again, so that what is made and what is kept come to fit (resampling).
     Source: Ho et al. 2020, algorithm 2; Lugmayr et al. 2022 (RePaint), algorithm 1.
     """
     for s in range(t, -1, -1):
         for left in reversed(range(repeats if s > 0 else 1)):
-            x0 = model.predict(x_t, s, clamp=clamp).x0
+            guess = model.predict(x_t, s, clamp=clamp)
             posterior = model.schedule.posterior(s)
-            x_t = posterior.x0_weight * x0 + posterior.x_t_weight * x_t
+            x_t = posterior.x0_weight * guess.x0 + posterior.x_t_weight * x_t
             if s > 0:
-                spread = posterior.variance if variance == "small" else model.schedule.large_variance(s)
-                x_t = x_t + math.sqrt(spread) * noise()
+                x_t = x_t + _variance(guess, s, model.schedule, variance) ** 0.5 * noise()
             x_t = keep(x_t, s - 1)
-            yield Step(s, x_t, x0)
+            yield Step(s, x_t, guess.x0)
             if left:
                 beta = float(model.schedule.betas[s])
                 x_t = math.sqrt(1 - beta) * x_t + math.sqrt(beta) * noise()
+
+
+def _variance(guess: Prediction, t: int, schedule: Schedule, variance: Variance) -> float | Tensor:
+    """Return the variance of the noise of a step back from t > 0."""
+    small, large = schedule.posterior(t).variance, schedule.large_variance(t)
+    if variance != "learned":
+        return small if variance == "small" else large
+    if guess.share is None:
+        raise ValueError("this model did not learn its variance")
+    return (guess.share * math.log(large) + (1 - guess.share) * math.log(small)).exp()
 
 
 def _move(guess: Prediction, to: int, schedule: Schedule, sigma: float = 0.0) -> Tensor:

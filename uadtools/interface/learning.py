@@ -69,7 +69,7 @@ class Healthy(Protocol):
 
 def unet(sizes: UNetConfig, **more: Any) -> UNet:
     """Make a U-Net with fresh weights. more: what is not among its settings, such as in_channels."""
-    return UNet(**sizes.model_dump(exclude={"kind", "reach"}), **more)
+    return UNet(**sizes.model_dump(exclude={"kind", "reach", "variance"}), **more)
 
 
 def spread_out(slices: Healthy, most: int) -> NDArray[np.intp]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from uadtools.errors import UadError
 from uadtools.interface.healing import Healing, Option, Perceptive, end
 
 if TYPE_CHECKING:
     from uadtools.interface.types import Model, Noise, Tensor
+    from uadtools.models.config import NoisedSettings
 
 KINDS = ("diffusion",)
-Variance = Literal["small", "large"]
+Variance = Literal["small", "large", "learned"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,21 @@ class Options(Perceptive):
     variance: Annotated[
         Variance,
         Option(
-            "Of the noise of each step back: small is the posterior's, large is beta, as in AnoDDPM. Default: small."
+            "Of the noise of each step back: small is the posterior's, large is beta, as in AnoDDPM; learned is what "
+            "the network says, the default of those that do. Default: small."
         ),
     ] = "small"
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         return self.t + 1
+
+
+def settle(config: NoisedSettings, given: dict[str, Any]) -> list[dict[str, Any]]:
+    """Take the variance that the model learnt, where it did. Raises UadError when it is asked for one that did not."""
+    learned = getattr(config.network, "variance", "fixed") == "learned"
+    if given.get("variance") == "learned" and not learned:
+        raise UadError(f"--variance learned: model {config.name} did not learn it (small or large)")
+    return [{"variance": "learned"} if learned and "variance" not in given else {}]
 
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:

@@ -5,7 +5,9 @@ Source: Ho et al. 2020 (DDPM); with simplex noise Wyatt et al. 2022 (AnoDDPM).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from uadtools.interface import recipe as base
 from uadtools.models.networks import UNetConfig
@@ -15,23 +17,38 @@ if TYPE_CHECKING:
     from uadtools.interface.types import Batch, Tensor, nn
 
 
+class DenoiserConfig(UNetConfig):
+    """variance: learned by networks that came from guided-diffusion, which tell that of each step back, too."""
+
+    variance: Literal["fixed", "learned"] = "fixed"
+
+
 class Settings(NoisedSettings):
     """network: a U-Net that is told the step."""
 
     METHOD: ClassVar[str] = "sss"
 
     kind: Literal["diffusion"] = "diffusion"
-    network: UNetConfig = UNetConfig()
+    network: DenoiserConfig = DenoiserConfig()
 
 
 class Recipe(base.NoisedRecipe, Settings):
     """Nothing beyond what is common to models of noise."""
 
+    @model_validator(mode="after")
+    def _of_fixed_variance(self) -> Self:
+        if self.network.variance == "learned":
+            raise ValueError(
+                "network.variance learned: comes with networks of guided-diffusion (uad-models import), not from here"
+            )
+        return self
+
 
 def build(settings: Settings) -> nn.Module:
     from uadtools.interface.learning import unet
 
-    return unet(settings.network)
+    learned = getattr(settings.network, "variance", "fixed") == "learned"
+    return unet(settings.network, **({"out_channels": 2} if learned else {}))
 
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:

@@ -24,10 +24,12 @@ _FAULTS = (LookupError, ArithmeticError, ValueError, TypeError, RuntimeError)
 _AVERAGED = r"(^|[._])ema[._]"
 """In the name of what holds averaged weights, which are preferred."""
 
+LEARNED = "the network tells its learned variance, too, which uad-heal --method ddpm takes"
+
 
 @dataclass(frozen=True)
 class Foreign:
-    """A checkpoint's weights by our names; the settings that it tells; and what was left out of it."""
+    """A checkpoint's weights by our names; the settings that it tells; and what is to be said of it."""
 
     weights: dict[str, Tensor]
     settings: dict[str, Any]
@@ -148,27 +150,22 @@ def _of_program(tensors: dict[str, Tensor], program: Program) -> Foreign:
     theirs = _within(tensors, _prefix(tensors, program))
     _refuse(theirs, program)
     weights = _monai(theirs) if program == "monai" else {names.of_guided(key): value for key, value in theirs.items()}
-    notes = _without_variance(weights) if program == "guided-diffusion" else []
-    shapes = _shapes(weights)
+    shapes = dict(_shapes(weights))
+    learned = program == "guided-diffusion" and shapes.get("out_conv.weight", (1,))[0] == 2
+    if learned:  # the second output tells the variance
+        shapes |= {name: (1, *shapes[name][1:]) for name in ("out_conv.weight", "out_conv.bias")}
     _refuse_shapes(shapes)
-    settings: dict[str, Any] = {"network": names.unet_sizes(shapes), **_schedule(tensors)}
+    network = names.unet_sizes(shapes) | ({"variance": "learned"} if learned else {})
+    settings: dict[str, Any] = {"network": network, **_schedule(tensors)}
     if program in CONDITIONED:
         encoder = _encoder(tensors)
         settings["encoder"] = names.encoder_sizes(_shapes(encoder))
         weights = {f"unet.{k}": v for k, v in weights.items()} | {f"encoder.{k}": v for k, v in encoder.items()}
-    return Foreign(weights, settings, notes)
+    return Foreign(weights, settings, [LEARNED] if learned else [])
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> names.Shapes:
     return {name: tuple(value.shape) for name, value in weights.items()}
-
-
-def _without_variance(weights: dict[str, Tensor]) -> list[str]:
-    """Leave out the second output of a network that learnt its variance, too. Returns what to say about it."""
-    if len(weights.get("out_conv.weight", ())) != 2:
-        return []
-    weights |= {name: weights[name][:1] for name in ("out_conv.weight", "out_conv.bias")}
-    return ["the learned variance (the network's second output) is left out: healing does not use it"]
 
 
 def _within(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

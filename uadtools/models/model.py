@@ -65,7 +65,6 @@ class Model:
         """Of models that remove noise."""
         return Schedule.of(self.config.schedule.kind, self.config.schedule.steps)
 
-    @torch.inference_mode()
     def ask(self, x: Tensor, *more: Tensor, of: nn.Module | None = None) -> Tensor:
         """Return what the network makes of a batch, in float32.
 
@@ -81,16 +80,17 @@ class Model:
             self.asked(len(x))
         return output.float()
 
-    @torch.inference_mode()
     def predict(self, x_t: Tensor, t: Timesteps, *, clamp: bool = False, code: Tensor | None = None) -> Prediction:
-        """Return x0 and eps behind x_t.
+        """Return x0 and eps behind x_t, and the variance of the step back where the network learnt that.
 
         x_t: (B, 1, H, W) in the units of [-1, 1]; t: one step for all, or (B,) int64; clamp: limit x0 to [-1, 1]; code:
         of the image that the model is to go by, where it is one that needs it.
         """
         steps = torch.as_tensor(t, dtype=torch.int64, device=x_t.device).expand(len(x_t))
         codes = () if code is None else (code,)
-        return both(self.ask(x_t, steps, *codes), self.config.target, x_t, t, self.schedule, clamp=clamp)
+        output, channels = self.ask(x_t, steps, *codes), x_t.shape[1]
+        guess = both(output[:, :channels], self.config.target, x_t, t, self.schedule, clamp=clamp)
+        return guess._replace(share=(output[:, channels:] + 1) / 2) if output.shape[1] > channels else guess
 
     def perceive(self, x: Tensor, other: Tensor) -> Tensor:
         """Return how unlike two clean images are in the features of a network that removes noise, (B, 1, H, W).

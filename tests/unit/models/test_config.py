@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from uadtools.errors import UadError
+from uadtools.methods.diffusion import DenoiserConfig
 from uadtools.models.checkpoint import default_path, located, read_config
 from uadtools.models.config import (
     DefaultsConfig,
@@ -135,7 +136,7 @@ def test_what_has_no_meaning_for_a_kind_of_model_is_refused(change, reason):
 @pytest.mark.parametrize(
     ("kind", "network"),
     [
-        ("diffusion", UNetConfig), ("dae", UNetConfig), ("ae", DenseConfig), ("vae", DenseConfig),
+        ("diffusion", DenoiserConfig), ("dae", UNetConfig), ("ae", DenseConfig), ("vae", DenseConfig),
         ("svae", SequenceConfig), ("fanogan", DenseConfig), ("pddpm", UNetConfig), ("cddpm", UNetConfig),
         ("spark", MaskedConfig), ("restoration", UNetConfig), ("vqvae", CodebookConfig),
     ],
