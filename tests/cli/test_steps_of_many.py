@@ -183,6 +183,31 @@ def test_what_is_no_data_set_of_derivatives_is_told(uad, tool, data_set, here):
     uad(tool, "x.nii.gz", "--suffix", "T1w").fails(tool, 2, "--suffix: T1w chooses scans of a BIDS data set")
 
 
+def errors(result):
+    return [line.partition(": error: ")[2] for line in result.lines if ": error: " in line]
+
+
+def test_a_folder_that_cannot_be_read_fails_in_every_step(uad, scans, locked, here):
+    for tool, folder, words in (
+        ("heal", scans, ("--method", "blur", "-o", "out/")),
+        ("score", here / "out", ("--scan", scans, "-o", "out/")),
+        ("postproc", here / "out", (*OTSU, "-o", "found/")),
+    ):
+        (folder / "deep").mkdir()
+        locked(folder / "deep")
+        result = uad(tool, folder.name, *words)
+        assert (result.status, errors(result)) == (1, [f"{folder.name}/deep: Permission denied"]), tool
+        (folder / "deep").rmdir()
+    assert made(here / "found") == [f"{n}_detection.nii.gz" for n in "abc"]
+
+
+def test_a_subject_that_cannot_be_read_fails_in_every_step(uad, data_set, locked):
+    locked(data_set / "sub-02")
+    for tool, *words in (("heal", "--method", "blur"), ("score",), ("postproc", *OTSU)):
+        result = uad(tool, "--bids", data_set.name, *words)
+        assert (result.status, errors(result)) == (1, ["out/sub-02: Permission denied"]), tool
+
+
 @pytest.mark.parametrize(
     "name", ["x.nii.gz.tmp", "x.nii.bak", "x.png", "x.json", "x.mgz", "x.nii.zip", "X.PNG", "x.nrrd", "x.txt"]
 )
