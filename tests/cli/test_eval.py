@@ -4,6 +4,7 @@ import json
 import os
 import re
 import struct
+import sys
 import subprocess
 import termios
 
@@ -599,6 +600,14 @@ def test_on_a_terminal_the_table_has_intervals(start, detection, truth):
     assert ["95%", "from", *["0.750", "0.600", "0.750", "0.750", "0.750"]] in rows
     assert ["to", *["0.750", "0.600", "0.750", "0.750", "0.750"]] in rows
     assert "mean of scans" in text
+
+
+def test_on_a_terminal_it_is_said_why_there_are_no_intervals(uad, detection, truth, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    why = b"No intervals: an interval needs at least 4 scans, and there are "
+    for count in (1, 2, 3, 4):
+        out = uad("eval", *[detection] * count, "--truth", *[truth] * count).out
+        assert ((why + b"%d." % count) in out) == (count in (2, 3))  # of one scan nobody expects any
 
 
 def test_a_scan_is_no_truth(uad, score, phantom, here):

@@ -173,6 +173,12 @@ def test_how_label_images_are_read_is_told(planned, folder):
     assert [single.truth.any() for single in ready] == [10 <= z < 14 for z in range(8, 24)]
 
 
+def test_volumes_after_registration_are_the_persons(phantom, registered):
+    study = phantom.adding(phantom.need("scan").derive(phantom.need("scan").data, "score"))
+    volumes = [Ready.of(each, Steps(erode=0), {}).detected(0.5).voxel_ml for each in (study, registered(study))]
+    assert volumes == pytest.approx([0.008, 0.001])
+
+
 DAMAGED = [
     [],
     {},

@@ -349,3 +349,15 @@ def test_labels_of_truths_are_read_as_in_uad_eval(lesioned, scan):
     score[truth > 0] = 0.4 + truth[truth > 0] / 10
     made = calibrate([scan(1, score=score, truth=truth)], "best-dice", PLAIN)
     assert (made["best_dice"], [concern["value"] for concern in made["concerns"]]) == (1, ["1,2"])
+
+
+def test_volumes_after_registration_are_the_persons(scan, lesioned, registered):
+    """A lesion of 384 mm3 of the template's has 48 of the person's, and so little is not counted."""
+    for study, ml, count in ((lesioned(0, 0.5), 0.384, 1), (registered(lesioned(0, 0.5)), 0.048, 0)):
+        made = calibrate([study], "best-dice", PLAIN)["power"]
+        assert (made["lesion_ml"], made["detected_ml"]) == pytest.approx((ml, ml))
+        assert made["lesions"] == count
+    ready = prepare(registered(scan()), PLAIN)
+    found = peak(ready, PLAIN, 0.05)
+    volume = [detect(ready.smooth, ready.eroded, PLAIN, level).sum() * 0.001 for level in (found, found - 1e-6)]
+    assert volume[0] <= 0.05 < volume[1]
