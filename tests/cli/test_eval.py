@@ -4,8 +4,8 @@ import json
 import os
 import re
 import struct
-import sys
 import subprocess
+import sys
 import termios
 
 import nibabel as nib
@@ -773,3 +773,14 @@ def test_csv_has_volumes_and_no_formulas(uad, truth, here):
     with (here / "f.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["name"], row["detected_ml"], row["threshold"]) == ("'=cmd", "0.512", "")
+
+
+def test_csv_has_the_threshold_whoever_chose_it(uad, score, detection, truth, here):
+    (here / "t.json").write_text('{"threshold": 0.25}')
+    history = {"history": [{"tool": "uad-postproc", "arguments": {"threshold": 0.4}}]}
+    data = nib.load(detection).get_fdata().astype("u1")
+    save(Image(data, Grid(data.shape, np.diag([2.0, 2, 2, 1])), "detection", history), here / "d4.nii.gz")
+    for words, level in (((score, "--threshold-from", "t.json"), "0.25"), (("d4.nii.gz",), "0.4")):
+        assert uad("eval", *words, "--truth", truth, "--csv", "f.csv", "--force", "-q").status == 0
+        with (here / "f.csv").open(newline="") as file:
+            assert [row["threshold"] for row in csv.DictReader(file)] == [level]
