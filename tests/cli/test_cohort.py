@@ -486,6 +486,9 @@ def test_json_holds_the_concerns_that_are_told(uad, heads):
     said = [f"uad-preprocess: {row['name']}: {concern['text']}" for row in result.json for concern in row["concerns"]]
     assert result.lines == said
     assert sum("mL" in line for line in said) == sum("lies outside the grid" in line for line in said) == 3
+    again = uad("preprocess", "heads", "--shape", "8", "--spacing", "2", "-o", "out", "--json", "--strict")
+    assert again.status == 3
+    assert [row["concerns"] for row in again.json if row["skipped"]] == [row["concerns"] for row in result.json]
 
 
 def test_a_stream_goes_on_after_a_bad_scan(uad, mixed, here):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from uadtools.grids.grid import Grid
+from uadtools.report.tables import harmless
 from uadtools.volume.io import Image, save, to_bytes
 from uadtools.volume.stream import Study
 
@@ -784,3 +785,9 @@ def test_csv_has_the_threshold_whoever_chose_it(uad, score, detection, truth, he
         assert uad("eval", *words, "--truth", truth, "--csv", "f.csv", "--force", "-q").status == 0
         with (here / "f.csv").open(newline="") as file:
             assert [row["threshold"] for row in csv.DictReader(file)] == [level]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_is_a_formula(start):
+    assert harmless(f"{start}1+1") == f"'{start}1+1"
+    assert [harmless(cell) for cell in ("a=1", -1.5, None)] == ["a=1", -1.5, None]

@@ -244,6 +244,7 @@ def concerned(image):
         ("simulate", ("--kind", "blur", "-o", "b.nii.gz")),
         ("calibrate", ("--rule", "percentile", "--erode", 0)),
         ("eval", ("--truth", "t.nii.gz")),
+        ("report", ("-o", "r.html")),
     ],
 )
 def test_every_tool_lists_concerns_and_strict_leaves_with_3(uad, phantom, here, tool, words):

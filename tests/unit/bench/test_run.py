@@ -336,6 +336,11 @@ def test_csv_has_a_line_for_each_figure():
     assert "50% dark,a_b,dice,,,," in lines
 
 
+def test_csv_has_no_formulas():
+    evil = {"set": "=1+1", "rows": [{"method": "@b", "dice": -0.5, "tests": {}}]}
+    assert as_csv({"sets": [evil]}).splitlines()[1:] == ["'=1+1,'@b,dice,-0.5,,,"]
+
+
 @pytest.mark.parametrize("plan", PLANS, ids=lambda path: path.stem)
 def test_plans_that_ship_can_be_read_and_begin_with_the_threshold(plan):
     config = load_bench(plan)
