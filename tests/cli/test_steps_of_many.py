@@ -78,6 +78,16 @@ def test_folders_and_lists_go_through_every_step(uad, scans, tiny_guided, here):
     )
 
 
+def test_two_folders_or_healed_scans_are_no_pair(uad, scans, here):
+    for name, folder in (("a", "one"), ("b", "two")):
+        (here / folder).mkdir()
+        (scans / f"{name}_preprocessed.nii.gz").rename(here / folder / f"{name}_preprocessed.nii.gz")
+        uad("heal", here / folder / f"{name}_preprocessed.nii.gz", "--method", "blur", "-o", folder)
+    assert uad("score", "one", "two", "-o", "of folders/").status == 0
+    assert uad("score", "one/a_healed.nii.gz", "two/b_healed.nii.gz", "-o", "of files/").status == 0
+    assert made(here / "of folders") == made(here / "of files") == ["a_score.nii.gz", "b_score.nii.gz"]
+
+
 def test_scans_beside_healed_ones_need_not_be_named(uad, scans, tiny_guided, here):
     assert uad("heal", "prepared", "--model", tiny_guided["restoration"], "-o", "prepared/").status == 0
     result = uad("score", "prepared/a_healed.nii.gz", "prepared/b_healed.nii.gz", "-o", "scores/", "--json")
