@@ -791,3 +791,14 @@ def test_csv_has_the_threshold_whoever_chose_it(uad, score, detection, truth, he
 def test_no_cell_is_a_formula(start):
     assert harmless(f"{start}1+1") == f"'{start}1+1"
     assert [harmless(cell) for cell in ("a=1", -1.5, None)] == ["a=1", -1.5, None]
+
+
+def test_folders_and_lists_are_cohorts(uad, detection, truth, here):
+    for folder, file in (("found", detection), ("experts", truth)):
+        (here / folder).mkdir()
+        for name in ("s1", "s2"):
+            (here / folder / f"{name}.nii.gz").write_bytes(file.read_bytes())
+    (here / "l.txt").write_text("found/s1.nii.gz\nfound/s2.nii.gz\n")
+    for predictions in ("found", "l.txt"):
+        report = uad("eval", predictions, "--truth", "experts", "--json").json
+        assert [(row["name"], row["dice"]) for row in report["scans"]] == [("s1", 0.75), ("s2", 0.75)]
