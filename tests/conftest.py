@@ -1,6 +1,7 @@
 """Fixtures that several rooms' tests share: a tiny model file, a phantom scan and a tiny recipe."""
 
 import os
+from dataclasses import replace
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks are slowed down by threads; must precede torch
 
@@ -9,6 +10,7 @@ import pytest
 
 from uadtools.anatomy.intensity import inside
 from uadtools.grids.grid import Grid
+from uadtools.volume.chain import link
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 
@@ -286,5 +288,18 @@ def make_series():
             ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
             ds.save_as(folder / name.format(k), enforce_file_format=True)
         return folder
+
+    return make
+
+
+@pytest.fixture
+def registered():
+    """Say of a study that it was registered to a template that is twice as long along each axis as the person."""
+
+    def make(study):
+        own = Grid((20, 20, 20), np.eye(4))
+        chain = [link("input", own), link("register", study.product.grid, np.diag([2.0, 2, 2, 1]))]
+        images = study.images.items()
+        return Study(study.name, {r: replace(i, provenance=i.provenance | {"chain": chain}) for r, i in images})
 
     return make

@@ -151,3 +151,20 @@ def mask(here, phantom):
     half[: half.shape[0] // 2] = 0
     save(Image(half, brain.grid), here / "mask.nii.gz")
     return here / "mask.nii.gz"
+
+
+@pytest.fixture
+def locked(monkeypatch):
+    """Lets nobody list a folder."""
+
+    def lock(folder):
+        listed = os.scandir
+
+        def scandir(path="."):
+            if Path(path).resolve() == folder.resolve():
+                raise PermissionError(13, "Permission denied", str(path))
+            return listed(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+
+    return lock

@@ -330,3 +330,26 @@ def test_plain_scores_of_other_programs_have_truths(uad, here):
     assert "2 of 2 pairs, such as s0 and t1.nii: together by order" in made.err
     told = uad("calibrate", *sick, "--truth", "s0.nii", "t1.nii", "--rule", "best-dice", *RAW).err
     assert "s0.nii: holds numbers from 0 to 1, read as probabilities: what is above 0.5 counts" in told
+
+
+def test_labels_of_truths_count_as_chosen(uad, lesioned):
+    scores, truths = lesioned[1:3], lesioned[4:]
+    for path in truths:
+        truth = nib.load(path)
+        data = np.asarray(truth.dataobj).copy()
+        data[6:8] *= 4
+        nib.save(nib.Nifti1Image(data, truth.affine), path)
+
+    def judged(*options):
+        made = uad("calibrate", *scores, "--truth", *truths, "--rule", "best-dice", *RAW, "--json", *options).json
+        return made["best_dice"] == 1, made["power"]["lesion_ml"], [concern["value"] for concern in made["concerns"]]
+
+    assert judged() == (True, pytest.approx(0.384), ["1,4", "1,4"])
+    assert judged("--label", 1) == (False, pytest.approx(0.192), [])
+    assert judged("--label", 1, "--ignore", 4) == (True, pytest.approx(0.192), [])
+
+
+def test_a_scan_among_scores_is_told(uad, prepared):
+    made = uad("calibrate", prepared, *RAW, "--rule", "percentile", "--json")
+    assert [concern["code"] for concern in made.json["concerns"]] == ["looks-unlike"]
+    assert "p: looks like a scan, not like a score map (is it the right file?)" in made.err

@@ -486,6 +486,9 @@ def test_json_holds_the_concerns_that_are_told(uad, heads):
     said = [f"uad-preprocess: {row['name']}: {concern['text']}" for row in result.json for concern in row["concerns"]]
     assert result.lines == said
     assert sum("mL" in line for line in said) == sum("lies outside the grid" in line for line in said) == 3
+    again = uad("preprocess", "heads", "--shape", "8", "--spacing", "2", "-o", "out", "--json", "--strict")
+    assert again.status == 3
+    assert [row["concerns"] for row in again.json if row["skipped"]] == [row["concerns"] for row in result.json]
 
 
 def test_a_stream_goes_on_after_a_bad_scan(uad, mixed, here):
@@ -576,23 +579,6 @@ def test_processes_end_with_a_parent_that_is_killed(start, slow_program, heads, 
     assert names(here / "ended") == []
 
 
-@pytest.fixture
-def locked(monkeypatch):
-    """Lets nobody list a folder."""
-
-    def lock(folder):
-        listed = os.scandir
-
-        def scandir(path="."):
-            if Path(path).resolve() == folder.resolve():
-                raise PermissionError(13, "Permission denied", str(path))
-            return listed(path)
-
-        monkeypatch.setattr(os, "scandir", scandir)
-
-    return lock
-
-
 def test_a_folder_that_cannot_be_read_fails_and_stops_no_other(uad, heads, here, locked):
     locked(heads / "deep")
     result = uad("preprocess", "heads", *OUT)
@@ -621,6 +607,9 @@ def test_a_broken_scan_fails_once_until_it_changes(uad, mixed, here):
     rest = "3 done before, 0 failed, 2 failed before (--force tries again)"
     assert (again.status, again.lines) == (0, [f"uad-preprocess: 0 prepared, {rest}"])
     assert [row["failed"] for row in again.json if "failed" in row] == [row["error"] for row in listed]
+    assert len(errors(uad(*skipping, "--force"))) == 2
+    others = errors(uad(*skipping, "--shape", "12"))  # the three that are done are in the way of other settings
+    assert [sum(name in line for line in others) for name in ("short", "zeros")] == [1, 1], others
     assert len(errors(uad(*skipping, "--shape", "12", "--force"))) == 2
     shutil.copy(mixed / "a.nii.gz", mixed / "short.nii.gz")
     last = uad("preprocess", "heads", *OUT, "--skip-failed", "--shape", "12")

@@ -5,6 +5,7 @@ import os
 import re
 import struct
 import subprocess
+import sys
 import termios
 
 import nibabel as nib
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from uadtools.grids.grid import Grid
+from uadtools.report.tables import harmless
 from uadtools.volume.io import Image, save, to_bytes
 from uadtools.volume.stream import Study
 
@@ -601,6 +603,14 @@ def test_on_a_terminal_the_table_has_intervals(start, detection, truth):
     assert "mean of scans" in text
 
 
+def test_on_a_terminal_it_is_said_why_there_are_no_intervals(uad, detection, truth, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    why = b"No intervals: an interval needs at least 4 scans, and there are "
+    for count in (1, 2, 3, 4):
+        out = uad("eval", *[detection] * count, "--truth", *[truth] * count).out
+        assert ((why + b"%d." % count) in out) == (count in (2, 3))  # of one scan nobody expects any
+
+
 def test_a_scan_is_no_truth(uad, score, phantom, here):
     scan = phantom.need("scan")
     made = Image(scan.data, scan.grid, "scan", {"history": [{"tool": "uad-preprocess"}]})
@@ -764,3 +774,31 @@ def test_csv_has_volumes_and_no_formulas(uad, truth, here):
     with (here / "f.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["name"], row["detected_ml"], row["threshold"]) == ("'=cmd", "0.512", "")
+
+
+def test_csv_has_the_threshold_whoever_chose_it(uad, score, detection, truth, here):
+    (here / "t.json").write_text('{"threshold": 0.25}')
+    history = {"history": [{"tool": "uad-postproc", "arguments": {"threshold": 0.4}}]}
+    data = nib.load(detection).get_fdata().astype("u1")
+    save(Image(data, Grid(data.shape, np.diag([2.0, 2, 2, 1])), "detection", history), here / "d4.nii.gz")
+    for words, level in (((score, "--threshold-from", "t.json"), "0.25"), (("d4.nii.gz",), "0.4")):
+        assert uad("eval", *words, "--truth", truth, "--csv", "f.csv", "--force", "-q").status == 0
+        with (here / "f.csv").open(newline="") as file:
+            assert [row["threshold"] for row in csv.DictReader(file)] == [level]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_is_a_formula(start):
+    assert harmless(f"{start}1+1") == f"'{start}1+1"
+    assert [harmless(cell) for cell in ("a=1", -1.5, None)] == ["a=1", -1.5, None]
+
+
+def test_folders_and_lists_are_cohorts(uad, detection, truth, here):
+    for folder, file in (("found", detection), ("experts", truth)):
+        (here / folder).mkdir()
+        for name in ("s1", "s2"):
+            (here / folder / f"{name}.nii.gz").write_bytes(file.read_bytes())
+    (here / "l.txt").write_text("found/s1.nii.gz\nfound/s2.nii.gz\n")
+    for predictions in ("found", "l.txt"):
+        report = uad("eval", predictions, "--truth", "experts", "--json").json
+        assert [(row["name"], row["dice"]) for row in report["scans"]] == [("s1", 0.75), ("s2", 0.75)]

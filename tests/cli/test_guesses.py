@@ -68,3 +68,18 @@ def test_a_pair_that_looks_wrong_is_a_concern_of_its_score(uad, prepared, mask_a
     save(Image(scan.data * np.float32(0.9), scan.grid, "healed"), here / "h.nii.gz")
     made = uad("score", mask_as_scan, "h.nii.gz", "--json", "--strict")
     assert (made.status, codes(made.json)) == (3, ["looks-unlike"]), made.err
+
+
+def test_a_prepared_scan_is_no_brain(uad, prepared, phantom, here):
+    """Its values from 0 to 1 could be read as probabilities."""
+    scan = phantom.need("scan")
+    save(Image(scan.data, scan.grid, "scan", {"history": [{"tool": "uad-preprocess"}]}), here / "s.nii.gz")
+    save(Image(scan.data * np.float32(0.9), scan.grid, "healed"), here / "h.nii.gz")
+    for name, *words in (
+        ("heal", prepared, "--method", "blur"),
+        ("score", prepared, "h.nii.gz"),
+        ("postproc", prepared),
+        ("preprocess", prepared, *GRID),
+    ):
+        done = uad(name, *words, "--brain", "s.nii.gz")
+        done.fails(name, 1, "s.nii.gz: is a scan, not a mask of the brain (uad-preprocess --save-brain writes one)")

@@ -315,3 +315,11 @@ def test_a_brain_mask_of_another_value_is_read_and_told(uad, path, here):
     assert plain == guessed | {"concerns": []}
     assert "all.nii: a mask of the value 255, all of which counts" in other.err
     uad(*words, "--brain", path).fails("postproc", 1, "is a score, not a mask of the brain")
+
+
+def test_the_volume_after_registration_is_the_persons(uad, scored, registered):
+    """27, 8 and 1 voxels, of 8 mm3 each on the template, are 36 mm3 of the person."""
+    stream = b"".join(map(to_bytes, registered(scored).images.values()))
+    made = uad("postproc", "--threshold", 0.5, *RAW, "-o", "d.nii", "--json", stdin=stream)
+    assert (made.json[0]["detected_voxels"], made.json[0]["detected_ml"]) == (36, pytest.approx(0.036))
+    assert "phantom: 0.04 mL detected in 3 findings above 0.5 (user)" in made.err

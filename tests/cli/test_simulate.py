@@ -408,3 +408,11 @@ def test_what_is_no_mask_of_lesions_gives_no_shapes(role, uad, prepared, masks, 
     save(Image(image.data, image.grid, role, {"history": [{"tool": "uad-x"}]}), here / "masks" / "x.nii.gz")
     result = uad("simulate", prepared, "--kind", "masks", "--masks", masks)
     result.fails("simulate", 1, f"x.nii.gz: is a {role}, not a mask of lesions")
+
+
+def test_anonymous_leaves_the_names_of_masks_out(uad, prepared, masks, here):
+    (masks / "m.nii.gz").rename(masks / "miller.nii.gz")
+    words = ("simulate", prepared, "--kind", "masks", "--masks", masks, "-o")
+    assert uad(*words, "named.nii").status == uad(*words, "s.nii", "--anonymous").status == 0
+    assert b"miller" in (here / "named.json").read_bytes()
+    assert not [path for path in here.glob("s*") if b"miller" in path.read_bytes()]

@@ -78,6 +78,16 @@ def test_folders_and_lists_go_through_every_step(uad, scans, tiny_guided, here):
     )
 
 
+def test_two_folders_or_healed_scans_are_no_pair(uad, scans, here):
+    for name, folder in (("a", "one"), ("b", "two")):
+        (here / folder).mkdir()
+        (scans / f"{name}_preprocessed.nii.gz").rename(here / folder / f"{name}_preprocessed.nii.gz")
+        uad("heal", here / folder / f"{name}_preprocessed.nii.gz", "--method", "blur", "-o", folder)
+    assert uad("score", "one", "two", "-o", "of folders/").status == 0
+    assert uad("score", "one/a_healed.nii.gz", "two/b_healed.nii.gz", "-o", "of files/").status == 0
+    assert made(here / "of folders") == made(here / "of files") == ["a_score.nii.gz", "b_score.nii.gz"]
+
+
 def test_scans_beside_healed_ones_need_not_be_named(uad, scans, tiny_guided, here):
     assert uad("heal", "prepared", "--model", tiny_guided["restoration"], "-o", "prepared/").status == 0
     result = uad("score", "prepared/a_healed.nii.gz", "prepared/b_healed.nii.gz", "-o", "scores/", "--json")
@@ -183,6 +193,31 @@ def test_what_is_no_data_set_of_derivatives_is_told(uad, tool, data_set, here):
     uad(tool, "x.nii.gz", "--suffix", "T1w").fails(tool, 2, "--suffix: T1w chooses scans of a BIDS data set")
 
 
+def errors(result):
+    return [line.partition(": error: ")[2] for line in result.lines if ": error: " in line]
+
+
+def test_a_folder_that_cannot_be_read_fails_in_every_step(uad, scans, locked, here):
+    for tool, folder, words in (
+        ("heal", scans, ("--method", "blur", "-o", "out/")),
+        ("score", here / "out", ("--scan", scans, "-o", "out/")),
+        ("postproc", here / "out", (*OTSU, "-o", "found/")),
+    ):
+        (folder / "deep").mkdir()
+        locked(folder / "deep")
+        result = uad(tool, folder.name, *words)
+        assert (result.status, errors(result)) == (1, [f"{folder.name}/deep: Permission denied"]), tool
+        (folder / "deep").rmdir()
+    assert made(here / "found") == [f"{n}_detection.nii.gz" for n in "abc"]
+
+
+def test_a_subject_that_cannot_be_read_fails_in_every_step(uad, data_set, locked):
+    locked(data_set / "sub-02")
+    for tool, *words in (("heal", "--method", "blur"), ("score",), ("postproc", *OTSU)):
+        result = uad(tool, "--bids", data_set.name, *words)
+        assert (result.status, errors(result)) == (1, ["out/sub-02: Permission denied"]), tool
+
+
 @pytest.mark.parametrize(
     "name", ["x.nii.gz.tmp", "x.nii.bak", "x.png", "x.json", "x.mgz", "x.nii.zip", "X.PNG", "x.nrrd", "x.txt"]
 )
@@ -219,6 +254,7 @@ def concerned(image):
         ("simulate", ("--kind", "blur", "-o", "b.nii.gz")),
         ("calibrate", ("--rule", "percentile", "--erode", 0)),
         ("eval", ("--truth", "t.nii.gz")),
+        ("report", ("-o", "r.html")),
     ],
 )
 def test_every_tool_lists_concerns_and_strict_leaves_with_3(uad, phantom, here, tool, words):

@@ -9,7 +9,7 @@ import warnings
 import pytest
 
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
-from uadtools.terminal import progress, shown
+from uadtools.terminal import progress, shown, teller, teller_of_faults
 
 STEER = "\x1b]0;x\x07\x9b2J\u202e"
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
@@ -38,6 +38,32 @@ def test_progress_says_what_is_done_escaped(monkeypatch):
     said = screen.getvalue()
     assert r"healing \x1b]0;x" in said
     assert STEER not in said
+
+
+def test_progress_says_what_is_begun_escaped(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress(f"healing {STEER}", quiet=False) as watch:
+        watch(1, 4)
+    assert r"healing \x1b]0;x" in screen.getvalue()
+    assert STEER not in screen.getvalue()
+
+
+def test_what_is_told_is_escaped(capsys):
+    teller("uad-x", quiet=False)(STEER)
+    teller_of_faults("uad-x")(STEER)
+    said = r"\x1b]0;x\x07\x9b2J\u202e"
+    assert capsys.readouterr().err == f"uad-x: {said}\nuad-x: error: {said}\n"
+
+
+def test_tables_on_a_terminal_are_escaped(uad, here, mask, monkeypatch):
+    (here / f"{STEER}.nii.gz").write_bytes(mask.read_bytes())
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    out = uad("eval", f"{STEER}.nii.gz", "--truth", mask).out.decode()
+    assert r"\x1b]0;x" in out
+    assert STEER not in out
 
 
 def test_names_of_files_are_shown_escaped(uad, here):
@@ -82,7 +108,8 @@ def warns(monkeypatch):
     monkeypatch.setattr(sources, "read_image", read)
 
 
-def test_warnings_do_not_reach_the_user_and_are_not_hidden_from_others(uad, here, prepared, warns):
+def test_warnings_do_not_reach_the_user_and_are_not_hidden_from_others(uad, here, prepared, warns, monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", lambda message, *_: print(message, file=sys.stderr))  # as Python does
     with warnings.catch_warnings(action="default"):
         result = uad("score", "p.nii.gz", "p.nii.gz", "-o", "s.nii.gz")
     assert (result.status, result.err) == (0, "")

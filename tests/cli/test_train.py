@@ -4,6 +4,7 @@ import os
 import sys
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -191,6 +192,15 @@ def test_val_that_was_never_due_is_made_once_and_told(train, prepared, monkeypat
     result = train("--val", prepared, "--steps", 50, "--set", "training.validate_every=20")
     assert result.lines[-2].startswith("uad-train: validated once, after the last step: 0.")
     assert "no validation was due within 3 steps (training.validate_every is 20)" in result.lines[-2]
+
+
+def test_val_that_is_learnt_from_too_is_told(train, prepared, here):
+    (here / "q.nii.gz").write_bytes(prepared.read_bytes())
+    told = "uad-train: --val: 1 of these scans are learnt from, too, voxel for voxel (the loss on them flatters)"
+    assert told in train("--val", "q.nii.gz").lines
+    other = nib.load(prepared)
+    nib.save(nib.Nifti1Image(other.get_fdata(dtype=np.float32) ** 2, other.affine), here / "q.nii.gz")
+    assert "--val:" not in train("--val", "q.nii.gz", "--force").err
 
 
 def test_the_time_of_the_command_is_that_of_the_clock(train, monkeypatch):

@@ -72,6 +72,11 @@ def test_the_brain_is_all_that_is_not_background_and_what_it_encloses(stripped, 
     np.testing.assert_array_equal(from_background(data), brain.data > 0)
 
 
+def test_a_constant_background_is_no_brain(stripped, brain):
+    data = np.where(brain.data > 0, stripped.data - 1000, 7)
+    np.testing.assert_array_equal(from_background(data), brain.data > 0)
+
+
 def test_a_bay_is_no_hole():
     data = np.arange(1.0, 126).reshape(5, 5, 5)
     data[2, 2, :3] = 0

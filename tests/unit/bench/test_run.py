@@ -173,6 +173,12 @@ def test_how_label_images_are_read_is_told(planned, folder):
     assert [single.truth.any() for single in ready] == [10 <= z < 14 for z in range(8, 24)]
 
 
+def test_volumes_after_registration_are_the_persons(phantom, registered):
+    study = phantom.adding(phantom.need("scan").derive(phantom.need("scan").data, "score"))
+    volumes = [Ready.of(each, Steps(erode=0), {}).detected(0.5).voxel_ml for each in (study, registered(study))]
+    assert volumes == pytest.approx([0.008, 0.001])
+
+
 DAMAGED = [
     [],
     {},
@@ -328,6 +334,11 @@ def test_csv_has_a_line_for_each_figure():
     assert lines[0] == "set,method,figure,value,low,high,p_holm"
     assert "50% dark,c,auprc,0.3,0.2,0.4,0.02" in lines
     assert "50% dark,a_b,dice,,,," in lines
+
+
+def test_csv_has_no_formulas():
+    evil = {"set": "=1+1", "rows": [{"method": "@b", "dice": -0.5, "tests": {}}]}
+    assert as_csv({"sets": [evil]}).splitlines()[1:] == ["'=1+1,'@b,dice,-0.5,,,"]
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda path: path.stem)

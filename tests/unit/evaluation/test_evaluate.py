@@ -141,6 +141,21 @@ def test_the_false_positive_rate_is_told_where_healthy_voxels_are_brain():
     assert "fpr" in report([scored(0)], threshold=0.4)["scans"][0]
 
 
+@pytest.mark.parametrize(("count", "codes"), [(3, []), (4, ["lesions-in-one"])])
+def test_a_component_that_reaches_many_lesions_is_told(count, codes):
+    grid = Grid((24, 24, 6), GRID.affine)
+    truth, found = np.zeros((2, *grid.shape), np.uint8)
+    for x, y in ((2, 2), (2, 20), (20, 2), (20, 20))[:count]:
+        truth[x : x + 2, y : y + 2, 2:4] = 1
+        found[2 : x + 2, y, 2] = found[2, 2:22, 2] = 1
+    made = report(
+        [Study("s", {r: Image(d, grid, r) for r, d in (("detection", found), ("truth", truth))})], lesions=True
+    )
+    assert [concern["code"] for concern in made["concerns"]] == codes
+    told = "s: one detected component reaches 4 lesions, so that figures per lesion say little"
+    assert [concern["text"] for concern in made["concerns"]] == [told] * len(codes)
+
+
 def test_lesions_one_by_one():
     studies = [detected(seed) for seed in range(4)]
     made = report(studies, lesions=True)

@@ -59,6 +59,8 @@ def test_a_fault_is_told_with_its_key_in_one_line(data, expected):
         (UNetConfig, {"base": 9, "heads": 3, "groups": 3}, "base = 9 must be even"),
         (UNetConfig, {"multipliers": []}, "multipliers"),
         (UNetConfig, {"dropout": 1}, "dropout"),
+        (UNetConfig, {"base": 1 << 17}, "base: .* 65536"),
+        (UNetConfig, {"res_blocks": 257}, "res_blocks: .* 256"),
         (UNetConfig, {"kind": "vit"}, "kind"),
         (ScheduleConfig, {"kind": "sigmoid"}, "kind"),
         (ScheduleConfig, {"steps": 1, "kind": "cosine"}, "steps"),

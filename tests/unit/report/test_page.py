@@ -182,6 +182,11 @@ def test_after_registration_both_worlds_are_told(study):
     assert page.missing == []
 
 
+def test_volumes_after_registration_are_the_persons(study, registered):
+    plain, moved = (gather(each).findings for each in (study, registered(study)))
+    assert [one.ml for one in moved] == pytest.approx([one.ml / 8 for one in plain])
+
+
 def test_what_is_missing_or_lies_elsewhere_is_left_out_and_told(study):
     far = Grid(study.product.grid.shape, study.product.grid.affine.copy())
     far.affine[0, 3] += 500

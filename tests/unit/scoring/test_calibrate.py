@@ -336,3 +336,28 @@ def test_damage_of_a_step_is_told(file):
         path.write_text(json.dumps(report | {"chain": report["chain"] | step}))
         with pytest.raises(UadError, match=r"t.json: damaged"):
             read_steps(path)
+
+
+def test_labels_of_truths_are_read_as_in_uad_eval(lesioned, scan):
+    """255 in 8 bits with a sign is -1, and lesion; label 2 beside 1 counts neither way, though it scores most."""
+    study = lesioned(0, 0.5)
+    minus = study.need("truth").derive(-study.need("truth").data.astype(np.int8), "truth")
+    made = calibrate([study.adding(*study.images.values(), minus)], "best-dice", PLAIN)
+    assert (made["best_dice"], [concern["value"] for concern in made["concerns"]]) == (1, ["-1"])
+    score, truth = np.full(minus.grid.shape, 0.1), np.array(study.need("truth").data)
+    truth[10:12, 6:10, 3:6] = 2
+    score[truth > 0] = 0.4 + truth[truth > 0] / 10
+    made = calibrate([scan(1, score=score, truth=truth)], "best-dice", PLAIN)
+    assert (made["best_dice"], [concern["value"] for concern in made["concerns"]]) == (1, ["1,2"])
+
+
+def test_volumes_after_registration_are_the_persons(scan, lesioned, registered):
+    """A lesion of 384 mm3 of the template's has 48 of the person's, and so little is not counted."""
+    for study, ml, count in ((lesioned(0, 0.5), 0.384, 1), (registered(lesioned(0, 0.5)), 0.048, 0)):
+        made = calibrate([study], "best-dice", PLAIN)["power"]
+        assert (made["lesion_ml"], made["detected_ml"]) == pytest.approx((ml, ml))
+        assert made["lesions"] == count
+    ready = prepare(registered(scan()), PLAIN)
+    found = peak(ready, PLAIN, 0.05)
+    volume = [detect(ready.smooth, ready.eroded, PLAIN, level).sum() * 0.001 for level in (found, found - 1e-6)]
+    assert volume[0] <= 0.05 < volume[1]

@@ -58,6 +58,11 @@ def test_the_detected_volume_is_that_of_uad_postproc():
     assert case_scores(study()).detected_ml == pytest.approx(made.data.sum() * 0.008)
 
 
+def test_the_detected_volume_after_registration_is_the_persons(registered):
+    count = postproc(study()).product.data.sum()
+    assert case_scores(registered(study())).detected_ml == pytest.approx(count * 0.001)
+
+
 @pytest.mark.parametrize("history", [[], HISTORY[:1], [HISTORY[0] | {"threshold": None}, HISTORY[1]]])
 def test_without_a_known_threshold_nothing_is_said_to_be_detected(history):
     assert case_scores(study(history=history)).detected_ml is None

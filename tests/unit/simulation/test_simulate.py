@@ -206,6 +206,11 @@ def test_what_was_drawn_is_measured(study, plan):
     assert np.pi / 6 * np.sum(np.power(found["drawn"]["diameters"], 3)) == pytest.approx(1000 * found["lesion_ml"])
 
 
+def test_the_volume_of_what_was_drawn_after_registration_is_the_persons(study, plan, registered):
+    found = measured(registered(simulate(study, plan("masks"))))
+    assert found["lesion_ml"] == pytest.approx(found["lesion_voxels"] * 0.001)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from uadtools.errors import UadError
+from uadtools.grids.grid import Grid
 from uadtools.interface.learning import Batch, Corrupted
 from uadtools.methods import restoration
 from uadtools.simulation.config import CorruptionConfig
 from uadtools.training.corrupted import Corruptor, load_masks
 from uadtools.training.data import Slices
+from uadtools.volume.io import Image, save
 
 CPU = torch.device("cpu")
 SEEDS = np.array([3, 2**62, 11])
@@ -138,3 +140,11 @@ def test_masks_too_small_are_refused(tmp_path):
     nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "mask.nii.gz")
     with pytest.raises(UadError, match="no lesion of 6 pixels"):
         load_masks([str(tmp_path)], (2.0, 2.0, 2.0), 3)
+
+
+@pytest.mark.parametrize("role", ["healed", "score"])
+def test_what_is_no_mask_of_lesions_gives_no_shapes(role, tmp_path):
+    grid = Grid((40, 40, 30), np.eye(4))
+    save(Image(np.ones(grid.shape, np.float32), grid, role), tmp_path / "a.nii")
+    with pytest.raises(UadError, match=rf"a.nii: is a {role}, not a mask of lesions"):
+        load_masks([str(tmp_path / "a.nii")], (2.0, 2.0, 2.0), 3)

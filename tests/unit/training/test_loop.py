@@ -181,6 +181,17 @@ def test_healthy_slices_are_within_the_limits_of_the_bound(guided_recipes, tiny_
     assert (healthy_limits(changed_region(percentile=100.0), slices, 0) >= limits).all()
 
 
+def test_limits_are_measured_over_the_steps_that_they_are_for(tiny_guided, slices, monkeypatch):
+    from uadtools.models.model import load_model
+
+    model, asked = load_model(tiny_guided["ldm"], device="cpu"), []
+    region = model.config.region.model_copy(update={"bounds": (100, 50)})
+    model = dataclasses.replace(model, config=model.config.model_copy(update={"region": region}))
+    monkeypatch.setattr("uadtools.diffusion.bound.bound_map", lambda m, z, s, noise: asked.append(len(s)) or z[:, :1])
+    healthy_limits(model, slices, 0)
+    assert asked == [50, 100] * (len(asked) // 2)
+
+
 def test_an_f_anogan_learns_to_generate_and_then_to_reconstruct(tiny_recipes, slices):
     """Of the 120 steps that are validated, all are the encoder's."""
     recipe = changed(

@@ -17,6 +17,8 @@ FOREIGN = [
     ("old.nii", b"CDF\1" + bytes(300), "mnc2nii"),
     ("x.PAR", b"# === DATA DESCRIPTION FILE ===", "dcm2niix"),
     ("x.rec", bytes(range(200)), "dcm2niix"),
+    ("y.mha", b"nothing that begins one", "c3d"),
+    ("y.mnc", b"nothing that begins one", "mnc2nii"),
     ("x+orig.HEAD", b"type = string-attribute", "3dAFNItoNIFTI"),
     ("x.mif", b"mrtrix image\ndim: 2,2\n", "mrconvert"),
     ("x.nii", b"\x89PNG\r\n\x1a\n" + bytes(300), ".png"),
