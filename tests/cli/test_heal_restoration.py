@@ -312,3 +312,15 @@ def test_what_scanwise_holds_for_is_told_before_the_stream_comes(uad):
         "uad-postproc: --threshold scanwise holds for the default healing of a bundled model"
     )
     assert "no -t, --samples, --flips, --metric or --signed" in result.lines[0]
+
+
+def test_a_model_fitted_to_the_scan_heals_it_otherwise_and_says_so(uad, prepared, model, healed):
+    (told,) = uad("heal", prepared, "--model", model, "--adapt", "curve", "--json", "-o", "adapted.nii.gz").json
+    assert told["adapt"] == "curve"
+    plain, adapted = read_image(healed), read_image(Path("adapted.nii.gz"))
+    assert 0 < np.abs(adapted.data - plain.data).max() < 0.5
+    line = adapted.provenance["history"][-1]
+    assert line["adapted"]["residual"][1] <= line["adapted"]["residual"][0]
+    refused = uad("heal", prepared, "--model", model, "--adapt", "curve", "--method", "disyre")
+    assert refused.status == 1
+    assert "--adapt: fits a model to what it heals in one evaluation" in refused.err

@@ -19,6 +19,7 @@ EXAMPLES = """
   uad-heal prepared.nii.gz --method blur              a baseline; blur and threshold need no model
 """
 Combine = Literal["mean", "vote"]
+Adapted = Literal["curve", "all"]
 
 
 def heal(
@@ -44,6 +45,10 @@ def heal(
     samples: int | None = o.option("--samples K  Draws for each -t; their spread becomes a map.", min=1),
     combine: Combine | None = o.option(f"""--combine {o.choices(Combine)}
         Several -t: mean of the healed scans, or vote of their detections. Default: mean."""),
+    adapt: Adapted | None = o.option(f"""--adapt {o.choices(Adapted)}
+        Fit the model to each scan before it heals it, where it looks as healthy scans do: the curve of intensities by
+        which it sees it, or the scales of its normalisation layers, too, which may learn large lesions away. For
+        methods that ask the network once (restore, sss); takes several times as long."""),
     brain: Path | None = o.option("""--brain FILE
         Brain mask on the scan's grid; default: where the scan is above 0, and in one that was not prepared what
         uad-preprocess finds."""),
@@ -79,7 +84,7 @@ def heal(
     from uadtools.cohort.heal import heal_all
 
     tell = c.teller("uad-heal", quiet)
-    options = {"steps": steps, "samples": samples, **of_methods}
+    options = {"steps": steps, "samples": samples, "adapt": adapt, **of_methods}
     c.keep_memory()
     results = heal_all(
         inputs or (() if bids else "-"),

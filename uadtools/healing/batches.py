@@ -58,7 +58,7 @@ def heal_slices(
     model: Model, scans: Sequence[ScanSlices], plan: Plan, *, seed: int, batch: int, watch: Watch
 ) -> list[HealedSlices]:
     """Heal every slice of the scans with all of the plan's options, in every draw; scans share batches."""
-    seen = _Seen.of(model, scans)
+    seen = Seen.of(model, scans)
     shape, count = seen.x.shape[2:], len(seen.x)
     total, done = plan.evaluations((shape[-2], shape[-1])) * count, 0
 
@@ -105,7 +105,7 @@ def fitting(model: Model, shape: Sequence[int]) -> int:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """What the model sees of all scans. x, positions, condition: theirs, one after the other; first, last: (S,) the
     first and last place of the scan that each slice is in.
     """
@@ -118,7 +118,7 @@ class _Seen:
     last: NDArray[np.intp]
 
     @classmethod
-    def of(cls, model: Model, scans: Sequence[ScanSlices]) -> _Seen:
+    def of(cls, model: Model, scans: Sequence[ScanSlices]) -> Seen:
         sizes = [len(scan.x) for scan in scans]
         ends = np.cumsum(sizes)
         conditions = [scan.condition for scan in scans if scan.condition is not None]
@@ -131,13 +131,13 @@ class _Seen:
             np.repeat(ends - 1, sizes),
         )
 
-    def slices(self, part: slice) -> Tensor:
+    def slices(self, part: slice | NDArray[np.intp]) -> Tensor:
         """Return slices with as many neighbours as the model needs, (B, 2 reach + 1, H, W); the ends are repeated."""
-        chosen, reach = np.arange(len(self.x))[part, None], self.model.config.reach
-        places = np.clip(chosen + np.arange(-reach, reach + 1), self.first[part, None], self.last[part, None])
+        chosen, reach = np.arange(len(self.x))[part][:, None], self.model.config.reach
+        places = np.clip(chosen + np.arange(-reach, reach + 1), self.first[part][:, None], self.last[part][:, None])
         return self._seen(self.x[places, 0])
 
-    def given(self, part: slice) -> dict[str, Tensor]:
+    def given(self, part: slice | NDArray[np.intp]) -> dict[str, Tensor]:
         """Return the method's other arguments."""
         return {} if self.condition is None else {"condition": self._seen(self.condition[part])}
 

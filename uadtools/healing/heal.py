@@ -79,24 +79,40 @@ def heal_together(
         return [study.adding(_by_itself(study, how)) for study in studies]
     if model is None:
         raise UadError(f"--method {how.method} needs a model")
-    from uadtools.healing.batches import ScanSlices, heal_slices
+    from uadtools.healing.batches import ScanSlices
 
     scans = []
     for study in studies:
         scan, positions = study.need("scan"), positions_of(study, model)
         condition_slices = None if condition is None else _cut(_condition(condition, scan, how), positions, model)
         scans.append(ScanSlices(_cut(scan.data, positions, model), positions, condition_slices))
-    healed_slices = heal_slices(model, scans, how, seed=seed, batch=batch, watch=watch)
+    healed_slices, fits = _healed_slices(model, scans, how, seed=seed, batch=batch, watch=watch)
     arguments = how.arguments | ({"condition": condition.name} if condition else {})
     notes = {"seed": seed, "model": model.name or model.config.name, **_detection(how, model.config)}
     notes |= {"maps": list(how.maps)} if how.maps else {}
     notes |= {} if how.heals else {"product": how.product}
     healed = []
-    for study, scan_slices, slices in zip(studies, scans, healed_slices, strict=True):
+    for study, scan_slices, slices, fit in zip(studies, scans, healed_slices, fits, strict=True):
         scan = study.need("scan")
-        provenance = record(scan, "uad-heal", arguments, **notes) | noted(scan, _brain(study, scan), model.config)
+        provenance = record(scan, "uad-heal", arguments, **notes, **fit) | noted(
+            scan, _brain(study, scan), model.config
+        )
         healed.append(_with_healed(study, scan_slices, slices, how, model, provenance))
     return healed
+
+
+def _healed_slices(
+    model: Model, scans: Sequence[ScanSlices], how: Plan, **settings: Any
+) -> tuple[list[HealedSlices], list[dict[str, Any]]]:
+    """Heal the slices of scans, and say what is to be noted of each alone."""
+    from uadtools.healing.batches import heal_slices
+
+    if not how.adapt:
+        return heal_slices(model, scans, how, **settings), [{} for _ in scans]
+    from uadtools.healing.adapt import heal_adapted
+
+    pairs = [heal_adapted(model, scan, how, **settings) for scan in scans]
+    return [healed for healed, _ in pairs], [{"adapted": fit} for _, fit in pairs]
 
 
 def positions_of(study: Study, model: Model) -> NDArray[np.intp]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from uadtools import methods
 from uadtools.errors import UadError
@@ -17,6 +17,8 @@ from uadtools.volume.roles import ROLES
 
 LEVELS = 1000
 """Of which the t of methods are; a model of fewer steps has its own t as far along."""
+Adapted = Literal["curve", "all"]
+"""What of a model is fitted to a scan: the curve of intensities that it sees it by, or its layers, too."""
 Watch = Callable[[int, int], None]
 """Is told the network evaluations done and to do."""
 
@@ -25,7 +27,8 @@ Watch = Callable[[int, int], None]
 class Plan:
     """How to heal: the method's options for each t and patch, the draws, and how all these are combined.
 
-    expected: whether the model knows how far healthy scans are from their healed selves, which becomes a map.
+    expected: whether the model knows how far healthy scans are from their healed selves, which becomes a map. adapt:
+    what of it is fitted to the scan first, see healing.adapt.
     """
 
     method: str
@@ -33,6 +36,7 @@ class Plan:
     samples: int = 1
     combine: Rule = "mean"
     expected: bool = False
+    adapt: Adapted | None = None
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         """Network evaluations for a slice (H, W)."""
@@ -100,6 +104,8 @@ class Plan:
             arguments |= {"samples": self.samples}
         if "t" in first:
             arguments |= {"t": self.values_of("t"), "combine": self.combine}
+        if self.adapt:
+            arguments |= {"adapt": self.adapt}
         return arguments | {name: self.values_of(name) for name in repeated(type(self.options[0]))}
 
 
@@ -110,6 +116,7 @@ def plan(
     t: int | Sequence[int] = (),
     samples: int | None = None,
     combine: Rule = "mean",
+    adapt: Adapted | None = None,
     **options: Any,
 ) -> Plan:
     """Settle how to heal; what is not given is the model's default, or the paper's where the model has none.
@@ -136,14 +143,29 @@ def plan(
         raise UadError(f"--combine vote: --method {name} heals nothing that could be voted on (leave it out)")
     expected = heals and config is not None and config.reference is not None and name == config.defaults.method
     if config is None or "t" not in names:
-        return Plan(name, _listed(config, name, (), given), expected=expected)
+        return _adapting(config, Plan(name, _listed(config, name, (), given), expected=expected, adapt=adapt))
     steps = _steps(config, name, t)
     count = samples if samples is not None else _own(config, name, t).samples
     if count < 1:
         raise UadError(f"--samples {count}: at least 1 is needed")
     if "steps" in given and (bad := [s for s in steps if not 1 <= given["steps"] <= s + 1]):
         raise UadError(f"--steps {given['steps']}: from -t {bad[0]} there are 1 to {bad[0] + 1}")
-    return Plan(name, _listed(config, name, steps, given), count, combine, expected)
+    return _adapting(config, Plan(name, _listed(config, name, steps, given), count, combine, expected, adapt))
+
+
+def _adapting(config: ModelConfig | None, how: Plan) -> Plan:
+    """Raise UadError where a model is to be fitted by a method that heals with none, or asks it again and again."""
+    if how.adapt is None:
+        return how
+    if how.adapt not in get_args(Adapted):
+        raise UadError(f"--adapt {how.adapt}: there are {' and '.join(get_args(Adapted))}")
+    asked = how.evaluations(config.grid.shape[1::-1]) if config and methods.needs_model(how.method) else 0
+    if asked != how.samples or not how.heals:
+        raise UadError(
+            f"--adapt: fits a model to what it heals in one evaluation of a slice, at one -t, as --method {how.method} "
+            "does not here (leave it out)"
+        )
+    return how
 
 
 def repeated(options: type[Any]) -> list[str]:
