@@ -35,19 +35,10 @@ NORMS = (nn.GroupNorm, nn.BatchNorm2d)
 
 
 class Fit(NamedTuple):
-    """What came of it. model: fitted; knots: (PARTS + 1,) where the curve leads, in [0, 1]; residual: before, after."""
+    """What came of it. model: fitted; knots: (PARTS + 1,) where the curve leads, in [0, 1]."""
 
     model: Model
     knots: NDArray[np.float64]
-    residual: tuple[float, float]
-
-    @property
-    def notes(self) -> dict[str, Any]:
-        """What is noted of it in the history."""
-        return {
-            "curve": [round(float(knot), 4) for knot in self.knots],
-            "residual": [round(value, 5) for value in self.residual],
-        }
 
 
 class Curve(nn.Module):
@@ -85,7 +76,10 @@ def _led(x: Tensor, start: Tensor, end: Tensor) -> Tensor:
 def heal_adapted(
     model: Model, scan: ScanSlices, plan: Plan, *, seed: int, batch: int, watch: Watch
 ) -> tuple[HealedSlices, dict[str, Any]]:
-    """Heal a scan, fit the model to it, and heal it again; returns its slices, and what is to be noted of the fit."""
+    """Heal a scan, fit the model to it, and heal it again; returns its slices, and what is to be noted of the fit.
+
+    That is the curve, in [0, 1], and the mean residual before and after, where it was fitted.
+    """
     work, steps = plan.evaluations(scan.x.shape[-2:]) * len(scan.x), 3 * STEPS * BATCH
     total = 2 * work + steps
 
@@ -96,7 +90,13 @@ def heal_adapted(
     fit = fitted(model, scan, first, plan, seed=seed, watch=part(work))
     seen = replace(scan, x=_curved(scan.x, fit.knots))
     (healed,) = heal_slices(fit.model, [seen], plan, seed=seed, batch=batch, watch=part(work + steps))
-    return replace(healed, x=_curved(healed.x, fit.knots, back=True)), fit.notes
+    healed = replace(healed, x=_curved(healed.x, fit.knots, back=True))
+    usual, residuals = usual_voxels(scan.x, _mean(first)), [np.abs(scan.x - _mean(one)) for one in (first, healed)]
+    notes = {
+        "curve": [round(float(knot), 4) for knot in fit.knots],
+        "residual": [round(float(residual[usual].mean()), 5) for residual in residuals],
+    }
+    return healed, notes
 
 
 def fitted(
@@ -113,8 +113,8 @@ def fitted(
     optimiser = torch.optim.Adam(
         [{"params": [curve.steepness], "lr": CURVE_RATE}, {"params": layers, "lr": LAYER_RATE}]
     )
-    usual = torch.from_numpy(usual_voxels(scan.x, first.x.mean(axis=(0, 1)))).to(model.device)
-    seen, options, residuals = Seen.of(own, [scan]), plan.options[0], list[float]()
+    usual = torch.from_numpy(usual_voxels(scan.x, _mean(first))).to(model.device)
+    seen, options = Seen.of(own, [scan]), plan.options[0]
     for step in range(STEPS):
         places = np.sort(rng.permutation(len(scan.x))[:BATCH])
         noise = own.noise(scan.x.shape[2:], [(seed, step, int(z), 0) for z in scan.positions[places]])
@@ -127,11 +127,9 @@ def fitted(
             optimiser.zero_grad()
             torch.autograd.backward(loss)
         optimiser.step()
-        residuals.append(float(loss.detach()) / 2)
         watch(3 * BATCH * (step + 1), 0)
     own.net.requires_grad_(False)
-    knots = (curve.knots.detach().double().cpu().numpy() + 1) / 2
-    return Fit(own, knots, (float(np.mean(residuals[:3])), float(np.mean(residuals[-3:]))))
+    return Fit(own, (curve.knots.detach().double().cpu().numpy() + 1) / 2)
 
 
 def usual_voxels(x: NDArray[np.float32], healed: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -139,6 +137,11 @@ def usual_voxels(x: NDArray[np.float32], healed: NDArray[np.float32]) -> NDArray
     brain = x > 0
     away = ndimage.median_filter(np.abs(x - healed), (1, 1, WINDOW, WINDOW))
     return np.asarray(brain & (away <= np.quantile(away[brain], SHARE)))
+
+
+def _mean(healed: HealedSlices) -> NDArray[np.float32]:
+    """Return the mean over options and draws, (S, 1, H, W)."""
+    return np.asarray(healed.x.mean(axis=(0, 1)))
 
 
 def _own(model: Model) -> Model:
