@@ -6,8 +6,9 @@
 HEALTHY is the folder of experiments/bench/find-lesions.toml, of which the 20 heads in val/ and the masks are used;
 PATIENTS holds ms_mni/, with two patients of multiple sclerosis. Each head gets lesions of one kind, the kinds in turn,
 and is judged on the slice with most of them and on that 8 mm above; the patients on every sixth slice with brain.
-Nothing else is healed, as whole scans would take days. Every score gets the same median filter, 5x5 in the slice.
-FIGURES.json is written after each method, and what is in it is not judged again.
+Nothing else is healed, as whole scans would take days, but for networks that see the slices around each. Every score
+gets the same median filter, 5x5 in the slice. FIGURES.json is written after each method, and what is in it is not
+judged again.
 
 AUPRC is that of a case's voxels in the brain, both signs and sign told; best Dice is a ceiling, as the truth chose its
 threshold; healthy l1 is |scan - healed| outside of lesions, in units of the intensities' range. p is of a paired
@@ -19,7 +20,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -94,11 +95,12 @@ METHODS: dict[str, Method] = {
 
 @dataclass(frozen=True)
 class Slices:
-    """A scan of which few slices are brain, and its truth; told: what lesions are on it."""
+    """A scan, the same with few slices called brain, and its truth; told: what lesions are on it."""
 
     name: str
     kind: str
     told: Signed
+    whole: Study
     study: Study
     truth: Image
 
@@ -117,9 +119,11 @@ class Judge:
             else None
         )
         how = plan(model.config if model else None, **method.heal)
+        source = slices.whole if model and model.config.reach else slices.study  # of which the network sees neighbours
         began = time.process_time()
-        healed = uadtools.heal(slices.study, model, how)
-        spent = time.process_time() - began
+        healed = uadtools.heal(source, model, how)
+        spent = (time.process_time() - began) / int(source.brain().any(axis=(0, 1)).sum())
+        healed = replace(healed, images=healed.images | {"brain": slices.study.need("brain")})
         brain, lesion = slices.study.brain(), slices.truth.data > 0
         signs: tuple[Signed, ...] = ("both", slices.told) if method.metric in ("l1", "relative") else ("both",)
         scores = [uadtools.score(healed, metric=method.metric, signed=sign) for sign in signs]
@@ -129,7 +133,7 @@ class Judge:
         if "healed" in healed.images:
             away = np.abs(healed.need("healed").data - slices.study.need("scan").data)
             found["healthy l1"] = float(away[brain & ~lesion].mean())
-        return found | {"seconds a slice": spent / int(brain.any(axis=(0, 1)).sum())}
+        return found | {"seconds a slice": spent}
 
 
 def judged(study: Study, truth: Image) -> dict[str, float | None]:
@@ -171,7 +175,7 @@ def heads(folder: Path, masks: Mapping[str, Mapping[str, Image]]) -> Iterator[Sl
         drawn = uadtools.simulate(healthy, Simulation(masks=masks.get(kind, {}), **options))
         truth = drawn.need("truth")
         most = int(np.argmax((truth.data > 0).sum(axis=(0, 1))))
-        yield Slices(drawn.name, kind, told, thinned(drawn, (most, most + ABOVE)), truth)
+        yield Slices(drawn.name, kind, told, drawn, thinned(drawn, (most, most + ABOVE)), truth)
 
 
 def patients(folder: Path) -> Iterator[Slices]:
@@ -181,7 +185,7 @@ def patients(folder: Path) -> Iterator[Slices]:
             study = uadtools.preprocess(read_image(folder / scan.file), name=scan.name)
             raw, product = read_image(folder / scan.truth), study.product
             truth = product.derive(carry_mask(raw.data > 0, raw.grid, product.grid).astype(np.uint8), "truth")
-            yield Slices(scan.name, scan.name, scan.told, thinned(study, usable(study)[::EVERY]), truth)
+            yield Slices(scan.name, scan.name, scan.told, study, thinned(study, usable(study)[::EVERY]), truth)
 
 
 Found = dict[str, dict[str, dict[str, float | None]]]
