@@ -152,13 +152,12 @@ def intensities(slices: Slices) -> dict[str, float | None]:
 
 
 def thinned(study: Study, positions: Iterable[int]) -> Study:
-    """Call a few slices alone brain; the scan stays, as some methods see the slices around each."""
+    """Call a few slices alone brain, which are all that is healed and judged."""
     chosen = np.zeros(study.brain().shape, bool)
     chosen[:, :, list(positions)] = True
     brain = study.brain() & chosen
     scan = study.need("scan")
-    images = (np.where(brain, scan.data, 0).astype(np.float32), "scan"), (brain.astype(np.uint8), "brain")
-    return Study(study.name, {role: scan.derive(values, role) for values, role in images})
+    return Study(study.name, {"scan": scan, "brain": scan.derive(brain.astype(np.uint8), "brain")})
 
 
 def usable(study: Study) -> list[int]:
