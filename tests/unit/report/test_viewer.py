@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from uadtools.report.contents import gather
@@ -46,6 +47,17 @@ def test_a_click_on_a_finding_moves_the_crosshair_there(opened):
     opened.ask("document.querySelectorAll('#findings tbody tr')[1].cells[1].click()")
     assert where(opened) == pytest.approx(second, abs=1.1)
     assert opened.ask("document.querySelector('#findings [aria-current]').rowIndex") == 2
+
+
+def test_on_an_oblique_grid_the_crosshair_lands_in_the_voxel_of_the_finding(browser, oblique, tmp_path):
+    """As the header has it: half a voxel of the middle of the one that is listed, along each of the grid's axes."""
+    grid, path = oblique.product.grid, tmp_path / "oblique.html"
+    path.write_text(page_html(gather(oblique)), encoding="utf-8")
+    browser.open(path)
+    for number, place in enumerate(places(browser)):
+        browser.ask(f"document.querySelectorAll('#findings tbody tr')[{number}].cells[1].click()")
+        beside = np.linalg.inv(grid.affine[:3, :3]) @ np.subtract(where(browser), place)
+        assert np.abs(beside).max() <= 0.5
 
 
 def test_the_keyboard_alone_suffices(opened):

@@ -126,7 +126,7 @@ function navigation(nv) {
     for (const other of rows.rows) other.removeAttribute("aria-current");
     row.setAttribute("aria-current", "true");
     box.scrollTop = row.offsetTop - box.clientHeight / 2;
-    nv.scene.crosshairPos = nv.mm2frac(row.dataset.mm.split(" ").map(Number));
+    nv.scene.crosshairPos = nv.mm2frac(row.dataset.mm.split(" ").map(Number), 0, true); // true: mm of the header
     nv.createOnLocationChange();
     nv.drawScene();
   });
