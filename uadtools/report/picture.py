@@ -49,11 +49,12 @@ def drawn(study: Study, *, truth: Image | None = None, slices: int = 4) -> Any:
     chosen = _choose(views, slices)
     box = _frame(views)
     width, height = (side.stop - side.start for side in box)
+    limits = window(next((views[role] for role in ("scan", "healed") if role in views), np.zeros(1)))
     figure = Figure(figsize=(2.2 * len(views), 2.2 * len(chosen) * (height / width) + 0.35), facecolor="black")
     axes = figure.subplots(len(chosen), len(views), squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
     for row, z in zip(axes, chosen, strict=True):
         for axis, (role, data) in zip(row, views.items(), strict=True):
-            _draw(axis, role, data, views, (*box, z))
+            _draw(axis, role, data, views.get("scan"), (*box, z), limits)
     for axis, role in zip(axes[0], views, strict=True):
         axis.set_title(ROLES[role].title, color="white", fontsize=10)
     figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.35 / figure.get_figheight())
@@ -113,6 +114,21 @@ def png(figure: Any, **look: Any) -> bytes:
     return buffer.getvalue()
 
 
+def window(data: NDArray[Any]) -> tuple[float, float]:
+    """Choose what is drawn black and white of a scan that is 0 outside the brain.
+
+    From the 5th to the 95th hundredth inside it, and half as far again to both sides, but no farther than there is
+    anything: of a contrast that fills its range all of it, of CT the few values that tissue has.
+    """
+    inside = data[data != 0]
+    if not inside.size:
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.percentile(inside, [5, 95]))
+    reach = (high - low) / 2 or np.inf
+    low, high = max(float(inside.min()), low - reach), min(float(inside.max()), high + reach)
+    return low, max(high, low + 1e-6)
+
+
 def check_picture(path: Path, *, force: bool) -> None:
     """Raise UadError when a picture cannot be written there."""
     if path.suffix.lower() not in (".png", ".pdf", ".svg"):
@@ -170,24 +186,30 @@ def _frame(views: dict[str, NDArray[Any]]) -> tuple[slice, slice]:
 
 
 def _draw(
-    axis: Any, role: str, data: NDArray[Any], views: dict[str, NDArray[Any]], where: tuple[slice, slice, int]
+    axis: Any,
+    role: str,
+    data: NDArray[Any],
+    scan: NDArray[Any] | None,
+    where: tuple[slice, slice, int],
+    limits: tuple[float, float],
 ) -> None:
+    low, high = limits
     axis.axis("off")
     flat = data[where].T[::-1, ::-1]
-    scan = views["scan"][where].T[::-1, ::-1] if "scan" in views else None
     if role == "score":
         scored = data[data > 0]
         axis.imshow(flat, cmap="inferno", vmin=0, vmax=float(np.percentile(scored, 99.5)) if scored.size else 1)
     elif ROLES[role].kind == "mask" and scan is not None:
-        axis.imshow(scan, cmap="gray", vmin=0, vmax=1)
+        axis.imshow(scan[where].T[::-1, ::-1], cmap="gray", vmin=low, vmax=high)
         colour = {"detection": (1.0, 0.3, 0.2), "truth": (0.2, 0.9, 0.4)}[role]
         axis.imshow(np.dstack([np.full(flat.shape, c) for c in colour] + [0.75 * (flat > 0.5)]))
+    elif ROLES[role].kind == "scan":
+        axis.imshow(flat, cmap="gray", vmin=low, vmax=high)
     else:
-        axis.imshow(flat, cmap="gray", vmin=0, vmax=1 if ROLES[role].kind == "scan" else None)
+        axis.imshow(flat, cmap="gray", vmin=0)
 
 
 def truth_picture(study: Study, path: Path, *, force: bool = False) -> None:
     """Draw a study's scan beside the truth, if that is not empty; PNG, PDF or SVG. Raises UadError."""
     scan, truth = study.need("scan"), study.need("truth")
-    shown = scan.derive(scan.data / max(1.0, float(np.percentile(scan.data, 99.5))), "scan")
-    picture(Study(study.name, {"scan": shown}), path, truth=truth if truth.data.any() else None, force=force)
+    picture(Study(study.name, {"scan": scan}), path, truth=truth if truth.data.any() else None, force=force)

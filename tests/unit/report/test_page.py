@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import nibabel as nib
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from uadtools.errors import UadError
 from uadtools.grids.grid import Grid
@@ -246,3 +247,22 @@ def test_the_viewers_licence_is_there():
     text = pages.files("uadtools.report").joinpath("web/niivue-LICENSE.txt").read_text()
     assert f"niivue-{pages.NIIVUE}.js.gz" in text
     assert "BSD 2-Clause License" in text
+
+
+@pytest.mark.parametrize(("least", "most"), [(0.95, 1.0), (0.0, 0.6), (-3.0, 3.0)], ids=["CT", "T2", "z-scores"])
+def test_viewer_and_slices_are_windowed_alike_and_fill_the_greys(study, monkeypatch, least, most):
+    scan = study.need("scan")
+    values = np.linspace(least, most, scan.data.size, dtype=np.float32).reshape(scan.data.shape)
+    data = np.where(study.need("brain").data > 0, np.where(values, values, 1e-6), 0)
+    data.flat[np.flatnonzero(data)[:5]] = 1e-3  # the mask's rim
+    images = {role: study.images[role] for role in ("brain", "score", "detection")}
+    limits = set()
+    monkeypatch.setattr(Axes, "imshow", lambda axis, *_, cmap="", vmin=None, vmax=None: (
+        limits.add((vmin, vmax)) if cmap == "gray" else None
+    ))  # fmt: skip
+    page = gather(Study("windowed", {"scan": scan.derive(data, "scan"), **images}))
+    low, high = page.layers[0].low, page.layers[0].high
+    assert limits == {(low, high)}
+    tissue = np.percentile(data[data != 0], [5, 95])
+    assert low <= tissue[0] < tissue[1] <= high
+    assert np.ptp(tissue) > 0.4 * (high - low)
