@@ -75,7 +75,7 @@ def run(
         "threshold": threshold,
         "adapt": adapt,
         "force_detection": force_detection,
-        "seed": seed or None,
+        "seed": seed,
         "device": None if device == "auto" else device,
         "precision": None if precision == "auto" else precision,
         "volume": volume,

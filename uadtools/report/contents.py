@@ -202,8 +202,8 @@ def _steps(history: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
     rows = [["tool", "version", "model", "settings"]]
     for line in history:
         known = line.get("tool") in TOOLS
-        given = {name: value for name, value in _arguments(line).items() if value not in (None, False, [])}
-        settings = ", ".join(_setting(*item) for item in given.items()) if known else ""
+        given = [item for item in _arguments(line).items() if item[1] not in (None, []) and item[1] is not False]
+        settings = ", ".join(_setting(*item) for item in given) if known else ""
         tool = line["tool"] if known else "another program"
         rows.append([tool, str(line.get("version", "")), str(line.get("model") or ""), settings])
     yield Table("What was done", rows)

@@ -266,3 +266,9 @@ def test_viewer_and_slices_are_windowed_alike_and_fill_the_greys(study, monkeypa
     tissue = np.percentile(data[data != 0], [5, 95])
     assert low <= tissue[0] < tissue[1] <= high
     assert np.ptp(tissue) > 0.4 * (high - low)
+
+
+def test_zeros_that_were_given_are_among_the_settings(study):
+    (done,) = [table for table in gather(study).tables if table.title == "What was done"]
+    (settings,) = [row[-1] for row in done.rows if row[0] == "uad-postproc"]
+    assert "erode 0" in settings.split(", ")
