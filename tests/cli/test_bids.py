@@ -67,6 +67,15 @@ def test_participants_then_the_group(uad, study, how):
     assert sorted(links) == ["sub-01_T1w.html", "sub-02_ses-1_T1w.html", "sub-03_T1w.html"]
 
 
+def test_the_group_names_files_as_seen_from_here(uad, study, how, monkeypatch):
+    uad("bids", study, "out", "participant", *how)
+    monkeypatch.chdir("study")
+    rows = uad("bids", study, "../out", "group", "--json").json
+    paths = [row[name] for row in rows for name in ("output", "score", "report")]
+    assert len(paths) == 3 * 3
+    assert all(path.startswith("../out/") and Path(path).is_file() for path in paths)
+
+
 def test_scans_of_another_suffix_are_named_so(uad, study, how):
     done = uad("bids", study, "out", "participant", "--suffix", "FLAIR", *how)
     assert done.status == 0

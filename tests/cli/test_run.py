@@ -155,6 +155,20 @@ def test_what_is_done_is_skipped_and_a_mended_scan_is_not(uad, several, how):
     assert re.findall('<a href="([^"]+)">', Path("out/index.html").read_text()) == ["a.html", "b.html", "c.html"]
 
 
+def test_what_is_done_is_told_as_seen_from_here(uad, several, how, here, monkeypatch):
+    uad("run", several, "-o", "out", *how)
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    done = uad("run", several, "-o", "../out/", *how, "--json")
+    with Path("../out/results.csv").open() as table:
+        rows = [*done.json, *csv.DictReader(table)]
+    paths = [row[name] for row in rows for name in ("output", "score", "report") if row.get(name)]
+    assert len(paths) == 2 * 2 * 3  # one of the scans fails
+    assert all(path.startswith("../out/") and Path(path).is_file() for path in paths)
+    alone = uad("run", several / "a.nii.gz", "-o", "../out/", *how)
+    assert "to look at in a browser: ../out/a.html" in alone.lines[-1]
+
+
 def test_what_was_made_otherwise_is_replaced_by_force_alone(uad, scan, raw, how, here):
     assert uad("run", scan, "-o", "out", *how).status == 0
     other = ["run", scan, "-o", "out", *how, "--set", "postproc.dilate=1"]

@@ -23,6 +23,8 @@ from uadtools.report.tables import write_csv
 from uadtools.volume.stream import Study, base_name
 
 ENDING, INDEX, TABLE = "_run.json", "index.html", "results.csv"
+FILES = ("output", "score", "report")
+"""What a result names."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Record:
 
 
 def read_record(path: Path) -> Record:
-    """Read what a run wrote down. Raises UadError."""
+    """Read what a run wrote down; files are named as seen from the current folder. Raises UadError."""
     data = read_json(path)
     try:
         row = data["row"] and Row(
@@ -69,9 +71,16 @@ def read_record(path: Path) -> Record:
         )
         if row and not all(value is None or isinstance(value, int | float) for value in row.numbers):
             raise ValueError
-        return Record(dict(data["settings"]), data["scan"], dict(data["result"]), row)
+        return Record(dict(data["settings"]), data["scan"], _seen_from_here(dict(data["result"]), path.parent), row)
     except (KeyError, TypeError, ValueError):
         raise UadError(f"{path}: uad-run did not write it (name another folder)") from None
+
+
+def _seen_from_here(result: Result, folder: Path) -> Result:
+    """Name the files of a result where they lie beside its page, which is in this folder, and not where it was made."""
+    then = Path(result.get("report", "")).parent
+    named = {name: Path(result[name]) for name in FILES if name in result}
+    return result | {name: str(folder / file.relative_to(then)) for name, file in named.items()}
 
 
 @dataclass(frozen=True)
