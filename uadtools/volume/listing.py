@@ -22,7 +22,7 @@ def files_of(source: str) -> Iterator[str]:
     """Name the images that a source stands for: those of a folder, those of a list, or itself.
 
     A folder of DICOM is one image. A folder that cannot be listed is named, too: what reads it says why. Of what
-    FreeSurfer makes of a scan, only the scan itself counts in a folder, orig.mgz.
+    FreeSurfer makes of a scan, only the scan itself counts in a folder, orig.mgz; of a BIDS data set, not derivatives/.
 
     A list is a .txt (one path per line, # begins a remark), a .csv with a column `path`, or a .jsonl with a key `path`;
     its paths are relative to it, and may be folders and lists again. Raises UadError when there is nothing.
@@ -42,7 +42,7 @@ def _files_of(source: str) -> Iterator[str]:
             yield str(path if path.name.strip(".") else path.resolve())
             return
         unreadable: list[Path] = []
-        files = sorted(walked(path, unreadable.append))
+        files = sorted(walked(path, unreadable.append, lambda folder: not _is_derived(folder)))
         paths = [p for p in files if _is_scan(p)]
         if not paths and not unreadable:
             raise UadError(f"{source}: no NIfTI file in this folder{others_among(islice(files, MOST_LOOKED_INTO))}")
@@ -81,6 +81,10 @@ def is_dicom(folder: Path) -> bool:
         if file.suffix.lower() not in PICTURES:
             others.append(file)
     return not unreadable and any(dicom_among(islice(sorted(others), MOST_LOOKED_INTO)))
+
+
+def _is_derived(folder: Path) -> bool:
+    return folder.name == "derivatives" and (folder.parent / "dataset_description.json").is_file()
 
 
 def _is_scan(path: Path) -> bool:
