@@ -28,6 +28,8 @@ OF_FILES = (
     "native", "dicom_seg", "strict", "provenance", "anonymous", "force", "as_json", "quiet", "verbose", "version",
 )  # fmt: skip
 """Options of the steps' commands that have no effect where all is done in one."""
+ADVICE = {"dicom_seg": "uad-postproc SCORE --dicom-seg DICOM/ writes it"}
+"""What to do instead of giving these."""
 SAME_VOXELS = ("device", "precision", "batch")
 """Options that change last bits at most."""
 
@@ -97,9 +99,12 @@ def asked(  # noqa: PLR0913  one parameter per option
         common = {name: value for name, value in given[step].items() if value not in (None, []) and value is not False}
         for name in options:
             if name in OF_FILES or (name in READ_ONCE and step != "preprocess"):
-                raise Misuse(f"--set {step}.{name}: has no effect in uad-run (leave it out)")
+                advice = ADVICE.get(name, "leave it out")
+                raise Misuse(f"--set {step}.{name.replace('_', '-')}: has no effect in uad-run ({advice})")
             if name in common and not (step == "preprocess" and name == "model"):
-                raise Misuse(f"--set {step}.{name}: uad-run is told the same otherwise (leave one out)")
+                raise Misuse(
+                    f"--set {step}.{name.replace('_', '-')}: uad-run is told the same otherwise (leave one out)"
+                )
         given[step] = common | options
     return Asked(given)
 
