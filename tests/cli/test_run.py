@@ -91,10 +91,21 @@ def test_a_newcomer_is_told_where_to_look(uad, scan, how, here):
         ("score.native", ["has no effect in uad-run"]),
         ("heal.volume=1", ["has no effect in uad-run"]),
         ("heal.model=x", ["leave one out"]),
+        ("preprocess.save-brain=b", ["--set preprocess.save-brain: has no effect"]),
+        ("postproc.dicom-seg=exam", ["--set postproc.dicom-seg:", "uad-postproc SCORE --dicom-seg DICOM/ writes it"]),
     ],
 )
 def test_a_wrong_setting_is_refused_before_anything_is_done(uad, scan, tiny_model, setting, words):
     uad("run", scan, "-o", "out", "--model", tiny_model, "--set", setting).fails("run", 2, *words)
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "heal"])
+def test_a_device_that_is_not_there_is_told_before_any_work(uad, scan, tiny_model, command, here, monkeypatch):
+    monkeypatch.setattr("uadtools.pipeline.steps.prepare", None)
+    monkeypatch.setattr("uadtools.cohort.jobs.prepared", None)
+    made = uad(command, scan, "-o", "out/", "--model", tiny_model, "--device", "cuda:99")
+    made.fails(command, 1, "--device cuda:99: not available here")
     assert not Path("out").exists()
 
 
