@@ -48,8 +48,12 @@ def _files_of(source: str) -> Iterator[str]:
             raise UadError(f"{source}: no NIfTI file in this folder{others_among(islice(files, MOST_LOOKED_INTO))}")
         yield from map(str, sorted([*paths, *unreadable]))
     elif is_many(source):
-        for entry in _entries(path):
-            yield from _files_of(str(path.parent / entry))
+        entries = [str(path.parent / entry) for entry in _entries(path)]
+        if not any(_is_meant(Path(entry)) for entry in entries):
+            first = Path(entries[0]).name
+            raise UadError(f"{source}: was read as a list of files, none of which is there (the first: {first[:80]})")
+        for entry in entries:
+            yield from _files_of(entry)
     else:
         yield source
 
@@ -81,6 +85,11 @@ def is_dicom(folder: Path) -> bool:
         if file.suffix.lower() not in PICTURES:
             others.append(file)
     return not unreadable and any(dicom_among(islice(sorted(others), MOST_LOOKED_INTO)))
+
+
+def _is_meant(path: Path) -> bool:
+    """Tell whether an entry of a list may be a file's name, and not just text."""
+    return is_image(path) or is_flat(path) or path.suffix in LISTS or os.path.exists(path)  # noqa: PTH110  long ones
 
 
 def _is_derived(folder: Path) -> bool:
