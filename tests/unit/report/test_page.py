@@ -129,7 +129,12 @@ def test_scores_are_told_against_those_of_healthy_scans(study, monkeypatch):
     page = gather(study)
     html = page_html(page)
     assert [row.strip("|").split("||")[-1] for row in rows(html, "findings")] == ["1", "1"]
-    assert "Healthy: how many of 3 healthy scans peak as high anywhere." in html
+    about = (
+        "Healthy: how many of 3 scans of healthy people have, anywhere in the brain, a score as high as the peak of "
+        "this finding. Few: it is unusual. Many: healthy people have such peaks, too."
+    )
+    assert f'<p class="quiet">{about}</p>' in html
+    assert f'title="{about}">healthy</button>' in html
     (table,) = [table for table in page.tables if table.title == "Scores of the scan"]
     told = {row[0]: row[2:] for row in table.rows}
     assert told["mean of the highest hundredth"] == ["0.1 to 0.5", "1 of 2 healthy scans are as high"]
@@ -150,7 +155,8 @@ def test_what_both_signs_score_bounds_one(study, monkeypatch):
     monkeypatch.setattr(contents, "healthy_scores", lambda score: replace(KNOWN, both=True))
     html = page_html(gather(study))
     assert "at most 1 of 2 healthy scans are as high" in html
-    assert "of both signs, so that it may be fewer of this one." in html
+    assert "In them what is brighter and what is darker was counted, in this scan one of the two" in html
+    assert "so that the true number may be smaller, never larger." in html
 
 
 def test_after_another_median_healthy_scans_say_nothing(study, monkeypatch):
