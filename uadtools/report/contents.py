@@ -11,7 +11,7 @@ from uadtools.concerns import united
 from uadtools.errors import UadError
 from uadtools.healing.likeness import too_unlike
 from uadtools.report import repeat
-from uadtools.report.findings import Finding, findings, said, smoothed, steps_of
+from uadtools.report.findings import PLACES, Finding, findings, said, smoothed, steps_of
 from uadtools.report.index import Row
 from uadtools.report.layers import Layered, layered, layers, threshold_of
 from uadtools.report.page import Page, Picture
@@ -135,13 +135,13 @@ def _places(whole: Layered, study: Study) -> tuple[str, ...]:
 
 
 def index_row(page: Page, study: Study, file: str) -> Row:
-    """Sum up a page for the index; its thumbnail is the slice with most detected."""
+    """Sum up a page for the index; its thumbnail is the slice with most of the largest finding, else the middle."""
     found = page.findings
     return Row(
         page.title,
         file,
         _slices(layered(study, None), roles=("scan", "detection"), slices=1),
-        None if found is None else sum(one.ml for one in found),
+        None if found is None else round(sum(one.ml for one in found), PLACES),
         None if found is None else len(found),
         found[0].ml if found else None,
         max((one.peak for one in found or () if one.peak is not None), default=None),

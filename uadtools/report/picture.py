@@ -15,6 +15,7 @@ from uadtools.files import check_free, written
 from uadtools.grids.grid import Grid, carry_mask, oriented, resample
 from uadtools.metrics.overlap import Mask
 from uadtools.volume.chain import GridChain, seen_from
+from uadtools.volume.clean import keep_largest
 from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import Study
@@ -32,7 +33,8 @@ def picture(
 
     Columns are the images that the study has, then the truth; everything is shown on the scan's grid (else the
     product's), front of the head up, patient's left on the right. The slices are those with most truth, else most
-    detection, else evenly spaced. Raises UadError when there is nothing to show or the file cannot be written.
+    detection, else evenly spaced; an only one is that with most of the largest component. Raises UadError when there is
+    nothing to show or the file cannot be written.
     """
     path = Path(path)
     check_picture(path, force=force)
@@ -158,13 +160,14 @@ def _on(image: Image, base: Grid, role: str, chain: GridChain) -> NDArray[Any]:
 
 
 def _choose(views: dict[str, NDArray[Any]], count: int) -> list[int]:
-    """Pick slices, top of the head first."""
+    """Pick slices, top of the head first; an only one is through the largest component, else the middle."""
     first = next(iter(views.values()))
     masks = (views[role] > 0.5 for role in ("truth", "detection") if role in views)
-    weight = next((mask.sum(axis=(0, 1)) for mask in masks if mask.any()), None)
+    shown = next((mask for mask in masks if mask.any()), None)
+    weight = None if shown is None else (keep_largest(shown) if count == 1 else shown).sum(axis=(0, 1))
     if weight is None:
         occupied = np.flatnonzero((first > 0).any(axis=(0, 1)))
-        places = np.linspace(0.3, 0.75, count) * (len(occupied) - 1)
+        places = (np.linspace(0.3, 0.75, count) if count > 1 else np.array([0.5])) * (len(occupied) - 1)
         return sorted({int(occupied[int(p)]) for p in places}, reverse=True) if len(occupied) else [first.shape[2] // 2]
     picked: list[int] = []
     apart = max(1, int((weight > 0).sum()) // (2 * count))

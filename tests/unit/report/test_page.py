@@ -19,6 +19,7 @@ from uadtools.report import contents
 from uadtools.report import page as pages
 from uadtools.report.contents import gather
 from uadtools.report.page import page_html, shown
+from uadtools.report.picture import _choose
 from uadtools.scoring.healthy import HealthyScores
 from uadtools.volume.chain import link
 from uadtools.volume.stream import Study
@@ -272,6 +273,19 @@ def test_viewer_and_slices_are_windowed_alike_and_fill_the_greys(study, monkeypa
     tissue = np.percentile(data[data != 0], [5, 95])
     assert low <= tissue[0] < tissue[1] <= high
     assert np.ptp(tissue) > 0.4 * (high - low)
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_the_thumbnail_is_through_the_largest_finding_else_the_middle(study, found):
+    """Not through the slice where many small ones lie."""
+    scan = study.need("scan")
+    mask = np.zeros(scan.data.shape, np.uint8)
+    if found:
+        mask[4:6, 7:9, 2:5] = 1
+        mask[2:14:2, 4:13:2, 6] = 1
+    detection = study.need("detection").derive(mask, "detection")
+    views = {"scan": scan.data, "detection": detection.data}
+    assert _choose(views, 1)[0] in ((2, 3, 4) if found else (3, 4))
 
 
 def test_zeros_that_were_given_are_among_the_settings(study):
