@@ -65,6 +65,7 @@ def test_json_says_what_was_made(uad, scan, how):
     assert row["detected_voxels"] == voxels(row["output"]).sum() > 0
     assert (row["threshold"], row["threshold_from"], row["concerns"]) == (0.2, "user", row["concerns"])
     assert row["model"].startswith("tiny")
+    assert all(len(str(row[name])) < 10 for name in ("detected_ml", "largest_ml"))
     assert json.loads(Path("out/raw_run.json").read_text())["result"] == row
 
 
@@ -226,7 +227,10 @@ def test_a_scan_that_fails_alone_leaves_nothing_behind(uad, scan, how, prepared)
     uad("run", scan, "-o", "out", *how, "--set", f"score.spread={prepared}").fails("run", 2, "--spread")
     done = uad("run", scan, "-o", "out", *how, "--set", f"heal.brain={scan}")
     assert (done.status, "different grids" in done.lines[-1]) == (1, True)
-    assert files("out") == []
+    assert not Path("out").exists()
+    Path("mine").mkdir()
+    assert uad("run", scan, "-o", "mine/a", *how, "--set", f"heal.brain={scan}").status == 1
+    assert files("mine") == []
     uad("run", "none.nii.gz", "-o", "out", *how).fails("run", 1, "none.nii.gz: No such file")
 
 
@@ -277,3 +281,10 @@ def test_the_index_of_somebody_else_stays(uad, several, how):
     Path("out/index.html").write_text("mine")
     uad("run", several, "-o", "out", *how).fails("run", 1, "out/index.html", "no index of reports")
     assert files("out") == ["index.html"]
+
+
+@pytest.mark.parametrize("command", ["run", "preprocess", "heal", "score", "postproc", "report", "simulate"])
+def test_a_name_of_nothing_is_no_output(uad, scan, here, command):
+    kind = ["--kind", "blobs"] if command == "simulate" else []
+    uad(command, scan, *kind, "-o", "").fails(command, 2, "--output: a name is missing")
+    assert [path.name for path in here.iterdir()] == ["raw.nii.gz"]

@@ -85,11 +85,15 @@ def _seen_from_here(result: Result, folder: Path) -> Result:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder, or a data set of derivatives, that is filled. roles: of the images that lie beside detections."""
+    """A folder, or a data set of derivatives, that is filled.
+
+    roles: of the images that lie beside detections. made: folders that were not there before.
+    """
 
     sink: Sink
     force: bool
     roles: Sequence[str]
+    made: list[Path] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -139,6 +143,7 @@ class Folder:
             raise UadError(f"{study.name}: its page would be {INDEX}, which is that of all scans (rename the scan)")
         sink = replace(self.sink, force=self.force or before is not None)
         for folder in {place.detection.parent, place.page.parent}:
+            self.made.extend(path for path in (folder, *folder.parents) if not path.exists())
             make_folder(folder)
         sink.claim(study, place.detection, more=self.roles)
         check_page(place.page, force=sink.force)
@@ -161,6 +166,8 @@ class Folder:
                 lost.keep(place.record)
             else:
                 place.record.unlink(missing_ok=True)
+                for folder in sorted(self.made, reverse=True):  # a folder is sorted before those in it
+                    folder.rmdir()
 
 
 def check_summary(folder: Path, *, force: bool = False) -> None:
