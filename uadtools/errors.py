@@ -18,4 +18,10 @@ def near(word: str, names: Iterable[str]) -> str:
     """Ask, to go on with after a wrong word, whether one of these names was meant; nothing where none is like it."""
     from difflib import get_close_matches
 
-    return f", did you mean {found[0]}?" if (found := get_close_matches(word, list(names), 1, 0.7)) else ""
+    alike = 0.7 if len(word) > 3 else 0.66  # of three letters, one may be wrong
+    return f", did you mean {found[0]}?" if (found := get_close_matches(word, list(names), 1, alike)) else ""
+
+
+def plain(message: str) -> str:
+    """Take out of a message what pydantic writes before the reason."""
+    return message.replace("Value error, ", "")

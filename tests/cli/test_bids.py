@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import nibabel as nib
 import pytest
 
 SCANS = (
@@ -67,6 +68,15 @@ def test_participants_then_the_group(uad, study, how):
     assert sorted(links) == ["sub-01_T1w.html", "sub-02_ses-1_T1w.html", "sub-03_T1w.html"]
 
 
+def test_the_group_names_files_as_seen_from_here(uad, study, how, monkeypatch):
+    uad("bids", study, "out", "participant", *how)
+    monkeypatch.chdir("study")
+    rows = uad("bids", study, "../out", "group", "--json").json
+    paths = [row[name] for row in rows for name in ("output", "score", "report")]
+    assert len(paths) == 3 * 3
+    assert all(path.startswith("../out/") and Path(path).is_file() for path in paths)
+
+
 def test_scans_of_another_suffix_are_named_so(uad, study, how):
     done = uad("bids", study, "out", "participant", "--suffix", "FLAIR", *how)
     assert done.status == 0
@@ -98,3 +108,30 @@ def test_run_takes_a_data_set_too_and_a_dry_run_writes_nothing(uad, study, how):
     assert uad("run", "--bids", study, "-o", "out", *how).status == 0
     assert Path("out/index.html").read_text().count('<a href="') == 3
     uad("run", "--bids", study, *how).fails("run", 2, "--bids", "-o")
+
+
+def test_what_was_made_of_a_data_set_is_no_scan_of_it(uad, study, how):
+    (study / "dataset_description.json").write_text('{"Name": "study", "BIDSVersion": "1.10.0"}')
+    assert uad("bids", study, "study/derivatives/uadtools", "participant", *how).status == 0
+    scans = {str(study / f"{name}.nii.gz") for name in SCANS}
+    dry = uad("run", study, "-o", "out", *how, "--dry-run").out.decode()
+    assert set(re.findall(r"uad-preprocess (\S+)", dry)) == scans
+    done = uad("preprocess", study, "-o", "prepared", "--json")
+    assert len(done.json) == len(SCANS)
+
+
+def test_what_was_made_of_scans_is_no_scan_under_any_name(uad, here, scan, how):
+    raw = here / "raw"
+    raw.mkdir()
+    shutil.copy(scan, raw / "a.nii.gz")
+    assert uad("run", scan, "-o", "out", *how, "--keep").status == 0
+    for number, role in enumerate(("brain", "healed", "score", "detection")):
+        shutil.copy(f"out/raw_{role}.nii.gz", raw / f"b{number}.nii.gz")
+    bare = nib.load("out/raw_detection.nii.gz")
+    bare.header.extensions.clear()
+    bare.header["intent_name"] = b""
+    nib.save(bare, raw / "c.nii.gz")
+    shutil.copy("out/raw_detection.json", raw / "c.json")
+    assert [row["name"] for row in uad("run", raw, "-o", "again", *how, "--json").json] == ["a"]
+    (raw / "a.nii.gz").unlink()
+    uad("run", raw, "-o", "again", *how).fails("run", 1, "raw: holds only what uad tools made", "name the folder")

@@ -167,6 +167,10 @@ def test_each_of_many_is_what_it_is_alone(uad, heads, here):
         ("l.csv", "path,age\n,3\n", "every entry needs a `path`"),
         ("l.jsonl", '{"path": 3}\n', "every entry needs a `path`"),
         ("l.jsonl", "a.nii\n", "every entry needs a `path`"),
+        ("l.txt", "Dear all,\nhello\n", "was read as a list of files, none of which is there (the first: Dear all,)"),
+        ("l.csv", "path\nhello\n", "list of files, none of which is there (the first: hello)"),
+        ("l.jsonl", '{"path": "hello"}\n', "list of files, none of which is there (the first: hello)"),
+        ("l.txt", f"{1000 * 'long '}\n", "list of files, none of which is there"),
         ("l.txt", "l.txt\n", "a list that names itself"),
     ],
 )

@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from uadtools.errors import UadError
 from uadtools.models import checkpoint
 from uadtools.volume.stream import read_image, read_path
 
@@ -148,8 +149,12 @@ def test_the_prepared_scan_overwrites_nothing(uad, scan, tiny_model, here):
     assert read_image(here / "raw_preprocessed.nii.gz").grid.shape == (16, 16, 8)
 
 
-def test_where_healing_fails_there_is_no_prepared_scan(uad, scan, tiny_model, here):
-    assert uad("heal", scan, "--model", tiny_model, "--device", "cuda:99").status == 1
+def test_where_healing_fails_there_is_no_prepared_scan(uad, scan, tiny_model, here, monkeypatch):
+    def fail(*_, **__):
+        raise UadError("no memory")
+
+    monkeypatch.setattr("uadtools.cohort.heal.heal_with", fail)
+    uad("heal", scan, "--model", tiny_model, "-q").fails("heal", 1, "no memory")
     assert [path.name for path in here.iterdir()] == ["raw.nii.gz"]
 
 

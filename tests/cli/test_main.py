@@ -132,11 +132,11 @@ def test_help_of_a_part_of_a_command_and_of_uad_itself(uad_alone):
     assert uad_alone("help") == uad_alone()
 
 
-@pytest.mark.parametrize("words", [("heel",), ("help", "heel")])
-def test_a_command_that_was_meant_is_named(words, uad_alone):
+@pytest.mark.parametrize(("words", "meant"), [(("heel",), "heal"), (("help", "heel"), "heal"), (("rum",), "run")])
+def test_a_command_that_was_meant_is_named(words, meant, uad_alone):
     status, out, err = uad_alone(*words)
     assert (status, out) == (2, "")
-    assert "heel: there is no such command, did you mean heal? (there are: run, " in err
+    assert f"{words[-1]}: there is no such command, did you mean {meant}? (there are: run, " in err
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,7 @@ def test_a_command_that_was_meant_is_named(words, uad_alone):
         (("heal", "x", "--method", "restor"), "no method 'restor', did you mean restore? (there are: ae, "),
         (("heal", "x", "--model", "any-smal"), "any-smal: No such file or directory, did you mean any-small? ("),
         (("models", "info", "t1-smal"), "t1-smal: No such file or directory, did you mean t1-small? ("),
+        (("score", "x", "--signed", "drak"), "Invalid value for '--signed': 'drak' is not one of"),
         (("train", "x", "-o", "m", "--recipe", "cdpm"), "no recipe 'cdpm', did you mean cddpm? (there are: ae, "),
     ],
 )

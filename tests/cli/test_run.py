@@ -65,6 +65,7 @@ def test_json_says_what_was_made(uad, scan, how):
     assert row["detected_voxels"] == voxels(row["output"]).sum() > 0
     assert (row["threshold"], row["threshold_from"], row["concerns"]) == (0.2, "user", row["concerns"])
     assert row["model"].startswith("tiny")
+    assert all(len(str(row[name])) < 10 for name in ("detected_ml", "largest_ml"))
     assert json.loads(Path("out/raw_run.json").read_text())["result"] == row
 
 
@@ -91,10 +92,21 @@ def test_a_newcomer_is_told_where_to_look(uad, scan, how, here):
         ("score.native", ["has no effect in uad-run"]),
         ("heal.volume=1", ["has no effect in uad-run"]),
         ("heal.model=x", ["leave one out"]),
+        ("preprocess.save-brain=b", ["--set preprocess.save-brain: has no effect"]),
+        ("postproc.dicom-seg=exam", ["--set postproc.dicom-seg:", "uad-postproc SCORE --dicom-seg DICOM/ writes it"]),
     ],
 )
 def test_a_wrong_setting_is_refused_before_anything_is_done(uad, scan, tiny_model, setting, words):
     uad("run", scan, "-o", "out", "--model", tiny_model, "--set", setting).fails("run", 2, *words)
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "heal"])
+def test_a_device_that_is_not_there_is_told_before_any_work(uad, scan, tiny_model, command, here, monkeypatch):
+    monkeypatch.setattr("uadtools.pipeline.steps.prepare", None)
+    monkeypatch.setattr("uadtools.cohort.jobs.prepared", None)
+    made = uad(command, scan, "-o", "out/", "--model", tiny_model, "--device", "cuda:99")
+    made.fails(command, 1, "--device cuda:99: not available here")
     assert not Path("out").exists()
 
 
@@ -155,6 +167,20 @@ def test_what_is_done_is_skipped_and_a_mended_scan_is_not(uad, several, how):
     assert re.findall('<a href="([^"]+)">', Path("out/index.html").read_text()) == ["a.html", "b.html", "c.html"]
 
 
+def test_what_is_done_is_told_as_seen_from_here(uad, several, how, here, monkeypatch):
+    uad("run", several, "-o", "out", *how)
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    done = uad("run", several, "-o", "../out/", *how, "--json")
+    with Path("../out/results.csv").open() as table:
+        rows = [*done.json, *csv.DictReader(table)]
+    paths = [row[name] for row in rows for name in ("output", "score", "report") if row.get(name)]
+    assert len(paths) == 2 * 2 * 3  # one of the scans fails
+    assert all(path.startswith("../out/") and Path(path).is_file() for path in paths)
+    alone = uad("run", several / "a.nii.gz", "-o", "../out/", *how)
+    assert "to look at in a browser: ../out/a.html" in alone.lines[-1]
+
+
 def test_what_was_made_otherwise_is_replaced_by_force_alone(uad, scan, raw, how, here):
     assert uad("run", scan, "-o", "out", *how).status == 0
     other = ["run", scan, "-o", "out", *how, "--set", "postproc.dilate=1"]
@@ -201,7 +227,10 @@ def test_a_scan_that_fails_alone_leaves_nothing_behind(uad, scan, how, prepared)
     uad("run", scan, "-o", "out", *how, "--set", f"score.spread={prepared}").fails("run", 2, "--spread")
     done = uad("run", scan, "-o", "out", *how, "--set", f"heal.brain={scan}")
     assert (done.status, "different grids" in done.lines[-1]) == (1, True)
-    assert files("out") == []
+    assert not Path("out").exists()
+    Path("mine").mkdir()
+    assert uad("run", scan, "-o", "mine/a", *how, "--set", f"heal.brain={scan}").status == 1
+    assert files("mine") == []
     uad("run", "none.nii.gz", "-o", "out", *how).fails("run", 1, "none.nii.gz: No such file")
 
 
@@ -252,3 +281,10 @@ def test_the_index_of_somebody_else_stays(uad, several, how):
     Path("out/index.html").write_text("mine")
     uad("run", several, "-o", "out", *how).fails("run", 1, "out/index.html", "no index of reports")
     assert files("out") == ["index.html"]
+
+
+@pytest.mark.parametrize("command", ["run", "preprocess", "heal", "score", "postproc", "report", "simulate"])
+def test_a_name_of_nothing_is_no_output(uad, scan, here, command):
+    kind = ["--kind", "blobs"] if command == "simulate" else []
+    uad(command, scan, *kind, "-o", "").fails(command, 2, "--output: a name is missing")
+    assert [path.name for path in here.iterdir()] == ["raw.nii.gz"]

@@ -22,7 +22,8 @@ EXAMPLES = """
 def run(
     inputs: list[str] | None = o.argument("""IN
         Raw scans: files (NIfTI, .mgz, .nrrd), folders of DICOM, pictures (.png, .jpg, .npz), folders and lists (.txt,
-        .csv, .jsonl) of them, or - for a stream on standard input (which no IN means, too)."""),
+        .csv, .jsonl) of them, or - for a stream on standard input (which no IN means, too). A BIDS data set is named
+        with --bids; as a folder it stands for all images in it but derivatives/."""),
     output: str | None = o.option("--output -o DIR  The folder of what is made. Default: the current folder."),
     model: list[Path] | None = r.MODEL,
     method: str | None = r.METHOD,
@@ -75,7 +76,7 @@ def run(
         "threshold": threshold,
         "adapt": adapt,
         "force_detection": force_detection,
-        "seed": seed or None,
+        "seed": seed,
         "device": None if device == "auto" else device,
         "precision": None if precision == "auto" else precision,
         "volume": volume,

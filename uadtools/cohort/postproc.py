@@ -17,6 +17,7 @@ from uadtools.datasets.sources import Inputs, Sources
 from uadtools.errors import Misuse
 from uadtools.files import check_free
 from uadtools.grids.placement import Form
+from uadtools.report.findings import PLACES
 from uadtools.report.tables import found
 from uadtools.scoring.dicom_seg import SourceSeries
 from uadtools.scoring.postproc import Steps, bundled_steps, own_steps, postproc, read_steps, score_of
@@ -161,7 +162,7 @@ class Detecting:
             "threshold_from": origin,
             "raised": arguments.get("raised", 1.0),
             "detected_voxels": count,
-            "detected_ml": amount,
+            "detected_ml": round(amount, PLACES),
             "findings": findings,
             "withheld": "withheld" in arguments,
             **carried(detected),

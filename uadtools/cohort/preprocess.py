@@ -15,7 +15,7 @@ from uadtools.datasets import bids as data_sets
 from uadtools.datasets.failed import blamed_on_scan, failed_before
 from uadtools.datasets.origin import Origin
 from uadtools.datasets.sink import Sink
-from uadtools.datasets.sources import NO_SCAN, Sources, is_cohort, listed, studies, words
+from uadtools.datasets.sources import NO_SCAN, Sources, is_cohort, scans, studies, words
 from uadtools.errors import Misuse, UadError
 from uadtools.files import check_free
 from uadtools.grids.placement import Form
@@ -132,7 +132,7 @@ def jobs_of(
         data_sets.check_idle(suffix)
         if not inputs:
             raise UadError(NO_SCAN)
-        return [ScanJob(file) for file in listed(inputs)]
+        return [ScanJob(file) for file in scans(inputs)]
     return _derivatives(Path(bids), suffix or data_sets.SUFFIX, data_sets.check_output(inputs, output), tell)
 
 

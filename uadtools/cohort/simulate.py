@@ -9,7 +9,7 @@ from typing import Any
 from uadtools.cohort.results import Result, carried
 from uadtools.concerns import Tell, silent
 from uadtools.datasets.sink import Sink
-from uadtools.datasets.sources import Sources, named, some_words, studies, words
+from uadtools.datasets.sources import Sources, named, some_scans, studies, words
 from uadtools.errors import Misuse, UadError
 from uadtools.grids.placement import Form
 from uadtools.report.picture import check_picture, truth_picture
@@ -55,7 +55,7 @@ def simulate_all(  # noqa: PLR0913  one parameter per option
     see simulation.simulate.Simulation. tell: gets a line for whatever the user should know, and with verbose for each
     draw. Raises UadError.
     """
-    inputs, plan = some_words(sources), _plan(kind, words(masks), options, tell)
+    inputs, plan = some_scans(sources), _plan(kind, words(masks), options, tell)
     if copies > 1 and output and str(output).lower().endswith(SUFFIXES):
         raise Misuse(f"--output: {output} is one file, and there are {copies} draws (name a folder)")
     writing: dict[str, Any] = {

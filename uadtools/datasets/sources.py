@@ -10,9 +10,11 @@ from pathlib import Path
 from uadtools.concerns import Tell, silent
 from uadtools.datasets import bids as data_sets
 from uadtools.errors import Misuse, UadError
-from uadtools.volume.io import Image, stem
+from uadtools.files import read_json
+from uadtools.volume.io import SUFFIXES, Image, sidecar, stated, stem
 from uadtools.volume.listing import files_of, is_many
 from uadtools.volume.reading import AS_IT_IS, Reading
+from uadtools.volume.roles import role_told
 from uadtools.volume.stream import Study, base_name, read_image, read_path, read_studies
 
 STDIN = "standard input"
@@ -43,6 +45,45 @@ def some_words(sources: Sources, called: str | Sequence[str] = ()) -> list[str]:
     if not (inputs := listed(sources, called)):
         raise UadError(NO_SCAN)
     return inputs
+
+
+def some_scans(sources: Sources) -> list[str]:
+    """List the scans that sources stand for. Raises UadError where there are none."""
+    if not (inputs := scans(sources)):
+        raise UadError(NO_SCAN)
+    return inputs
+
+
+def scans(sources: Sources) -> list[str]:
+    """List the files as `listed` does; of a folder not those of which header or JSON tell that a uad tool made a mask,
+    a map or a healed scan of another.
+
+    Raises UadError for a folder without any others.
+    """
+    return [file for source in words(sources) for file in _scans(source)]
+
+
+def _scans(source: str) -> list[str]:
+    files = _listed(source, ())
+    if not Path(source).is_dir():
+        return files
+    found = [file for file in files if not _is_made(Path(file))]
+    if files and not found:
+        raise UadError(f"{source}: holds only what uad tools made of scans (name the folder of these)")
+    return found
+
+
+def _is_made(path: Path) -> bool:
+    """Tell whether an image says that it is no scan; one that cannot be read is told when it is."""
+    if not path.name.lower().endswith(SUFFIXES) or path.is_dir():
+        return False
+    try:
+        role, provenance = stated(path)
+        beside = read_json(sidecar(path)) if sidecar(path).is_file() else {}
+    except UadError:
+        return False
+    history = provenance.get("history") or (beside.get("history") if isinstance(beside, dict) else None)
+    return role_told(role, history) not in (None, "scan")
 
 
 def _listed(source: str, called: Sequence[str]) -> list[str]:
@@ -103,7 +144,8 @@ class Inputs:
         several = is_cohort(words(sources), bids)
         if bids is None:
             data_sets.check_idle(suffix)
-            return cls(some_words(sources, called), several, output, {}, {})
+            files = some_words(sources, called) if called else some_scans(sources)
+            return cls(files, several, output, {}, {})
         out = data_sets.check_output(words(sources), output if output is not None else bids)
         pairs = data_sets.derivatives(Path(bids), out, suffix or data_sets.SUFFIX, called or step[:1], step[1], tell)
         names = {str(source): data_sets.understood(stem(source))[0] or base_name(source) for source in pairs}

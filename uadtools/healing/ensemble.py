@@ -200,12 +200,19 @@ def ensembles_of(
     precision: str = "auto",
     **options: Any,
 ) -> list[Ensemble]:
-    """Settle what to heal with, in uad-heal's words: models together, or several of which a scan gets one."""
+    """Settle what to heal with, in uad-heal's words: models together, or several of which a scan gets one.
+
+    Raises UadError, also where the device is not there.
+    """
 
     def settle(config: ModelConfig | None) -> Plan:
         return settle_plan(config, method=method, combine=combine or "mean", **options)
 
     ensembles = [Ensemble(paths, settle, device, precision) for paths in files_of(models, method)]
+    if device not in ("auto", "cpu") and ensembles[0].paths:
+        from uadtools.models.model import pick_device
+
+        pick_device(device)
     if combine and len(ensembles[0].plans[0].options) == 1:
         raise Misuse("--combine: one -t leaves nothing to combine (repeat -t)")
     return ensembles

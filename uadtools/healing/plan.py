@@ -131,7 +131,7 @@ def plan(
     given = {key: value for key, value in options.items() if value is not None and value != ()}
     idle = given.keys() - names
     needs = {"t": ("t" in names, t), "samples": (_noisy(options_class), samples)}
-    idle |= {name for name, (able, value) in needs.items() if value and not able}
+    idle |= {name for name, (able, value) in needs.items() if value not in (None, ()) and not able}
     if idle:
         named = ", ".join(sorted(f"--{key}" if len(key) > 1 else f"-{key}" for key in idle))
         raise UadError(f"{named} has no effect with --method {name} (leave it out)")

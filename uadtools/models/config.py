@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
-from uadtools.errors import UadError
+from uadtools.errors import UadError, plain
 from uadtools.models.defaults import DefaultsConfig, ReferenceConfig
 from uadtools.models.images import GridConfig, IntensityConfig
 from uadtools.models.likeness import LikenessConfig
@@ -54,5 +54,4 @@ def _key(place: Sequence[Any]) -> str:
 def _plain(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         return "unknown key"
-    message: str = fault["msg"]
-    return message.removeprefix("Value error, ")
+    return plain(fault["msg"])

@@ -28,6 +28,8 @@ OF_FILES = (
     "native", "dicom_seg", "strict", "provenance", "anonymous", "force", "as_json", "quiet", "verbose", "version",
 )  # fmt: skip
 """Options of the steps' commands that have no effect where all is done in one."""
+ADVICE = {"dicom_seg": "uad-postproc SCORE --dicom-seg DICOM/ writes it"}
+"""What to do instead of giving these."""
 SAME_VOXELS = ("device", "precision", "batch")
 """Options that change last bits at most."""
 
@@ -82,22 +84,27 @@ def asked(  # noqa: PLR0913  one parameter per option
     models, own = words(model), {step: dict((steps or {}).get(step, {})) for step in STEPS}
     first = models[0] if models else _of_method(method)
     given: dict[str, dict[str, Any]] = {
-        "preprocess": {"model": None if "like" in own["preprocess"] else first, "brain": brain, "seed": seed},
+        "preprocess": {"model": None if "like" in own["preprocess"] else first, "brain": brain},
         "heal": {"model": models, "method": method, "t": [t] if isinstance(t, int) else list(t)},
         "score": {"signed": signed},
         "postproc": {"threshold": threshold, "adapt": adapt, "force_detection": force_detection},
     }
     given["preprocess"] |= {"volume": volume, "geometry": geometry, "series": series}
-    given["heal"] |= {"device": device, "precision": precision, "seed": seed}
+    given["heal"] |= {"device": device, "precision": precision}
+    for step in ("preprocess", "heal"):
+        given[step]["seed"] = seed or None  # 0 is what they take by themselves
     if unknown := (steps or {}).keys() - set(STEPS):
         raise Misuse(f"--set {min(unknown)}: there is no such step (there are: {', '.join(STEPS)})")
     for step, options in own.items():
-        common = {name: value for name, value in given[step].items() if value not in (None, False, [])}
+        common = {name: value for name, value in given[step].items() if value not in (None, []) and value is not False}
         for name in options:
             if name in OF_FILES or (name in READ_ONCE and step != "preprocess"):
-                raise Misuse(f"--set {step}.{name}: has no effect in uad-run (leave it out)")
+                advice = ADVICE.get(name, "leave it out")
+                raise Misuse(f"--set {step}.{name.replace('_', '-')}: has no effect in uad-run ({advice})")
             if name in common and not (step == "preprocess" and name == "model"):
-                raise Misuse(f"--set {step}.{name}: uad-run is told the same otherwise (leave one out)")
+                raise Misuse(
+                    f"--set {step}.{name.replace('_', '-')}: uad-run is told the same otherwise (leave one out)"
+                )
         given[step] = common | options
     return Asked(given)
 

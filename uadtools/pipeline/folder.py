@@ -23,6 +23,8 @@ from uadtools.report.tables import write_csv
 from uadtools.volume.stream import Study, base_name
 
 ENDING, INDEX, TABLE = "_run.json", "index.html", "results.csv"
+FILES = ("output", "score", "report")
+"""What a result names."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Record:
 
 
 def read_record(path: Path) -> Record:
-    """Read what a run wrote down. Raises UadError."""
+    """Read what a run wrote down; files are named as seen from the current folder. Raises UadError."""
     data = read_json(path)
     try:
         row = data["row"] and Row(
@@ -69,18 +71,29 @@ def read_record(path: Path) -> Record:
         )
         if row and not all(value is None or isinstance(value, int | float) for value in row.numbers):
             raise ValueError
-        return Record(dict(data["settings"]), data["scan"], dict(data["result"]), row)
+        return Record(dict(data["settings"]), data["scan"], _seen_from_here(dict(data["result"]), path.parent), row)
     except (KeyError, TypeError, ValueError):
         raise UadError(f"{path}: uad-run did not write it (name another folder)") from None
 
 
+def _seen_from_here(result: Result, folder: Path) -> Result:
+    """Name the files of a result where they lie beside its page, which is in this folder, and not where it was made."""
+    then = Path(result.get("report", "")).parent
+    named = {name: Path(result[name]) for name in FILES if name in result}
+    return result | {name: str(folder / file.relative_to(then)) for name, file in named.items()}
+
+
 @dataclass(frozen=True)
 class Folder:
-    """A folder, or a data set of derivatives, that is filled. roles: of the images that lie beside detections."""
+    """A folder, or a data set of derivatives, that is filled.
+
+    roles: of the images that lie beside detections. made: folders that were not there before.
+    """
 
     sink: Sink
     force: bool
     roles: Sequence[str]
+    made: list[Path] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -130,6 +143,7 @@ class Folder:
             raise UadError(f"{study.name}: its page would be {INDEX}, which is that of all scans (rename the scan)")
         sink = replace(self.sink, force=self.force or before is not None)
         for folder in {place.detection.parent, place.page.parent}:
+            self.made.extend(path for path in (folder, *folder.parents) if not path.exists())
             make_folder(folder)
         sink.claim(study, place.detection, more=self.roles)
         check_page(place.page, force=sink.force)
@@ -152,6 +166,8 @@ class Folder:
                 lost.keep(place.record)
             else:
                 place.record.unlink(missing_ok=True)
+                for folder in sorted(self.made, reverse=True):  # a folder is sorted before those in it
+                    folder.rmdir()
 
 
 def check_summary(folder: Path, *, force: bool = False) -> None:

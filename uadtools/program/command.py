@@ -15,12 +15,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import typer
 import typer.main
 
-from uadtools.errors import Misuse, UadError, near
+from uadtools.errors import Misuse, UadError, near, plain
 from uadtools.program.help import Grouped
 from uadtools.terminal import Closed, keep_memory, progress, say, shown, teller, teller_of_faults
 
@@ -67,6 +68,8 @@ class Command:
             command = typer.main.get_command(self.app())
             tell = teller(self.name, quiet="-q" in words or "--quiet" in words)
             words = spread(renewed(words, self.renamed, tell), self.variadic)
+            if "--output=" in words or {("-o", ""), ("--output", "")} & {*pairwise(words)}:
+                raise usage("a name is missing (a variable that is empty?)", "--output")
             with command.make_context(self.name, words) as context:
                 command.invoke(context)
 
@@ -196,7 +199,7 @@ def _said(error: typer.TyperException) -> str:
     if option and possible:
         bare = near(option.lstrip("-"), [name.lstrip("-") for name in possible])
         return f"No such option: {option}{bare.replace('mean ', 'mean --')}"
-    return error.format_message()
+    return plain(error.format_message())
 
 
 def _fail(name: str, message: str, status: int) -> NoReturn:

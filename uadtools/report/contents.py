@@ -11,7 +11,7 @@ from uadtools.concerns import united
 from uadtools.errors import UadError
 from uadtools.healing.likeness import too_unlike
 from uadtools.report import repeat
-from uadtools.report.findings import Finding, findings, said, smoothed, steps_of
+from uadtools.report.findings import PLACES, Finding, findings, said, smoothed, steps_of
 from uadtools.report.index import Row
 from uadtools.report.layers import Layered, layered, layers, threshold_of
 from uadtools.report.page import Page, Picture
@@ -135,13 +135,13 @@ def _places(whole: Layered, study: Study) -> tuple[str, ...]:
 
 
 def index_row(page: Page, study: Study, file: str) -> Row:
-    """Sum up a page for the index; its thumbnail is the slice with most detected."""
+    """Sum up a page for the index; its thumbnail is the slice with most of the largest finding, else the middle."""
     found = page.findings
     return Row(
         page.title,
         file,
         _slices(layered(study, None), roles=("scan", "detection"), slices=1),
-        None if found is None else sum(one.ml for one in found),
+        None if found is None else round(sum(one.ml for one in found), PLACES),
         None if found is None else len(found),
         found[0].ml if found else None,
         max((one.peak for one in found or () if one.peak is not None), default=None),
@@ -202,8 +202,8 @@ def _steps(history: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
     rows = [["tool", "version", "model", "settings"]]
     for line in history:
         known = line.get("tool") in TOOLS
-        given = {name: value for name, value in _arguments(line).items() if value not in (None, False, [])}
-        settings = ", ".join(_setting(*item) for item in given.items()) if known else ""
+        given = [item for item in _arguments(line).items() if item[1] not in (None, []) and item[1] is not False]
+        settings = ", ".join(_setting(*item) for item in given) if known else ""
         tool = line["tool"] if known else "another program"
         rows.append([tool, str(line.get("version", "")), str(line.get("model") or ""), settings])
     yield Table("What was done", rows)

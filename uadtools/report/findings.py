@@ -16,6 +16,8 @@ from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, last_by
 
 Place = tuple[float, float, float]
+PLACES = 6
+"""Decimals of volumes in mL, so that what binary fractions add to them is not told."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def findings(mask: Image, smooth: Image | None, chain: GridChain, other: Image |
         values = None if score is None else score[box][inside]
         found.append(
             Finding(
-                float(inside.sum()) * native.voxel_volume,
+                round(float(inside.sum()) * native.voxel_volume, PLACES),
                 _place(mask.grid, voxel),
                 _place(native, voxel),
                 None if values is None else float(values.mean()),

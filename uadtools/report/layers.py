@@ -13,6 +13,7 @@ from scipy import ndimage
 from uadtools.concerns import Concern
 from uadtools.errors import UadError
 from uadtools.grids.grid import Grid
+from uadtools.report.picture import window
 from uadtools.volume.chain import GridChain, in_scan_space, labels_on, native_grid, seen_from
 from uadtools.volume.io import Image
 from uadtools.volume.labels import IGNORED, LESION, Labels, read_labels
@@ -187,11 +188,10 @@ def _range(study: Study, role: str) -> tuple[float, float]:
     data = study.images["scan" if grey and "scan" in study.images else role].data
     inside = data[data != 0] if (data != 0).any() else data
     if grey:
-        low, high = min(0.0, float(np.percentile(inside, 1))), float(np.percentile(inside, 99.8))
-    else:
-        high = float(np.percentile(inside, 99.9))
-        level = threshold_of(study) if role == "score" else None
-        low = min(level or float(np.percentile(inside, 95)), high / 2)
+        return window(data)
+    high = float(np.percentile(inside, 99.9))
+    level = threshold_of(study) if role == "score" else None
+    low = min(float(np.percentile(inside, 95)) if level is None else level, high / 2)
     return low, max(high, low + 1e-6)
 
 

@@ -157,7 +157,10 @@ def _findings(page: Page) -> str:
         return '<p id="none">Nothing was detected.</p>'
     extra = [name for name, there in _columns(page).items() if there]
     heads = ["#", "mL", *(f"{place}, mm" for place in page.places), *extra]
-    cells = [f'<th scope="col"><button type="button">{shown(head)}</button></th>' for head in heads]
+    hints = {"healthy": f' title="{shown(_about(page.healthy))}"'} if page.healthy else {}
+    cells = [
+        f'<th scope="col"><button type="button"{hints.get(head, "")}>{shown(head)}</button></th>' for head in heads
+    ]
     rows = [_finding(number, one, page, extra) for number, one in enumerate(page.findings[:MOST_ROWS], 1)]
     more = len(page.findings) - MOST_ROWS
     notes = [f"{more:,} smaller ones are not listed."] if more > 0 else []
@@ -202,8 +205,15 @@ def _as_high(healthy: HealthyScores | None, peak: float | None) -> tuple[str, fl
 
 
 def _about(healthy: HealthyScores) -> str:
-    most = ", of both signs, so that it may be fewer of this one" if healthy.both else ""
-    return f"Healthy: how many of {len(healthy.case_scores['peak']):,} healthy scans peak as high anywhere{most}."
+    signs = (
+        " In them what is brighter and what is darker was counted, in this scan one of the two, so that the true "
+        "number may be smaller, never larger."
+    )
+    return (
+        f"Healthy: how many of {len(healthy.case_scores['peak']):,} scans of healthy people have, anywhere in the "
+        "brain, a score as high as the peak of this finding. Few: it is unusual. Many: healthy people have such peaks, "
+        f"too.{signs if healthy.both else ''}"
+    )
 
 
 def _note(text: str) -> str:

@@ -15,6 +15,7 @@ from uadtools.files import check_free, written
 from uadtools.grids.grid import Grid, carry_mask, oriented, resample
 from uadtools.metrics.overlap import Mask
 from uadtools.volume.chain import GridChain, seen_from
+from uadtools.volume.clean import keep_largest
 from uadtools.volume.io import Image
 from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import Study
@@ -32,7 +33,8 @@ def picture(
 
     Columns are the images that the study has, then the truth; everything is shown on the scan's grid (else the
     product's), front of the head up, patient's left on the right. The slices are those with most truth, else most
-    detection, else evenly spaced. Raises UadError when there is nothing to show or the file cannot be written.
+    detection, else evenly spaced; an only one is that with most of the largest component. Raises UadError when there is
+    nothing to show or the file cannot be written.
     """
     path = Path(path)
     check_picture(path, force=force)
@@ -49,11 +51,12 @@ def drawn(study: Study, *, truth: Image | None = None, slices: int = 4) -> Any:
     chosen = _choose(views, slices)
     box = _frame(views)
     width, height = (side.stop - side.start for side in box)
+    limits = window(next((views[role] for role in ("scan", "healed") if role in views), np.zeros(1)))
     figure = Figure(figsize=(2.2 * len(views), 2.2 * len(chosen) * (height / width) + 0.35), facecolor="black")
     axes = figure.subplots(len(chosen), len(views), squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
     for row, z in zip(axes, chosen, strict=True):
         for axis, (role, data) in zip(row, views.items(), strict=True):
-            _draw(axis, role, data, views, (*box, z))
+            _draw(axis, role, data, views.get("scan"), (*box, z), limits)
     for axis, role in zip(axes[0], views, strict=True):
         axis.set_title(ROLES[role].title, color="white", fontsize=10)
     figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.35 / figure.get_figheight())
@@ -113,6 +116,21 @@ def png(figure: Any, **look: Any) -> bytes:
     return buffer.getvalue()
 
 
+def window(data: NDArray[Any]) -> tuple[float, float]:
+    """Choose what is drawn black and white of a scan that is 0 outside the brain.
+
+    From the 5th to the 95th hundredth inside it, and half as far again to both sides, but no farther than there is
+    anything: of a contrast that fills its range all of it, of CT the few values that tissue has.
+    """
+    inside = data[data != 0]
+    if not inside.size:
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.percentile(inside, [5, 95]))
+    reach = (high - low) / 2 or np.inf
+    low, high = max(float(inside.min()), low - reach), min(float(inside.max()), high + reach)
+    return low, max(high, low + 1e-6)
+
+
 def check_picture(path: Path, *, force: bool) -> None:
     """Raise UadError when a picture cannot be written there."""
     if path.suffix.lower() not in (".png", ".pdf", ".svg"):
@@ -142,13 +160,14 @@ def _on(image: Image, base: Grid, role: str, chain: GridChain) -> NDArray[Any]:
 
 
 def _choose(views: dict[str, NDArray[Any]], count: int) -> list[int]:
-    """Pick slices, top of the head first."""
+    """Pick slices, top of the head first; an only one is through the largest component, else the middle."""
     first = next(iter(views.values()))
     masks = (views[role] > 0.5 for role in ("truth", "detection") if role in views)
-    weight = next((mask.sum(axis=(0, 1)) for mask in masks if mask.any()), None)
+    shown = next((mask for mask in masks if mask.any()), None)
+    weight = None if shown is None else (keep_largest(shown) if count == 1 else shown).sum(axis=(0, 1))
     if weight is None:
         occupied = np.flatnonzero((first > 0).any(axis=(0, 1)))
-        places = np.linspace(0.3, 0.75, count) * (len(occupied) - 1)
+        places = (np.linspace(0.3, 0.75, count) if count > 1 else np.array([0.5])) * (len(occupied) - 1)
         return sorted({int(occupied[int(p)]) for p in places}, reverse=True) if len(occupied) else [first.shape[2] // 2]
     picked: list[int] = []
     apart = max(1, int((weight > 0).sum()) // (2 * count))
@@ -170,24 +189,30 @@ def _frame(views: dict[str, NDArray[Any]]) -> tuple[slice, slice]:
 
 
 def _draw(
-    axis: Any, role: str, data: NDArray[Any], views: dict[str, NDArray[Any]], where: tuple[slice, slice, int]
+    axis: Any,
+    role: str,
+    data: NDArray[Any],
+    scan: NDArray[Any] | None,
+    where: tuple[slice, slice, int],
+    limits: tuple[float, float],
 ) -> None:
+    low, high = limits
     axis.axis("off")
     flat = data[where].T[::-1, ::-1]
-    scan = views["scan"][where].T[::-1, ::-1] if "scan" in views else None
     if role == "score":
         scored = data[data > 0]
         axis.imshow(flat, cmap="inferno", vmin=0, vmax=float(np.percentile(scored, 99.5)) if scored.size else 1)
     elif ROLES[role].kind == "mask" and scan is not None:
-        axis.imshow(scan, cmap="gray", vmin=0, vmax=1)
+        axis.imshow(scan[where].T[::-1, ::-1], cmap="gray", vmin=low, vmax=high)
         colour = {"detection": (1.0, 0.3, 0.2), "truth": (0.2, 0.9, 0.4)}[role]
         axis.imshow(np.dstack([np.full(flat.shape, c) for c in colour] + [0.75 * (flat > 0.5)]))
+    elif ROLES[role].kind == "scan":
+        axis.imshow(flat, cmap="gray", vmin=low, vmax=high)
     else:
-        axis.imshow(flat, cmap="gray", vmin=0, vmax=1 if ROLES[role].kind == "scan" else None)
+        axis.imshow(flat, cmap="gray", vmin=0)
 
 
 def truth_picture(study: Study, path: Path, *, force: bool = False) -> None:
     """Draw a study's scan beside the truth, if that is not empty; PNG, PDF or SVG. Raises UadError."""
     scan, truth = study.need("scan"), study.need("truth")
-    shown = scan.derive(scan.data / max(1.0, float(np.percentile(scan.data, 99.5))), "scan")
-    picture(Study(study.name, {"scan": shown}), path, truth=truth if truth.data.any() else None, force=force)
+    picture(Study(study.name, {"scan": scan}), path, truth=truth if truth.data.any() else None, force=force)

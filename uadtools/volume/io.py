@@ -86,6 +86,15 @@ def read_images(file: BinaryIO, name: str, reading: Reading = AS_IT_IS) -> Itera
         raise UadError(f"{name}: empty (a NIfTI image was expected; did the command before it fail?)")
 
 
+def stated(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return role and provenance as the first NIfTI header of a file states them. Raises UadError."""
+    with open_file(path) as file:
+        source, name = unpacked(file, str(path)), str(path)
+        fields, size = _header(source, up_to(source, 4, name), name)
+        provenance = headers.provenance(exactly(source, fields.offset - size, name, "header"), fields.order)
+        return headers.role(fields.intent, provenance), provenance
+
+
 def read_pair(path: Path, reading: Reading = AS_IT_IS) -> Image:
     """Read an image kept as .hdr and .img. Raises UadError."""
     name = str(path)

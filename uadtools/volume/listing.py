@@ -22,7 +22,7 @@ def files_of(source: str) -> Iterator[str]:
     """Name the images that a source stands for: those of a folder, those of a list, or itself.
 
     A folder of DICOM is one image. A folder that cannot be listed is named, too: what reads it says why. Of what
-    FreeSurfer makes of a scan, only the scan itself counts in a folder, orig.mgz.
+    FreeSurfer makes of a scan, only the scan itself counts in a folder, orig.mgz; of a BIDS data set, not derivatives/.
 
     A list is a .txt (one path per line, # begins a remark), a .csv with a column `path`, or a .jsonl with a key `path`;
     its paths are relative to it, and may be folders and lists again. Raises UadError when there is nothing.
@@ -42,14 +42,18 @@ def _files_of(source: str) -> Iterator[str]:
             yield str(path if path.name.strip(".") else path.resolve())
             return
         unreadable: list[Path] = []
-        files = sorted(walked(path, unreadable.append))
+        files = sorted(walked(path, unreadable.append, lambda folder: not _is_derived(folder)))
         paths = [p for p in files if _is_scan(p)]
         if not paths and not unreadable:
             raise UadError(f"{source}: no NIfTI file in this folder{others_among(islice(files, MOST_LOOKED_INTO))}")
         yield from map(str, sorted([*paths, *unreadable]))
     elif is_many(source):
-        for entry in _entries(path):
-            yield from _files_of(str(path.parent / entry))
+        entries = [str(path.parent / entry) for entry in _entries(path)]
+        if not any(_is_meant(Path(entry)) for entry in entries):
+            first = Path(entries[0]).name
+            raise UadError(f"{source}: was read as a list of files, none of which is there (the first: {first[:80]})")
+        for entry in entries:
+            yield from _files_of(entry)
     else:
         yield source
 
@@ -81,6 +85,15 @@ def is_dicom(folder: Path) -> bool:
         if file.suffix.lower() not in PICTURES:
             others.append(file)
     return not unreadable and any(dicom_among(islice(sorted(others), MOST_LOOKED_INTO)))
+
+
+def _is_meant(path: Path) -> bool:
+    """Tell whether an entry of a list may be a file's name, and not just text."""
+    return is_image(path) or is_flat(path) or path.suffix in LISTS or os.path.exists(path)  # noqa: PTH110  long ones
+
+
+def _is_derived(folder: Path) -> bool:
+    return folder.name == "derivatives" and (folder.parent / "dataset_description.json").is_file()
 
 
 def _is_scan(path: Path) -> bool:

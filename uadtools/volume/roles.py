@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from uadtools.errors import UadError
 
@@ -82,10 +82,15 @@ _MADE_BY = {"uad-heal": "healed", "uad-score": "score", "uad-postproc": "detecti
 
 def stated_role(image: Image) -> str | None:
     """Return the role that an image has, or that its history tells of one that lost it; None of a plain image."""
-    if image.role != "scan":
-        return image.role
-    history = image.provenance.get("history")
-    return _MADE_BY.get(str(history[-1].get("tool")), "scan") if history else None
+    return role_told(image.role, image.provenance.get("history"))
+
+
+def role_told(role: str, history: Any) -> str | None:
+    """The same of what was read of an image without its voxels; its history may be anything."""
+    if role != "scan":
+        return role
+    told = isinstance(history, list) and all(isinstance(line, dict) for line in history) and history
+    return _MADE_BY.get(str(told[-1].get("tool")), "scan") if told else None
 
 
 def require_role(image: Image, wanted: str, name: str) -> None:

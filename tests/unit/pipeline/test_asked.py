@@ -39,6 +39,19 @@ def test_words_are_those_of_the_commands():
     assert fifth == "uad-postproc --threshold 0.5 --min-size 3 --largest --native -o -"
 
 
+def test_a_zero_that_is_given_reaches_its_step():
+    steps = {"preprocess": {"nan": 0.0}, "postproc": {"min_size": 0, "erode": 0, "dilate": 0}}
+    pipe = asked(volume=0, t=0, threshold=0.0, steps=steps).pipe("a.nii", PLACE)
+    first, second, _, _, fifth = pipe.split(" |\n  ")[:5]
+    assert first == "uad-preprocess a.nii --volume 0 --nan 0.0 -o -"
+    assert second == "uad-heal -t 0"
+    assert fifth == "uad-postproc --threshold 0.0 --min-size 0 --erode 0 --dilate 0 --native -o -"
+
+
+def test_the_usual_seed_is_none():
+    assert asked(seed=0) == asked()
+
+
 def test_scans_are_prepared_for_the_model_that_does_the_method():
     assert asked(method="sss").steps["preprocess"] == {"model": "t1-ddpm"}
     assert asked(method="restore").steps["preprocess"] == {}

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from uadtools.grids.grid import Grid
 from uadtools.scoring.postproc import Steps, postproc
 from uadtools.scoring.score import score
 from uadtools.volume.chain import link
@@ -23,6 +24,22 @@ HOW = {"method": "blur", "sigma": 3.0}
 @pytest.fixture(scope="session")
 def study(phantom):
     """The phantom with two bright spots, of 8 voxels and of one, healed by blur, scored and thresholded."""
+    return _study(phantom)
+
+
+@pytest.fixture(scope="session")
+def oblique(phantom):
+    """The same of a head that lies askew: turned by 14 degrees about two axes, and far from the world's origin."""
+    about_x, about_z = np.eye(4), np.eye(4)
+    angle = np.radians(14)
+    turn = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    about_x[1:3, 1:3] = about_z[:2, :2] = turn
+    about_z[:3, 3] = 30, -40, 50
+    turned = Grid(phantom.product.grid.shape, about_z @ about_x @ phantom.product.grid.affine)
+    return _study(Study("oblique", {role: replace(one, grid=turned) for role, one in phantom.images.items()}))
+
+
+def _study(phantom):
     scan = phantom.need("scan")
     data = scan.data.copy()
     data[4:6, 7:9, 3:5] += 0.3

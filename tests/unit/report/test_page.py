@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import nibabel as nib
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from uadtools.errors import UadError
 from uadtools.grids.grid import Grid
@@ -18,6 +19,7 @@ from uadtools.report import contents
 from uadtools.report import page as pages
 from uadtools.report.contents import gather
 from uadtools.report.page import page_html, shown
+from uadtools.report.picture import _choose
 from uadtools.scoring.healthy import HealthyScores
 from uadtools.volume.chain import link
 from uadtools.volume.stream import Study
@@ -128,7 +130,12 @@ def test_scores_are_told_against_those_of_healthy_scans(study, monkeypatch):
     page = gather(study)
     html = page_html(page)
     assert [row.strip("|").split("||")[-1] for row in rows(html, "findings")] == ["1", "1"]
-    assert "Healthy: how many of 3 healthy scans peak as high anywhere." in html
+    about = (
+        "Healthy: how many of 3 scans of healthy people have, anywhere in the brain, a score as high as the peak of "
+        "this finding. Few: it is unusual. Many: healthy people have such peaks, too."
+    )
+    assert f'<p class="quiet">{about}</p>' in html
+    assert f'title="{about}">healthy</button>' in html
     (table,) = [table for table in page.tables if table.title == "Scores of the scan"]
     told = {row[0]: row[2:] for row in table.rows}
     assert told["mean of the highest hundredth"] == ["0.1 to 0.5", "1 of 2 healthy scans are as high"]
@@ -149,7 +156,8 @@ def test_what_both_signs_score_bounds_one(study, monkeypatch):
     monkeypatch.setattr(contents, "healthy_scores", lambda score: replace(KNOWN, both=True))
     html = page_html(gather(study))
     assert "at most 1 of 2 healthy scans are as high" in html
-    assert "of both signs, so that it may be fewer of this one." in html
+    assert "In them what is brighter and what is darker was counted, in this scan one of the two" in html
+    assert "so that the true number may be smaller, never larger." in html
 
 
 def test_after_another_median_healthy_scans_say_nothing(study, monkeypatch):
@@ -251,3 +259,41 @@ def test_the_viewers_licence_is_there():
     text = pages.files("uadtools.report").joinpath("web/niivue-LICENSE.txt").read_text()
     assert f"niivue-{pages.NIIVUE}.js.gz" in text
     assert "BSD 2-Clause License" in text
+
+
+@pytest.mark.parametrize(("least", "most"), [(0.95, 1.0), (0.0, 0.6), (-3.0, 3.0)], ids=["CT", "T2", "z-scores"])
+def test_viewer_and_slices_are_windowed_alike_and_fill_the_greys(study, monkeypatch, least, most):
+    scan = study.need("scan")
+    values = np.linspace(least, most, scan.data.size, dtype=np.float32).reshape(scan.data.shape)
+    data = np.where(study.need("brain").data > 0, np.where(values, values, 1e-6), 0)
+    data.flat[np.flatnonzero(data)[:5]] = 1e-3  # the mask's rim
+    images = {role: study.images[role] for role in ("brain", "score", "detection")}
+    limits = set()
+    monkeypatch.setattr(Axes, "imshow", lambda axis, *_, cmap="", vmin=None, vmax=None: (
+        limits.add((vmin, vmax)) if cmap == "gray" else None
+    ))  # fmt: skip
+    page = gather(Study("windowed", {"scan": scan.derive(data, "scan"), **images}))
+    low, high = page.layers[0].low, page.layers[0].high
+    assert limits == {(low, high)}
+    tissue = np.percentile(data[data != 0], [5, 95])
+    assert low <= tissue[0] < tissue[1] <= high
+    assert np.ptp(tissue) > 0.4 * (high - low)
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_the_thumbnail_is_through_the_largest_finding_else_the_middle(study, found):
+    """Not through the slice where many small ones lie."""
+    scan = study.need("scan")
+    mask = np.zeros(scan.data.shape, np.uint8)
+    if found:
+        mask[4:6, 7:9, 2:5] = 1
+        mask[2:14:2, 4:13:2, 6] = 1
+    detection = study.need("detection").derive(mask, "detection")
+    views = {"scan": scan.data, "detection": detection.data}
+    assert _choose(views, 1)[0] in ((2, 3, 4) if found else (3, 4))
+
+
+def test_zeros_that_were_given_are_among_the_settings(study):
+    (done,) = [table for table in gather(study).tables if table.title == "What was done"]
+    (settings,) = [row[-1] for row in done.rows if row[0] == "uad-postproc"]
+    assert "erode 0" in settings.split(", ")

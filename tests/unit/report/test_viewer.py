@@ -1,12 +1,18 @@
 """The page in a browser: what a person does with it."""
 
+import io
 import json
+import time
+from dataclasses import replace
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 from uadtools.report.contents import gather
 from uadtools.report.index import Row, index_html
 from uadtools.report.page import page_html
+from uadtools.report.picture import window
 from uadtools.volume.stream import Study
 
 
@@ -48,6 +54,17 @@ def test_a_click_on_a_finding_moves_the_crosshair_there(opened):
     assert opened.ask("document.querySelector('#findings [aria-current]').rowIndex") == 2
 
 
+def test_on_an_oblique_grid_the_crosshair_lands_in_the_voxel_of_the_finding(browser, oblique, tmp_path):
+    """As the header has it: half a voxel of the middle of the one that is listed, along each of the grid's axes."""
+    grid, path = oblique.product.grid, tmp_path / "oblique.html"
+    path.write_text(page_html(gather(oblique)), encoding="utf-8")
+    browser.open(path)
+    for number, place in enumerate(places(browser)):
+        browser.ask(f"document.querySelectorAll('#findings tbody tr')[{number}].cells[1].click()")
+        beside = np.linalg.inv(grid.affine[:3, :3]) @ np.subtract(where(browser), place)
+        assert np.abs(beside).max() <= 0.5
+
+
 def test_the_keyboard_alone_suffices(opened):
     _, second = places(opened)
     opened.ask("document.querySelectorAll('#findings tbody button')[1].focus()")
@@ -78,6 +95,38 @@ def test_layers_blend_and_window_change_what_is_drawn(opened):
     assert len(set(pictures)) == len(pictures)
     assert opened.ask("document.getElementById('show-healed').checked") is True
     assert opened.complaints == []
+
+
+def shades(browser):
+    """The greys on the canvas but for black, as shares of white."""
+    time.sleep(0.3)
+    box = browser.ask("(({x, y, width, height}) => [x, y, width, height])(canvas.getBoundingClientRect())")
+    x, y, width, height = map(round, box)
+    drawn = plt.imread(io.BytesIO(browser.shot()))[y : y + height, x : x + width, :3]
+    return drawn[(np.ptp(drawn, axis=2) == 0) & (drawn[..., 0] > 0.05)][:, 0]
+
+
+@pytest.fixture
+def dim(phantom):
+    """A scan whose tissue is far below the middle of the window, as in T2; healed it is above."""
+    scan = phantom.need("scan")
+    inside = phantom.need("brain").data > 0
+    data = np.where(inside, 0.3, 0.0)
+    data[inside & (np.arange(inside.shape[0]) < 5)[:, None, None]] = 1
+    data[inside & (np.arange(inside.shape[1]) > 12)[:, None]] = 0.001
+    scan = replace(scan, data=data.astype(np.float32))
+    return Study("dim", {"scan": scan, "healed": scan.derive(np.where(inside, 0.6, 0).astype(np.float32), "healed")})
+
+
+def test_shades_are_those_of_the_window_and_nothing_shines_through_a_healed_scan(browser, dim, tmp_path):
+    path = tmp_path / "dim.html"
+    path.write_text(page_html(gather(dim)), encoding="utf-8")
+    browser.open(path)
+    browser.ask("document.querySelector('[data-view=axial]').click()")
+    low, high = window(dim.need("scan").data)
+    assert np.median(shades(browser)) == pytest.approx((0.3 - low) / (high - low), abs=0.02)
+    browser.ask("{ const b = document.getElementById('blend'); b.value = 100; b.dispatchEvent(new Event('input')) }")
+    assert np.median(shades(browser)) == pytest.approx((0.6 - low) / (high - low), abs=0.02)
 
 
 def test_heads_of_columns_sort(opened):

@@ -6,11 +6,15 @@ async function unpacked(id) {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
-function colormap(colours) {
-  const parts = colours.length > 1 ? colours : [colours[0], colours[0]];
+// What lies below the first colour is black and, of the layers above the lowest, not there; so is nothing else of greys.
+function colormap({ colours, grey }, lowest) {
+  const [first, ...rest] = colours.length > 1 ? colours : [colours[0], colours[0]];
+  const parts = grey || lowest ? ["#000000", first, ...rest] : [first, ...rest];
   const channel = (at) => parts.map((colour) => parseInt(colour.slice(at, at + 2), 16));
-  const places = parts.map((_, i) => Math.round((255 * i) / (parts.length - 1)));
-  return { R: channel(1), G: channel(3), B: channel(5), A: places.map((i) => (i ? 255 : 0)), I: places };
+  const begin = parts.length - rest.length - 1;
+  const places = parts.map((_, i) => (i < begin ? 0 : begin + Math.round(((255 - begin) * (i - begin)) / rest.length)));
+  const alpha = places.map((place) => (lowest ? place : place && 255)); // in 3-D one looks into the lowest
+  return { R: channel(1), G: channel(3), B: channel(5), A: alpha, I: places };
 }
 
 async function start({ layers }) {
@@ -24,9 +28,7 @@ async function start({ layers }) {
     crosshairWidth: 0.5, crosshairWidthUnit: "mm", show3Dcrosshair: true, logLevel: "silent", loadingText: "",
   });
   await nv.attachToCanvas(byId("canvas"));
-  layers.forEach(({ role, colours }, i) => { // nothing shines through the lowest
-    nv.addColormap(role, colormap(i ? colours : ["#000000", ...colours]));
-  });
+  layers.forEach((layer, i) => nv.addColormap(layer.role, colormap(layer, i === 0)));
   const volumes = await Promise.all(layers.map((layer) => NVImage.loadFromBase64({
     base64: layer.nifti, name: `${layer.role}.nii.gz`, colormap: layer.role, opacity: layer.shown ? layer.opacity : 0,
     cal_min: layer.low, cal_max: layer.high,
@@ -126,7 +128,7 @@ function navigation(nv) {
     for (const other of rows.rows) other.removeAttribute("aria-current");
     row.setAttribute("aria-current", "true");
     box.scrollTop = row.offsetTop - box.clientHeight / 2;
-    nv.scene.crosshairPos = nv.mm2frac(row.dataset.mm.split(" ").map(Number));
+    nv.scene.crosshairPos = nv.mm2frac(row.dataset.mm.split(" ").map(Number), 0, true); // true: mm of the header
     nv.createOnLocationChange();
     nv.drawScene();
   });
