@@ -248,6 +248,50 @@ def test_jumps_of_a_perfect_consistency_model_end_on_the_walk_they_begin_on(teac
     assert often.std().item() == pytest.approx(teacher.deviation, rel=0.05)
 
 
+def healed(model, x, goal, noise, **how):
+    """By the method, with a model that says its walk is this."""
+    model.config = SimpleNamespace(walk=distilled.WalkConfig(goal=goal, steps=4))
+    options = distilled.Options(**{**how, **distilled.settle(model.config, how)[0]})
+    return distilled.heal(model, x, options, noise).healed
+
+
+def test_a_student_heals_as_its_teacher_does_in_twice_the_steps(teacher):
+    """With the same noise, and from wherever on its walk it begins."""
+    x, eps = drawn(0), drawn(1)
+    for t, twice in ((300, spaced(300, 8)), (150, spaced(300, 8)[4:])):
+        x_t = add_noise(x, t, eps, teacher.schedule)
+        made = healed(Student(teacher, 300, 4), x, "progressive", lambda: eps, t=t)
+        torch.testing.assert_close(made, end(ddim(teacher, x_t, twice, never)), **NEAR)
+
+
+def test_a_consistency_model_heals_at_once(teacher):
+    x, eps = drawn(0), drawn(1)
+    x_t = add_noise(x, 300, eps, teacher.schedule)
+    once = healed(Ends(teacher), x, "consistency", lambda: eps)
+    torch.testing.assert_close(once, teacher.carried(x_t, 300, -1), rtol=0, atol=1e-9)
+    again = healed(Ends(teacher), x, "consistency", lambda: eps, steps=2)
+    x_again = add_noise(once, spaced(300, 4)[2], eps, teacher.schedule)
+    torch.testing.assert_close(again, teacher.carried(x_again, spaced(300, 4)[2], -1), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("how", "asked"),
+    [
+        ({}, (300, 262, 225, 187, 150, 112, 74, 37)),
+        ({"steps": 4}, (300, 225, 150, 74)),
+        ({"steps": 3}, (300, 225, 112)),
+        ({"steps": 1}, (300,)),
+        ({"t": 150}, (150, 112, 74, 37)),
+        ({"t": 150, "steps": 2}, (150, 74)),
+        ({"t": 37}, (37,)),
+    ],
+)
+def test_steps_are_evenly_chosen_of_those_that_were_learnt(how, asked):
+    options = distilled.Options(**how, learnt=distilled.WalkConfig().learnt)
+    assert options.timesteps == asked
+    assert options.evaluations((8, 8)) == len(asked)
+
+
 def recipe_of(goal, **training):
     return Recipe.model_validate(
         {
