@@ -47,8 +47,9 @@ PARTS = {
         "corruption": {"anomalies": {"radius": (1.0, 4.0), "fade": 10}, "domains": {"contrast": 0.5, "warp": 0.5}},
     },
     "ldm": {"network": NETWORK | {"attention": ()}, "autoencoder": CODEBOOK, "defaults": {"method": "ldm"}},
+    "distilled": {"network": NETWORK, "target": "x0", "walk": {"steps": 4, "top": 200}},
 }
-"""Of the kinds of model that Behrendt et al. and Pinaya et al. train, and of those that mend."""
+"""Of the kinds of model that Behrendt et al. and Pinaya et al. train, of those that mend, and of a student."""
 
 
 @pytest.fixture(scope="session")
@@ -222,7 +223,7 @@ def guided_recipes(tiny_recipe):
     for kind, parts in PARTS.items():
         data = tiny_recipe.model_dump(exclude={"network", "schedule", "target", "noise", "defaults"})
         data |= {"name": f"tiny-{kind}", "kind": kind, **parts}
-        data["training"] |= {"t_range": None} if kind in ("spark", "vqvae", "restoration") else {}
+        data["training"] |= {"t_range": None} if kind in ("spark", "vqvae", "restoration", "distilled") else {}
         made[kind] = Recipe.model_validate(data)
     return made
 

@@ -1,5 +1,7 @@
 """What a slice gets depends on its own seed and place: not on the batch, the other slices, or the machine's cores."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -113,6 +115,18 @@ def test_patches_and_codes_in_batches_are_those_one_by_one(tiny_guided, phantom,
         np.testing.assert_allclose(parts, whole, **ROUNDING)
 
 
+@pytest.mark.parametrize("goal", ["progressive", "consistency"])
+def test_steps_that_were_learnt_in_batches_are_those_one_by_one(tiny_guided, phantom, goal):
+    model = load_model(tiny_guided["distilled"], device="cpu", precision="fp32")
+    walk = model.config.walk.model_copy(update={"goal": goal})
+    model = replace(model, config=model.config.model_copy(update={"walk": walk}))
+    how = {"t": (200, 100), "steps": 2, "samples": 2}
+    whole, other = (healed(phantom, model, **how, seed=seed, batch=32)["healed"].data for seed in (3, 4))
+    assert np.abs(whole - other).max() > 1e-3
+    for batch in (1, 3):
+        np.testing.assert_allclose(healed(phantom, model, **how, seed=3, batch=batch)["healed"].data, whole, **ROUNDING)
+
+
 @pytest.mark.parametrize(
     "how", [{}, {"flips": True}, {"t": (300, 999)}, {"method": "disyre", "steps": 3}, {"method": "disyre", "t": (500,)}]
 )
@@ -143,8 +157,6 @@ def test_reconstructing_in_batches_is_doing_so_one_by_one_whatever_the_seed(tiny
 
 def test_a_slice_in_a_sequence_depends_on_its_neighbours_alone(tiny_models, phantom):
     """As far as the window reaches, which is one slice; the outermost slices are their own neighbours."""
-    from dataclasses import replace
-
     from uadtools.volume.stream import Study
 
     model, scan = load_model(tiny_models["svae"], device="cpu", precision="fp32"), phantom.images["scan"]
@@ -175,8 +187,6 @@ def test_the_same_seed_heals_the_same_and_another_seed_another_way(model, phanto
 
 def test_a_slice_heals_the_same_whatever_else_is_in_the_scan(model, phantom):
     """Slices that are emptied leave the others as they were."""
-    from dataclasses import replace
-
     from uadtools.volume.stream import Study
 
     less = {}

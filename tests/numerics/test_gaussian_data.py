@@ -4,8 +4,9 @@ import pytest
 import torch
 from oracles import Gaussian
 
-from uadtools.diffusion.samplers import ddim, ddim_encode, ddpm, dpm_solver, heun, pndm, spaced
+from uadtools.diffusion.samplers import ddim, ddim_encode, ddpm, dpm_solver, heun, pndm
 from uadtools.diffusion.schedule import Schedule
+from uadtools.diffusion.steps import spaced
 
 COUNT = (64, 1, 16, 16)
 

@@ -7,8 +7,9 @@ import torch
 from oracles import Knows
 
 from uadtools.diffusion.process import add_noise, both
-from uadtools.diffusion.samplers import cold, ddim, ddim_encode, ddpm, dpm_solver, heun, pndm, single, spaced
+from uadtools.diffusion.samplers import cold, ddim, ddim_encode, ddpm, dpm_solver, heun, pndm, single
 from uadtools.diffusion.schedule import Schedule
+from uadtools.diffusion.steps import spaced
 
 SHAPE = (3, 1, 6, 5)
 

@@ -38,7 +38,8 @@ def heal(
         How far the scan is noised, in steps, or the highest severity to be expected, of 1000 (restore, disyre);
         repeat it to heal at several and combine."""),
     steps: int | None = o.option(
-        "--steps N  Evaluations on the way back (ddim, encode, disyre, ldm), or of the range of t (andi).", min=1
+        "--steps N  Evaluations on the way back (ddim, encode, distilled, disyre, ldm), or of the range of t (andi).",
+        min=1,
     ),
     condition: Path | None = o.option("""--condition FILE
         A prepared image on the scan's grid to condition the model on in the scan's place (cddpm)."""),

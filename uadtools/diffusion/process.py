@@ -59,27 +59,27 @@ class ConditionedDenoiser:
 def add_noise(x0: Tensor, t: Timesteps, eps: Tensor, schedule: Schedule) -> Tensor:
     """Noise x0 to step t: sqrt(abar_t) x0 + sqrt(1 - abar_t) eps.
 
-    x0, eps: (B, C, H, W) or (B, C, D, H, W), images in [-1, 1]; t: one step for all, or (B,) int64, in [0, T). Returns
-    x_t, shaped like x0.
+    x0, eps: (B, C, H, W) or (B, C, D, H, W), images in [-1, 1]; t: one step for all, or (B,) int64, in [0, T), or -1
+    for none. Returns x_t, shaped like x0.
     Source: Ho et al. 2020, eq. 4.
     """
-    signal, noise = _levels(t, schedule, x0)
+    signal, noise = levels(t, schedule, x0)
     return signal * x0 + noise * eps
 
 
 def x0_from_eps(x_t: Tensor, t: Timesteps, eps: Tensor, schedule: Schedule) -> Tensor:
     """Return (x_t - sqrt(1 - abar_t) eps) / sqrt(abar_t). Shapes as in add_noise."""
-    signal, noise = _levels(t, schedule, x_t)
+    signal, noise = levels(t, schedule, x_t)
     return (x_t - noise * eps) / signal
 
 
 def eps_from_x0(x_t: Tensor, t: Timesteps, x0: Tensor, schedule: Schedule) -> Tensor:
     """Return (x_t - sqrt(abar_t) x0) / sqrt(1 - abar_t). Shapes as in add_noise."""
-    signal, noise = _levels(t, schedule, x_t)
+    signal, noise = levels(t, schedule, x_t)
     return (x_t - signal * x0) / noise
 
 
-def _levels(t: Timesteps, schedule: Schedule, images: Tensor) -> tuple[float | Tensor, float | Tensor]:
+def levels(t: Timesteps, schedule: Schedule, images: Tensor) -> tuple[float | Tensor, float | Tensor]:
     """Return sqrt(abar_t) and sqrt(1 - abar_t): numbers for one step, for several tensors that multiply images."""
     if isinstance(t, int):
         abar = schedule.alpha_bar(t)

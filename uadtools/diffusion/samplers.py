@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-import numpy as np
 from torch import Tensor
 
-from uadtools.diffusion.process import Denoiser, Prediction, both
+from uadtools.diffusion.distillation import consistent
+from uadtools.diffusion.process import Denoiser, Prediction, add_noise, both
 from uadtools.diffusion.schedule import Schedule
 
 Variance = Literal["small", "large", "learned"]
@@ -41,13 +41,6 @@ class Step(NamedTuple):
     t: int
     x_t: Tensor
     x0_pred: Tensor
-
-
-def spaced(t: int, steps: int) -> list[int]:
-    """Spread evaluations evenly from t down to the clean image: t first, steps in all; steps = t + 1 visits every t."""
-    if not 1 <= steps <= t + 1:
-        raise ValueError(f"from t = {t} there are 1 to {t + 1} steps, not {steps}")
-    return [round(float(s)) for s in np.linspace(t, -1, steps + 1)[:-1]]
 
 
 def single(model: Denoiser, x_t: Tensor, t: int, *, clamp: bool = False) -> Iterator[Step]:
@@ -141,6 +134,17 @@ def cold(predict: Callable[[Tensor, int], Tensor], x: Tensor, severities: Sequen
     for s, to in pairwise([*severities, -1]):
         x0 = predict(x_t, s)
         x_t = x_t - (s - to) / most * (x - x0)
+        yield Step(s, x_t, x0)
+
+
+def consistency(model: Denoiser, x_t: Tensor, timesteps: Sequence[int], noise: Noise) -> Iterator[Step]:
+    """Jump to the end of the walk, noise that to the next of the steps, and jump again: largest first.
+
+    Source: Song et al. 2023, algorithm 1.
+    """
+    for s, to in pairwise([*timesteps, -1]):
+        x0 = consistent(x_t, s, model.predict(x_t, s).x0, model.schedule)
+        x_t = add_noise(x0, to, noise(), model.schedule) if to >= 0 else x0
         yield Step(s, x_t, x0)
 
 

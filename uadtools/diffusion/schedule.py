@@ -55,7 +55,7 @@ class Schedule:
 
     @cached_property
     def _alphas_cumprod_float(self) -> Tensor:
-        return torch.from_numpy(self.alphas_cumprod).float()
+        return torch.from_numpy(np.append(1.0, self.alphas_cumprod)).float()
 
     def alpha_bar(self, t: int) -> float:
         """Return abar_t; 1 at t = -1."""
@@ -64,8 +64,8 @@ class Schedule:
         return 1.0 if t < 0 else float(self.alphas_cumprod[t])
 
     def alpha_bars(self, t: Tensor) -> Tensor:
-        """Return abar_t of several steps. t: (B,) int64. Returns (B,) float32."""
-        return self._alphas_cumprod_float.to(t.device)[t]
+        """Return abar_t of several steps; 1 at t = -1. t: (B,) int64. Returns (B,) float32."""
+        return self._alphas_cumprod_float.to(t.device)[t + 1]
 
     def posterior(self, t: int) -> Posterior:
         """Return q(x_{t-1} | x_t, x0) of one step. Source: Ho et al. 2020, eq. 7."""

@@ -126,6 +126,15 @@ class Donor:
     config: Any
     weights: dict[str, Tensor]
 
+    def check_alike(self, recipe: Recipe, names: Sequence[str]) -> None:
+        """Raise UadError where a setting of these names, or one in a table of these, is another than the recipe's."""
+        for name in names:
+            theirs, ours = (_by_key(name, getattr(config, name)) for config in (self.config, recipe))
+            for key in theirs | ours:
+                there, here = theirs.get(key), ours.get(key)
+                if there != here:
+                    raise UadError(f"{self.path}: {key} is {there} there, {here} in the recipe (--set {key}=...)")
+
     def check(self, kind: str, part: str, table: str, ours: Config, sizes: Sequence[str]) -> None:
         """Raise UadError unless it is of a kind, and a part of it has the sizes that the recipe has in a table."""
         if self.config.kind != kind:
@@ -137,3 +146,10 @@ class Donor:
             if there != here:
                 hint = f"(--set {table}.{name}=...)"
                 raise UadError(f"{self.path}: other sizes: {name} is {there} there, {here} in the recipe {hint}")
+
+
+def _by_key(name: str, setting: Any) -> dict[str, Any]:
+    """Return the settings of a table by the keys that they are set with, or the one that is no table."""
+    if not hasattr(setting, "model_dump"):
+        return {name: setting}
+    return {f"{name}.{key}": value for key, value in setting.model_dump(mode="json").items()}

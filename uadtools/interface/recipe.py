@@ -116,6 +116,11 @@ class Recipe(Settings):
         """The file of a model that training starts from, or from parts of it. Raises UadError when one is needed."""
         return None
 
+    @property
+    def taught(self) -> bool:
+        """Whether the donor is asked at every step, too, so that a run goes on with the same one alone."""
+        return False
+
     def model(self, training: dict[str, Any], quantiles: Sequence[float] = ()) -> ModelConfig:
         """Return the settings of the model this recipe makes.
 

@@ -43,7 +43,8 @@ class Options(Perceptive):
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Noise the slices to t and walk back in evenly spaced steps, x0 limited to [-1, 1]. x: (B, 1, H, W)."""
     from uadtools.diffusion.process import add_noise
-    from uadtools.diffusion.samplers import ddim, dpm_solver, heun, pndm, spaced
+    from uadtools.diffusion.samplers import ddim, dpm_solver, heun, pndm
+    from uadtools.diffusion.steps import spaced
 
     x_t = add_noise(x, options.t, noise(), model.schedule)
     timesteps = spaced(options.t, options.steps)

@@ -39,7 +39,8 @@ def heal(model: Network, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Walk the middle slices of slabs back to health. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
     import torch
 
-    from uadtools.diffusion.samplers import cold, spaced
+    from uadtools.diffusion.samplers import cold
+    from uadtools.diffusion.steps import spaced
 
     middle, probabilities = x.shape[1] // 2, list[torch.Tensor]()
 

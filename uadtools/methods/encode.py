@@ -32,7 +32,8 @@ class Options(Perceptive):
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Walk the slices up to t and back in evenly spaced steps, x0 limited to [-1, 1] both ways. x: (B, 1, H, W)."""
-    from uadtools.diffusion.samplers import ddim, ddim_encode, spaced
+    from uadtools.diffusion.samplers import ddim, ddim_encode
+    from uadtools.diffusion.steps import spaced
 
     up = way_up(options.t, options.steps)
     x_t = end(ddim_encode(model, x, up, clamp=True)) if len(up) > 1 else x
@@ -41,6 +42,6 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
 
 def way_up(t: int, steps: int) -> list[int]:
     """List where the way up leads: from 0, where the scan is taken to be, over the steps of the way back to t."""
-    from uadtools.diffusion.samplers import spaced
+    from uadtools.diffusion.steps import spaced
 
     return sorted({0, *spaced(t, steps)})

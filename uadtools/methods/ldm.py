@@ -191,7 +191,8 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
 
     from uadtools.diffusion.bound import bound_map, evenly
     from uadtools.diffusion.process import add_noise
-    from uadtools.diffusion.samplers import ddim, ddpm, spaced
+    from uadtools.diffusion.samplers import ddim, ddpm
+    from uadtools.diffusion.steps import spaced
 
     net: LatentDiffusion = model.net
     if options.variant != "a" and not net.limits.isfinite().all():

@@ -5,7 +5,8 @@ What such a file offers a base file, beside the method of healing that `uadtools
     Settings             of the model: a subclass of models.settings.Settings, with `kind: Literal["NAME"] = "NAME"`
     Recipe               Settings and interface.recipe.Recipe, where training needs settings of its own
     build(settings)      the network, with fresh weights
-    loss(recipe, net, batch, step)          what training makes small, a scalar
+    loss(recipe, net, batch, step)          what training makes small, a scalar; with the recipe's donor, a loaded
+                                            Model, as `teacher` beside these where the recipe is `taught`
 
 and, where it is needed:
 

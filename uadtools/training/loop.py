@@ -19,6 +19,7 @@ from uadtools.errors import UadError
 from uadtools.interface.learning import Batch, Seeds, spread_out
 from uadtools.interface.recipe import Recipe
 from uadtools.models.kinds import kind
+from uadtools.models.model import Model
 from uadtools.nets.layout import packed
 from uadtools.simulation.fields import Floats
 from uadtools.training.augment import Drawn, apply, draw
@@ -53,7 +54,7 @@ class Trainer:
 
     slices, validation: what is learnt from and judged on; data: what they are from; quantiles: of their intensities;
     started_from: the model whose encoder it began with; team: the processes that train it together; masks: shapes of
-    anomalies.
+    anomalies; teacher: the model that is asked at every step, where the recipe is taught.
     """
 
     recipe: Recipe
@@ -67,6 +68,7 @@ class Trainer:
     started_from: str = ""
     team: Team = ALONE
     masks: tuple[Floats, ...] = ()
+    teacher: Model | None = None
 
     def run(self, state: State, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
         """Train from state.step to the recipe's last step, or until stop() says so.
@@ -175,8 +177,10 @@ class Trainer:
 
     def loss(self, net: nn.Module, batch: Batch, step: int) -> Tensor:
         """Return the loss of the recipe's objective, computed in this precision."""
+        more = {"teacher": self.teacher} if self.teacher else {}
+        batch = batch._replace(x0=packed(batch.x0))
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            loss: Tensor = kind(self.recipe.kind).loss(self.recipe, net, batch._replace(x0=packed(batch.x0)), step)
+            loss: Tensor = kind(self.recipe.kind).loss(self.recipe, net, batch, step, **more)
         return loss
 
     def held_out(self, chosen: NDArray[Any], seeds: Seeds) -> Batch:

@@ -28,7 +28,7 @@ from uadtools.training.journal import board_of, kept_rows, row, write_log
 from uadtools.training.loop import Progress, Trainer, validate
 from uadtools.training.outputs import Outputs
 from uadtools.training.recipe import load_recipe
-from uadtools.training.start import donor_of, start_from
+from uadtools.training.start import donor_of, start_from, teacher_of
 from uadtools.training.state import State, fresh, load_state, save_state
 from uadtools.training.team import joined
 
@@ -112,8 +112,8 @@ def train(  # noqa: PLR0913  one parameter per option
         state, about = _begin(recipe, slices, seed, torch_device, origin, tell)
         trainer = Trainer(
             recipe, slices, held_out, seed, torch_device, _precision(precision, torch_device, recipe),
-            () if anonymous else tuple(Path(source).name for source in sources),
-            quantiles(slices), about["started_from"], team, shapes,
+            () if anonymous else tuple(Path(source).name for source in sources), quantiles(slices),
+            about["started_from"], team, shapes, teacher_of(recipe, about["started_from"], device_name, precision),
         )  # fmt: skip
         clock.lap("reading")
         reports = trainer.run(state, stop=lambda: clock.over(trainer.batches_next(state)))

@@ -18,7 +18,7 @@ WALKING = ("autoddpm", "encode", "thor")
 """With models of the same kind, and maps of their own or no noise."""
 WITHOUT_HEALING = ("andi",)
 """Of models of diffusion, too, but what they make is a map."""
-GUIDED = ("cddpm", "ldm", "pddpm")
+GUIDED = ("cddpm", "distilled", "ldm", "pddpm")
 RESTORING = ("disyre", "restore")
 BY_ITSELF = ("blur", "threshold")
 RECONSTRUCTING = ("ae", "cevae", "dae", "fanogan", "svae", "vae", "vqvae")

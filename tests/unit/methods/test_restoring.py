@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from uadtools import methods
-from uadtools.diffusion.samplers import cold, spaced
+from uadtools.diffusion.samplers import cold
+from uadtools.diffusion.steps import spaced
 from uadtools.nets.restored import restored
 
 CLEAN = torch.linspace(-0.9, 0.9, 32).view(2, 1, 4, 4)

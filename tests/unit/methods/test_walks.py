@@ -6,8 +6,8 @@ from torch import Tensor
 
 from uadtools.diffusion.process import add_noise, both
 from uadtools.diffusion.samplers import ddpm as ddpm_walk
-from uadtools.diffusion.samplers import spaced
 from uadtools.diffusion.schedule import Schedule
+from uadtools.diffusion.steps import spaced
 from uadtools.errors import UadError
 from uadtools.healing.plan import plan
 from uadtools.interface.healing import end

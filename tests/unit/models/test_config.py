@@ -140,7 +140,7 @@ def test_what_has_no_meaning_for_a_kind_of_model_is_refused(change, reason):
     [
         ("diffusion", DenoiserConfig), ("dae", UNetConfig), ("ae", DenseConfig), ("vae", DenseConfig),
         ("svae", SequenceConfig), ("fanogan", DenseConfig), ("pddpm", UNetConfig), ("cddpm", UNetConfig),
-        ("spark", MaskedConfig), ("restoration", UNetConfig), ("vqvae", CodebookConfig),
+        ("spark", MaskedConfig), ("restoration", UNetConfig), ("vqvae", CodebookConfig), ("distilled", UNetConfig),
     ],
 )  # fmt: skip
 def test_the_network_follows_from_the_kind_of_model(kind, network):
