@@ -33,6 +33,7 @@ OWN = {"fanogan": {"gan": {"share": 0.5, "critic": 2}}, "mae": {"masking": {"squ
 """What these have beyond the others."""
 ENCODER = {"base": 4, "blocks": (1, 1), "dimension": 6}
 CODEBOOK = {"widths": (4, 8), "residuals": 1, "codes": 16, "dimension": 3}
+BITS = {"widths": (4, 8), "residuals": 1, "bits": 6}
 PARTS = {
     "pddpm": {"network": NETWORK, "patches": {"sizes": (8,)}, "target": "x0", "defaults": {"method": "pddpm"}},
     "cddpm": {"network": NETWORK, "encoder": ENCODER, "target": "x0", "defaults": {"method": "cddpm"}},
@@ -45,8 +46,10 @@ PARTS = {
         "corruption": {"anomalies": {"radius": (1.0, 4.0), "fade": 10}, "domains": {"contrast": 0.5, "warp": 0.5}},
     },
     "ldm": {"network": NETWORK | {"attention": ()}, "autoencoder": CODEBOOK, "defaults": {"method": "ldm"}},
+    "binary": {"network": BITS},
+    "bernoulli": {"network": NETWORK | {"attention": ()}, "autoencoder": BITS, "defaults": {"method": "bernoulli"}},
 }
-"""Of the kinds of model that Behrendt et al. and Pinaya et al. train, and of those that mend."""
+"""Of the kinds of model that Behrendt et al., Pinaya et al. and Wolleb et al. train, and of those that mend."""
 
 
 @pytest.fixture(scope="session")
@@ -220,7 +223,7 @@ def guided_recipes(tiny_recipe):
     for kind, parts in PARTS.items():
         data = tiny_recipe.model_dump(exclude={"network", "schedule", "target", "noise", "defaults"})
         data |= {"name": f"tiny-{kind}", "kind": kind, **parts}
-        data["training"] |= {"t_range": None} if kind in ("spark", "vqvae", "restoration") else {}
+        data["training"] |= {"t_range": None} if kind in ("spark", "vqvae", "binary", "restoration") else {}
         made[kind] = Recipe.model_validate(data)
     return made
 
