@@ -49,8 +49,8 @@ def network_of(sizes: BitsConfig) -> BitAutoencoder:
 def loss(recipe: Recipe, net: BitAutoencoder, batch: Batch, step: int) -> Tensor:
     """Reconstruct the slices from bits, which are drawn in training, and else the likelier ones.
 
-    Gradients pass the bits by, to the probabilities that they are drawn by. Source: Wang et al. 2023,
-    without its perceptual and adversarial losses.
+    Gradients pass the bits by, to the probabilities that they are drawn by. Source: Wang et al. 2023; Wolleb et al.'s
+    program has an adversarial loss, too, and one that makes bits sure.
     """
     import numpy as np
     import torch
