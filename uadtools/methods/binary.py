@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from uadtools.interface import recipe as base
 from uadtools.interface.healing import Single, reconstruct
 from uadtools.models import settings
 from uadtools.models.networks import BitsConfig
@@ -15,6 +14,7 @@ from uadtools.models.networks import BitsConfig
 if TYPE_CHECKING:
     import torch
 
+    from uadtools.interface.recipe import Recipe
     from uadtools.interface.types import Batch, Healthy, Model, Tensor
     from uadtools.nets.bits import BitAutoencoder
 
@@ -31,10 +31,6 @@ class Settings(settings.Settings):
     network: BitsConfig = BitsConfig()
 
 
-class Recipe(base.Recipe, Settings):
-    """Nothing beyond what is common to all."""
-
-
 def build(settings: Settings) -> BitAutoencoder:
     return network_of(settings.network)
 
@@ -47,22 +43,15 @@ def network_of(sizes: BitsConfig) -> BitAutoencoder:
 
 
 def loss(recipe: Recipe, net: BitAutoencoder, batch: Batch, step: int) -> Tensor:
-    """Reconstruct the slices from bits, which are drawn in training, and else the likelier ones.
+    """Reconstruct the slices from bits; gradients pass these by, to the probabilities that they are rounded from.
 
-    Gradients pass the bits by, to the probabilities that they are drawn by. Source: Wang et al. 2023; Wolleb et al.'s
-    program has an adversarial loss, too, and one that makes bits sure.
+    Source: Wang et al. 2023, who draw the bits by these probabilities. Then the likelier bits, with which scans are
+    healed, would be strange to the decoder for as long as the probabilities are not sure.
     """
-    import numpy as np
-    import torch
-
-    from uadtools.interface.learning import distance, streams_of
+    from uadtools.interface.learning import distance
 
     chance = net.logits(batch.x0).float().sigmoid()
-    level: Tensor | float = 0.5
-    if net.training:
-        rows = [stream.random(tuple(chance.shape[1:]), dtype=np.float32) for stream in streams_of(batch.seeds)]
-        level = torch.from_numpy(np.stack(rows)).to(chance)
-    bits = (chance > level).to(chance)
+    bits = (chance > 0.5).to(chance)
     return distance(recipe, net.decode(bits + chance - chance.detach()), batch.x0)
 
 
