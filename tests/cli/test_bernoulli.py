@@ -121,5 +121,6 @@ def test_the_option_has_no_effect_elsewhere(uad, prepared, tiny_model):
 def test_a_diffusion_model_of_bits_needs_an_autoencoder_of_bits(uad, prepared, tiny_guided):
     words = ["train", prepared, "--recipe", "bernoulli", *settings(*GRID, *UNET), "-o", "m.safetensors"]
     uad(*words).fails("train", 1, "autoencoder.pretrained is needed", "uad-train --recipe binary")
+    uad(*words, "--set", "training.loss=l1").fails("train", 1, "training.loss l1: flips are told by cross-entropy")
     other = settings(f"autoencoder.pretrained={tiny_guided['vqvae']}")
     uad(*words, *other).fails("train", 1, "a model of kind 'vqvae', not 'binary'")

@@ -33,7 +33,7 @@ def flip(z0: Tensor, t: Timesteps, eps: Tensor, schedule: Schedule) -> Tensor:
 def posterior(z_t: Tensor, z0: Tensor, t: int, schedule: Schedule) -> Tensor:
     """Return the probability that z_{t-1} is 1, given z_t and how likely each bit of z_0 is 1.
 
-    q(z_{t-1} | z_t, z_0) ~ q(z_t | z_{t-1}) q(z_{t-1} | z_0), each a Bernoulli, averaged over z_0. At t = 0 it is z0.
+    It is q(z_t | z_{t-1}) q(z_{t-1} | z_0) over the sum of that for both z_{t-1}, averaged over z_0; at t = 0 it is z0.
     Wolleb et al.'s program puts the probabilities into the formula for bits, which counts z_t twice; for bits both are
     the same.
     """

@@ -66,6 +66,12 @@ class Recipe(base.NoisedRecipe, Settings):
     def donor(self) -> str:
         return base.needed(self.name, "autoencoder", self.autoencoder.pretrained, "binary")
 
+    @model_validator(mode="after")
+    def _by_cross_entropy(self) -> Self:
+        if self.training.loss != "l2":
+            raise ValueError(f"training.loss {self.training.loss}: flips are told by cross-entropy (leave it out)")
+        return self
+
 
 @dataclass(frozen=True)
 class Options:
