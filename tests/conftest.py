@@ -35,6 +35,7 @@ OWN = {"fanogan": {"gan": {"share": 0.5, "critic": 2}}, "mae": {"masking": {"squ
 """What these have beyond the others."""
 ENCODER = {"base": 4, "blocks": (1, 1), "dimension": 6}
 CODEBOOK = {"widths": (4, 8), "residuals": 1, "codes": 16, "dimension": 3}
+BITS = {"widths": (4, 8), "residuals": 1, "bits": 6}
 PARTS = {
     "pddpm": {"network": NETWORK, "patches": {"sizes": (8,)}, "target": "x0", "defaults": {"method": "pddpm"}},
     "cddpm": {"network": NETWORK, "encoder": ENCODER, "target": "x0", "defaults": {"method": "cddpm"}},
@@ -48,8 +49,14 @@ PARTS = {
     },
     "ldm": {"network": NETWORK | {"attention": ()}, "autoencoder": CODEBOOK, "defaults": {"method": "ldm"}},
     "distilled": {"network": NETWORK, "target": "x0", "walk": {"steps": 4, "top": 200}},
+    "binary": {"network": BITS},
+    "bernoulli": {"network": NETWORK | {"attention": ()}, "autoencoder": BITS, "defaults": {"method": "bernoulli"}},
 }
-"""Of the kinds of model that Behrendt et al. and Pinaya et al. train, of those that mend, and of a student."""
+"""Of the kinds of model that Behrendt et al., Pinaya et al. and Wolleb et al. train, of those that mend, and of a
+student.
+"""
+UNTIMED = ("spark", "vqvae", "binary", "restoration", "distilled")
+"""Of these, those that draw no t from a range."""
 
 
 @pytest.fixture(scope="session")
@@ -223,7 +230,7 @@ def guided_recipes(tiny_recipe):
     for kind, parts in PARTS.items():
         data = tiny_recipe.model_dump(exclude={"network", "schedule", "target", "noise", "defaults"})
         data |= {"name": f"tiny-{kind}", "kind": kind, **parts}
-        data["training"] |= {"t_range": None} if kind in ("spark", "vqvae", "restoration", "distilled") else {}
+        data["training"] |= {"t_range": None} if kind in UNTIMED else {}
         made[kind] = Recipe.model_validate(data)
     return made
 

@@ -127,6 +127,17 @@ def test_steps_that_were_learnt_in_batches_are_those_one_by_one(tiny_guided, pha
         np.testing.assert_allclose(healed(phantom, model, **how, seed=3, batch=batch)["healed"].data, whole, **ROUNDING)
 
 
+def test_bits_in_batches_are_those_one_by_one(tiny_guided, phantom):
+    """Of the walk, too: a bit is drawn by the number of its own slice."""
+    model = load_model(tiny_guided["bernoulli"], device="cpu", precision="fp32")
+    whole, other = (healed(phantom, model, t=(40, 300), sure=0.4, seed=s, batch=32) for s in (3, 4))
+    assert np.abs(whole["healed"].data - other["healed"].data).max() > 1e-3
+    for batch in (1, 3):
+        parts = healed(phantom, model, t=(40, 300), sure=0.4, seed=3, batch=batch)
+        for role in ("healed", "flipped"):
+            np.testing.assert_allclose(parts[role].data, whole[role].data, **ROUNDING)
+
+
 @pytest.mark.parametrize(
     "how", [{}, {"flips": True}, {"t": (300, 999)}, {"method": "disyre", "steps": 3}, {"method": "disyre", "t": (500,)}]
 )

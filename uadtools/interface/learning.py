@@ -96,10 +96,17 @@ class Noised(NamedTuple):
 
 def noised(recipe: NoisedRecipe, x0: Tensor, seeds: Seeds, streams: Sequence[np.random.Generator] = ()) -> Noised:
     """Noise each slice to a t of its own, which streams tell: by default those of `streams_of`."""
+    t, eps, schedule = drawn(recipe, x0, seeds, streams)
+    return Noised(packed(add_noise(x0, t, eps, schedule)), t, x0 if recipe.target == "x0" else eps)
+
+
+def drawn(
+    recipe: NoisedRecipe, x0: Tensor, seeds: Seeds, streams: Sequence[np.random.Generator] = ()
+) -> tuple[Tensor, Tensor, Schedule]:
+    """Draw a t for each slice, (B,), and noise, shaped like x0; with the schedule of the recipe."""
     t = torch.tensor([stream.integers(*recipe.t_range) for stream in streams or streams_of(seeds)], device=x0.device)
     eps = fields_on(recipe.noise, tuple(x0.shape[1:]), seeds, x0.device)
-    x_t = add_noise(x0, t, eps, _schedule(recipe.schedule.kind, recipe.schedule.steps))
-    return Noised(packed(x_t), t, x0 if recipe.target == "x0" else eps)
+    return t, eps, _schedule(recipe.schedule.kind, recipe.schedule.steps)
 
 
 def shape_of(x: Tensor) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from uadtools.errors import UadError
 from uadtools.models.settings import NoisedSettings, Settings
 from uadtools.settings import Config, Fraction, PositiveFloat, PositiveInt
 from uadtools.simulation.config import CorruptionConfig
@@ -84,6 +85,16 @@ class Started(Config):
     """A part of a network that may come from a model that was trained before. pretrained: its file."""
 
     pretrained: str | None = None
+
+
+def needed(recipe: str, part: str, path: str | None, kind: str) -> str:
+    """Return the file that a part of a network comes from. kind: of that model. Raises UadError where there is none."""
+    if path is None:
+        raise UadError(
+            f"recipe {recipe}: {part}.pretrained is needed: a model of kind {kind} "
+            f"(uad-train --recipe {kind} -o FILE, then --set {part}.pretrained=FILE)"
+        )
+    return path
 
 
 class Recipe(Settings):

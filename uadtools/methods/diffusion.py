@@ -37,11 +37,16 @@ class Recipe(base.NoisedRecipe, Settings):
 
     @model_validator(mode="after")
     def _of_fixed_variance(self) -> Self:
-        if self.network.variance == "learned":
-            raise ValueError(
-                "network.variance learned: comes with networks of guided-diffusion (uad-models import), not from here"
-            )
+        check_fixed(self.network)
         return self
+
+
+def check_fixed(network: DenoiserConfig) -> None:
+    """Raise ValueError for a network that tells its variance, which no training here teaches."""
+    if network.variance == "learned":
+        raise ValueError(
+            "network.variance learned: comes with networks of guided-diffusion (uad-models import), not from here"
+        )
 
 
 def build(settings: Settings) -> nn.Module:

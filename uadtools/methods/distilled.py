@@ -18,7 +18,7 @@ from uadtools.errors import UadError
 from uadtools.interface import recipe as base
 from uadtools.interface.healing import Healing, end
 from uadtools.methods import diffusion
-from uadtools.models.networks import UNetConfig
+from uadtools.methods.diffusion import DenoiserConfig
 from uadtools.models.settings import NoisedSettings
 from uadtools.settings import Config, PositiveInt
 
@@ -56,7 +56,7 @@ class Settings(NoisedSettings):
     """network: a U-Net that is told the step; walk: the steps that it knows."""
 
     kind: Literal["distilled"] = "distilled"
-    network: UNetConfig = UNetConfig()
+    network: DenoiserConfig = DenoiserConfig()
     walk: WalkConfig = WalkConfig()
 
     @model_validator(mode="before")
@@ -82,6 +82,11 @@ class Recipe(base.Recipe, Settings):
     """teacher: the file of a model of kind diffusion, or of this one with twice the steps, or a bundled one's name."""
 
     teacher: str | None = None
+
+    @model_validator(mode="after")
+    def _of_fixed_variance(self) -> Self:
+        diffusion.check_fixed(self.network)
+        return self
 
     @property
     def taught(self) -> bool:

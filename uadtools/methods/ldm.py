@@ -86,12 +86,7 @@ class Recipe(base.NoisedRecipe, Settings):
 
     @property
     def donor(self) -> str:
-        if self.autoencoder.pretrained is None:
-            raise UadError(
-                f"recipe {self.name}: autoencoder.pretrained is needed: a model of kind vqvae "
-                "(uad-train --recipe vqvae -o FILE, then --set autoencoder.pretrained=FILE)"
-            )
-        return self.autoencoder.pretrained
+        return base.needed(self.name, "autoencoder", self.autoencoder.pretrained, "vqvae")
 
 
 @dataclass(frozen=True)

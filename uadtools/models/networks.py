@@ -115,20 +115,31 @@ class MaskedConfig(NetworkConfig):
     width: Width = 64
 
 
-class CodebookConfig(NetworkConfig):
-    """The sizes of an autoencoder with a codebook, which nets.vqvae explains."""
-
-    kind: Literal["codebook"] = "codebook"
+class _HalvingConfig(NetworkConfig):
     widths: tuple[Width, ...] = Field(default=(64, 128), min_length=1, max_length=16)
     residuals: Count = 2
-    codes: Annotated[int, Field(ge=2, le=1 << 20)] = 256
-    dimension: Width = 8
-    axes: Literal[2, 3] = 2
 
     @property
     def divisor(self) -> int:
         """How many pixels of the image, in height and width, are one of the latent."""
         return int(2 ** len(self.widths))
+
+
+class CodebookConfig(_HalvingConfig):
+    """The sizes of an autoencoder with a codebook, which nets.vqvae explains."""
+
+    kind: Literal["codebook"] = "codebook"
+    codes: Annotated[int, Field(ge=2, le=1 << 20)] = 256
+    dimension: Width = 8
+    axes: Literal[2, 3] = 2
+
+
+class BitsConfig(_HalvingConfig):
+    """The sizes of an autoencoder whose latent is made of bits, which nets.bits explains."""
+
+    kind: Literal["bits"] = "bits"
+    widths: tuple[Width, ...] = Field(default=(32, 64, 128), min_length=1, max_length=16)
+    bits: Width = 128
 
 
 class EncoderConfig(Config):

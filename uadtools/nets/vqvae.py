@@ -89,6 +89,24 @@ class Residual(nn.Module):
         return F.relu(x + self.conv2(F.relu(self.conv1(x))))
 
 
+def encoder(widths: Sequence[int], residuals: int, dimension: int, axes: Axes = 2) -> nn.Sequential:
+    """Make what turns (B, 1, H, W) into (B, D, H / f, W / f). Each width halves the image, and has residual blocks."""
+    conv = CONVOLUTIONS[axes]
+    down: list[nn.Module] = []
+    for into, out in zip([1, *widths], widths, strict=False):
+        down += [conv(into, out, 4, stride=2, padding=1), nn.ReLU(), *(Residual(out, axes) for _ in range(residuals))]
+    return nn.Sequential(*down, conv(widths[-1], dimension, 3, padding=1))
+
+
+def decoder(widths: Sequence[int], residuals: int, dimension: int, axes: Axes = 2) -> nn.Sequential:
+    """Make what turns (B, D, h, w) into (B, 1, f h, f w): the same sizes, the other way round."""
+    rising = nn.ConvTranspose2d if axes == 2 else nn.ConvTranspose3d
+    up: list[nn.Module] = [CONVOLUTIONS[axes](dimension, widths[-1], 3, padding=1)]
+    for into, out in zip(reversed(widths), [*reversed(widths[:-1]), 1], strict=True):
+        up += [*(Residual(into, axes) for _ in range(residuals)), rising(into, out, 4, stride=2, padding=1), nn.ReLU()]
+    return nn.Sequential(*up[:-1])
+
+
 class VQVAE(nn.Module):
     """Encoder, codebook, decoder. Each of `widths` halves the image, and has `residuals` residual blocks.
 
@@ -100,21 +118,9 @@ class VQVAE(nn.Module):
 
     def __init__(self, *, widths: Sequence[int], residuals: int, codes: int, dimension: int, axes: Axes = 2) -> None:
         super().__init__()
-        conv, rising = CONVOLUTIONS[axes], nn.ConvTranspose2d if axes == 2 else nn.ConvTranspose3d
-        down: list[nn.Module] = []
-        for into, out in zip([1, *widths], widths, strict=False):
-            down += [
-                conv(into, out, 4, stride=2, padding=1),
-                nn.ReLU(),
-                *(Residual(out, axes) for _ in range(residuals)),
-            ]
-        self.encoder = nn.Sequential(*down, conv(widths[-1], dimension, 3, padding=1))
+        self.encoder = encoder(widths, residuals, dimension, axes)
         self.codebook = Codebook(codes, dimension)
-        up: list[nn.Module] = [conv(dimension, widths[-1], 3, padding=1)]
-        for into, out in zip(reversed(widths), [*reversed(widths[:-1]), 1], strict=True):
-            up += [*(Residual(into, axes) for _ in range(residuals)), rising(into, out, 4, stride=2, padding=1)]
-            up.append(nn.ReLU())
-        self.decoder = nn.Sequential(*up[:-1])
+        self.decoder = decoder(widths, residuals, dimension, axes)
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the latent before quantisation, (B, D, H / f, W / f). x: (B, 1, H, W) in [-1, 1]."""

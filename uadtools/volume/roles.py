@@ -47,6 +47,7 @@ ROLES = {
     "region": Role("where latent diffusion found the scan unlikely", "mask"),
     "bound": Role("how unlikely latent diffusion finds the scan, over the steps of the region", "map", bound=True),
     "chain": Role("how unlikely latent diffusion finds the scan, over all steps", "map", bound=True),
+    "flipped": Role("the share of the bits that diffusion of bits made anew", "map"),
 }
 """In this order images are asked where the brain is, and drawn."""
 

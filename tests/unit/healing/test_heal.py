@@ -67,7 +67,10 @@ def test_a_given_t_is_drawn_once():
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"method": "magic"}, r"no method 'magic' \(there are: ae, andi, autoddpm, blur, cddpm, cevae, dae, "),
+        (
+            {"method": "magic"},
+            r"no method 'magic' \(there are: ae, andi, autoddpm, bernoulli, binary, blur, cddpm, cevae, dae, ",
+        ),
         ({"sigma": 3.0}, r"--sigma has no effect with --method sss \(leave it out\)"),
         ({"method": "blur", "sigma": -1.0}, "--sigma -1: a width in mm"),
         ({"method": "blur", "t": (300,)}, r"-t has no effect with --method blur \(leave it out\)"),

@@ -18,6 +18,7 @@ from uadtools.models.config import (
     parse,
 )
 from uadtools.models.networks import (
+    BitsConfig,
     CodebookConfig,
     DenseConfig,
     EncoderConfig,
@@ -97,7 +98,7 @@ DENSE = {"name": "m", "kind": "ae", "defaults": {"method": "ae"}}
     [
         (
             {"kind": "gan"},
-            "^here: kind: Input should be 'diffusion', 'ae', 'cddpm', .* or 'vqvae'$",
+            "^here: kind: Input should be 'diffusion', 'ae', 'bernoulli', .* or 'vqvae'$",
         ),
         ({"network": {"heads": 2}}, "^here: network.heads: unknown key$"),
         ({"network": {"base": 12}}, "^here: network: groups = 8 must divide"),
@@ -140,7 +141,8 @@ def test_what_has_no_meaning_for_a_kind_of_model_is_refused(change, reason):
     [
         ("diffusion", DenoiserConfig), ("dae", UNetConfig), ("ae", DenseConfig), ("vae", DenseConfig),
         ("svae", SequenceConfig), ("fanogan", DenseConfig), ("pddpm", UNetConfig), ("cddpm", UNetConfig),
-        ("spark", MaskedConfig), ("restoration", UNetConfig), ("vqvae", CodebookConfig), ("distilled", UNetConfig),
+        ("spark", MaskedConfig), ("restoration", UNetConfig), ("vqvae", CodebookConfig),
+        ("distilled", DenoiserConfig), ("binary", BitsConfig),
     ],
 )  # fmt: skip
 def test_the_network_follows_from_the_kind_of_model(kind, network):

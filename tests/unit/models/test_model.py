@@ -151,7 +151,7 @@ def test_the_schedule_is_the_models(tiny_config, kind):
     assert made.alpha_bar(39) < 0.01
 
 
-@pytest.mark.parametrize("kind", ["diffusion", "pddpm", "cddpm", "ldm"])
+@pytest.mark.parametrize("kind", ["diffusion", "pddpm", "cddpm", "ldm", "bernoulli"])
 def test_a_halved_network_is_near_the_whole_one(kind, tiny_model, tiny_guided):
     """Within 2% of x0 at t = 300, as the network of the papers is; its first and last layers stay whole."""
     path = tiny_model if kind == "diffusion" else tiny_guided[kind]

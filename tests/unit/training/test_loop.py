@@ -77,7 +77,7 @@ def test_the_loss_falls(tiny_recipe, slices, target, loss):
     ("kind", "steps", "least"),
     [
         *((kind, 120, 0.4) for kind in ("ae", "dae", "vae", "cevae", "svae", "mae")),
-        *((kind, 160, 0.75) for kind in ("pddpm", "cddpm", "spark", "vqvae")),
+        *((kind, 160, 0.75) for kind in ("pddpm", "cddpm", "spark", "vqvae", "binary")),
         ("restoration", 160, 0.93),
     ],
 )
@@ -160,6 +160,37 @@ def test_latent_diffusion_starts_from_an_autoencoder_and_learns_its_scaled_laten
     assert reports[-1].validation < 0.8 * first
     after = state.average.autoencoder.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_bernoulli_diffusion_starts_from_an_autoencoder_of_bits_and_learns_their_flips(
+    guided_recipes, tiny_guided, slices
+):
+    recipe = changed(
+        guided_recipes["bernoulli"],
+        autoencoder={"pretrained": str(tiny_guided["binary"])},
+        augment={"gamma": 0},
+        training={"steps": 120, "batch": 8, "log_every": 40, "validate_every": 40, "t_range": (0, 300)},
+        optimiser={"learning_rate": 3e-3},
+    )
+    with pytest.raises(
+        UadError, match=r"autoencoder.pretrained is needed: a model of kind binary \(uad-train --recipe"
+    ):
+        begun(fresh(guided_recipes["bernoulli"], 0, CPU), guided_recipes["bernoulli"], slices)
+    state = fresh(recipe, 0, CPU)
+    assert begun(state, recipe, slices).startswith("tiny-binary:")
+    kept = read_tensors(tiny_guided["binary"])
+    for net in (state.net, state.average):
+        assert all(torch.equal(net.autoencoder.state_dict()[name], value.float()) for name, value in kept.items())
+    first = validate(trainer(recipe, slices, slices), state.average)
+    reports = list(trainer(recipe, slices, slices).run(state))
+    assert reports[-1].validation < 0.8 * first
+    after = state.average.autoencoder.state_dict()
+    assert all(torch.equal(after[name], value.float()) for name, value in kept.items())
+    larger = changed(recipe, autoencoder={"bits": 7})
+    with pytest.raises(UadError, match=r"other sizes: bits is 6 there, 7 in the recipe \(--set autoencoder.bits="):
+        begun(fresh(larger, 0, CPU), larger, slices)
+    with pytest.raises(UadError, match="a model of kind 'vqvae', not 'binary'"):
+        begun(state, changed(recipe, autoencoder={"pretrained": str(tiny_guided["vqvae"])}), slices)
 
 
 def test_healthy_slices_are_within_the_limits_of_the_bound(guided_recipes, tiny_guided, slices):

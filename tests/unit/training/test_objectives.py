@@ -16,7 +16,10 @@ def loss(recipe, net, x0, seeds, step):
     return file_of(recipe.kind).loss(recipe, net, Batch(x0, seeds), step)
 
 
-KINDS = ("diffusion", "pddpm", "cddpm", "vqvae", "ldm", "ae", "dae", "vae", "cevae", "svae", "mae", "fanogan")
+KINDS = (
+    "diffusion", "pddpm", "cddpm", "vqvae", "ldm", "binary", "bernoulli", "ae", "dae", "vae", "cevae", "svae", "mae",
+    "fanogan",
+)  # fmt: skip
 ENDED = 10**6
 """A step after the last: f-AnoGAN's encoder is what is trained."""
 
@@ -75,6 +78,8 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_slices(recipes, net, kind, step)
         ("spark", 1),
         ("ldm", 1),
         ("vqvae", 0),
+        ("binary", 0),
+        ("bernoulli", 1),
         ("ae", 0),
         ("dae", 1),
         ("vae", 1),
@@ -329,8 +334,45 @@ def test_the_commitment_keeps_latents_near_their_codes(recipes, net):
     torch.testing.assert_close(lost[1] - lost[0], 2 * apart, rtol=1e-4, atol=1e-6)
 
 
-def test_latent_diffusion_leaves_its_autoencoder_alone(recipes, net):
-    made = net("ldm")
-    loss(recipes["ldm"], made, slices(recipes["ldm"]), SEEDS, 0).backward()
+def test_gradients_pass_bits_by(recipes, net):
+    """A straight-through estimate: the decoder's gradient at the bits times the slope of the probabilities."""
+    recipe, made, x0, seen = recipes["binary"], net("binary"), slices(recipes["binary"]), []
+    decode = made.decode
+    made.decode = lambda z: decode(seen.append(z) or z.retain_grad() or z)
+    lost = loss(recipe, made, x0, SEEDS, 0)
+    lost.backward()
+    chance = made.logits(x0).sigmoid()
+    torch.testing.assert_close(seen[0], made.encode(x0), rtol=0, atol=1e-6)
+    torch.testing.assert_close(lost, F.mse_loss(decode(made.encode(x0)), x0), rtol=0, atol=1e-6)
+    expected = (seen[0].grad * chance * (1 - chance)).sum(dim=(0, 2, 3))
+    torch.testing.assert_close(made.encoder[-1].bias.grad, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_flips_are_told_by_cross_entropy(recipes, net):
+    """As many as the schedule flips by t, whatever a network without an opinion says."""
+    recipe, made, shown = recipes["bernoulli"], net("bernoulli"), []
+
+    def unet(z_t, t):
+        shown.append((z_t, t))
+        return torch.full_like(z_t, -1.0)
+
+    made.forward = unet
+    x0 = slices(recipe).repeat(40, 1, 1, 1)
+    lost = loss(recipe, made, x0, np.arange(120), 0)
+    (z_t, t), z0 = shown[0], made.encode(x0)
+    share = (z_t != z0).float().mean()
+    expected = -(share * torch.tensor(-1.0).sigmoid().log() + (1 - share) * torch.tensor(1.0).sigmoid().log())
+    torch.testing.assert_close(lost, expected, rtol=1e-5, atol=1e-6)
+    assert t.min() >= 0
+    assert t.max() < 300
+    assert len(t.unique()) > 80
+    rate = (1 - np.cumprod(1 - np.linspace(1e-4, 2e-2, 1000))[t.numpy()]) / 2
+    assert share.item() == pytest.approx(rate.mean(), abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["ldm", "bernoulli"])
+def test_diffusion_of_latents_leaves_its_autoencoder_alone(recipes, net, kind):
+    made = net(kind)
+    loss(recipes[kind], made, slices(recipes[kind]), SEEDS, 0).backward()
     assert all(p.grad is None for p in made.autoencoder.parameters())
     assert all(p.grad is not None for p in made.unet.parameters())
