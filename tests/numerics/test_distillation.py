@@ -9,7 +9,7 @@ import torch
 from oracles import Gaussian, Knows
 
 from uadtools.diffusion.distillation import DEVIATION, carried, consistent, halved, truncated_snr
-from uadtools.diffusion.process import add_noise
+from uadtools.diffusion.process import Prediction, add_noise
 from uadtools.diffusion.samplers import consistency, ddim
 from uadtools.diffusion.schedule import Schedule
 from uadtools.diffusion.steps import spaced
@@ -47,7 +47,7 @@ class Several(Gaussian):
         if isinstance(t, int):
             return super().predict(x_t, t, clamp=clamp)
         each = [super(Several, self).predict(x_t[i : i + 1], int(s), clamp=clamp) for i, s in enumerate(t)]
-        return type(each[0])(*(torch.cat(parts) for parts in zip(*each, strict=True)))
+        return Prediction(*(torch.cat(parts) for parts in zip(*(one[:2] for one in each), strict=True)))
 
 
 class Student:
@@ -190,7 +190,7 @@ class Exact(Gaussian):
 
     def predict(self, x_t, t, *, clamp=False):
         each = [self.at(x_t[i : i + 1], int(s)) for i, s in enumerate(t)]
-        return type(each[0])(*(torch.cat(parts) for parts in zip(*each, strict=True)))
+        return Prediction(*(torch.cat(parts) for parts in zip(*(one[:2] for one in each), strict=True)))
 
     def at(self, x_t, t):
         to = self.following[t]

@@ -234,6 +234,17 @@ def test_large_variance_is_drawn_with():
     assert made[1].std() > 1.05 * made[0].std() > 0
 
 
+def test_the_variance_is_the_learned_one_where_the_network_tells_it():
+    kind = ModelConfig.of_kind("diffusion")
+    told, untold = (kind(name="m", network={"variance": variance}) for variance in ("learned", "fixed"))
+    variances = [
+        plan(c, method="ddpm", **o).options[0].variance for c in (told, untold) for o in ({}, {"variance": "large"})
+    ]
+    assert variances == ["learned", "large", "small", "large"]
+    with pytest.raises(UadError, match="--variance learned: model m did not learn it"):
+        plan(untold, method="ddpm", variance="learned")
+
+
 def test_encoding_draws_no_noise_and_asks_as_often_as_it_says():
     def never():
         raise AssertionError("this walk draws no noise")

@@ -176,6 +176,12 @@ def test_every_recipe_fits_the_grid_of_headct_but_those_that_need_neighbours(nam
         assert load_recipe(name, change).grid.flat
 
 
+@pytest.mark.parametrize("name", ["t1-ddpm", "distil"])
+def test_a_variance_is_not_learnt(name):
+    with pytest.raises(UadError, match=r"network\.variance learned: comes with networks of guided-diffusion"):
+        load_recipe(name, ["network.variance=learned"])
+
+
 def test_the_steps_of_a_gan():
     assert load_recipe("fanogan", ["training.steps=1000", "gan.share=0.7"]).first_usable == 700
     assert load_recipe("ae").first_usable == 0
