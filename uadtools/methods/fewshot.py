@@ -9,37 +9,58 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from uadtools.errors import UadError
 from uadtools.interface import recipe as base
 from uadtools.interface.healing import Healing
 from uadtools.methods import diffusion, restoration
+from uadtools.models import settings
 from uadtools.models.checkpoint import located, read_config
-from uadtools.models.settings import NoisedSettings
+from uadtools.models.settings import ScheduleConfig
+from uadtools.noise.config import NoiseConfig
 from uadtools.settings import Config, Width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from uadtools.diffusion.schedule import Schedule
     from uadtools.interface.types import Batch, Donor, Healthy, Model, Noise, Tensor
     from uadtools.nets.readout import Readout
 
 Engine = Literal["diffusion", "restoration"]
 TOLD: dict[str, tuple[int, ...]] = {"diffusion": (50, 150, 250), "restoration": (999,)}
 """Of 1000: where the paper's networks know most of a pixel, and the severity that restoration is told by default."""
-OF_THE_NETWORK = ("network", "schedule", "noise", "target", "grid", "intensity")
-"""Tables that a recipe takes from the model that its features come from, where it says nothing itself."""
 MEASURED, LOWEST = 32, 1e-6
 """Slices by which features are normalised; the least probability, as maps are above 0 in the brain."""
 
 
 class FeaturesConfig(Config):
-    """engine: the kind of the frozen network; t: that it is told, one look after the other; none: TOLD."""
+    """engine: the kind of the frozen network; t: that it is told, one look after the other; none: TOLD.
+
+    schedule, noise: of a network of diffusion. There is one field of noise, the same for all slices and t, as in the
+    published program.
+    """
 
     engine: Engine = "restoration"
     t: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    schedule: ScheduleConfig = ScheduleConfig()
+    noise: NoiseConfig = NoiseConfig()
+
+    @property
+    def steps(self) -> int:
+        return self.schedule.steps if self.engine == "diffusion" else restoration.SEVERITIES
+
+    @property
+    def told(self) -> tuple[int, ...]:
+        """The t of the looks at a slice."""
+        return self.t or tuple(t * self.steps // 1000 for t in TOLD[self.engine])
+
+    @model_validator(mode="after")
+    def _within_the_schedule(self) -> Self:
+        if max(self.told) >= self.steps:
+            raise ValueError(f"t {list(self.told)}: must be below {self.steps}")
+        return self
 
 
 class HeadConfig(Config):
@@ -50,34 +71,18 @@ class HeadConfig(Config):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
 
 
-class Settings(NoisedSettings):
-    """network: the frozen one; schedule, noise: of its steps, where it is one of diffusion; head: what reads it."""
+class Settings(settings.Settings):
+    """network: the frozen one; features: what is asked of it; head: what reads these."""
 
     NEIGHBOURS: ClassVar[bool] = True
-    DRAWS: ClassVar[bool] = False
 
     kind: Literal["fewshot"] = "fewshot"
     network: diffusion.DenoiserConfig = diffusion.DenoiserConfig()
     features: FeaturesConfig = FeaturesConfig()
     head: HeadConfig = HeadConfig()
 
-    @property
-    def levels(self) -> int:
-        return 0
-
-    @property
-    def told(self) -> tuple[int, ...]:
-        """The t of the looks at a slice."""
-        return self.features.t or tuple(t * self._steps // 1000 for t in TOLD[self.features.engine])
-
-    @property
-    def _steps(self) -> int:
-        return self.schedule.steps if self.features.engine == "diffusion" else restoration.SEVERITIES
-
     @model_validator(mode="after")
-    def _within_reach(self) -> Self:
-        if max(self.told) >= self._steps:
-            raise ValueError(f"features.t {self.features.t}: must be below {self._steps}")
+    def _of_one_slice(self) -> Self:
         if self.reach and self.features.engine == "diffusion":
             raise ValueError("network.reach: a network of diffusion sees single slices (leave it out)")
         return self
@@ -88,7 +93,7 @@ class StartedFeatures(FeaturesConfig, base.Started):
 
 
 class Recipe(base.Recipe, Settings):
-    """features: come from another model, with the tables OF_THE_NETWORK that are not given."""
+    """features: come from another model, which tells network, schedule and noise where these are not given."""
 
     LABELLED: ClassVar[bool] = True
 
@@ -106,7 +111,7 @@ class Recipe(base.Recipe, Settings):
     @model_validator(mode="before")
     @classmethod
     def _like_its_features(cls, data: Any) -> Any:
-        """Take from the model of the features what it is like. Raises UadError for one that has none."""
+        """Take from the model of the features what its network is like. Raises UadError for one that has none."""
         features = data.get("features") if isinstance(data, dict) else None
         pretrained = features.get("pretrained") if isinstance(features, dict) else None
         if not features or not isinstance(pretrained, str) or "network" in data:
@@ -117,8 +122,12 @@ class Recipe(base.Recipe, Settings):
                 f"features.pretrained {pretrained}: a model of kind '{config.kind}', whose features are not read "
                 f"(those of {' and '.join(TOLD)} are)"
             )
-        taken = config.model_dump(include={name for name in OF_THE_NETWORK if name not in data})
-        return {**taken, **data, "features": {"engine": config.kind, **features}}
+        noised = config.model_dump(include={"schedule", "noise"})
+        return {
+            **data,
+            "network": config.network.model_dump(),
+            "features": {"engine": config.kind, **noised, **features},
+        }
 
 
 @dataclass(frozen=True)
@@ -139,34 +148,36 @@ class Options:
 
 def settle(config: Settings, given: dict[str, Any]) -> list[dict[str, Any]]:
     """Look as often as the classifier learnt from."""
-    return [{**given, "looks": len(config.told)}]
+    return [{**given, "looks": len(config.features.told)}]
 
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Tell the probability of a lesion at each pixel; nothing is healed. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
-    looks = looks_at(model.config, x, noise(), model.schedule)
-    return Healing(None, {"anomaly": model.ask(*looks).sigmoid().clamp(min=LOWEST)})
+    return Healing(None, {"anomaly": probe(model, x).sigmoid().clamp(min=LOWEST)})
 
 
 def probe(model: Model, x: Tensor) -> Tensor:
-    """Return the logits of slices that are not noised. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
-    return model.ask(*looks_at(model.config, x, 0 * x[:, :1], model.schedule))
+    """Return the logits of slices. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
+    return model.ask(*looks_at(model.config, x))
 
 
-def looks_at(settings: Settings, x: Tensor, eps: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor, Tensor]:
+def looks_at(settings: Settings, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return what the frozen network is asked about slices, what it is told, and the slices, as nets.readout has them.
 
-    x: (B, 2 reach + 1, H, W) in [-1, 1]; eps: (B, 1, H, W), the same at each t, which restoration does not need.
+    x: (B, 2 reach + 1, H, W) in [-1, 1].
     """
     import torch
 
     from uadtools.diffusion.process import add_noise
+    from uadtools.diffusion.schedule import Schedule
+    from uadtools.noise.source import fields_on
 
-    told, middle = settings.told, x[:, settings.reach : settings.reach + 1]
-    if settings.features.engine == "diffusion":
-        seen = [add_noise(middle, t, eps, schedule) for t in told]
-    else:
-        seen = [x] * len(told)
+    features, middle = settings.features, x[:, settings.reach : settings.reach + 1]
+    told, seen = features.told, [x] * len(features.told)
+    if features.engine == "diffusion":
+        schedule = Schedule.of(features.schedule.kind, features.schedule.steps)
+        eps = fields_on(features.noise, tuple(middle.shape[1:]), np.zeros(1, np.int64), x.device)
+        seen = [add_noise(middle, t, eps.expand_as(middle), schedule) for t in told]
     return torch.stack(seen, dim=1).flatten(0, 1), torch.tensor(told * len(x), device=x.device), middle
 
 
@@ -178,7 +189,7 @@ def build(settings: Settings) -> Readout:
     widths = [sizes.base * multiplier for multiplier in sizes.multipliers]
     answers = frozen.out_conv.out_channels // sizes.patch**2
     return Readout(
-        frozen, [*widths, *widths[::-1]], answers + 1, looks=len(settings.told), **settings.head.model_dump()
+        frozen, [*widths, *widths[::-1]], answers + 1, looks=len(settings.features.told), **settings.head.model_dump()
     )
 
 
@@ -193,7 +204,7 @@ def loss(recipe: Recipe, net: Readout, batch: Batch, step: int) -> Tensor:
     from uadtools.volume.labels import IGNORED, LESION
 
     assert batch.labels is not None
-    looks = _noised(recipe, batch.x0, batch.seeds)
+    looks = looks_at(recipe, batch.x0)
     logit, brain = net(*looks), (looks[2] > -1) & (batch.labels != IGNORED)
     lesion = (batch.labels == LESION) & brain
     bce = binary_cross_entropy_with_logits(logit, lesion.float(), reduction="none")
@@ -204,16 +215,6 @@ def loss(recipe: Recipe, net: Readout, batch: Batch, step: int) -> Tensor:
     return weighed
 
 
-def _noised(recipe: Recipe, x: Tensor, seeds: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the looks at slices, each noised by its seed."""
-    from uadtools.diffusion.schedule import Schedule
-    from uadtools.noise.source import fields_on
-
-    needed = recipe.features.engine == "diffusion"
-    eps = fields_on(recipe.noise, (1, *x.shape[2:]), seeds, x.device) if needed else x[:, :1]
-    return looks_at(recipe, x, eps, Schedule.of(recipe.schedule.kind, recipe.schedule.steps))
-
-
 def start(recipe: Recipe, nets: Sequence[Readout], donor: Donor, slices: Healthy) -> None:
     """Take the network, and measure what it makes of some slices. Raises UadError where it has other sizes."""
     import torch
@@ -222,6 +223,12 @@ def start(recipe: Recipe, nets: Sequence[Readout], donor: Donor, slices: Healthy
     from uadtools.nets.readout import statistics
 
     theirs = donor.config
+    for table in ("grid", "intensity"):
+        there, here = getattr(theirs, table), getattr(recipe, table)
+        if there != here:
+            raise UadError(
+                f"{donor.path}: another {table}: {there} there, {here} in the recipe (--set {table}.KEY=...)"
+            )
     if theirs.kind != recipe.features.engine or theirs.network.model_dump() != recipe.network.model_dump(
         include=set(type(theirs.network).model_fields)
     ):
@@ -233,7 +240,7 @@ def start(recipe: Recipe, nets: Sequence[Readout], donor: Donor, slices: Healthy
     first = nets[0]
     places = spread_out(slices, MEASURED)
     x = slices.seen(slices.windows(places, recipe.reach, first.centre.device))
-    parts = [first.raw(*_noised(recipe, x[i : i + 1], places[i : i + 1])) for i in range(len(x))]
+    parts = [first.raw(*looks_at(recipe, x[i : i + 1])) for i in range(len(x))]
     levels = [torch.cat(level) for level in zip(*parts, strict=True)]
     brain = (x[:, recipe.reach : recipe.reach + 1] > -1).float()
     centre, scale = statistics(levels, brain)
