@@ -236,6 +236,28 @@ def guided_recipes(tiny_recipe):
 
 
 @pytest.fixture(scope="session")
+def few_recipe(tiny_recipe, tiny_guided):
+    """Twelve quick steps of a classifier on the features of the tiny model of restoration."""
+    from uadtools.interface.recipe import Recipe
+
+    data = tiny_recipe.model_dump(exclude={"network", "schedule", "target", "noise", "defaults"})
+    own = {"name": "few", "kind": "fewshot", "features": {"pretrained": str(tiny_guided["restoration"])}}
+    own |= {"head": {"width": 8}, "data": {"lesions": 0.5}, "training": data["training"] | {"t_range": None}}
+    return Recipe.model_validate(data | own)
+
+
+@pytest.fixture(scope="session")
+def few_models(few_recipe, tiny_model, tmp_path_factory):
+    """Models of that kind with random weights, by the kind of their frozen network."""
+    from uadtools.interface.recipe import Recipe
+
+    folder, data = tmp_path_factory.mktemp("few"), few_recipe.model_dump(exclude={"network", "features"})
+    other = Recipe.model_validate(data | {"features": {"pretrained": str(tiny_model), "t": (20, 60)}})
+    recipes = {"restoration": few_recipe, "diffusion": other}
+    return {engine: random_model(r.model({}), folder / f"{engine}.safetensors") for engine, r in recipes.items()}
+
+
+@pytest.fixture(scope="session")
 def oblique():
     """An oblique stack of 16x20x9 voxels of 2.5 x 2.5 x 5 mm as a scanner makes them: an ellipsoid in 12 bits."""
     from scipy.spatial.transform import Rotation

@@ -155,6 +155,16 @@ def test_restoring_in_batches_is_restoring_one_by_one_whatever_the_seed(tiny_gui
         assert whole[role].data[phantom.images["brain"].data > 0].std() > 1e-4
 
 
+@pytest.mark.parametrize("engine", ["restoration", "diffusion"])
+def test_lesions_told_in_batches_are_those_told_one_by_one_whatever_the_seed(few_models, phantom, engine):
+    model = load_model(few_models[engine], device="cpu", precision="fp32")
+    whole = healed(phantom, model, batch=32)["anomaly"].data
+    for batch in (1, 3):
+        np.testing.assert_allclose(healed(phantom, model, batch=batch)["anomaly"].data, whole, **ROUNDING)
+    np.testing.assert_array_equal(healed(phantom, model, batch=32, seed=9)["anomaly"].data, whole)
+    assert whole[phantom.images["brain"].data > 0].std() > 1e-4
+
+
 @pytest.mark.parametrize("kind", RECONSTRUCTING)
 def test_reconstructing_in_batches_is_doing_so_one_by_one_whatever_the_seed(tiny_models, phantom, kind):
     """The windows of a sequence reach over the ends of its batches."""

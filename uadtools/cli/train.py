@@ -12,12 +12,14 @@ EXAMPLES = """
   uad-preprocess healthy/*.nii.gz -o prepared/ --shape 96,96,96 --spacing 2
   uad-train prepared/ -o mine.safetensors --recipe any-small --val held-out/ --time 8h
   uad-train prepared/ -o mine.safetensors --recipe any-small --val held-out/ --resume
+  uad-train patients/ -o mine.safetensors --recipe fewshot --labels expert-masks/
 """
 
 
 def train(
     data: list[str] | None = o.argument("""DATA
-        Prepared healthy scans: files, folders, lists (.txt, .csv, .jsonl), .npz of 2-D images (FILE.npz:KEY)."""),
+        Prepared scans, healthy ones but for recipes that take --labels: files, folders, lists (.txt, .csv, .jsonl),
+        .npz of 2-D images (FILE.npz:KEY)."""),
     output: Path | None = o.option("""--output -o MODEL
         The model file, .safetensors. Beside it: the last weights, the state for --resume, the log."""),
     recipe: str = o.option(
@@ -31,7 +33,12 @@ def train(
     steps: int | None = o.option("--steps N  Short for --set training.steps=N.", min=1),
     time: str | None = o.option("--time 30m  Stop within this time (s, m, h); --resume goes on."),
     val: list[str] | None = o.option("""--val DATA
-        Healthy scans to validate on; the model with the lowest loss on them is kept."""),
+        Scans to validate on; the model with the lowest loss on them is kept."""),
+    labels: list[str] | None = o.option("""--labels MASKS...
+        For recipes that learn from lesions: masks of those in DATA and --val, files, folders or lists, which belong to
+        the scans by their names; on their grid, or on that of the raw scan. Default: the column `truth` of lists."""),
+    label: list[int] | None = o.LABEL,
+    ignore: list[int] | None = o.IGNORE,
     resume: bool = o.flag("--resume  Go on where a run was stopped, killed, or, with more --steps, finished."),
     workers: int = o.option("--workers N  Threads that torch computes with on the CPU; 0: all cores.", 0, min=0),
     log: Path | None = o.option("""--log DIR
@@ -79,6 +86,9 @@ def train(
             output,
             settings,
             validation=val or (),
+            labels=labels or (),
+            label=label or (),
+            ignore=ignore or (),
             seed=seed,
             resume=resume,
             force=force,
@@ -108,5 +118,5 @@ def _seconds(text: str | None) -> float:
     return float(match[1]) * {"s": 1, "": 1, "m": 60, "h": 3600}[match[2]]
 
 
-COMMAND = c.Command(train, "uad-train", EXAMPLES)
+COMMAND = c.Command(train, "uad-train", EXAMPLES, ("--labels", "--label", "--ignore"))
 main = COMMAND.run

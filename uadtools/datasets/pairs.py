@@ -40,10 +40,13 @@ def are_of_others(name: str, other: str) -> bool:
 
 
 class Names:
-    """Files of one kind, by their names; each belongs to one scan. option: by which they were given."""
+    """Files of one kind, by their names; each belongs to one scan.
 
-    def __init__(self, option: str, files: Sequence[str]) -> None:
-        self.option, self.files = option, list(dict.fromkeys(files))
+    option: by which they were given; by_order: whether they could be paired by order, without --match.
+    """
+
+    def __init__(self, option: str, files: Sequence[str], *, by_order: bool = True) -> None:
+        self.option, self.files, self.by_order = option, list(dict.fromkeys(files)), by_order
         self._words = {file: words_of(base_name(Path(file))) for file in self.files}
         shared = frozenset.intersection(*self._words.values()) if len(self.files) > 1 else frozenset()
         self._by_word: dict[str, list[str]] = {}
@@ -69,7 +72,8 @@ class Names:
         return found[0]
 
     def _unclear(self, name: str, why: str) -> UadError:
-        return UadError(f"{name}: {self.option} --match: {why} (rename them, or leave out --match to pair by order)")
+        match, instead = (" --match", ", or leave out --match to pair by order") if self.by_order else ("", "")
+        return UadError(f"{name}: {self.option}{match}: {why} (rename them{instead})")
 
     def left(self) -> list[str]:
         """Return the files that no scan has taken."""

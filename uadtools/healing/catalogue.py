@@ -64,7 +64,7 @@ def info(path: Path | None = None) -> Row:
         "bytes": path.stat().st_size,
         "parameters": sum(map(math.prod, learnt)),
         "methods": methods.able(config.kind),
-        "scored_by": default_metric(plan(config).maps) if methods.able(config.kind) else None,
+        "scored_by": default_metric(plan(config).made) if methods.able(config.kind) else None,
         **config.model_dump(mode="json"),
     }
 

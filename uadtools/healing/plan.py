@@ -88,6 +88,11 @@ class Plan:
         return (*roles, "spread") if len(self.options) * self.samples > 1 else roles
 
     @property
+    def made(self) -> tuple[str, ...]:
+        """The roles of all that is made."""
+        return (self.product, *self.maps)
+
+    @property
     def scored_with(self) -> tuple[str, ...]:
         """The roles among these that the score needs where no metric is named."""
         return tuple(role for role in self.maps if role in ROLES and ROLES[role].scored)

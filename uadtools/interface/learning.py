@@ -49,12 +49,14 @@ class Batch(NamedTuple):
 
     x0: (B, C, H, W) in [-1, 1], C being 1, or 2 reach + 1 with the slice to reconstruct in the middle; volumes are (B,
     1, D, H, W). seeds: (B,), from which all that is random for a slice follows. corrupted: what was made of them, where
-    the recipe says how.
+    the recipe says how. labels: (B, 1, H, W) or (B, 1, D, H, W) uint8, LESION, IGNORED (see volume.labels) and 0 of the
+    slice in the middle, moved as it was, where the recipe is LABELLED.
     """
 
     x0: Tensor
     seeds: Seeds
     corrupted: Corrupted | None = None
+    labels: Tensor | None = None
 
 
 class Healthy(Protocol):

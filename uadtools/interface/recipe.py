@@ -19,9 +19,14 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class DataConfig(Config):
-    """Which slices of a scan are learnt from: those in which at least this share of the pixels is brain."""
+    """Which slices of a scan are learnt from.
+
+    min_brain: the least share of their pixels that is brain; lesions: of a batch, how many are drawn from those that
+    hold a lesion, where there are labels. The others are drawn from all of them.
+    """
 
     min_brain: Fraction = 0.05
+    lesions: Fraction = 0.0
 
 
 class AugmentConfig(Config):
@@ -100,10 +105,12 @@ def needed(recipe: str, part: str, path: str | None, kind: str) -> str:
 class Recipe(Settings):
     """A published set-up: the model it makes and how that is trained.
 
-    FREE: the tables that no weight depends on, which may change when a run goes on.
+    FREE: the tables that no weight depends on, which may change when a run goes on; LABELLED: whether it learns from
+    masks of lesions, which then every scan has.
     """
 
     FREE: ClassVar[tuple[str, ...]] = ("defaults",)
+    LABELLED: ClassVar[bool] = False
 
     source: str
     licence: str = "as the training data"
@@ -131,6 +138,14 @@ class Recipe(Settings):
     def taught(self) -> bool:
         """Whether the donor is asked at every step, too, so that a run goes on with the same one alone."""
         return False
+
+    @model_validator(mode="after")
+    def _labelled(self) -> Self:
+        if self.data.lesions and not self.LABELLED:
+            raise ValueError(
+                f"data.lesions: models of kind '{self.kind}' learn without masks of lesions (leave it out)"
+            )
+        return self
 
     def model(self, training: dict[str, Any], quantiles: Sequence[float] = ()) -> ModelConfig:
         """Return the settings of the model this recipe makes.

@@ -4,8 +4,8 @@ A method that heals has `Options`, a frozen dataclass of the paper's defaults, a
 heals slices with a model. KINDS names the kinds of models it is for: by default the one that its own file describes, as
 uadtools.models.kinds explains; without any there is no model, and heal(scan, brain, options) heals a volume. Where
 options depend on the model, settle(config, given) lists those to heal with. Torch is imported where it is used, so that
-asking for a file never loads it. Files that begin with _, and folders, are no methods. What methods are compared with
-lies in baselines/, and is a method like the others.
+asking for a file never loads it. Files that begin with _, and folders, are no methods. What heals in a latent lies in
+latents/, what methods are compared with in baselines/, and both are methods like the others.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ DEFAULT = "diffusion"
 """The kind of a model or recipe that names none."""
 
 
-ROOMS = ("methods", "baselines")
+ROOMS = ("methods", "latents", "baselines")
 
 
 @cache
 def _paths() -> dict[str, Path]:
-    """Return the files of both rooms, by the names of what they hold."""
+    """Return the files of these rooms, by the names of what they hold."""
     house = Path(__file__).parent.parent
     paths = (path for room in ROOMS for path in house.joinpath(room).glob("*.py") if not path.stem.startswith("_"))
     return {path.stem: path for path in sorted(paths, key=lambda path: path.stem)}

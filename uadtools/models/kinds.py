@@ -1,4 +1,4 @@
-"""The kinds of models there are. Each is a file in methods/ or baselines/, found by its name; none is named here.
+"""The kinds of models there are. Each is a file, as uadtools.methods finds them by their names; none is named here.
 
 What such a file offers a base file, beside the method of healing that `uadtools.methods` explains:
 

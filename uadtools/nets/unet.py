@@ -66,6 +66,12 @@ def _is_block(stage: nn.Module) -> bool:
     return isinstance(first, ResBlock) and first.resample == "none"
 
 
+def _doubles(stage: nn.Module) -> bool:
+    """Tell whether a stage ends in what doubles the resolution."""
+    *_, last = stage.children()
+    return isinstance(last, Resampling) or (isinstance(last, ResBlock) and last.resample == "up")
+
+
 class UNet(nn.Module):
     """Predicts eps or x0 from a noisy image and its step.
 
@@ -176,6 +182,28 @@ class UNet(nn.Module):
         h = self.middle(h, embedding)
         for stage in self.up:
             h = stage(torch.cat([h, kept.pop()], dim=1), embedding)
+        return self._out(h)
+
+    def looked_into(self, x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return what forward does, and the features of each level, way down and way up, finest first and finest last.
+
+        Of the way up they are those after its levels, doubled already, (B, channels, H, W) of the next finer level.
+        """
+        h, embedding = self._begun(x, t)
+        kept, levels = [h] if self.skips == "all" else [], list[Tensor]()
+        for stage in self.down:
+            levels += [] if _is_block(stage) else [h]
+            h = stage(h, embedding)
+            kept += [h] if self.skips == "all" or _is_block(stage) else []
+        levels.append(h)
+        h = self.middle(h, embedding)
+        for stage in self.up:
+            h = stage(torch.cat([h, kept.pop()], dim=1), embedding)
+            levels += [h] if stage is self.up[-1] or _doubles(stage) else []
+        return self._out(h), levels
+
+    def _out(self, h: Tensor) -> Tensor:
+        """Return the image of the last features."""
         out: Tensor = self.out_conv(silu(self.out_norm(h if self._dtype == torch.float32 else h.float())))
         return F.pixel_shuffle(out, self.patch) if self.patch > 1 else out
 

@@ -100,9 +100,26 @@ def apply(x: Tensor, drawn: Drawn) -> Tensor:
     return x
 
 
+def apply_to_labels(labels: Tensor, drawn: Drawn) -> Tensor:
+    """Move labels as `apply` does the batch they are of; each pixel has the nearest one.
+
+    labels: (B, 1, H, W) or (B, 1, D, H, W) uint8.
+    """
+    slices = labels.flatten(1, -3)
+    chosen = np.flatnonzero((drawn.matrices != np.eye(2, 3)).any(axis=(1, 2)))
+    places = torch.from_numpy(chosen).to(labels.device)
+    matrices = torch.from_numpy(drawn.matrices[chosen]).to(labels.device)
+    moved = _sampled(slices[places].float(), matrices, "nearest") if len(chosen) else slices[places]
+    return slices.index_copy(0, places, moved.to(labels.dtype)).view(labels.shape)
+
+
 def _moved(x: Tensor, matrices: Tensor) -> Tensor:
+    return _sampled(x, matrices, "bilinear")
+
+
+def _sampled(x: Tensor, matrices: Tensor, mode: str) -> Tensor:
     grid = F.affine_grid(matrices, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
 def _blurred(x: Tensor, deviations: Tensor) -> Tensor:

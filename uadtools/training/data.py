@@ -1,9 +1,10 @@
-"""Healthy slices: from folders, lists, scans and arrays into one array in memory."""
+"""Slices to learn from: from folders, lists, scans and arrays into one array in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -18,10 +19,12 @@ from uadtools.errors import UadError
 from uadtools.grids.slices import to_slices
 from uadtools.models.config import GridConfig
 from uadtools.simulation.fields import Labels
+from uadtools.training.lesions import Masks
 from uadtools.training.structures import label_maps, structures_of
 from uadtools.volume.flat import is_flat, read_flat
 from uadtools.volume.io import Image
-from uadtools.volume.labels import looks_unlike
+from uadtools.volume.labels import LESION, looks_unlike
+from uadtools.volume.labels import Labels as MaskLabels
 from uadtools.volume.listing import files_of
 from uadtools.volume.roles import require_role
 from uadtools.volume.stream import concerns_of, read_image
@@ -32,9 +35,11 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Slices:
-    """Healthy slices. pixels: (N, H, W) in [0, 1]; scans: (N,) the number of the scan each is from, not falling;
-    structures: (N, H, W), numbers of what is there, where label maps were given; concerns: what their history says
-    against them.
+    """Slices, healthy ones but where they have labels.
+
+    pixels: (N, H, W) in [0, 1]; scans: (N,) the number of the scan each is from, not falling; structures: (N, H, W),
+    numbers of what is there, where label maps were given; concerns: what their history says against them; labels: (N,
+    H, W) LESION, IGNORED and 0, where masks of lesions were given.
 
     For networks that see whole volumes pixels are (N, D, H, W): what is said of a slice is meant of a volume.
     """
@@ -43,6 +48,7 @@ class Slices:
     scans: NDArray[np.intp]
     structures: Labels | None = None
     concerns: tuple[Concern, ...] = ()
+    labels: MaskLabels | None = None
     _held: dict[torch.device, Tensor] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
@@ -57,6 +63,16 @@ class Slices:
         places = chosen if self.solid else self.neighbours(chosen, reach)
         pixels = self._on(device)
         return pixels[torch.from_numpy(places).to(pixels.device)].to(device).float()
+
+    def labels_at(self, chosen: NDArray[Any], device: torch.device = CPU) -> Tensor | None:
+        """Return the labels of slices, (B, 1, H, W) uint8, or of volumes, (B, 1, D, H, W)."""
+        return None if self.labels is None else torch.from_numpy(self.labels[chosen]).to(device)[:, None]
+
+    @cached_property
+    def sick(self) -> NDArray[np.intp]:
+        """The places of the slices that hold a lesion."""
+        axes = tuple(range(1, self.pixels.ndim))
+        return np.flatnonzero((self.labels == LESION).any(axis=axes)) if self.labels is not None else np.empty(0, int)
 
     def neighbours(self, chosen: NDArray[Any], reach: int) -> NDArray[np.intp]:
         """Return the places of slices and their neighbours, (B, 2 reach + 1)."""
@@ -80,29 +96,38 @@ class Slices:
 
 
 def load_slices(
-    sources: Sequence[str], grid: GridConfig, min_brain: float, *, solid: bool = False, labels: Sequence[str] = ()
+    sources: Sequence[str],
+    grid: GridConfig,
+    min_brain: float,
+    *,
+    solid: bool = False,
+    labels: Sequence[str] = (),
+    masks: Masks | None = None,
 ) -> Slices:
     """Read all slices that hold enough brain, in the order of the sources; solid: all volumes, whole.
 
     sources: NIfTI scans prepared by uad-preprocess, pictures, .npz files of 2-D images (N, H, W), uint8 or in [0, 1],
     FILE.npz:KEY for one array of several, and folders and lists of them (see volume.listing). Pictures and stacks are
     taken as they are: rows are H, columns W; the images of a stack are no neighbours.
-    min_brain: least share of pixels above 0; labels: label maps of all these scans, see training.structures. Raises
-    UadError when a source does not fit the grid or nothing is left.
+    min_brain: least share of pixels above 0; labels: label maps of all these scans, see training.structures; masks: of
+    their lesions. Raises UadError when a source does not fit the grid or nothing is left.
     """
-    pixels, starts, structures, concerns = [], [], [], list[Concern]()
+    pixels, starts, structures, lesions, concerns = [], [], [], [], list[Concern]()
     maps = label_maps(labels)
     for file in (file for source in sources for file in files_of(source)):
         image = _prepared(file, grid)
         said = [*concerns_of(image), *looks_unlike(image, "scan", file)]
         concerns.extend(concern.about(Path(file).name) for concern in said)
         piece = to_slices(image.data)[:, 0].astype(np.float16)
+        drawn = None if masks is None else to_slices(masks.on(file, image))[:, 0].astype(np.uint8)
         if solid:
+            lesions += [] if drawn is None else [drawn[None]]
             pixels.append(piece[None])
             starts.append(np.ones(1, bool))
             continue
         kept = (piece > 0).mean(axis=(1, 2)) >= min_brain
         pixels.append(piece[kept])
+        lesions += [] if drawn is None else [drawn[kept]]
         if maps:
             labelled = structures_of(Path(file), maps, image.grid)
             structures.append(to_slices(labelled)[kept, 0].astype(np.uint8))
@@ -112,7 +137,8 @@ def load_slices(
         raise UadError(f"{', '.join(sources)}: no slice of which {min_brain:.0%} is brain (nothing to learn from)")
     scans = np.cumsum(np.concatenate(starts))
     known = np.concatenate(structures) if structures else None
-    return Slices(np.concatenate(pixels), scans, known, tuple(concerns))
+    marked = np.concatenate(lesions) if lesions else None
+    return Slices(np.concatenate(pixels), scans, known, tuple(concerns), marked)
 
 
 def _prepared(source: str, grid: GridConfig) -> Image:
@@ -146,6 +172,14 @@ def _scans(slices: Slices) -> list[Halves]:
     return np.split(slices.pixels, np.flatnonzero(np.diff(slices.scans)) + 1)
 
 
+def require_lesions(slices: Slices) -> None:
+    """Raise UadError where slices have labels, and nothing is a lesion there."""
+    if not len(slices.sick):
+        raise UadError(
+            "--labels: no lesion in any mask, in the slices that are learnt from (are these the right masks?)"
+        )
+
+
 def quantiles(slices: Slices) -> tuple[float, ...]:
     """Return the percentiles 0 to 100 of the intensities inside the brain, from at most about a thousand slices."""
     some = slices.pixels[:: max(1, len(slices) // 1000)]
@@ -155,4 +189,5 @@ def quantiles(slices: Slices) -> tuple[float, ...]:
 def fingerprint(slices: Slices) -> dict[str, Any]:
     """Describe data well enough to notice that they changed between two runs."""
     structures = {} if slices.structures is None else {"structures": int(slices.structures.sum(dtype=np.int64))}
-    return {"slices": len(slices), "sum": float(slices.pixels.sum(dtype=np.float64)), **structures}
+    labels = {} if slices.labels is None else {"labels": crc32(slices.labels.tobytes())}
+    return {"slices": len(slices), "sum": float(slices.pixels.sum(dtype=np.float64)), **structures, **labels}

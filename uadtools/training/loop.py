@@ -19,10 +19,10 @@ from uadtools.errors import UadError
 from uadtools.interface.learning import Batch, Seeds, spread_out
 from uadtools.interface.recipe import Recipe
 from uadtools.models.kinds import kind
-from uadtools.models.model import Model
+from uadtools.models.model import Model, pick_precision
 from uadtools.nets.layout import packed
 from uadtools.simulation.fields import Floats
-from uadtools.training.augment import Drawn, apply, draw
+from uadtools.training.augment import Drawn, apply, apply_to_labels, draw
 from uadtools.training.corrupted import Corruptor, DrawnItems
 from uadtools.training.data import Slices
 from uadtools.training.state import State
@@ -139,7 +139,7 @@ class Trainer:
         recipe, batch = self.recipe, self.recipe.training.batch
         part = self.team.part(batch)
         rng = np.random.default_rng((self.seed, step))
-        chosen = rng.integers(len(self.slices), size=batch)[part]
+        chosen = self._drawn_places(rng)[part]
         if self.corruptor:
             seeds = rng.integers(2**63 - 1, size=batch)[part]
             items, drawn_items = self.corruptor(self.slices, chosen, seeds, step=step, device=self.device)
@@ -147,8 +147,18 @@ class Trainer:
         x0 = self.slices.windows(chosen, recipe.reach, self.device)
         drawn = draw(recipe.augment, batch, (x0.shape[2], x0.shape[3]), rng)
         x0 = self.slices.seen(apply(x0, drawn.of(part)))
+        labels = self.slices.labels_at(chosen, self.device)
+        labels = None if labels is None else apply_to_labels(labels, drawn.of(part))
         seeds = rng.integers(2**63 - 1, size=batch)[part]
-        return _Drawn(Batch(x0, seeds), drawn, int(rng.integers(2**63 - 1)))
+        return _Drawn(Batch(x0, seeds, labels=labels), drawn, int(rng.integers(2**63 - 1)))
+
+    def _drawn_places(self, rng: np.random.Generator) -> NDArray[Any]:
+        """Draw the places of a batch's slices, as many of those with a lesion as the recipe says."""
+        batch, share = self.recipe.training.batch, self.recipe.data.lesions
+        chosen = rng.integers(len(self.slices), size=batch)
+        if not share or not len(self.slices.sick):
+            return chosen
+        return np.where(rng.random(batch) < share, rng.choice(self.slices.sick, batch), chosen)
 
     @cached_property
     def corruptor(self) -> Corruptor | None:
@@ -191,13 +201,24 @@ class Trainer:
             items, _ = self.corruptor(self.validation, chosen, seeds, step=step, device=self.device)
             return Batch(items.healthy, seeds, items)
         windows = self.validation.windows(chosen, self.recipe.reach, self.device)
-        return Batch(self.validation.seen(windows), seeds)
+        return Batch(self.validation.seen(windows), seeds, labels=self.validation.labels_at(chosen, self.device))
 
 
 class _Drawn(NamedTuple):
     batch: Batch
     drawn: Drawn | DrawnItems
     seed: int
+
+
+def precision_for(name: str, device: torch.device, recipe: Recipe) -> torch.dtype:
+    """Pick the type to compute in. On a CPU volumes are learnt in float32: in bf16 torch 2.13 makes gradients of them
+    that are now and then no numbers. Raises UadError when that is asked for.
+    """
+    if not (recipe.solid and device.type == "cpu"):
+        return pick_precision(name, device)
+    if name == "bf16":
+        raise UadError("--precision bf16: volumes are learnt in fp32 on a CPU (leave it out)")
+    return torch.float32
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:

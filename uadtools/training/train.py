@@ -14,18 +14,19 @@ from typing import Any, TypedDict, cast
 import torch
 
 from uadtools import methods
-from uadtools.concerns import tell_concerns, told, united
+from uadtools.concerns import Concern, tell_concerns, told, united
 from uadtools.errors import UadError
 from uadtools.interface.learning import Donor
 from uadtools.interface.recipe import Recipe
 from uadtools.models.checkpoint import read_config, read_tensors, save_model
 from uadtools.models.kinds import kind
-from uadtools.models.model import load_model, pick_device, pick_precision
+from uadtools.models.model import load_model, pick_device
 from uadtools.training.clock import Clock
 from uadtools.training.corrupted import load_masks
-from uadtools.training.data import Slices, fingerprint, load_slices, quantiles, shared_scans
+from uadtools.training.data import Slices, fingerprint, load_slices, quantiles, require_lesions, shared_scans
 from uadtools.training.journal import board_of, kept_rows, row, write_log
-from uadtools.training.loop import Progress, Trainer, validate
+from uadtools.training.lesions import Masks, masks_of
+from uadtools.training.loop import Progress, Trainer, precision_for, validate
 from uadtools.training.outputs import Outputs
 from uadtools.training.recipe import load_recipe
 from uadtools.training.start import donor_of, start_from, teacher_of
@@ -63,6 +64,9 @@ def train(  # noqa: PLR0913  one parameter per option
     *,
     changes: Sequence[str] = (),
     validation: str | Sequence[str] = (),
+    labels: str | Sequence[str] = (),
+    label: Sequence[int] = (),
+    ignore: Sequence[int] = (),
     seed: int = 0,
     resume: bool = False,
     force: bool = False,
@@ -78,8 +82,9 @@ def train(  # noqa: PLR0913  one parameter per option
 
     recipe: or its name, with changes of it such as "training.steps=1000". sources, validation: as in
     training.data.load_slices; the weights with the lowest validation loss are kept in `model`, the last ones beside it
-    (without validation data the last ones are the best). seconds: of real time, reading, the last validation and saving
-    included; then it stops.
+    (without validation data the last ones are the best). labels: masks of the lesions in all of these, for recipes that
+    learn from them (training.lesions); label, ignore: which of their labels count, and which count neither way.
+    seconds: of real time, reading, the last validation and saving included; then it stops.
     resume: go on from the state kept beside `model`; the result equals that of a run that was never stopped. With more
     steps a finished run goes on, too: with the rate that the longer run has then, which is another one where the rate
     had begun to fall. One resumed with other defaults (method, t, thresholds) takes them over, and trains no further.
@@ -91,27 +96,23 @@ def train(  # noqa: PLR0913  one parameter per option
     if changes and not isinstance(recipe, str):
         raise UadError("changes are to a recipe that is named (load_recipe makes them to one that is loaded)")
     recipe = load_recipe(recipe, changes) if isinstance(recipe, str) else recipe
-    sources, validation = ((names,) if isinstance(names, str) else names for names in (sources, validation))
+    sources, validation, labels = (
+        (names,) if isinstance(names, str) else names for names in (sources, validation, labels)
+    )
     methods.check_default(recipe.defaults.method, recipe.kind)
     outputs = Outputs(Path(model), log)
-    corrupting = recipe.corrupting
-    labels, masks = (corrupting.labels, corrupting.masks) if corrupting else ((), ())
-    read = partial(load_slices, grid=recipe.grid, min_brain=recipe.data.min_brain, solid=recipe.solid, labels=labels)
+    masks = masks_of(recipe, [*sources, *validation], labels, label, ignore)
     with joined(device) as (team, device_name):
         if team.leads:
             outputs.check(resume=resume, force=force)
         origin = outputs.state if resume else donor_of(recipe)
-        shapes = tuple(load_masks(masks, recipe.grid.spacing, recipe.reach))
-        slices = read(sources)
-        held_out = read(validation) if validation else None
-        if held_out is not None and (shared := shared_scans(slices, held_out)):
-            tell(f"--val: {shared} of these scans are learnt from, too, voxel for voxel (the loss on them flatters)")
-        concerns = united(slices.concerns, held_out.concerns if held_out else ())
-        tell_concerns([concern for concern in concerns if concern.code == "looks-unlike"], tell)
+        drawn_with = recipe.corrupting.masks if recipe.corrupting else ()
+        shapes = tuple(load_masks(drawn_with, recipe.grid.spacing, recipe.reach))
+        slices, held_out, concerns = _read(recipe, sources, validation, masks, tell)
         torch_device = pick_device(device_name)
         state, about = _begin(recipe, slices, seed, torch_device, origin, tell)
         trainer = Trainer(
-            recipe, slices, held_out, seed, torch_device, _precision(precision, torch_device, recipe),
+            recipe, slices, held_out, seed, torch_device, precision_for(precision, torch_device, recipe),
             () if anonymous else tuple(Path(source).name for source in sources), quantiles(slices),
             about["started_from"], team, shapes, teacher_of(recipe, about["started_from"], device_name, precision),
         )  # fmt: skip
@@ -137,6 +138,26 @@ def train(  # noqa: PLR0913  one parameter per option
         "concerns": told(concerns),
     }
     return cast(Summary, {**measured, **summary})
+
+
+def _read(
+    recipe: Recipe, sources: Sequence[str], validation: Sequence[str], masks: Masks | None, tell: Tell
+) -> tuple[Slices, Slices | None, list[Concern]]:
+    """Read what is learnt from and judged on, and what speaks against it, which is told as far as it is a guess."""
+    structures = recipe.corrupting.labels if recipe.corrupting else ()
+    read = partial(
+        load_slices, grid=recipe.grid, min_brain=recipe.data.min_brain, solid=recipe.solid, labels=structures,
+        masks=masks,
+    )  # fmt: skip
+    slices = read(sources)
+    if masks:
+        require_lesions(slices)
+    held_out = read(validation) if validation else None
+    if held_out is not None and (shared := shared_scans(slices, held_out)):
+        tell(f"--val: {shared} of these scans are learnt from, too, voxel for voxel (the loss on them flatters)")
+    concerns = united(slices.concerns, held_out.concerns if held_out else (), masks.concerns if masks else ())
+    tell_concerns([concern for concern in concerns if concern.code in ("looks-unlike", "labels")], tell)
+    return slices, held_out, concerns
 
 
 def _kept(
@@ -241,6 +262,7 @@ def _save_model(path: Path, trainer: Trainer, state: State, net: torch.nn.Module
         "batch": recipe.training.batch,
         "data": list(trainer.data),
         "slices": len(trainer.slices),
+        **({"slices_with_lesions": len(trainer.slices.sick)} if trainer.slices.labels is not None else {}),
         "best_validation": state.best if state.best < float("inf") else None,
         "precision": str(trainer.precision).removeprefix("torch."),
         **({"started_from": trainer.started_from} if trainer.started_from else {}),
@@ -269,14 +291,3 @@ def _completed(path: Path, healthy: Slices, seed: int, device: torch.device) -> 
     finished = config.model_copy(update={"training": config.training | measured})
     save_model(path, finished, read_tensors(path) | tensors)
     return dict(measured)
-
-
-def _precision(name: str, device: torch.device, recipe: Recipe) -> torch.dtype:
-    """Pick the type to compute in. On a CPU volumes are learnt in float32: in bf16 torch 2.13 makes gradients of them
-    that are now and then no numbers. Raises UadError when that is asked for.
-    """
-    if not (recipe.solid and device.type == "cpu"):
-        return pick_precision(name, device)
-    if name == "bf16":
-        raise UadError("--precision bf16: volumes are learnt in fp32 on a CPU (leave it out)")
-    return torch.float32

@@ -21,6 +21,7 @@ GridChain = list[dict[str, Any]]
 
 A register step has a "matrix", too, (4, 4), from the world in mm before it to the world after it (the template's).
 """
+NATIVE = "uad-postproc --native puts a detection on the grid of the scan"
 _FAULTS = (IndexError, KeyError, TypeError, ValueError, OverflowError)
 
 
@@ -109,10 +110,10 @@ def label_of(label: Image, prediction: Image, name: str, wanted: str = "truth") 
     return np.asarray(labels_on(read_labels(label, wanted, name)[0], prediction, name) == LESION)
 
 
-def labels_on(label: Image, prediction: Image, name: str) -> Labels:
+def labels_on(label: Image, prediction: Image, name: str, other: str = "prediction", advice: str = NATIVE) -> Labels:
     """Bring what `read_labels` made of a label image onto the prediction's grid: LESION, IGNORED and 0.
 
-    Raises UadError unless it lies there, or on the grid of the original scan.
+    name, other: of both, for errors. Raises UadError unless it lies there, or on the grid of the original scan.
     """
     if label.grid.same(prediction.grid):
         return label.data
@@ -122,10 +123,7 @@ def labels_on(label: Image, prediction: Image, name: str) -> Labels:
     except UadError:
         matches = False
     if not matches:
-        raise UadError(
-            f"{name} and prediction lie on different grids: {label.grid.unlike(prediction.grid)} "
-            "(uad-postproc --native puts a detection on the grid of the scan)"
-        )
+        raise UadError(f"{name} and {other} lie on different grids: {label.grid.unlike(prediction.grid)} ({advice})")
     there = in_model_space(chain, label.grid)
     lesion, ignored = (carry_mask(label.data == value, there, prediction.grid) for value in (LESION, IGNORED))
     return np.where(lesion, LESION, np.where(ignored, IGNORED, 0)).astype(np.uint8)

@@ -7,7 +7,7 @@ from typing import get_type_hints
 import pytest
 import torch
 
-from uadtools import baselines, methods
+from uadtools import baselines, latents, methods
 from uadtools.errors import UadError
 from uadtools.interface.healing import Healing, Option, end
 
@@ -18,6 +18,8 @@ WALKING = ("autoddpm", "encode", "thor")
 """With models of the same kind, and maps of their own or no noise."""
 WITHOUT_HEALING = ("andi",)
 """Of models of diffusion, too, but what they make is a map."""
+LABELLED = ("fewshot",)
+"""Learnt from masks of lesions; what they make is a map, too."""
 GUIDED = ("bernoulli", "cddpm", "distilled", "ldm", "pddpm")
 RESTORING = ("disyre", "restore")
 BY_ITSELF = ("blur", "threshold")
@@ -41,20 +43,21 @@ class Memory:
 
 
 def test_names_are_the_modules_of_both_rooms():
-    found = {module.name for room in (methods, baselines) for module in pkgutil.iter_modules(room.__path__)}
+    found = {module.name for room in (methods, latents, baselines) for module in pkgutil.iter_modules(room.__path__)}
     assert set(methods.names()) == found - {*ENCODERS}
-    assert set(methods.all_kinds()) == {*ENCODERS, *GUIDED, *RECONSTRUCTING, *MASKING}
+    assert set(methods.all_kinds()) == {*ENCODERS, *LABELLED, *GUIDED, *RECONSTRUCTING, *MASKING}
     assert methods.names() == sorted(methods.names())
 
 
 def test_names_are_listed_without_torch():
-    code = "import sys; from uadtools import baselines, methods; methods.names(); sys.exit('torch' in sys.modules)"
+    rooms = "baselines, latents, methods"
+    code = f"import sys; from uadtools import {rooms}; methods.names(); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_method_is_of_one_of_these():
     assert set(methods.names()) == {
-        *NOISY, *WALKING, *WITHOUT_HEALING, *GUIDED, *RESTORING, *BY_ITSELF, *RECONSTRUCTING, *MASKING
+        *NOISY, *WALKING, *WITHOUT_HEALING, *LABELLED, *GUIDED, *RESTORING, *BY_ITSELF, *RECONSTRUCTING, *MASKING
     }  # fmt: skip
     assert [name for name in methods.names() if not methods.needs_model(name)] == list(BY_ITSELF)
     with pytest.raises(UadError, match="no method 'magic'"):

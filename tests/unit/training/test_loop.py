@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from uadtools.errors import UadError
-from uadtools.methods.ldm import healthy_limits
+from uadtools.latents.ldm import healthy_limits
 from uadtools.models.checkpoint import file_hash, read_tensors
 from uadtools.training.data import Slices
 from uadtools.training.loop import Trainer, follow, learning_rate, validate

@@ -7,7 +7,7 @@ import torch
 
 from uadtools.diffusion.schedule import Schedule
 from uadtools.errors import UadError
-from uadtools.methods import bernoulli
+from uadtools.latents import bernoulli
 from uadtools.models.config import ModelConfig, parse
 
 SHAPE = (2, 3, 4, 4)

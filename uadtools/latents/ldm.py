@@ -11,7 +11,7 @@ from pydantic import model_validator
 from uadtools.errors import UadError
 from uadtools.interface import recipe as base
 from uadtools.interface.healing import Healing, Option, end
-from uadtools.methods import vqvae
+from uadtools.latents import vqvae
 from uadtools.models.images import GridConfig, IntensityConfig
 from uadtools.models.networks import CodebookConfig, RegionConfig, UNetConfig
 from uadtools.models.settings import NoisedSettings

@@ -9,7 +9,7 @@ from uadtools.diffusion.process import both
 from uadtools.diffusion.samplers import ddpm
 from uadtools.diffusion.schedule import Schedule
 from uadtools.errors import UadError
-from uadtools.methods import ldm
+from uadtools.latents import ldm
 
 SCHEDULE = Schedule.of("linear")
 
@@ -207,7 +207,7 @@ def test_a_number_of_steps_without_limits_is_refused():
 
 @pytest.mark.parametrize(("looks", "kept"), [(1, True), (2, False)])
 def test_limits_of_models_of_before_are_those_of_their_only_number_of_steps(looks, kept, tiny_guided):
-    from uadtools.methods.ldm import build
+    from uadtools.latents.ldm import build
     from uadtools.models.checkpoint import read_config, read_tensors
 
     config = read_config(tiny_guided["ldm"])

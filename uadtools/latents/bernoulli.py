@@ -13,7 +13,7 @@ from pydantic import model_validator
 
 from uadtools.interface import recipe as base
 from uadtools.interface.healing import Healing, Option, end
-from uadtools.methods import binary
+from uadtools.latents import binary
 from uadtools.models.networks import BitsConfig, UNetConfig
 from uadtools.models.settings import NoisedSettings
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from uadtools.methods import binary
+from uadtools.latents import binary
 
 
 class Slices:

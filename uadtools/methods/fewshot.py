@@ -1,0 +1,249 @@
+"""A few labels: what a frozen network makes of each pixel, and a small classifier that learnt lesions from that.
+
+Source: Baranchuk et al. 2022 (label-efficient segmentation with diffusion models); Bercea et al. 2024 (survey), 5.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from uadtools.errors import UadError
+from uadtools.interface import recipe as base
+from uadtools.interface.healing import Healing
+from uadtools.methods import diffusion, restoration
+from uadtools.models import settings
+from uadtools.models.checkpoint import located, read_config
+from uadtools.models.settings import ScheduleConfig
+from uadtools.noise.config import NoiseConfig
+from uadtools.settings import Config, Width
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from uadtools.interface.types import Batch, Donor, Healthy, Model, Noise, Tensor
+    from uadtools.nets.readout import Readout
+
+Engine = Literal["diffusion", "restoration"]
+TOLD: dict[str, tuple[int, ...]] = {"diffusion": (50, 150, 250), "restoration": (999,)}
+"""Of 1000: where the paper's networks know most of a pixel, and the severity that restoration is told by default."""
+MEASURED, LOWEST = 32, 1e-6
+"""Slices by which features are normalised; the least probability, as maps are above 0 in the brain."""
+
+
+class FeaturesConfig(Config):
+    """engine: the kind of the frozen network; t: that it is told, one look after the other; none: TOLD.
+
+    schedule, noise: of a network of diffusion. There is one field of noise, the same for all slices and t, as in the
+    published program.
+    """
+
+    engine: Engine = "restoration"
+    t: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    schedule: ScheduleConfig = ScheduleConfig()
+    noise: NoiseConfig = NoiseConfig()
+
+    @property
+    def steps(self) -> int:
+        return self.schedule.steps if self.engine == "diffusion" else restoration.SEVERITIES
+
+    @property
+    def told(self) -> tuple[int, ...]:
+        """The t of the looks at a slice."""
+        return self.t or tuple(t * self.steps // 1000 for t in TOLD[self.engine])
+
+    @model_validator(mode="after")
+    def _within_the_schedule(self) -> Self:
+        if max(self.told) >= self.steps:
+            raise ValueError(f"t {list(self.told)}: must be below {self.steps}")
+        return self
+
+
+class HeadConfig(Config):
+    """The classifier: depth convolutions of 1x1 with so many channels, and the share of these that is dropped."""
+
+    width: Width = 64
+    depth: Annotated[int, Field(ge=1, le=8)] = 2
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+
+class Settings(settings.Settings):
+    """network: the frozen one; features: what is asked of it; head: what reads these."""
+
+    NEIGHBOURS: ClassVar[bool] = True
+
+    kind: Literal["fewshot"] = "fewshot"
+    network: diffusion.DenoiserConfig = diffusion.DenoiserConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    head: HeadConfig = HeadConfig()
+
+    @model_validator(mode="after")
+    def _of_one_slice(self) -> Self:
+        if self.reach and self.features.engine == "diffusion":
+            raise ValueError("network.reach: a network of diffusion sees single slices (leave it out)")
+        return self
+
+
+class StartedFeatures(FeaturesConfig, base.Started):
+    """pretrained: a model of kind diffusion or restoration, a file or a bundled one's name."""
+
+
+class Recipe(base.Recipe, Settings):
+    """features: come from another model, which tells network, schedule and noise where these are not given."""
+
+    LABELLED: ClassVar[bool] = True
+
+    features: StartedFeatures = StartedFeatures()
+
+    @property
+    def donor(self) -> str:
+        if self.features.pretrained is None:
+            raise UadError(
+                f"recipe {self.name}: features.pretrained is needed: a model of kind diffusion or restoration "
+                "(--set features.pretrained=any-small, t1-ddpm or FILE)"
+            )
+        return str(located(Path(self.features.pretrained)))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _like_its_features(cls, data: Any) -> Any:
+        """Take from the model of the features what its network is like. Raises UadError for one that has none."""
+        features = data.get("features") if isinstance(data, dict) else None
+        pretrained = features.get("pretrained") if isinstance(features, dict) else None
+        if not features or not isinstance(pretrained, str) or "network" in data:
+            return data
+        config = read_config(located(Path(pretrained)))
+        if config.kind not in TOLD:
+            raise UadError(
+                f"features.pretrained {pretrained}: a model of kind '{config.kind}', whose features are not read "
+                f"(those of {' and '.join(TOLD)} are)"
+            )
+        noised = config.model_dump(include={"schedule", "noise"})
+        return {
+            **data,
+            "network": config.network.model_dump(),
+            "features": {"engine": config.kind, **noised, **features},
+        }
+
+
+@dataclass(frozen=True)
+class Options:
+    """looks: how often the frozen network is asked about a slice, which the model decides."""
+
+    HEALS: ClassVar[bool] = False
+
+    looks: int = 1
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        return ("anomaly",)
+
+    def evaluations(self, shape: tuple[int, int]) -> int:
+        return self.looks
+
+
+def settle(config: Settings, given: dict[str, Any]) -> list[dict[str, Any]]:
+    """Look as often as the classifier learnt from."""
+    return [{**given, "looks": len(config.features.told)}]
+
+
+def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
+    """Tell the probability of a lesion at each pixel; nothing is healed. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
+    return Healing(None, {"anomaly": probe(model, x).sigmoid().clamp(min=LOWEST)})
+
+
+def probe(model: Model, x: Tensor) -> Tensor:
+    """Return the logits of slices. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
+    return model.ask(*looks_at(model.config, x))
+
+
+def looks_at(settings: Settings, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what the frozen network is asked about slices, what it is told, and the slices, as nets.readout has them.
+
+    x: (B, 2 reach + 1, H, W) in [-1, 1].
+    """
+    import torch
+
+    from uadtools.diffusion.process import add_noise
+    from uadtools.diffusion.schedule import Schedule
+    from uadtools.noise.source import fields_on
+
+    features, middle = settings.features, x[:, settings.reach : settings.reach + 1]
+    told, seen = features.told, [x] * len(features.told)
+    if features.engine == "diffusion":
+        schedule = Schedule.of(features.schedule.kind, features.schedule.steps)
+        eps = fields_on(features.noise, tuple(middle.shape[1:]), np.zeros(1, np.int64), x.device)
+        seen = [add_noise(middle, t, eps.expand_as(middle), schedule) for t in told]
+    return torch.stack(seen, dim=1).flatten(0, 1), torch.tensor(told * len(x), device=x.device), middle
+
+
+def build(settings: Settings) -> Readout:
+    from uadtools.nets.readout import Readout
+
+    engine, sizes = settings.features.engine, settings.network
+    frozen: Any = (diffusion if engine == "diffusion" else restoration).build(settings)
+    widths = [sizes.base * multiplier for multiplier in sizes.multipliers]
+    answers = frozen.out_conv.out_channels // sizes.patch**2
+    return Readout(
+        frozen, [*widths, *widths[::-1]], answers + 1, looks=len(settings.features.told), **settings.head.model_dump()
+    )
+
+
+def loss(recipe: Recipe, net: Readout, batch: Batch, step: int) -> Tensor:
+    """Tell lesions: BCE in which those and the rest of the brain weigh alike, and soft Dice, over the whole batch.
+
+    What is IGNORED counts neither way.
+    """
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    from uadtools.volume.labels import IGNORED, LESION
+
+    assert batch.labels is not None
+    looks = looks_at(recipe, batch.x0)
+    logit, brain = net(*looks), (looks[2] > -1) & (batch.labels != IGNORED)
+    lesion = (batch.labels == LESION) & brain
+    bce = binary_cross_entropy_with_logits(logit, lesion.float(), reduction="none")
+    sides = [bce[side].mean() for side in (lesion, brain & ~lesion) if side.any()]
+    probability = logit.sigmoid() * brain
+    dice = 1 - (2 * (probability * lesion).sum() + 1) / (probability.sum() + lesion.sum() + 1)
+    weighed: Tensor = torch.stack([*sides, bce.new_zeros(())]).sum() / 2 + dice
+    return weighed
+
+
+def start(recipe: Recipe, nets: Sequence[Readout], donor: Donor, slices: Healthy) -> None:
+    """Take the network, and measure what it makes of some slices. Raises UadError where it has other sizes."""
+    import torch
+
+    from uadtools.interface.learning import spread_out
+    from uadtools.nets.readout import statistics
+
+    theirs = donor.config
+    for table in ("grid", "intensity"):
+        there, here = getattr(theirs, table), getattr(recipe, table)
+        if there != here:
+            raise UadError(
+                f"{donor.path}: another {table}: {there} there, {here} in the recipe (--set {table}.KEY=...)"
+            )
+    if theirs.kind != recipe.features.engine or theirs.network.model_dump() != recipe.network.model_dump(
+        include=set(type(theirs.network).model_fields)
+    ):
+        raise UadError(
+            f"{donor.path}: not of the kind and sizes that the recipe says (leave network and features.engine out)"
+        )
+    for net in nets:
+        net.frozen.load_state_dict({name: weight.float() for name, weight in donor.weights.items()})
+    first = nets[0]
+    places = spread_out(slices, MEASURED)
+    x = slices.seen(slices.windows(places, recipe.reach, first.centre.device))
+    parts = [first.raw(*looks_at(recipe, x[i : i + 1])) for i in range(len(x))]
+    levels = [torch.cat(level) for level in zip(*parts, strict=True)]
+    brain = (x[:, recipe.reach : recipe.reach + 1] > -1).float()
+    centre, scale = statistics(levels, brain)
+    for net in nets:
+        net.centre.copy_(centre)
+        net.scale.copy_(scale)

@@ -1,0 +1,95 @@
+"""Masks of lesions: which is whose, and where their voxels lie on a scan, for models that learn from labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from uadtools.concerns import Concern
+from uadtools.datasets.pairs import Names, are_of_others
+from uadtools.datasets.sources import listed
+from uadtools.errors import Misuse, UadError
+from uadtools.files import parse_json, read_lines, read_rows
+from uadtools.interface.recipe import Recipe
+from uadtools.volume.chain import labels_on
+from uadtools.volume.flat import is_flat, read_flat
+from uadtools.volume.io import Image
+from uadtools.volume.labels import BY_THEMSELVES, Choice, Labels, looks_unlike, read_labels
+from uadtools.volume.listing import files_of, is_many
+from uadtools.volume.stream import base_name, read_image
+
+COLUMN = "truth"
+"""Of a list, that of each scan's mask, as lists of uad-bench have it."""
+OPTION = "--labels"
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks of scans, by the files of both. choice: which of their labels count."""
+
+    files: Mapping[str, str]
+    choice: Choice = BY_THEMSELVES
+    concerns: list[Concern] = field(default_factory=list)
+
+    def on(self, file: str, scan: Image) -> Labels:
+        """Return the labels of a scan on its grid: LESION, IGNORED and 0, uint8; what is a guess is noted in concerns.
+
+        They lie there, or on the grid of the scan before it was prepared. Raises UadError where they do neither, and
+        for an image that is no mask.
+        """
+        mask = self.files[file]
+        image = read_flat(Path(mask)) if is_flat(Path(mask)) else read_image(Path(mask))
+        labels, guesses = read_labels(image, "truth", f"{mask}: mask", self.choice)
+        if self.choice == BY_THEMSELVES and looks_unlike(image, "prediction", mask):
+            raise UadError(f"{mask}: looks like a scan, not like a mask of lesions ({OPTION} takes masks)")
+        self.concerns.extend(guesses)
+        return labels_on(labels, scan, f"{mask}: mask", file, "a mask lies on the grid of its scan, or of the raw one")
+
+
+def masks_of(
+    recipe: Recipe, scans: Sequence[str], labels: Sequence[str], label: Sequence[int], ignore: Sequence[int]
+) -> Masks | None:
+    """Find the masks of all scans that a recipe learns from, or is judged on; none for one that takes none.
+
+    scans: files, folders and lists; labels: the same of masks, which belong to the scans by their names, or none, where
+    lists of the scans have a column COLUMN. Raises UadError where a scan has no mask, or a mask no scan.
+    """
+    choice = Choice(tuple(label), tuple(ignore))
+    if not recipe.LABELLED:
+        if labels or choice != BY_THEMSELVES:
+            option = OPTION if labels else "--label" if label else "--ignore"
+            raise UadError(f"{option}: recipe {recipe.name} takes no masks of lesions (leave it out)")
+        return None
+    files = list(dict.fromkeys(file for source in scans for file in files_of(source)))
+    beside = _by_name(files, listed(labels)) if labels else dict(pair for source in scans for pair in _in_list(source))
+    if missing := [file for file in files if file not in beside]:
+        what = f"the column {COLUMN} is empty" if beside else "there are none"
+        raise Misuse(f"{OPTION}: recipe {recipe.name} learns from masks of lesions, and for {missing[0]} {what}")
+    return Masks(beside, choice)
+
+
+def _by_name(scans: Sequence[str], masks: Sequence[str]) -> dict[str, str]:
+    """Pair scans and masks; an only pair need not be named after one another."""
+    if len(scans) == len(masks) == 1 and not are_of_others(*(base_name(Path(file)) for file in (*scans, *masks))):
+        return {scans[0]: masks[0]}
+    names = Names(OPTION, masks, by_order=False)
+    pairs = {scan: names.take(base_name(Path(scan))) for scan in scans}
+    if left := names.left():
+        raise UadError(f"{OPTION}: {left[0]} belongs to no scan by its name (leave it out)")
+    return pairs
+
+
+def _in_list(source: str) -> Iterator[tuple[str, str]]:
+    """Yield the scans of a list, and of lists in it, that have a mask there; paths are relative to it."""
+    path = Path(source)
+    if path.is_dir() or not is_many(source) or path.suffix == ".txt":
+        return
+    lines = (
+        read_rows(path) if path.suffix == ".csv" else [parse_json(line) for line in read_lines(path) if line.strip()]
+    )
+    for line in lines:
+        scan, mask = str(path.parent / line["path"]), line.get(COLUMN)
+        yield from _in_list(scan)
+        if mask:
+            yield scan, str(path.parent / str(mask))
