@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Engine = Literal["diffusion", "restoration"]
 TOLD: dict[str, tuple[int, ...]] = {"diffusion": (50, 150, 250), "restoration": (999,)}
 """Of 1000: where the paper's networks know most of a pixel, and the severity that restoration is told by default."""
-MEASURED, LOWEST = 32, 1e-6
+MEASURED, LOWEST = 32, 1e-30
 """Slices by which features are normalised; the least probability, as maps are above 0 in the brain."""
 
 
