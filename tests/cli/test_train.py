@@ -112,7 +112,7 @@ def test_recipe_has_an_effect_and_any_small_is_the_default(uad):
     made = {uad("train", "--dry-run", *options).json["name"] for options in ((), ("--recipe", "sss"))}
     assert made == {"any-small", "sss"}
     uad("train", "--dry-run", "--recipe", "magic").fails(
-        "train", 1, "no recipe 'magic'", "ae, andi, anoddpm, any-small, cddpm, "
+        "train", 1, "no recipe 'magic'", "ae, andi, anoddpm, any-small, bernoulli, "
     )
 
 

@@ -111,12 +111,18 @@ class Recipe(base.Recipe, Settings):
     @model_validator(mode="before")
     @classmethod
     def _like_its_features(cls, data: Any) -> Any:
-        """Take from the model of the features what its network is like. Raises UadError for one that has none."""
+        """Take from the model of the features what its network is like, where that can be read: else training tells.
+
+        Raises UadError for one that has no features to be read.
+        """
         features = data.get("features") if isinstance(data, dict) else None
         pretrained = features.get("pretrained") if isinstance(features, dict) else None
         if not features or not isinstance(pretrained, str) or "network" in data:
             return data
-        config = read_config(located(Path(pretrained)))
+        try:
+            config = read_config(located(Path(pretrained)))
+        except UadError:
+            return data
         if config.kind not in TOLD:
             raise UadError(
                 f"features.pretrained {pretrained}: a model of kind '{config.kind}', whose features are not read "

@@ -20,13 +20,18 @@ def test_a_small_t_has_fewer_steps_unless_their_number_is_given(kind, method, us
         plan(config, method=method, t=(2, 300), steps=usual)
 
 
+MORE = {"pddpm": {"target": "x0"}, "bernoulli": {"network": {"multipliers": [1, 2]}}}
+"""What kinds need said."""
+
+
 @pytest.mark.parametrize("name", [name for name in methods.names() if hasattr(methods.get(name).Options(), "t")])
 def test_every_method_heals_at_every_t(name):
     """Its other defaults follow."""
     kind, grid = methods.kinds(name)[0], {"shape": [64, 64, 8]}
-    target = {"target": "x0"} if kind == "pddpm" else {}
-    config = ModelConfig.model_validate({"name": "m", "kind": kind, "grid": grid, **target})
-    for t in (0, 1, 5, 40, config.levels - 1):
+    more = MORE.get(kind, {})
+    config = ModelConfig.model_validate({"name": "m", "kind": kind, "grid": grid, **more})
+    learnt = config.walk.learnt if kind == "distilled" else (0, 1, 5, 40, config.levels - 1)
+    for t in learnt:
         assert [o.t for o in plan(config, method=name, t=t).options] == [t]
 
 
