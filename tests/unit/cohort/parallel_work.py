@@ -8,7 +8,7 @@ import warnings
 
 from uadtools.errors import UadError
 
-PATIENCE = 2  # seconds that processes have for what takes them milliseconds
+PATIENCE = 20  # seconds that processes have for what takes them milliseconds on an idle machine
 
 
 def doubled(item):
@@ -54,7 +54,7 @@ def until(happened, seconds=PATIENCE):
 def in_turn(folder, item):
     """Finish only when the item after this one has."""
     after = folder / str(item + 1)
-    assert item == 2 or until(after.exists, 20)
+    assert item == 2 or until(after.exists)
     (folder / str(item)).touch()
     return item
 
@@ -62,7 +62,7 @@ def in_turn(folder, item):
 def killed(folder, item):
     """Be killed, as the kernel does for memory, when another item is done."""
     if item:
-        until((folder / "done").exists, 20)
+        until((folder / "done").exists)
         os.kill(os.getpid(), signal.SIGKILL)
     return item
 
@@ -70,12 +70,12 @@ def killed(folder, item):
 def writing(folder, item):
     """Have something half written until the test is over; item 0 is done as soon as another is at work."""
     if item == 0:
-        assert until(lambda: any(folder.glob("part-*")), 20)
+        assert until(lambda: any(folder.glob("part-*")))
         return item
     part = folder / f"part-{item}"
     try:  # a request to end may come as soon as the file is there
         part.touch()
-        until((folder / "over").exists, 20)
+        until((folder / "over").exists)
     finally:
         part.unlink(missing_ok=True)
     return item

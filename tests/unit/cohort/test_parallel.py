@@ -29,7 +29,7 @@ def over(tmp_path):
     """Lets processes that nothing else ended go when the test is over."""
     yield tmp_path
     (tmp_path / "over").touch()
-    until(lambda: not multiprocessing.active_children(), 20)
+    until(lambda: not multiprocessing.active_children())
 
 
 @pytest.mark.parametrize("processes", [1, 3])
