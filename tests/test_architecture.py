@@ -25,6 +25,7 @@ FLOORS = [
     {"preparing"},
     {"training"},
     {"datasets"},
+    {"labelled"},
     {"methods"},
     {"latents", "baselines"},
     {"interface"},

@@ -229,12 +229,7 @@ def start(recipe: Recipe, nets: Sequence[Readout], donor: Donor, slices: Healthy
     from uadtools.nets.readout import statistics
 
     theirs = donor.config
-    for table in ("grid", "intensity"):
-        there, here = getattr(theirs, table), getattr(recipe, table)
-        if there != here:
-            raise UadError(
-                f"{donor.path}: another {table}: {there} there, {here} in the recipe (--set {table}.KEY=...)"
-            )
+    donor.check_alike(recipe, ("grid", "intensity"))
     if theirs.kind != recipe.features.engine or theirs.network.model_dump() != recipe.network.model_dump(
         include=set(type(theirs.network).model_fields)
     ):

@@ -5,7 +5,7 @@ heals slices with a model. KINDS names the kinds of models it is for: by default
 uadtools.models.kinds explains; without any there is no model, and heal(scan, brain, options) heals a volume. Where
 options depend on the model, settle(config, given) lists those to heal with. Torch is imported where it is used, so that
 asking for a file never loads it. Files that begin with _, and folders, are no methods. What heals in a latent lies in
-latents/, what methods are compared with in baselines/, and both are methods like the others.
+latents/, what learns from labels in labelled/, what methods are compared with in baselines/; all are methods alike.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DEFAULT = "diffusion"
 """The kind of a model or recipe that names none."""
 
 
-ROOMS = ("methods", "latents", "baselines")
+ROOMS = ("methods", "latents", "labelled", "baselines")
 
 
 @cache

@@ -15,30 +15,24 @@ from uadtools.models.checkpoint import read_tensors
 from uadtools.models.config import parse
 from uadtools.models.model import build, load_model
 from uadtools.nets.readout import Readout, statistics
-from uadtools.nets.unet import UNet
 from uadtools.training.data import Slices
 from uadtools.training.loop import Trainer
 from uadtools.training.start import donor_of, start_from
 from uadtools.training.state import fresh
 
 CPU = torch.device("cpu")
-SIZES = {"base": 8, "groups": 4, "multipliers": (1, 2, 3), "attention": (4,), "heads": 2, "res_blocks": 2}
-
-
-def drawn(**sizes):
-    torch.manual_seed(0)
-    net = UNet(**SIZES | sizes).eval()
-    for weight in net.parameters():
-        nn.init.normal_(weight, std=0.2)
-    return net
 
 
 @pytest.mark.parametrize("skips", ["all", "blocks"])
 @pytest.mark.parametrize("resample", ["residual", "conv", "pool"])
 @pytest.mark.parametrize("patch", [1, 2])
 @torch.no_grad()
-def test_a_network_that_is_looked_into_answers_as_ever(skips, resample, patch):
-    net, x, t = drawn(skips=skips, resample=resample, patch=patch), torch.randn(2, 1, 32, 16), torch.tensor([3, 70])
+def test_a_network_that_is_looked_into_answers_as_ever(random_unet, skips, resample, patch):
+    net, x, t = (
+        random_unet(skips=skips, resample=resample, patch=patch),
+        torch.randn(2, 1, 32, 16),
+        torch.tensor([3, 70]),
+    )
     answer, levels = net.looked_into(x, t)
     assert torch.equal(answer, net(x, t))
     down, up = levels[:3], levels[3:]
@@ -55,9 +49,9 @@ def test_a_network_that_is_looked_into_answers_as_ever(skips, resample, patch):
 
 
 @torch.no_grad()
-def test_the_first_convolution_is_one_on_all_features_at_the_size_of_the_slice():
+def test_the_first_convolution_is_one_on_all_features_at_the_size_of_the_slice(random_unet):
     """Brought to the size of the slice and put together, with the weights put together, as the paper has it."""
-    net = Readout(drawn(), [8, 16, 24, 24, 16, 8], 2, looks=2, width=5, depth=2, dropout=0.0).eval()
+    net = Readout(random_unet(), [8, 16, 24, 24, 16, 8], 2, looks=2, width=5, depth=2, dropout=0.0).eval()
     nn.init.normal_(net.bias)
     net.centre.normal_()
     net.scale.uniform_(0.5, 2)
@@ -84,8 +78,8 @@ def test_features_are_normalised_inside_the_brain():
     assert scale[2] == 1
 
 
-def test_the_frozen_network_stays_as_it_heals():
-    net = Readout(drawn(dropout=0.5), [8, 16, 24, 24, 16, 8], 2, looks=1, width=5, depth=1, dropout=0.5).train()
+def test_the_frozen_network_stays_as_it_heals(random_unet):
+    net = Readout(random_unet(dropout=0.5), [8, 16, 24, 24, 16, 8], 2, looks=1, width=5, depth=1, dropout=0.5).train()
     assert net.rest.training
     assert not any(part.training for part in net.frozen.modules())
     assert {name.partition(".")[0] for name, weight in net.named_parameters() if weight.requires_grad} == {
