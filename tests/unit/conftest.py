@@ -114,3 +114,22 @@ def anatomy_of(kind, seed):
 def anatomy():
     """Make a prepared head of a contrast, (X, Y, Z) float32, and its tissues: anatomy(kind, seed)."""
     return anatomy_of
+
+
+@pytest.fixture(scope="session")
+def random_unet():
+    """Make a small U-Net with random weights, none of its layers left at zero; sizes: other ones."""
+    import torch
+
+    from uadtools.nets.unet import UNet
+
+    usual = {"base": 8, "groups": 4, "multipliers": (1, 2, 3), "attention": (4,), "heads": 2}
+
+    def made(**sizes):
+        torch.manual_seed(0)
+        net = UNet(**usual | sizes).eval()
+        for weight in net.parameters():
+            torch.nn.init.normal_(weight, std=0.2)
+        return net
+
+    return made

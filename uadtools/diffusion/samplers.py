@@ -63,9 +63,9 @@ def ddpm(  # noqa: PLR0913  one parameter per published choice
     """Walk back every step from t to 0; no noise is added in the last one.
 
     variance: small is the posterior's, large is beta_t (as AnoDDPM's code has it), learned lies between them, where the
-    model says (Nichol & Dhariwal 2021, eq. 15). keep: what is known of the image is
-    put back after every step. repeats: how often each step is taken; before each but the first, its noise is added
-    again, so that what is made and what is kept come to fit (resampling).
+    model says (Nichol & Dhariwal 2021, eq. 15). keep: what is known of the image is put back after every step. repeats:
+    how often each step is taken; before each but the first, its noise is added again, so that what is made and what is
+    kept come to fit (resampling).
     Source: Ho et al. 2020, algorithm 2; Lugmayr et al. 2022 (RePaint), algorithm 1.
     """
     for s in range(t, -1, -1):

@@ -27,11 +27,13 @@ from uadtools.models.model import Model
 PARTS, STEEPEST = 8, 3.0
 """Straight parts of the curve, and the most that one may rise, in times of another."""
 STEPS, BATCH = 30, 8
+"""Of fitting, and slices in each."""
 CURVE_RATE, LAYER_RATE = 0.03, 1e-3
 """Learning rates of Adam."""
 SHARE, WINDOW = 0.75, 3
 """Of the brain's voxels, those with the lowest residual are fitted on; of the median filter on it before, in pixels."""
 NORMS = (nn.GroupNorm, nn.BatchNorm2d)
+"""Layers whose scales and shifts are fitted."""
 
 
 class Fit(NamedTuple):

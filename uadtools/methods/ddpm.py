@@ -35,7 +35,7 @@ class Options(Perceptive):
 
 def settle(config: NoisedSettings, given: dict[str, Any]) -> list[dict[str, Any]]:
     """Take the variance that the model learnt, where it did. Raises UadError when it is asked for one that did not."""
-    learned = getattr(config.network, "variance", "fixed") == "learned"
+    learned = config.network.variance == "learned"
     if given.get("variance") == "learned" and not learned:
         raise UadError(f"--variance learned: model {config.name} did not learn it (small or large)")
     return [{"variance": "learned"} if learned and "variance" not in given else {}]

@@ -22,6 +22,10 @@ class DenoiserConfig(UNetConfig):
 
     variance: Literal["fixed", "learned"] = "fixed"
 
+    @property
+    def outputs(self) -> int:
+        return 2 if self.variance == "learned" else 1
+
 
 class Settings(NoisedSettings):
     """network: a U-Net that is told the step."""
@@ -52,8 +56,7 @@ def check_fixed(network: DenoiserConfig) -> None:
 def build(settings: Settings) -> nn.Module:
     from uadtools.interface.learning import unet
 
-    learned = getattr(settings.network, "variance", "fixed") == "learned"
-    return unet(settings.network, **({"out_channels": 2} if learned else {}))
+    return unet(settings.network, out_channels=settings.network.outputs)
 
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:

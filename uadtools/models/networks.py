@@ -72,6 +72,11 @@ class UNetConfig(NetworkConfig):
         return self
 
     @property
+    def outputs(self) -> int:
+        """How many channels it tells of an image's one."""
+        return 1
+
+    @property
     def divisor(self) -> int:
         return int(self.patch * 2 ** (len(self.multipliers) - 1))
 

@@ -17,7 +17,7 @@ class Readout(nn.Module):
 
     channels: of its levels, as UNet.looked_into returns them; shown: channels of the slice and of the network's answer
     to it; looks: how often it is asked; width, depth, dropout: of the classifier. What the network makes is brought to
-    mean 0 and deviation 1 in each channel by `centre` and `scale`, which `measured` finds.
+    mean 0 and deviation 1 in each channel by `centre` and `scale`, which `statistics` finds.
 
     The first convolution works on each level before that is brought to the size of the slice: both are linear, so the
     order is no matter, and 1,000 channels of full size need not be held.

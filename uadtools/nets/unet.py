@@ -174,33 +174,35 @@ class UNet(nn.Module):
 
         t: (B,) int64; none, where there is no diffusion: 0. condition: (B, D), where the network is made for one.
         """
-        h, embedding = self._begun(x, t, condition)
-        kept = [h] if self.skips == "all" else []
-        for stage in self.down:
-            h = stage(h, embedding)
-            kept += [h] if self.skips == "all" or _is_block(stage) else []
-        h = self.middle(h, embedding)
-        for stage in self.up:
-            h = stage(torch.cat([h, kept.pop()], dim=1), embedding)
-        return self._out(h)
+        return self._out(self._passed(x, t, condition))
 
     def looked_into(self, x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return what forward does, and the features of each level, way down and way up, finest first and finest last.
 
         Of the way up they are those after its levels, doubled already, (B, channels, H, W) of the next finer level.
         """
-        h, embedding = self._begun(x, t)
-        kept, levels = [h] if self.skips == "all" else [], list[Tensor]()
+        levels: list[Tensor] = []
+        return self._out(self._passed(x, t, levels=levels)), levels
+
+    def _passed(
+        self, x: Tensor, t: Tensor | None, condition: Tensor | None = None, levels: list[Tensor] | None = None
+    ) -> Tensor:
+        """Return the last features; levels: gets those of each level, as `looked_into` returns them."""
+        h, embedding = self._begun(x, t, condition)
+        kept = [h] if self.skips == "all" else []
         for stage in self.down:
-            levels += [] if _is_block(stage) else [h]
+            if levels is not None and not _is_block(stage):
+                levels.append(h)
             h = stage(h, embedding)
             kept += [h] if self.skips == "all" or _is_block(stage) else []
-        levels.append(h)
-        h = self.middle(h, embedding)
+        if levels is not None:
+            levels.append(h)
+        last: Tensor = self.middle(h, embedding)
         for stage in self.up:
-            h = stage(torch.cat([h, kept.pop()], dim=1), embedding)
-            levels += [h] if stage is self.up[-1] or _doubles(stage) else []
-        return self._out(h), levels
+            last = stage(torch.cat([last, kept.pop()], dim=1), embedding)
+            if levels is not None and (stage is self.up[-1] or _doubles(stage)):
+                levels.append(last)
+        return last
 
     def _out(self, h: Tensor) -> Tensor:
         """Return the image of the last features."""

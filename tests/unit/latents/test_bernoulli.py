@@ -43,14 +43,6 @@ def noises(shape=SHAPE):
     return lambda: torch.randn(shape, generator=generator)
 
 
-@pytest.fixture
-def x():
-    """Healthy, but for a corner of the first slice, where a bit is another."""
-    made = torch.full((2, 1, 16, 16), 0.3)
-    made[0, :, :4, :8] = 0.9
-    return made
-
-
 def test_with_all_flips_known_the_healthy_bits_come_back(x):
     model = Model()
     made = bernoulli.heal(model, x, bernoulli.Options(), noises())

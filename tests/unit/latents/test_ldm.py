@@ -42,14 +42,6 @@ def noises(shape=(2, 2, 4, 4)):
     return lambda: torch.randn(shape, generator=generator)
 
 
-@pytest.fixture
-def x():
-    """Healthy, but for one corner of the first slice."""
-    made = torch.full((2, 1, 16, 16), 0.3)
-    made[0, :, :4, :8] = 0.9
-    return made
-
-
 LIMITS = torch.full((4, 4), 1e-4)
 
 

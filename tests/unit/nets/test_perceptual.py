@@ -6,9 +6,6 @@ from torch import nn
 
 from uadtools.models.model import PERCEIVED, load_model
 from uadtools.nets.perceptual import Perceptual
-from uadtools.nets.unet import UNet
-
-SIZES = {"base": 8, "groups": 4, "multipliers": (1, 2, 3), "attention": (4,), "heads": 2}
 
 
 class Told(nn.Module):
@@ -39,21 +36,13 @@ def test_directions_of_features_are_compared_at_each_level_and_averaged():
     assert not Perceptual(net)(x, x, t).any()
 
 
-def drawn(**sizes):
-    torch.manual_seed(0)
-    net = UNet(**SIZES | sizes).eval()
-    for weight in net.parameters():
-        nn.init.normal_(weight, std=0.2)
-    return net
-
-
 @pytest.mark.parametrize("skips", ["all", "blocks"])
 @pytest.mark.parametrize("resample", ["residual", "conv", "pool"])
 @pytest.mark.parametrize("patch", [1, 2])
 @torch.no_grad()
-def test_features_are_what_the_way_down_makes_before_it_halves(skips, resample, patch):
+def test_features_are_what_the_way_down_makes_before_it_halves(random_unet, skips, resample, patch):
     net, x, t = (
-        drawn(skips=skips, resample=resample, patch=patch, res_blocks=2),
+        random_unet(skips=skips, resample=resample, patch=patch, res_blocks=2),
         torch.randn(2, 1, 32, 16),
         torch.tensor([3, 70]),
     )
