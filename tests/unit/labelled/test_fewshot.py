@@ -9,7 +9,7 @@ from torch import nn
 
 from uadtools.errors import UadError
 from uadtools.interface.recipe import Recipe
-from uadtools.methods import fewshot
+from uadtools.labelled import fewshot
 from uadtools.metrics.ranking import average_precision
 from uadtools.models.checkpoint import read_tensors
 from uadtools.models.config import parse
