@@ -247,5 +247,6 @@ def test_features_that_are_none_are_refused(few_recipe, tiny_model, tiny_models,
 
 def test_features_of_another_grid_or_other_intensities_are_refused(few_recipe):
     for table, change in (("grid", {"spacing": (1.0, 1.0, 1.0)}), ("intensity", {"low": 5.0})):
-        with pytest.raises(UadError, match=f"another {table}: "):
+        key = f"{table}.{next(iter(change))}"
+        with pytest.raises(UadError, match=rf"{key} is .+ there, .+ in the recipe \(--set {key}="):
             begun(longer(few_recipe, **{table: change}), sick([(3, 4)]))
