@@ -68,6 +68,43 @@ def test_a_run_on_a_folder_gives_what_one_on_its_nifti_does(uad, exam, nifti, ti
     assert not NAMES.search((here / "out" / "exam.html").read_bytes())
 
 
+RUN = ("--brain", "none", "-t", 150, "--threshold", 0.1, "--set", "postproc.erode=0", "--dicom-seg")
+
+
+def voxels(path):
+    """Count those of a DICOM-SEG that are set, as highdicom reads them."""
+    return int(highdicom.seg.segread(path).pixel_array.sum())
+
+
+def test_a_run_writes_a_dicom_seg_beside_the_detection(uad, shell, exam, tiny_model, here):
+    """The same as that of the pipe that is printed; a run that finds it gone makes it again."""
+    done = uad("run", "exam", "-o", "out", "--model", tiny_model, *RUN, "--json")
+    assert done.status == 0, done.err
+    assert done.json[0]["dicom_seg"] == "out/exam_detection.dcm"
+    found = int(np.asarray(nib.load(here / "out" / "exam_detection.nii.gz").dataobj).sum())
+    assert 0 < found == voxels(here / "out" / "exam_detection.dcm")
+    pipe = uad("run", "exam", "-o", "piped", "--model", tiny_model, *RUN, "--dry-run")
+    assert shell(pipe.out.decode()).status == 0
+    assert voxels(here / "piped" / "exam_detection.dcm") == found
+    (here / "out" / "exam_detection.dcm").unlink()
+    again, skipped = (uad("run", "exam", "-o", "out", "--model", tiny_model, *RUN, "--json") for _ in range(2))
+    assert voxels(here / "out" / "exam_detection.dcm") == found
+    assert "skipped" not in again.json[0]
+    assert skipped.json[0] == again.json[0] | {"skipped": True}
+
+
+def test_a_run_writes_dicom_seg_for_dicom_alone(uad, exam, nifti, tiny_model, here):
+    """Of several, a NIfTI fails and the folder of DICOM is done."""
+    for words in ((), ("--dry-run",)):
+        made = uad("run", "own.nii.gz", "-o", "out", "--model", tiny_model, *RUN, *words)
+        made.fails("run", 1, "--dicom-seg: own.nii.gz: no DICOM in it (name the folder of the series)")
+        assert not (here / "out").exists()
+    made = uad("run", "own.nii.gz", "exam", "-o", "out", "--model", tiny_model, *RUN, "--json")
+    assert made.status == 1
+    assert "no DICOM in it" in made.json[0]["error"]
+    assert (here / "out" / "exam_detection.dcm").is_file()
+
+
 def test_the_whole_pipe_lands(shell, exam, here):
     prepare = f"uad-preprocess exam {' '.join(GRID)} -o -"
     made = shell(f"{prepare} | uad-heal --method blur | uad-score --metric l1 | uad-postproc --native -o out.nii.gz")

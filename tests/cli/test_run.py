@@ -93,7 +93,7 @@ def test_a_newcomer_is_told_where_to_look(uad, scan, how, here):
         ("heal.volume=1", ["has no effect in uad-run"]),
         ("heal.model=x", ["leave one out"]),
         ("preprocess.save-brain=b", ["--set preprocess.save-brain: has no effect"]),
-        ("postproc.dicom-seg=exam", ["--set postproc.dicom-seg:", "uad-postproc SCORE --dicom-seg DICOM/ writes it"]),
+        ("postproc.dicom-seg=exam", ["--set postproc.dicom-seg:", "--dicom-seg writes it for folders of DICOM"]),
     ],
 )
 def test_a_wrong_setting_is_refused_before_anything_is_done(uad, scan, tiny_model, setting, words):

@@ -14,6 +14,7 @@ EXAMPLES = """
   uad-run scan.nii.gz -o out/                         writes out/scan_detection.nii.gz, scan_score.nii.gz and scan.html
   uad-run scan.nii.gz -o out/ --signed bright --set preprocess.bias-correct --set postproc.min-size=20
   uad-run raw/ -o out/                                every scan in a folder, and out/index.html
+  uad-run DICOM/ -o out/ --dicom-seg                  writes out/DICOM_detection.dcm, too, for a PACS
   uad-run --bids study/ --suffix FLAIR -o study/derivatives/uadtools
   uad-run scan.nii.gz -o out/ --dry-run               the pipe that does the same
 """
@@ -42,6 +43,8 @@ def run(
         Write what is made on the way, too: NAME_preprocessed.nii.gz, _brain, _healed and the method's maps, for
         uad-report --truth and the other tools."""),
     keep_names: bool = o.KEEP_NAMES,
+    dicom_seg: bool = o.flag("""--dicom-seg
+        Write the detection as DICOM-SEG, too, NAME_detection.dcm, for a PACS. IN is a folder of DICOM."""),
     dry_run: bool = o.flag("--dry-run  Check all options, print the pipe that does the same, and do nothing."),
     strict: bool = o.STRICT,
     seed: int = o.SEED,
@@ -84,7 +87,7 @@ def run(
         "series": series,
         "steps": r.steps_of(settings or ()),
     }
-    where: dict[str, Any] = {"bids": bids, "suffix": suffix, "tell": tell}
+    where: dict[str, Any] = {"bids": bids, "suffix": suffix, "dicom_seg": dicom_seg, "tell": tell}
     if dry_run:
         c.say("\n".join(pipes(sources, output, **where, **options)))
         return

@@ -28,7 +28,7 @@ OF_FILES = (
     "native", "dicom_seg", "strict", "provenance", "anonymous", "force", "as_json", "quiet", "verbose", "version",
 )  # fmt: skip
 """Options of the steps' commands that have no effect where all is done in one."""
-ADVICE = {"dicom_seg": "uad-postproc SCORE --dicom-seg DICOM/ writes it"}
+ADVICE = {"dicom_seg": "--dicom-seg writes it for folders of DICOM"}
 """What to do instead of giving these."""
 SAME_VOXELS = ("device", "precision", "batch")
 """Options that change last bits at most."""
@@ -49,8 +49,11 @@ class Asked:
         }
         return dict(json.loads(json.dumps(options, default=str)))
 
-    def pipe(self, source: str, place: Place) -> str:
-        """Return the commands that do the same with a file, for a shell; of a stream they make the detections alone."""
+    def pipe(self, source: str, place: Place, *, dicom_seg: bool = False) -> str:
+        """Return the commands that do the same with a file, for a shell; of a stream they make the detections alone.
+
+        dicom_seg: the file is a folder of DICOM, and the detection is written for it, too.
+        """
         stream = source == "-"
         file = f"./{source}" if source.startswith("-") and not stream else source
         ends = {"preprocess": ["-o", "-"], "postproc": ["--native", "-o", f"{place.page.parent}/" if stream else "-"]}
@@ -59,7 +62,13 @@ class Asked:
         if not stream:
             lines.insert(3, ["tee", str(_plain(place.score))])
             lines += [["tee", str(_plain(place.detection))], ["uad-report", "-o", str(place.page)]]
-        return " |\n  ".join(map(shlex.join, lines))
+        pipe = " |\n  ".join(map(shlex.join, lines))
+        if not dicom_seg:
+            return pipe
+        written = ["--native", "--dicom-seg", file, *_words({"series": self.steps["preprocess"].get("series")})]
+        written += ["--force", "-o", str(_plain(place.detection))]
+        again = ["uad-postproc", str(_plain(place.score)), *_words(self.steps["postproc"]), *written]
+        return f"{pipe}\n{shlex.join(again)}"
 
 
 def asked(  # noqa: PLR0913  one parameter per option

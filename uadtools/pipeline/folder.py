@@ -16,14 +16,15 @@ from uadtools.concerns import read_concerns
 from uadtools.datasets.bids import sibling
 from uadtools.datasets.sink import Sink, beside
 from uadtools.errors import Misuse, UadError
-from uadtools.files import read_json, write_json, written
+from uadtools.files import check_free, read_json, write_json, written
 from uadtools.report.index import Row, index_html
 from uadtools.report.page import Page, check_page, write_page
 from uadtools.report.tables import write_csv
+from uadtools.volume.io import stem
 from uadtools.volume.stream import Study, base_name
 
 ENDING, INDEX, TABLE = "_run.json", "index.html", "results.csv"
-FILES = ("output", "score", "report")
+FILES = ("output", "score", "report", "dicom_seg")
 """What a result names."""
 
 
@@ -37,6 +38,10 @@ class Place:
     @property
     def score(self) -> Path:
         return beside(self.detection, "score")
+
+    @property
+    def dicom_seg(self) -> Path:
+        return self.detection.with_name(f"{stem(self.detection)}.dcm")
 
     @property
     def record(self) -> Path:
@@ -87,17 +92,25 @@ def _seen_from_here(result: Result, folder: Path) -> Result:
 class Folder:
     """A folder, or a data set of derivatives, that is filled.
 
-    roles: of the images that lie beside detections. made: folders that were not there before.
+    roles: of the images that lie beside detections; dicom_seg: whether each detection is written as DICOM-SEG, too.
+    made: folders that were not there before.
     """
 
     sink: Sink
     force: bool
     roles: Sequence[str]
+    dicom_seg: bool = False
     made: list[Path] = field(default_factory=list)
 
     @classmethod
     def of(
-        cls, jobs: Sequence[ScanJob], output: Path | str | None, *, force: bool, roles: Sequence[str] = ()
+        cls,
+        jobs: Sequence[ScanJob],
+        output: Path | str | None,
+        *,
+        force: bool,
+        roles: Sequence[str] = (),
+        dicom_seg: bool = False,
     ) -> Folder:
         """Settle where all goes. Raises UadError where that cannot be."""
         if str(output) == "-":
@@ -106,7 +119,7 @@ class Folder:
         sink = Sink.of("detection", [job.source for job in jobs], output or ".", **writing)
         if sink.is_file:
             raise Misuse(f"--output: {output}: several files are written for each scan (name a folder)")
-        return cls(sink, force, ("score", *roles))
+        return cls(sink, force, ("score", *roles), dicom_seg)
 
     @property
     def path(self) -> Path:
@@ -137,6 +150,7 @@ class Folder:
                 other = _difference(before.settings, record.settings)
                 raise UadError(f"{place.record}: exists, and was made with another {other} (--force replaces it)")
             beside_it = [self.sink.beside(place.detection, role) for role in self.roles]
+            beside_it += [place.dicom_seg] if self.dicom_seg else []
             if all(path.is_file() for path in (place.detection, *beside_it, place.page)):
                 return replace(before, result={**before.result, "skipped": True})
         if place.page.name == INDEX:
@@ -147,6 +161,8 @@ class Folder:
             make_folder(folder)
         sink.claim(study, place.detection, more=self.roles)
         check_page(place.page, force=sink.force)
+        if self.dicom_seg:
+            check_free(place.dicom_seg, force=sink.force)
         record.keep(place.record)
         return None
 

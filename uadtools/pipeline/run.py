@@ -23,6 +23,7 @@ from uadtools.pipeline.asked import asked
 from uadtools.pipeline.folder import Folder, Place, Record, check_summary, summarise
 from uadtools.pipeline.steps import Steps
 from uadtools.report.contents import gather, index_row
+from uadtools.scoring.dicom_seg import SourceSeries
 from uadtools.volume.stream import Study, base_name, fingerprint
 
 PREPARED, HEALED, DETECTED, ALL = 25, 80, 90, 100
@@ -38,6 +39,7 @@ def run(  # noqa: PLR0913  one parameter per option
     participants: Sequence[str] = (),
     keep: bool = False,
     keep_names: bool = False,
+    dicom_seg: bool = False,
     force: bool = False,
     tell: Tell = silent,
     fail: Tell = silent,
@@ -51,7 +53,8 @@ def run(  # noqa: PLR0913  one parameter per option
     which the scans with this suffix (T1w), of all participants or of some, are taken. output: the folder of what is
     made, a data set of derivatives with bids; none: the current folder. Several scans get an index, but for those of
     some participants. keep: write what is made on the way, too. keep_names: reports call scans by the names of their
-    files. options: model, method, t, signed, brain, threshold, adapt, force_detection, device, precision, seed, volume,
+    files. dicom_seg: write each detection as DICOM-SEG, too, beside its file; all sources are folders of DICOM.
+    options: model, method, t, signed, brain, threshold, adapt, force_detection, device, precision, seed, volume,
     geometry, series, and steps, others of each step, such as {"postproc": {"erode": 0}}; see `uad-run --help`. tell:
     gets a line for whatever the user should know, and with verbose for each scan. What is done already is skipped. Of
     several scans, one that fails does not stop the others: fail gets the line, and its result an `error`. Raises
@@ -60,7 +63,7 @@ def run(  # noqa: PLR0913  one parameter per option
     what, several = asked(**options), is_cohort(words(sources), bids)
     jobs = jobs_for(sources, output, bids, suffix, participants, tell)
     steps = Steps.of(what, tell)
-    folder = Folder.of(jobs, output, force=force, roles=steps.made if keep else ())
+    folder = Folder.of(jobs, output, force=force, roles=steps.made if keep else (), dicom_seg=dicom_seg)
     whole = several and not participants
     if whole:
         check_summary(folder.path, force=force)
@@ -85,6 +88,7 @@ def pipes(
     *,
     bids: Path | str | None = None,
     suffix: str | None = None,
+    dicom_seg: bool = False,
     tell: Tell = silent,
     **options: Any,
 ) -> list[str]:
@@ -94,7 +98,9 @@ def pipes(
     folder = Folder.of(jobs, output, force=True)
     places = [folder.place(base_name(Path(job.source)), job) for job in jobs]
     folders = dict.fromkeys(str(path.parent) for place in places for path in (place.page, place.detection))
-    lines = [what.pipe(job.source, place) for job, place in zip(jobs, places, strict=True)]
+    for job in jobs if dicom_seg else ():
+        SourceSeries.of(Path(job.source), what.steps["preprocess"].get("series"))
+    lines = [what.pipe(job.source, place, dicom_seg=dicom_seg) for job, place in zip(jobs, places, strict=True)]
     return [shlex.join(["mkdir", "-p", *folders]), *lines]
 
 
@@ -125,6 +131,7 @@ class Todo:
     place: Place
     record: Record
     study: Study | None = None
+    series: SourceSeries | None = None
 
 
 @dataclass(frozen=True)
@@ -141,19 +148,21 @@ class Running:
         """Read scans and prepare them; what is done or fails comes in its place."""
         for job in jobs:
             try:
-                for raw in studies([job.source], self.steps.preparation.reading):
-                    yield self._todo(raw, self.folder.place(raw.name, job))
+                reading = self.steps.preparation.reading
+                series = SourceSeries.of(Path(job.source), reading.series) if self.folder.dicom_seg else None
+                for raw in studies([job.source], reading):
+                    yield self._todo(raw, self.folder.place(raw.name, job), series)
             except Misuse:
                 raise
             except UadError as error:
                 yield self._lost(self.folder.place(base_name(Path(job.source)), job), job.source, error)
 
-    def _todo(self, raw: Study, place: Place) -> Todo:
+    def _todo(self, raw: Study, place: Place, series: SourceSeries | None) -> Todo:
         record = Record(self.settings, fingerprint(raw.product))
         try:
             if before := self.folder.claim(raw, place, record):
                 return Todo(place, before)
-            return Todo(place, record, self.steps.prepare(raw))
+            return Todo(place, record, self.steps.prepare(raw), series)
         except Misuse:
             raise
         except UadError as error:
@@ -189,6 +198,8 @@ class Running:
         page = gather(detected, title=title)
         row = index_row(page, detected, place.page.name)
         output = self.folder.write(detected, page, place)
+        if todo.series:
+            todo.series.write(detected.product, place.dicom_seg, force=True)
         figures = {"case_score": row.case_score, "peak": row.peak, "largest_ml": row.largest_ml}
         result = {
             "name": name,
@@ -198,6 +209,7 @@ class Running:
             "model": used(detected.need("score"))["model"],
             **self.steps.detecting.figures(detected),
             **figures,
+            **({"dicom_seg": str(place.dicom_seg)} if todo.series else {}),
         }
         record = replace(todo.record, result=result, row=row)
         record.keep(place.record)
