@@ -1,4 +1,4 @@
-"""Make the tables of what healthy scans look like: contrast.json of the recogniser, t1.json and any.json for models.
+"""Make the tables of what healthy scans look like: contrast.json of the recogniser; t1, flair and any.json of models.
 
 Healthy T1 scans, prepared, and their labels (as IXI's by MALPEM) become other contrasts and mildly changed versions of
 themselves. Training people make the tables; held-out people, and other scans by name, tell how good they are.
@@ -118,7 +118,7 @@ def main():
     print("\n".join(confusion(val, table)))
     source = f"{len(train)} healthy people of IXI (Hammersmith), labels by MALPEM; other contrasts synthesized"
     tables = {}
-    for name, kinds, limit in (("t1", CONTRASTS[:1], 1.1), ("any", CONTRASTS, 0.9)):
+    for name, kinds, limit in (("t1", ("T1",), 1.1), ("flair", ("FLAIR",), 0.9), ("any", CONTRASTS, 0.9)):
         tables[name] = fit_likeness(by_contrast(train, kinds), limit=limit, source=source)
         (given.output / f"{name}.json").write_text(tables[name].model_dump_json() + "\n")
         judged(val, tables[name])

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 """Give a candidate for the bundled model what it needs to ship: reference, likeness of healthy inputs, thresholds.
 
-    python experiments/release_model.py CANDIDATE SCANS OUT [--table TABLE.json] [--labels FOLDER]
+    python experiments/release_model.py CANDIDATE SCANS OUT [--table TABLE.json] [--labels FOLDER [--contrast FLAIR]]
 
 SCANS is what experiments/ixi_brains.py made. Only people that the model learnt from are taken, never those it is judged
 on: every eighth tells what healthy residuals are, and ten others tell the thresholds, as they are and as other scanners
 would show them (CHANGES), so that a blurred or biased scan does not light up. --labels, for a model of any contrast:
 label maps, ID_dseg.nii.gz, by which their T1 scans become CONTRASTS, each with a reference and a share in the
-thresholds. The default threshold is the lowest at which in half of all these scans less than 1 mL is detected, and in
-nine of ten less than 5 mL. Beside the model, OUT.scanwise.json and OUT.voxelwise.json hold the conformal thresholds,
-and which lesions they leave to be found in simulated blobs. Ten people are all these scans, so the guarantee is for
-fewer scans than it counts.
+thresholds; with --contrast they become that alone, for a model of one contrast. The default threshold is the lowest at
+which in half of all these scans less than 1 mL is detected, and in nine of ten less than 5 mL. Beside the model,
+OUT.scanwise.json and OUT.voxelwise.json hold the conformal thresholds, and which lesions they leave to be found in
+simulated blobs. Ten people are all these scans, so the guarantee is for fewer scans than it counts.
 What scores above a threshold counts as detected there, also in components that are too small to stay.
 """
 
@@ -33,7 +33,7 @@ from uadtools.files import write_json
 from uadtools.healing.catalogue import settle
 from uadtools.healing.likeness import keep, read_likeness
 from uadtools.healing.plan import plan
-from uadtools.healing.reference import healed_of, keep_reference, learn_reference
+from uadtools.healing.reference import keep_reference, learn_reference
 from uadtools.models.checkpoint import file_hash
 from uadtools.models.model import Model
 from uadtools.scoring.calibrate import CONFORMAL, calibrate, usual_floor
@@ -54,16 +54,22 @@ SIGNS = ("both", "dark", "bright")
 CHAIN = "{median = 3, erode = 0, min_size = 4}"
 
 
-def healthy(files: list[Path], labels: Path | None) -> Iterator[Study]:
-    """Each scan as it is, after each change, and in other contrasts where there are labels."""
-    for file in files:
-        study = next(read_path(file))
+def plain(files: list[Path], labels: Path | None, contrast: ContrastName | None) -> Iterator[Study]:
+    """Each scan as it is, or in another contrast."""
+    if labels and contrast:
+        yield from synthesized(files, labels, contrast)
+    else:
+        yield from (next(read_path(file)) for file in files)
+
+
+def healthy(files: list[Path], labels: Path | None, contrast: ContrastName | None) -> Iterator[Study]:
+    """Each scan as it is and after each change; where there are labels, in one other contrast alone, or in all, too."""
+    for study in plain(files, labels, contrast):
         for number, change in enumerate((None, *CHANGES)):
             made = study if change is None else uadtools.simulate(study, change)
             yield Study(f"{study.name}-{number}", {"scan": made.need("scan")})
-    if labels:
-        for contrast in CONTRASTS:
-            yield from synthesized(files, labels, contrast)
+    for other in CONTRASTS if labels and not contrast else ():
+        yield from synthesized(files, labels, other)
 
 
 def synthesized(files: list[Path], labels: Path, contrast: ContrastName) -> Iterator[Study]:
@@ -77,9 +83,8 @@ def synthesized(files: list[Path], labels: Path, contrast: ContrastName) -> Iter
         yield Study(f"{study.name}-{contrast}", {"scan": made})
 
 
-def lesioned(files: list[Path]) -> Iterator[Study]:
-    for file in files:
-        study = next(read_path(file))
+def lesioned(studies: Iterator[Study]) -> Iterator[Study]:
+    for study in studies:
         for number, lesion in enumerate(LESIONS):
             made = uadtools.simulate(study, lesion)
             yield Study(f"{study.name}-lesion-{number}", {role: made.need(role) for role in ("scan", "truth")})
@@ -128,23 +133,24 @@ def main(
     out: Annotated[Path, typer.Argument(help="The model file to write.")],
     table: Annotated[Path | None, typer.Option(help="What healthy inputs look like, made by likeness.py.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Folder of label maps, for a model of any contrast.")] = None,
+    contrast: Annotated[ContrastName | None, typer.Option(help="The model's only one, made by the labels.")] = None,
 ) -> None:
     """Make a candidate ready to ship."""
     files = sorted((scans / "train").glob("*.nii.gz"))
     ready = [f"name={out.stem}", 'defaults.metric="relative"', f"defaults.chain={CHAIN}"]
     settle(candidate, ready, out, force=True)
     model = uadtools.load_model(out)
-    expected, about = learn_reference(healed_of([str(file) for file in files[::8]], model))
+    expected, about = learn_reference(uadtools.heal(study, model) for study in plain(files[::8], labels, contrast))
     keep_reference(out, expected, about, out, force=True)
-    for contrast in CONTRASTS if labels else ():
-        healed = (uadtools.heal(study, model) for study in synthesized(files[::8], labels, contrast))
-        keep_reference(out, *learn_reference(healed), out, contrast=contrast, force=True)
+    for other in CONTRASTS if labels and not contrast else ():
+        healed = (uadtools.heal(study, model) for study in synthesized(files[::8], labels, other))
+        keep_reference(out, *learn_reference(healed), out, contrast=other, force=True)
     if table:
         keep(out, read_likeness(table), out, force=True)
 
     model, chosen = uadtools.load_model(out), files[4::8][:10]
-    each = 1 + len(CHANGES) + (len(CONTRASTS) if labels else 0)
-    whole = scores(model, healthy(chosen, labels), each * len(chosen))
+    each = 1 + len(CHANGES) + (len(CONTRASTS) if labels and not contrast else 0)
+    whole = scores(model, healthy(chosen, labels, contrast), each * len(chosen))
     way = plan(model.config).threshold_key
     names = {sign: way if sign == "both" else f"{way} {sign}" for sign in SIGNS}
     found = {
@@ -154,7 +160,7 @@ def main(
     settle(out, [f"defaults.{name}={inline(table)}" for name, table in found.items()], out, force=True)
 
     print(json.dumps({**found, "reference": about.scans, "healthy": len(whole)}, indent=1), flush=True)
-    marked = scores(model, lesioned(chosen), len(LESIONS) * len(chosen))
+    marked = scores(model, lesioned(plain(chosen, labels, contrast)), len(LESIONS) * len(chosen))
     for rule in CONFORMAL:
         report = calibrate((one["both"] for one in (*whole, *marked)), rule)
         report["way"]["uad-heal model"] = f"{out.stem}:{file_hash(out)}"
