@@ -98,8 +98,10 @@ def test_one_of_several_that_fails_does_not_stop_the_others(uad, results):
     assert done.status == 1
     assert done.lines[0].startswith("uad-report: error: bad_detection.nii.gz: ")
     assert [("error" in row, "output" in row) for row in done.json] == [(True, False), (False, True)]
-    assert Path("pages/index.html").exists()
+    assert "1 more failed." in page("pages/index.html")
     uad("report", "bad_detection.nii.gz").fails("report", 1, "bad_detection.nii.gz: not a NIfTI image")
+    uad("report", "bad_detection.nii.gz", "-o", "none/").fails("report", 1, "bad_detection.nii.gz: not a NIfTI image")
+    assert not Path("none").exists()
 
 
 def test_what_lies_beside_but_is_of_another_run_is_left_out(uad, results, tiny_model):

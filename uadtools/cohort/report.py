@@ -72,7 +72,7 @@ def report_all(  # noqa: PLR0913  one parameter per option
             for what in results[-1]["missing"]:
                 tell(f"{study.name}: not shown: {what}")
     truths.close(tell)
-    shelf.close()
+    shelf.close(sum("error" in one for one in results))
     return results
 
 
@@ -170,9 +170,8 @@ class Shelf:
             "missing": list(page.missing),
         }
 
-    def close(self) -> None:
-        """Write the index of a folder."""
-        if self.folder:
-            self.target.mkdir(parents=True, exist_ok=True)
+    def close(self, lost: int) -> None:
+        """Write the index of a folder, where there is a page. lost: how many studies failed."""
+        if self.rows:
             with written(self.target / INDEX, force=self.force) as part:
-                part.write_text(index_html(self.rows, __version__), encoding="utf-8")
+                part.write_text(index_html(self.rows, __version__, lost), encoding="utf-8")

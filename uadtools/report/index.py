@@ -36,7 +36,7 @@ class Row:
 def index_html(rows: Sequence[Row], version: str, lost: int = 0, table_of_all: str = "") -> str:
     """Lay out the index; worst is what has most detected, then the highest peak.
 
-    lost: how many scans failed, of which a file, table_of_all, says why.
+    lost: how many scans failed, of which a file, table_of_all, says why, where there is one.
     """
     worst = sorted(rows, key=lambda row: (-(row.detected_ml or 0), -(row.peak or 0), row.title))
     head = "".join(_head(name) for name in HEADS)
@@ -44,10 +44,14 @@ def index_html(rows: Sequence[Row], version: str, lost: int = 0, table_of_all: s
     table = f'<table id="scans"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     about = {
         "title": f"{len(rows):,} scans",
-        "summary": f"The worst first; a head sorts.{f' {lost:,} more failed: {table_of_all}.' if lost else ''}",
+        "summary": f"The worst first; a head sorts.{_failed(lost, table_of_all)}",
         "credits": f"Made by uadtools {version}.",
     }
     return document(about, table, script=part("sort.js"))
+
+
+def _failed(lost: int, table: str) -> str:
+    return f" {lost:,} more failed{f': {table}' if table else ''}." if lost else ""
 
 
 def _head(name: str) -> str:
