@@ -46,7 +46,7 @@ def chance_of_1(bit, t):
 
 def drawn(phantom, path, net, **how):
     model = replace(load_model(path, device="cpu", precision="fp32"), net=net)
-    made = heal(phantom, model, samples=DRAWS, steps=STEPS, batch=64, **how)
+    made = heal(phantom, model, **{"samples": DRAWS, "steps": STEPS, "batch": 64, **how})
     brain = phantom.need("brain").data > 0
     return made.need("anomaly").data[brain], made.need("spread").data[brain]
 
@@ -79,12 +79,20 @@ def carried(steps, eta=0.0):
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
-def test_draws_of_a_gaussian_have_its_mean_and_its_deviation_but_for_the_steps(phantom, mask_models, eta):
+def test_draws_of_a_gaussian_have_the_mean_and_the_deviation_that_so_many_steps_leave(phantom, mask_models, eta):
     mean, variance = carried(STEPS, eta)
     made = drawn(phantom, mask_models["segment"], OfGaussian(), eta=eta)
     agree(*made, (mean + 1) / 2, math.sqrt(variance) / 2)
-    mean, variance = carried(1000, eta)
-    assert (mean, math.sqrt(variance)) == pytest.approx((MEAN, DEVIATION), rel=0.03)
+
+
+def test_draws_of_many_steps_have_those_of_the_data(phantom, mask_models):
+    mean, spread = drawn(phantom, mask_models["segment"], OfGaussian(), steps=250, samples=24)
+    assert mean.mean() == pytest.approx((MEAN + 1) / 2, abs=1e-3)
+    assert np.sqrt((spread**2).mean() * 24 / 23) == pytest.approx(DEVIATION / 2, rel=0.06)
+    for eta in (0.0, 1.0):
+        left = [carried(steps, eta)[1] ** 0.5 / DEVIATION for steps in (20, 100, 1000)]
+        assert left == sorted(left)
+        assert left[-1] == pytest.approx(1, abs=0.03)
 
 
 def test_draws_of_bits_have_their_share_and_the_deviation_of_what_is_known_at_the_last_step(phantom, mask_models):

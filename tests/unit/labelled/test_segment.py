@@ -15,9 +15,13 @@ from uadtools.healing.plan import plan
 from uadtools.interface.learning import Batch, drawn
 from uadtools.interface.recipe import Recipe
 from uadtools.labelled import segment
+from uadtools.metrics.ranking import average_precision
 from uadtools.models.config import parse
-from uadtools.models.model import load_model
+from uadtools.models.model import Model, load_model
+from uadtools.training.loop import Trainer
+from uadtools.training.state import fresh
 
+CPU = torch.device("cpu")
 LINEAR = Schedule.of("linear")
 NAMES = ("segment", "bernoulli")
 
@@ -120,6 +124,20 @@ def test_the_loss_tells_mask_or_flips_and_leaves_out_what_is_ignored(mask_recipe
     torch.testing.assert_close(net.seen, torch.cat([x, noisy], dim=1))
     assert torch.equal(net.t, t)
     assert len({*t.tolist()}) > 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_shown_is_drawn_elsewhere(mask_recipes, sick, name):
+    data, count = mask_recipes[name].model_dump(), 8
+    training = data["training"] | {"steps": 50, "batch": 8, "log_every": 50, "validate_every": 50}
+    recipe = Recipe.model_validate(data | {"training": training})
+    others, state = sick(count, 1), fresh(recipe, 0, CPU)
+    list(Trainer(recipe, sick(count, 0), None, 0, CPU, torch.float32).run(state))
+    model, noise = Model(recipe.model({}), state.average.eval(), CPU), noises((count, 1, 16, 16))
+    x = others.seen(others.windows(np.arange(count), 1))
+    with torch.no_grad():
+        draws = [segment.heal(model, x, segment.Options(steps=8), noise).maps["anomaly"] for _ in range(4)]
+    assert average_precision(torch.stack(draws).mean(dim=0)[:, 0].numpy(), others.labels == 1) > 0.7
 
 
 @pytest.mark.parametrize(
