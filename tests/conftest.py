@@ -258,6 +258,31 @@ def few_models(few_recipe, tiny_model, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def mask_recipes(tiny_recipe, tiny_guided):
+    """Twelve quick steps of what learns lesions from masks alone, or beside the tiny model of restoration, by kind."""
+    from uadtools.interface.recipe import Recipe
+
+    slabs = NETWORK | {"attention": (), "reach": 1}
+    own = {
+        "supervised": {"network": slabs},
+        "segment": {"network": slabs, "target": "x0", "defaults": {"samples": 2}},
+        "joined": {"network": slabs | {"reach": 0}, "healer": {"pretrained": str(tiny_guided["restoration"])}},
+    }
+    data = tiny_recipe.model_dump(exclude={"network", "schedule", "target", "noise", "defaults"})
+    data |= {"data": {"lesions": 0.5}, "training": data["training"] | {"t_range": None}}
+    made = {kind: {**data, "name": f"tiny-{kind}", "kind": kind, **parts} for kind, parts in own.items()}
+    made["bernoulli"] = made["segment"] | {"name": "tiny-bernoulli", "kernel": "bernoulli", "target": "eps"}
+    return {name: Recipe.model_validate(parts) for name, parts in made.items()}
+
+
+@pytest.fixture(scope="session")
+def mask_models(mask_recipes, tmp_path_factory):
+    """Models of these kinds with random weights; bernoulli is that of masks whose bits are flipped."""
+    folder = tmp_path_factory.mktemp("masks")
+    return {name: random_model(r.model({}), folder / f"{name}.safetensors") for name, r in mask_recipes.items()}
+
+
+@pytest.fixture(scope="session")
 def oblique():
     """An oblique stack of 16x20x9 voxels of 2.5 x 2.5 x 5 mm as a scanner makes them: an ellipsoid in 12 bits."""
     from scipy.spatial.transform import Rotation

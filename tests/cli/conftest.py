@@ -144,6 +144,18 @@ def prepared(here, phantom):
 
 
 @pytest.fixture
+def scans(here, phantom):
+    """Two scans s1 and s2 with a bright lesion each, and its mask; grid and intensities of the tiny models."""
+    scan = phantom.need("scan")
+    for i, z in ((1, 4), (2, 3)):
+        mask = np.zeros(scan.data.shape, np.uint8)
+        mask[5 : 5 + 2 * i, 6:9, z] = 1
+        save(Image(np.where(mask, 1, scan.data).astype(np.float32), scan.grid), here / f"s{i}.nii.gz")
+        save(Image(mask, scan.grid), here / f"s{i}_mask.nii.gz")
+    return here
+
+
+@pytest.fixture
 def mask(here, phantom):
     """Half of that scan's brain, as a file: mask.nii.gz."""
     brain = phantom.need("brain")

@@ -13,18 +13,6 @@ CHAIN = ("--median", 1, "--erode", 0, "--min-size", 1)
 
 
 @pytest.fixture
-def scans(here, phantom):
-    """Two scans s1 and s2 with a bright lesion each, and its mask; grid and intensities of the tiny models."""
-    scan = phantom.need("scan")
-    for i, z in ((1, 4), (2, 3)):
-        mask = np.zeros(scan.data.shape, np.uint8)
-        mask[5 : 5 + 2 * i, 6:9, z] = 1
-        save(Image(np.where(mask, 1, scan.data).astype(np.float32), scan.grid), here / f"s{i}.nii.gz")
-        save(Image(mask, scan.grid), here / f"s{i}_mask.nii.gz")
-    return here
-
-
-@pytest.fixture
 def train(uad, scans, tiny_guided):
     """Train on s1 with these words."""
     settings = ["grid.shape=[16, 16, 8]", f"features.pretrained={tiny_guided['restoration']}", "training.steps=4",

@@ -55,6 +55,11 @@ class Scans:
             raise UadError(f"{missing[0]}: no such file (--data names the folder that paths are relative to)")
         return files
 
+    def masks(self) -> dict[str, Any]:
+        """Return the masks of what is learnt from, in the words of training.train.train. Raises UadError as files."""
+        data = self.config.data
+        return {"labels": self.files(data.labels), "label": data.label, "ignore": data.ignore}
+
     def items(self, part: SetConfig, split: str) -> list[Item]:
         """List the scans of a test set: split "val" or "test". Raises UadError when some are missing."""
         sources: Sources = getattr(part, split)

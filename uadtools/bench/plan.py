@@ -22,11 +22,16 @@ Sources = tuple[str, ...]
 class DataConfig(Config):
     """Prepared scans. train, val: healthy ones to learn from and to choose weights by; unit: what is one case.
 
-    unit slice: each slice of a 2-D stack is a case of its own. voxels with a score are those of the brain.
+    labels: masks of lesions in those, for recipes that learn from them, as uad-train takes them; label, ignore: which
+    of their labels count, and which count neither way. unit slice: each slice of a 2-D stack is a case of its own.
+    voxels with a score are those of the brain.
     """
 
     train: Sources = ()
     val: Sources = ()
+    labels: Sources = ()
+    label: tuple[int, ...] = ()
+    ignore: tuple[int, ...] = ()
     unit: Literal["scan", "slice"] = "scan"
 
 

@@ -243,7 +243,11 @@ class Runner:
         if not is_name(recipe.name):
             raise UadError(f"{method.recipe}: its name, {recipe.name!r}, cannot be that of a file (change it)")
         data = [bench.scans.files(part) for part in (bench.config.data.train, bench.config.data.val)]
+        masks = bench.scans.masks() if recipe.LABELLED else {}
+        if recipe.LABELLED and not masks["labels"]:
+            raise UadError(f"recipe {recipe.name} learns from masks of lesions (name them as data.labels)")
         about = [recipe.model_dump(mode="json"), [[stamp(f) for f in files] for files in data], bench.config.seed]
+        about += [[{**masks, "labels": [stamp(f) for f in masks["labels"]]}]] if masks else []
         path = bench.out / "models" / f"{recipe.name}-{key(about)}.safetensors"
         done = path.with_suffix(".json")
         if not done.exists():
@@ -254,6 +258,7 @@ class Runner:
                 path,
                 recipe,
                 validation=data[1],
+                **masks,
                 seed=bench.config.seed,
                 resume=path.with_suffix(".resume.safetensors").exists(),
                 force=True,

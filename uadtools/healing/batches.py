@@ -38,7 +38,8 @@ class ScanSlices:
 class HealedSlices:
     """x: (T, K, S, 1, H, W) in [0, 1], for T options and K draws; maps: (S, 1, H, W), means over all of them.
 
-    T is 0 where the method heals nothing. Of a volume that is healed whole: (T, K, 1, 1, D, H, W) and (1, 1, D, H, W).
+    x is the first of the maps where the method heals nothing. Of a volume that is healed whole: (T, K, 1, 1, D, H, W)
+    and (1, 1, D, H, W).
     """
 
     x: Floats
@@ -68,7 +69,7 @@ def heal_slices(
         watch(done, total)
 
     asked, heal = replace(model, asked=tick), methods.get(plan.method).heal
-    healed = HealedSlices(np.empty((len(plan.options) * plan.heals, plan.samples, *seen.x.shape), np.float32), {})
+    healed = HealedSlices(np.empty((len(plan.options), plan.samples, *seen.x.shape), np.float32), {})
     for i, options in enumerate(plan.options):
         for k in range(plan.samples):
             for part in _parts(count, batch or fitting(model, shape)):
@@ -76,8 +77,8 @@ def heal_slices(
                 noise = model.noise(shape, [(seed, int(z), *key) for z in seen.positions[part]])
                 with torch.inference_mode():
                     result = heal(asked, seen.slices(part), options, noise, **seen.given(part))
-                if plan.heals:
-                    healed.x[i, k, part] = from_network(result.healed.cpu().numpy())
+                made = result.healed if plan.heals else result.maps[plan.product]
+                healed.x[i, k, part] = from_network(made.cpu().numpy()) if plan.heals else made.cpu().numpy()
                 healed.add(part, result.maps, 1 / (len(plan.options) * plan.samples))
     ends = np.cumsum([len(scan.x) for scan in scans])
     return [healed.of(slice(end - len(scan.x), end)) for scan, end in zip(scans, ends, strict=True)]

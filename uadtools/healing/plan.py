@@ -82,8 +82,7 @@ class Plan:
     def maps(self) -> tuple[str, ...]:
         """The roles of what is made beside the product."""
         roles: tuple[str, ...] = getattr(self.options[0], "maps", ())
-        if not self.heals:
-            return roles[1:]
+        roles = roles if self.heals else roles[1:]
         roles = (*roles, "expected") if self.expected else roles
         return (*roles, "spread") if len(self.options) * self.samples > 1 else roles
 
@@ -147,9 +146,9 @@ def plan(
     if combine == "vote" and not heals:
         raise UadError(f"--combine vote: --method {name} heals nothing that could be voted on (leave it out)")
     expected = heals and config is not None and config.reference is not None and name == config.defaults.method
-    if config is None or "t" not in names:
+    if config is None or not ("t" in names or _noisy(options_class)):
         return _adapting(config, Plan(name, _listed(config, name, (), given), expected=expected, adapt=adapt))
-    steps = _steps(config, name, t)
+    steps = _steps(config, name, t) if "t" in names else ()
     count = samples if samples is not None else _own(config, name, t).samples
     if count < 1:
         raise UadError(f"--samples {count}: at least 1 is needed")
@@ -197,7 +196,7 @@ def _each_of(given: dict[str, Any], several: Sequence[str]) -> list[dict[str, An
 
 def _noisy(options: type[Any]) -> bool:
     """Tell whether a method's options are those of one that adds noise."""
-    return "t" in {f.name for f in fields(options)} and bool(getattr(options, "NOISY", True))
+    return bool(getattr(options, "NOISY", "t" in {f.name for f in fields(options)}))
 
 
 def _heals(options: type[Any]) -> bool:

@@ -14,10 +14,10 @@ from pydantic import Field, model_validator
 
 from uadtools.errors import UadError
 from uadtools.interface import recipe as base
-from uadtools.interface.healing import Healing
+from uadtools.labelled._lesions import Marking, config_of, distance, marked
 from uadtools.methods import diffusion, restoration
 from uadtools.models import settings
-from uadtools.models.checkpoint import located, read_config
+from uadtools.models.checkpoint import located
 from uadtools.models.settings import ScheduleConfig
 from uadtools.noise.config import NoiseConfig
 from uadtools.settings import Config, Width
@@ -25,14 +25,15 @@ from uadtools.settings import Config, Width
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from uadtools.interface.healing import Healing
     from uadtools.interface.types import Batch, Donor, Healthy, Model, Noise, Tensor
     from uadtools.nets.readout import Readout
 
 Engine = Literal["diffusion", "restoration"]
 TOLD: dict[str, tuple[int, ...]] = {"diffusion": (50, 150, 250), "restoration": (999,)}
 """Of 1000: where the paper's networks know most of a pixel, and the severity that restoration is told by default."""
-MEASURED, LOWEST = 32, 1e-30
-"""Slices by which features are normalised; the least probability, as maps are above 0 in the brain."""
+MEASURED = 32
+"""Slices by which features are normalised."""
 
 
 class FeaturesConfig(Config):
@@ -116,18 +117,11 @@ class Recipe(base.Recipe, Settings):
         Raises UadError for one that has no features to be read.
         """
         features = data.get("features") if isinstance(data, dict) else None
-        pretrained = features.get("pretrained") if isinstance(features, dict) else None
-        if not features or not isinstance(pretrained, str) or "network" in data:
+        if not isinstance(features, dict) or "network" in data:
             return data
-        try:
-            config = read_config(located(Path(pretrained)))
-        except UadError:
+        config = config_of("features", features.get("pretrained"), TOLD, "whose features are not read")
+        if config is None:
             return data
-        if config.kind not in TOLD:
-            raise UadError(
-                f"features.pretrained {pretrained}: a model of kind '{config.kind}', whose features are not read "
-                f"(those of {' and '.join(TOLD)} are)"
-            )
         noised = config.model_dump(include={"schedule", "noise"})
         return {
             **data,
@@ -137,16 +131,10 @@ class Recipe(base.Recipe, Settings):
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Marking):
     """looks: how often the frozen network is asked about a slice, which the model decides."""
 
-    HEALS: ClassVar[bool] = False
-
     looks: int = 1
-
-    @property
-    def maps(self) -> tuple[str, ...]:
-        return ("anomaly",)
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         return self.looks
@@ -159,7 +147,7 @@ def settle(config: Settings, given: dict[str, Any]) -> list[dict[str, Any]]:
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Tell the probability of a lesion at each pixel; nothing is healed. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
-    return Healing(None, {"anomaly": probe(model, x).sigmoid().clamp(min=LOWEST)})
+    return marked(probe(model, x).sigmoid())
 
 
 def probe(model: Model, x: Tensor) -> Tensor:
@@ -200,25 +188,10 @@ def build(settings: Settings) -> Readout:
 
 
 def loss(recipe: Recipe, net: Readout, batch: Batch, step: int) -> Tensor:
-    """Tell lesions: BCE in which those and the rest of the brain weigh alike, and soft Dice, over the whole batch.
-
-    What is IGNORED counts neither way.
-    """
-    import torch
-    from torch.nn.functional import binary_cross_entropy_with_logits
-
-    from uadtools.volume.labels import IGNORED, LESION
-
+    """Tell lesions: balanced BCE and soft Dice."""
     assert batch.labels is not None
     looks = looks_at(recipe, batch.x0)
-    logit, brain = net(*looks), (looks[2] > -1) & (batch.labels != IGNORED)
-    lesion = (batch.labels == LESION) & brain
-    bce = binary_cross_entropy_with_logits(logit, lesion.float(), reduction="none")
-    sides = [bce[side].mean() for side in (lesion, brain & ~lesion) if side.any()]
-    probability = logit.sigmoid() * brain
-    dice = 1 - (2 * (probability * lesion).sum() + 1) / (probability.sum() + lesion.sum() + 1)
-    weighed: Tensor = torch.stack([*sides, bce.new_zeros(())]).sum() / 2 + dice
-    return weighed
+    return distance(net(*looks), looks[2], batch.labels)
 
 
 def start(recipe: Recipe, nets: Sequence[Readout], donor: Donor, slices: Healthy) -> None:

@@ -118,7 +118,7 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
         return torch.where(healed.logical_or_(flips > options.sure), z0, z)
 
     z_t = flip(z, options.t, noise(), model.schedule)
-    made = net.decode(end(unflip(told, z_t, options.t, model.schedule, noise, keep=keep)))
+    made = net.decode(end(unflip(told, z_t, range(options.t, -1, -1), model.schedule, noise, keep=keep)))
     share = healed.to(x).mean(dim=1, keepdim=True)
     return Healing(made, {"flipped": interpolate(share, x.shape[2:])})
 

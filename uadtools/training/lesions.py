@@ -15,13 +15,15 @@ from uadtools.interface.recipe import Recipe
 from uadtools.volume.chain import labels_on
 from uadtools.volume.flat import is_flat, read_flat
 from uadtools.volume.io import Image
-from uadtools.volume.labels import BY_THEMSELVES, Choice, Labels, looks_unlike, read_labels
+from uadtools.volume.labels import BY_THEMSELVES, LESION, Choice, Labels, looks_unlike, read_labels
 from uadtools.volume.listing import files_of, is_many
 from uadtools.volume.stream import base_name, read_image
 
 COLUMN = "truth"
 """Of a list, that of each scan's mask, as lists of uad-bench have it."""
 OPTION = "--labels"
+MOST = 0.5
+"""Share of the brain that is more than lesions take, and less than what a mask with its labels swapped marks."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class Masks:
     def on(self, file: str, scan: Image) -> Labels:
         """Return the labels of a scan on its grid: LESION, IGNORED and 0, uint8; what is a guess is noted in concerns.
 
-        They lie there, or on the grid of the scan before it was prepared. Raises UadError where they do neither, and
-        for an image that is no mask.
+        They lie there, or on the grid of the scan before it was prepared. Raises UadError where they do neither, for an
+        image that is no mask, and for one of which most of the brain is lesion.
         """
         mask = self.files[file]
         image = read_flat(Path(mask)) if is_flat(Path(mask)) else read_image(Path(mask))
@@ -44,7 +46,13 @@ class Masks:
         if self.choice == BY_THEMSELVES and looks_unlike(image, "prediction", mask):
             raise UadError(f"{mask}: looks like a scan, not like a mask of lesions ({OPTION} takes masks)")
         self.concerns.extend(guesses)
-        return labels_on(labels, scan, f"{mask}: mask", file, "a mask lies on the grid of its scan, or of the raw one")
+        where = "a mask lies on the grid of its scan, or of the raw one"
+        placed = labels_on(labels, scan, f"{mask}: mask", file, where)
+        if (share := (placed[scan.data > 0] == LESION).mean()) > MOST:
+            raise UadError(
+                f"{mask}: mask: {share:.0%} of the brain is lesion, so its labels seem to be swapped (--label chooses)"
+            )
+        return placed
 
 
 def masks_of(

@@ -56,32 +56,33 @@ def test_the_posterior_worked_out_by_hand():
     """At t = 1, q(z_1 | z) is .75 for the same bit, q(z | z_0) is .9."""
     z_t, z0 = bits(1, 1, 0, 0), bits(1, 0, 1, 0)
     expected = bits(27 / 28, 1 / 4, 3 / 4, 1 / 28)
-    torch.testing.assert_close(posterior(z_t, z0, 1, SMALL), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(posterior(z_t, z0, 1, 0, SMALL), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("t", [0, 1, 7, 200, 999])
+@pytest.mark.parametrize(("t", "to"), [(0, -1), (1, 0), (7, 6), (200, 199), (999, 998), (999, 700), (3, -1)])
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
-def test_the_posterior_is_what_bayes_says_of_the_steps(kind, t):
+def test_the_posterior_is_what_bayes_says_of_the_steps(kind, t, to):
+    """Over several steps a bit is the same as it was with (1 + their product of 1 - beta) / 2."""
     schedule = Schedule.of(kind)
-    beta, before = schedule.betas[t], schedule.alpha_bar(t - 1)
+    beta, before = 1 - np.prod(1 - schedule.betas[to + 1 : t + 1]), schedule.alpha_bar(to)
 
     def same(stays, one, other):
         return stays if one == other else 1 - stays
 
     for z_t, z0 in product((0, 1), (0, 1)):
         joint = [same(1 - beta / 2, z_t, z) * same((1 + before) / 2, z, z0) for z in (0, 1)]
-        made = posterior(bits(z_t), bits(z0), t, schedule)
+        made = posterior(bits(z_t), bits(z0), t, to, schedule)
         assert made.item() == pytest.approx(joint[1] / sum(joint), rel=1e-9, abs=1e-15)
-        rough = posterior(bits(z_t).float(), bits(z0).float(), t, schedule)
+        rough = posterior(bits(z_t).float(), bits(z0).float(), t, to, schedule)
         assert rough.item() == pytest.approx(made.item(), rel=1e-6)
 
 
 def test_who_is_not_sure_of_a_bit_takes_the_mean_over_both():
     z_t = bits(0, 1)
-    of_0, of_1 = (posterior(z_t, bits(z0, z0), 1, SMALL) for z0 in (0, 1))
-    made = posterior(z_t, bits(0.3, 0.3), 1, SMALL)
+    of_0, of_1 = (posterior(z_t, bits(z0, z0), 1, 0, SMALL) for z0 in (0, 1))
+    made = posterior(z_t, bits(0.3, 0.3), 1, 0, SMALL)
     torch.testing.assert_close(made, 0.7 * of_0 + 0.3 * of_1, rtol=0, atol=1e-12)
-    assert torch.equal(posterior(z_t, bits(0.3, 0.4), 0, SMALL), bits(0.3, 0.4))  # no step is left
+    assert torch.equal(posterior(z_t, bits(0.3, 0.4), 0, -1, SMALL), bits(0.3, 0.4))  # no step is left
 
 
 def test_every_step_is_asked_for_and_all_but_the_last_draw():
@@ -92,7 +93,7 @@ def test_every_step_is_asked_for_and_all_but_the_last_draw():
         asked.append((t, z_t.tolist()))
         return bits(0.4, 0.4, 0.6)
 
-    steps = list(unflip(told, bits(0, 1, 1), 1, SMALL, lambda: next(draws)))
+    steps = list(unflip(told, bits(0, 1, 1), (1, 0), SMALL, lambda: next(draws)))
     assert [step.t for step in steps] == [1, 0]
     assert asked == [(1, [0, 1, 1]), (0, steps[0].x_t.tolist())]
     assert steps[0].x_t[:2].tolist() == [1, 0]

@@ -7,7 +7,7 @@ from typing import get_type_hints
 import pytest
 import torch
 
-from uadtools import baselines, latents, methods
+from uadtools import baselines, labelled, latents, methods
 from uadtools.errors import UadError
 from uadtools.interface.healing import Healing, Option, end
 
@@ -18,7 +18,7 @@ WALKING = ("autoddpm", "encode", "thor")
 """With models of the same kind, and maps of their own or no noise."""
 WITHOUT_HEALING = ("andi",)
 """Of models of diffusion, too, but what they make is a map."""
-LABELLED = ("fewshot",)
+LABELLED = ("fewshot", "joined", "segment", "supervised")
 """Learnt from masks of lesions; what they make is a map, too."""
 GUIDED = ("bernoulli", "cddpm", "distilled", "ldm", "pddpm")
 RESTORING = ("disyre", "restore")
@@ -42,15 +42,16 @@ class Memory:
         return both(self.x0, "x0", x_t, t, self.schedule, clamp=clamp)
 
 
-def test_names_are_the_modules_of_both_rooms():
-    found = {module.name for room in (methods, latents, baselines) for module in pkgutil.iter_modules(room.__path__)}
-    assert set(methods.names()) == found - {*ENCODERS}
+def test_names_are_the_modules_of_these_rooms():
+    rooms = (methods, latents, labelled, baselines)
+    found = {module.name for room in rooms for module in pkgutil.iter_modules(room.__path__)}
+    assert set(methods.names()) == {name for name in found if not name.startswith("_")} - {*ENCODERS}
     assert set(methods.all_kinds()) == {*ENCODERS, *LABELLED, *GUIDED, *RECONSTRUCTING, *MASKING}
     assert methods.names() == sorted(methods.names())
 
 
 def test_names_are_listed_without_torch():
-    rooms = "baselines, latents, methods"
+    rooms = "baselines, labelled, latents, methods"
     code = f"import sys; from uadtools import {rooms}; methods.names(); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -174,6 +174,22 @@ def test_a_scan_is_no_mask(put, phantom, tmp_path):
     assert 0 < (chosen.labels == 1).mean() < 0.05
 
 
+def test_a_mask_with_its_labels_swapped_is_an_error(put, phantom):
+    """What is not lesion is marked: as the only label, or as one of two, of which the other may be chosen."""
+    scan, brain = put("s1.nii.gz"), phantom.need("brain").data > 0
+    swapped = r"m\.nii\.gz: mask: 9\d% of the brain is lesion, so its labels seem to be swapped \(--label chooses\)"
+    with pytest.raises(UadError, match=swapped):
+        read([scan], pairs([scan], [put("m.nii.gz", 1 - spot())]))
+    both = np.where(spot() > 0, 2, brain)
+    with pytest.raises(UadError, match=swapped):
+        read([scan], pairs([scan], [put("m.nii.gz", both)]))
+    found = read([scan], pairs([scan], [put("m.nii.gz", both)], label=[2]))
+    assert (found.labels == 1).sum() == (spot() > 0).sum()
+    half = brain.copy()
+    half[: half.shape[0] // 2] = 0
+    assert read([scan], pairs([scan], [put("m.nii.gz", half)])).labels.any()
+
+
 def test_masks_that_are_all_empty_are_an_error_and_some_are_not(put):
     scans = [put(f"s{i}.nii.gz") for i in (1, 2)]
     empty = [put(f"m/s{i}.nii.gz", np.zeros(SHAPE)) for i in (1, 2)]

@@ -1,0 +1,78 @@
+"""What methods that learn lesions from masks have in common: what they make, and the loss that they make small."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from uadtools.errors import UadError
+from uadtools.interface.healing import Healing
+from uadtools.models.checkpoint import located, read_config
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from uadtools.interface.types import Tensor
+
+LOWEST = 1e-30
+"""The least probability, as maps are above 0 in the brain."""
+
+
+@dataclass(frozen=True)
+class Marking:
+    """The options of a method that tells the probability of a lesion at each pixel in one evaluation."""
+
+    HEALS: ClassVar[bool] = False
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        return ("anomaly",)
+
+    def evaluations(self, shape: tuple[int, int]) -> int:
+        return 1
+
+
+def marked(probability: Tensor) -> Healing:
+    """Give the map of a method that heals nothing. probability: of a lesion, (B, 1, H, W)."""
+    return Healing(None, {"anomaly": probability.clamp(min=LOWEST)})
+
+
+def distance(logit: Tensor, middle: Tensor, labels: Tensor) -> Tensor:
+    """Tell lesions: BCE in which those and the rest of the brain weigh alike, and soft Dice, over the whole batch.
+
+    logit: of a lesion; middle: the slices in [-1, 1]; labels: theirs, of which IGNORED counts neither way; all (B, 1,
+    H, W).
+    """
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    from uadtools.volume.labels import IGNORED, LESION
+
+    brain = (middle > -1) & (labels != IGNORED)
+    lesion = (labels == LESION) & brain
+    bce = binary_cross_entropy_with_logits(logit, lesion.float(), reduction="none")
+    sides = [bce[side].mean() for side in (lesion, brain & ~lesion) if side.any()]
+    probability = logit.sigmoid() * brain
+    dice = 1 - (2 * (probability * lesion).sum() + 1) / (probability.sum() + lesion.sum() + 1)
+    weighed: Tensor = torch.stack([*sides, bce.new_zeros(())]).sum() / 2 + dice
+    return weighed
+
+
+def config_of(table: str, pretrained: Any, kinds: Collection[str], what: str) -> Any:
+    """Read the settings of the model that a recipe's table names; none where that cannot be read: training tells.
+
+    Raises UadError for a model of another kind. what: is not to be had of it.
+    """
+    if not isinstance(pretrained, str):
+        return None
+    try:
+        config = read_config(located(Path(pretrained)))
+    except UadError:
+        return None
+    if config.kind not in kinds:
+        raise UadError(
+            f"{table}.pretrained {pretrained}: a model of kind '{config.kind}', {what} "
+            f"(those of {' and '.join(kinds)} are)"
+        )
+    return config

@@ -1,0 +1,184 @@
+"""Segmentation by diffusion: masks of lesions are drawn from noise, given the scan, and several draws are as unsure as
+the network is.
+
+Source: Bercea et al. 2024 (survey), 5.1. The scan lies beside the noisy mask as more channels (Saharia et al. 2022,
+Palette; Amit et al. 2021, SegDiff), and the mean of draws is the map (Wolleb et al. 2022); masks are noised with
+Gaussian noise, or their bits flipped (Chen et al. 2023, BerDiff).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import model_validator
+
+from uadtools.errors import UadError
+from uadtools.interface import recipe as base
+from uadtools.interface.healing import Option
+from uadtools.labelled._lesions import marked
+from uadtools.models.networks import UNetConfig
+from uadtools.models.settings import NoisedSettings
+
+if TYPE_CHECKING:
+    from uadtools.diffusion.process import Prediction, Timesteps
+    from uadtools.diffusion.schedule import Schedule
+    from uadtools.interface.healing import Healing
+    from uadtools.interface.types import Batch, Model, Noise, Tensor, nn
+
+Kernel = Literal["gaussian", "bernoulli"]
+
+
+class Settings(NoisedSettings):
+    """network: sees the slab and the noisy mask of its middle; kernel: how masks are noised.
+
+    gaussian: with `noise`, as `target` says; bernoulli: by flipped bits, of which Gaussian noise says which they are,
+    and the network tells these.
+    """
+
+    FOLLOWS: ClassVar[dict[str, dict[str, Any]]] = {"noise": {"kind": "gaussian"}}
+    NEIGHBOURS: ClassVar[bool] = True
+
+    kind: Literal["segment"] = "segment"
+    network: UNetConfig = UNetConfig()
+    kernel: Kernel = "gaussian"
+
+    @model_validator(mode="after")
+    def _of_its_kernel(self) -> Self:
+        if self.defaults.t:
+            raise ValueError(f"defaults.t {list(self.defaults.t)}: masks are drawn from noise alone (leave it out)")
+        if self.kernel == "bernoulli" and self.noise.kind != "gaussian":
+            raise ValueError(f"noise.kind {self.noise.kind}: bits are flipped by gaussian")
+        if self.kernel == "bernoulli" and self.target != "eps":
+            raise ValueError(f"target {self.target}: with kernel bernoulli the network tells what was flipped (eps)")
+        return self
+
+
+class Recipe(base.NoisedRecipe, Settings):
+    """Nothing beyond what is common to models of noise."""
+
+    LABELLED: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _by_cross_entropy(self) -> Self:
+        if self.kernel == "bernoulli" and self.training.loss != "l2":
+            raise ValueError(f"training.loss {self.training.loss}: flips are told by cross-entropy (leave it out)")
+        return self
+
+
+@dataclass(frozen=True)
+class Options:
+    """steps: of the walk, from noise alone to the mask; top: where that begins, the last step of the schedule."""
+
+    HEALS: ClassVar[bool] = False
+    NOISY: ClassVar[bool] = True
+
+    steps: int = 20
+    eta: Annotated[float, Option("Fresh noise on the way back: 0 none, 1 as ddpm.", "X", 0, 1)] = 0.0
+    top: int = 999
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= self.top + 1:
+            raise UadError(f"--steps {self.steps}: from noise alone there are 1 to {self.top + 1}")
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        return ("anomaly",)
+
+    def evaluations(self, shape: tuple[int, int]) -> int:
+        return self.steps
+
+
+def settle(config: Settings, given: dict[str, Any]) -> list[dict[str, Any]]:
+    """Begin where the model's schedule ends. Raises UadError for an option that its kernel does not have."""
+    if given.get("eta") and config.kernel == "bernoulli":
+        raise UadError(f"--eta {given['eta']:g}: has no effect with a model of kernel bernoulli (leave it out)")
+    return [{**given, "top": config.levels - 1}]
+
+
+def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
+    """Draw a mask for each slice, from noise alone; nothing is healed. x: (B, 2 reach + 1, H, W) in [-1, 1].
+
+    The map is the mask as the last step believes it, from 0 to 1.
+    """
+    import torch
+
+    from uadtools.diffusion.bits import unflip
+    from uadtools.diffusion.samplers import ddim
+    from uadtools.diffusion.steps import spaced
+
+    timesteps = spaced(options.top, options.steps)
+    if model.config.kernel == "bernoulli":
+
+        def told(z_t: Tensor, t: int) -> Tensor:
+            at = torch.full((len(z_t),), t, device=z_t.device)
+            return model.ask(torch.cat([x, 2 * z_t - 1], dim=1), at).sigmoid()
+
+        drawn = unflip(told, (noise() > 0).to(x), timesteps, model.schedule, noise)
+        return marked(deque(drawn, maxlen=1)[0].x0_pred)
+    walk = ddim(Beside(model, x), noise(), timesteps, noise, eta=options.eta, clamp=True)
+    return marked((deque(walk, maxlen=1)[0].x0_pred + 1) / 2)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A model that sees the scan beside what it is asked about, as samplers ask. seen: (B, 2 reach + 1, H, W)."""
+
+    model: Model
+    seen: Tensor
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.model.schedule
+
+    def predict(self, x_t: Tensor, t: Timesteps, *, clamp: bool = False) -> Prediction:
+        import torch
+
+        from uadtools.diffusion.process import both
+
+        at = torch.as_tensor(t, dtype=torch.int64, device=x_t.device).expand(len(x_t))
+        output = self.model.ask(torch.cat([self.seen, x_t], dim=1), at)
+        return both(output, self.model.config.target, x_t, t, self.schedule, clamp=clamp)
+
+
+def probe(model: Model, x: Tensor) -> Tensor:
+    """Return what the network makes of slices and of half a lesion everywhere, at t = 0. x: (B, 2 reach + 1, H, W)."""
+    return Beside(model, x).predict(0 * x[:, :1], 0).x0
+
+
+def build(settings: Settings) -> nn.Module:
+    from uadtools.interface.learning import unet
+
+    return unet(settings.network, in_channels=2 * settings.reach + 2)
+
+
+def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
+    """Noise the mask of each slice to a t of its own, and tell mask or noise; of bits, which were flipped.
+
+    Source: Amit et al. 2021, section 3; Chen et al. 2023, whose divergence of the bits' steps is left out beside the
+    cross-entropy. What is IGNORED counts neither way, and is no lesion where it is seen.
+    """
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    from uadtools.diffusion.bits import flip
+    from uadtools.interface.learning import drawn, measure, noised
+    from uadtools.nets.layout import packed
+    from uadtools.volume.labels import IGNORED, LESION
+
+    assert batch.labels is not None
+    lesion, counted = (batch.labels == LESION).to(batch.x0), batch.labels != IGNORED
+
+    def told(mask: Tensor, t: Tensor) -> Tensor:
+        output: Tensor = net(packed(torch.cat([batch.x0, mask], dim=1)), t)
+        return output.float()
+
+    if recipe.kernel == "bernoulli":
+        t, eps, schedule = drawn(recipe, lesion, batch.seeds)
+        z_t = flip(lesion, t, eps, schedule)
+        apart = binary_cross_entropy_with_logits(told(2 * z_t - 1, t), (z_t - lesion).abs(), reduction="none")
+    else:
+        noisy = noised(recipe, 2 * lesion - 1, batch.seeds)
+        apart = measure(recipe)(told(noisy.x_t, noisy.t), noisy.target, reduction="none")
+    return (apart * counted).sum() / counted.sum().clamp(min=1)
