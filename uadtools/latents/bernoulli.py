@@ -75,9 +75,10 @@ class Recipe(base.NoisedRecipe, Settings):
 
 @dataclass(frozen=True)
 class Options:
-    """t: how far the bits are flipped."""
+    """t: how far the bits are flipped; steps: of the way back (none: every step)."""
 
     t: int = 200
+    steps: int | None = None
     sure: Annotated[
         float,
         Option(
@@ -94,11 +95,11 @@ class Options:
         return ("flipped",)
 
     def evaluations(self, shape: tuple[int, int]) -> int:
-        return self.t + 1
+        return self.steps or self.t + 1
 
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Encode, flip bits and walk back, with all bits kept that never were flipped for sure, decode.
+    """Encode, flip bits and walk back with all bits kept that never were flipped for sure, decode.
 
     x: (B, 1, H, W) in [-1, 1]. Map: flipped, of the size of x, the share of the bits of a place that were healed.
     """
@@ -106,6 +107,7 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     from torch.nn.functional import interpolate
 
     from uadtools.diffusion.bits import flip, unflip
+    from uadtools.diffusion.steps import spaced
 
     net: BitDiffusion = model.net
     z = net.encode(x)
@@ -118,7 +120,8 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
         return torch.where(healed.logical_or_(flips > options.sure), z0, z)
 
     z_t = flip(z, options.t, noise(), model.schedule)
-    made = net.decode(end(unflip(told, z_t, range(options.t, -1, -1), model.schedule, noise, keep=keep)))
+    timesteps = spaced(options.t, options.steps or options.t + 1)
+    made = net.decode(end(unflip(told, z_t, timesteps, model.schedule, noise, keep=keep)))
     share = healed.to(x).mean(dim=1, keepdim=True)
     return Healing(made, {"flipped": interpolate(share, x.shape[2:])})
 

@@ -52,6 +52,14 @@ def test_with_all_flips_known_the_healthy_bits_come_back(x):
     assert len(model.asked) == bernoulli.Options().evaluations((16, 16)) == 201
 
 
+def test_few_steps_take_as_many_evaluations(x):
+    model, options = Model(), bernoulli.Options(steps=4)
+    bernoulli.heal(model, x, options, noises())
+    assert torch.equal(model.z, model.encode(torch.full_like(x, 0.3)))
+    assert model.asked == [[t, t] for t in (200, 150, 100, 49)]
+    assert len(model.asked) == options.evaluations((16, 16))
+
+
 def test_where_nothing_is_sure_the_bits_are_the_scans(x):
     for logits, sure in ((None, 1.0), (lambda z_t, t: torch.zeros_like(z_t), 0.5)):
         model = Model(logits)
