@@ -30,6 +30,11 @@ from uadtools.simulation.contrasts import CONTRASTS, synthesize, tissues
 from uadtools.simulation.mild import CHANGES, changed
 from uadtools.volume.stream import base_name, read_image
 
+TABLES = (("t1", ("T1",), 1.1, 0.5), ("flair", ("FLAIR",), 0.9, 0.05), ("any", CONTRASTS, 0.9, 0.5))
+"""By name: contrasts, limit, and how usual a scan is that a model of one contrast is best for.
+
+T1 is that of one scanner, and other contrasts are made of labels, so that real ones are all a little unlike.
+"""
 COUNTS = {"T1": 2, "T2": 1, "FLAIR": 1, "PD": 1}
 """Changed versions of each scan of a contrast, beside itself."""
 
@@ -118,8 +123,9 @@ def main():
     print("\n".join(confusion(val, table)))
     source = f"{len(train)} healthy people of IXI (Hammersmith), labels by MALPEM; other contrasts synthesized"
     tables = {}
-    for name, kinds, limit in (("t1", ("T1",), 1.1), ("flair", ("FLAIR",), 0.9), ("any", CONTRASTS, 0.9)):
-        tables[name] = fit_likeness(by_contrast(train, kinds), limit=limit, source=source)
+    for name, kinds, limit, typical in TABLES:
+        made = fit_likeness(by_contrast(train, kinds), limit=limit, source=source)
+        tables[name] = made.model_copy(update={"typical": typical})
         (given.output / f"{name}.json").write_text(tables[name].model_dump_json() + "\n")
         judged(val, tables[name])
     for path in sorted(p for folder in given.others for p in folder.glob("*_preprocessed.nii.gz")):

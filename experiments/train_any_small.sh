@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # How the bundled models of restoration are trained, for as long as you let it; the same command goes on where it was stopped or killed.
-# Usage: bash experiments/train_any_small.sh [--finish | --t1] SCANS MASKS LABELS OUT
+# Usage: bash experiments/train_any_small.sh [--finish | --t1 | --flair] SCANS MASKS LABELS OUT
 # SCANS: what experiments/ixi_brains.py made; MASKS: a folder of lesion masks, of which shapes are learnt (hold out those of your tests);
 # LABELS: a folder of label maps, ID_dseg.nii.gz, such as the one that SCANS were made from.
 # --finish: let the rate of the weights reached so far fall, and write OUT/any-small-finished.safetensors, a candidate.
 # --t1: go on from that with T1 alone, and write OUT/t1-small.safetensors, a candidate for T1 scans of the same scanner.
+# --flair: the same for FLAIR, as drawn from T1: OUT/flair-small.safetensors.
 # It runs at low priority, from a copy of the code and an environment of its own in OUT.
 set -euo pipefail
 stage=level
-case "$1" in --finish | --t1) stage=${1#--}; shift ;; esac
+case "$1" in --finish | --t1 | --flair) stage=${1#--}; shift ;; esac
 house=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$4"
 scans=$(realpath "$1") masks=$(realpath "$2") labels=$(realpath "$3") out=$(realpath "$4")
@@ -32,6 +33,11 @@ finish) falling "$out/any-small.last.safetensors" "$out/any-small-finished.safet
 t1)
     given+=(--set corruption.domains.contrast=0 --set name=t1-small)
     falling "$out/any-small-finished.safetensors" "$out/t1-small.safetensors"
+    ;;
+flair)
+    given+=(--set corruption.domains.contrast=1 --set corruption.domains.flair=1 --set corruption.domains.t2=0)
+    given+=(--set corruption.anomalies.looks.bright=0.75 --set corruption.anomalies.looks.dark=0.25 --set name=flair-small)
+    falling "$out/any-small-finished.safetensors" "$out/flair-small.safetensors"
     ;;
 esac
 again=

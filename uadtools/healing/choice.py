@@ -20,9 +20,6 @@ from uadtools.volume.stream import Study
 if TYPE_CHECKING:
     from uadtools.models.model import Model
 
-TYPICAL = 0.5
-"""Share of the healthy scans that are as unlike, from which on a scan is one of those a model is best for."""
-
 
 def bundled_for(method: str | None = None) -> Path:
     """Return the bundled model for a method: the default if it can do it, else the first that can.
@@ -51,7 +48,8 @@ def suited(study: Study, configs: Sequence[ModelConfig]) -> int:
     """Return which of several models suits a prepared scan: one that learnt its contrast alone, else the first.
 
     The scan must surely be of that contrast (SURE), by what uad-preprocess found of it or else by its features, and no
-    less like that model's healthy scans than TYPICAL of them are: for scans of other scanners the first is sturdier.
+    less like that model's healthy scans than a share of them is (`typical`): for a model that learnt from one scanner,
+    the first is sturdier on scans of others.
     """
     if len(configs) < 2:
         return 0
@@ -63,7 +61,7 @@ def suited(study: Study, configs: Sequence[ModelConfig]) -> int:
     for number, config in enumerate(configs):
         if config.likeness and list(config.likeness.contrasts) == [contrast.name]:
             likeness = judged(scan, brain, config)
-            if likeness and not likeness.beyond and likeness.p >= TYPICAL:
+            if likeness and not likeness.beyond and likeness.p >= config.likeness.typical:
                 return number
     return 0
 

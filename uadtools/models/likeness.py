@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from uadtools.anatomy.contrast import OTHER, recognise
 from uadtools.anatomy.likeness import GROUPS, distance, vector
-from uadtools.settings import Config, PositiveFloat, PositiveInt
+from uadtools.settings import Config, Fraction, PositiveFloat, PositiveInt
 
 SURE = 0.99
 """Probability of a contrast from which on a scan is taken for one of it."""
@@ -26,7 +26,9 @@ class LikenessConfig(Config):
     """What healthy inputs look like, by contrast and group of features (see volume.likeness).
 
     limit: of `unlike`, beyond which a scan is not judged; quantiles: of `unlike` in healthy scans that were held out,
-    at evenly spaced levels from 0 to 1; scans: how many they were, changed versions counted; version: of the features.
+    at evenly spaced levels from 0 to 1; scans: how many they were, changed versions counted; typical: the share of
+    these that are as unlike, from which on a scan is one of those that a model of one contrast is best for; version: of
+    the features.
     """
 
     version: Literal[1] = 1
@@ -34,6 +36,7 @@ class LikenessConfig(Config):
     limit: PositiveFloat
     quantiles: Annotated[tuple[float, ...], Field(min_length=2)]
     scans: PositiveInt
+    typical: Fraction = 0.5
     source: str = ""
 
     @model_validator(mode="after")
