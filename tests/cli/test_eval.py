@@ -480,6 +480,30 @@ def test_case_scores_of_healthy_and_sick(uad, here):
     assert lines[1].split()[::2][:2] == ["case_score", "0.778"]
 
 
+def test_people_are_taken_for_sick_at_a_threshold_that_others_chose(uad, here):
+    case_scores(here / "vh.json", 0.1, 0.2)
+    case_scores(here / "vs.json", 0.25, 0.3)
+    case_scores(here / "h.json", 0.1, 0.22, 0.15)
+    case_scores(here / "s.json", 0.3, 0.4, 0.12)
+    chosen = uad("eval", "--healthy", "vh.json", "--sick", "vs.json", "--best", "-o", "val.json", "--json").json
+    assert (chosen["figures"]["top"]["best_f1"], chosen["figures"]["top"]["best_threshold"]) == (1, 0.4)
+    assert chosen["thresholds"] is None
+    run = ("eval", "--healthy", "h.json", "--sick", "s.json", "--threshold-from", "val.json")
+    result = uad(*run, "--json")
+    assert (result.status, result.err) == (0, "")
+    assert result.json["thresholds"] == {"case_score": 0.2, "top": 0.4}
+    figures = result.json["figures"]["case_score"]
+    told = [figures[key] for key in ("f1", "precision", "recall", "fpr")]
+    assert told == [pytest.approx(2 / 3)] * 3 + [pytest.approx(1 / 3)]
+    lines = uad(*run).out.decode().splitlines()
+    assert lines[0].split()[-4:] == ["F1", "Precision", "Recall", "FPR"]
+    assert lines[1].split()[-4:] == ["0.667", "0.667", "0.667", "0.333"]
+    same = uad("eval", "--healthy", "vh.json", "--sick", "s.json", "--threshold-from", "val.json")
+    assert "val.json was chosen on vh0, too: these figures are ceilings, not performance" in same.err
+    (here / "score.json").write_text('{"threshold": 0.3}')
+    uad(*run[:-1], "score.json").fails("eval", 1, "score.json: no thresholds of case scores in it")
+
+
 def test_what_is_wrong_with_case_scores_is_told(uad, detection, truth, here):
     case_scores(here / "a.json", 0.1)
     (here / "bad.json").write_text("{}")
@@ -488,8 +512,15 @@ def test_what_is_wrong_with_case_scores_is_told(uad, detection, truth, here):
     uad("eval", "--healthy", "a.json", "--sick", "none.json").fails("eval", 1, "none.json: No such file")
     both = ("--healthy", "a.json", "--sick", "a.json")
     uad("eval", detection, *both).fails("eval", 2, "PRED: is of no use")
-    for option in (("--truth", truth), ("--best",), ("--volume", 0), ("--plot", "pr=p.png"), ("--compare", "a.json")):
+    for option in (
+        ("--truth", truth),
+        ("--lesions",),
+        ("--volume", 0),
+        ("--plot", "pr=p.png"),
+        ("--compare", "a.json"),
+    ):
         uad("eval", *both, *option).fails("eval", 2, f"{option[0]}: is of no use")
+    uad("eval", "--compare", "a.json", "a.json", "--best").fails("eval", 2, "--best: is of no use")
 
 
 @pytest.fixture

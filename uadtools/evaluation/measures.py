@@ -155,10 +155,8 @@ def pooled(scans: Sequence[Measured], wanted: Wanted, seed: int) -> tuple[Figure
     all_voxels = None
     if counts := [m.counts for m in scans if m.counts is not None]:
         in_brain = all("fpr" in m.row for m in scans if m.counts is not None)
-        figures = overlap_figures(sum(counts, Overlap()), in_brain)
-        row |= figures
-        rows = [astuple(overlaps) for overlaps in counts]
-        intervals |= _intervals(figures, rows, lambda sums: overlap_figures(Overlap(*sums), in_brain), seed)
+        figures, ends = counted(counts, (*OVERLAPS, "fpr") if in_brain else OVERLAPS, seed)
+        row, intervals = row | figures, intervals | ends
     if voxels := [m.voxels for m in scans if m.voxels is not None]:
         figures, ends, all_voxels = ranked(voxels, wanted.best, seed)
         row, intervals = row | figures, intervals | ends
@@ -166,6 +164,17 @@ def pooled(scans: Sequence[Measured], wanted: Wanted, seed: int) -> tuple[Figure
         row |= lesion_figures(sum(lesions, Lesionwise()))
         intervals |= _intervals(LESIONS, [_lesion_sums(scan) for scan in lesions], _of_lesion_sums, seed)
     return row, intervals, all_voxels
+
+
+def counted(counts: Sequence[Overlap], keys: Sequence[str], seed: int) -> tuple[Figures, Intervals]:
+    """Return ratios of the counts of all scans together, by their names, and their intervals."""
+
+    def figures(sums: Overlap) -> Figures:
+        return {key: defined(getattr(sums, key)) for key in keys}
+
+    rows = [astuple(overlaps) for overlaps in counts]
+    ends = _intervals(keys, rows, lambda sums: figures(Overlap(*sums)), seed)
+    return figures(sum(counts, Overlap())), ends
 
 
 def ranked(scans: Sequence[Voxels], best: bool, seed: int) -> tuple[Figures, Intervals, Ranking]:

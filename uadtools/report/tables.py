@@ -17,6 +17,7 @@ _HEADS = {
     "fpr_at_95_tpr": "FPR95",
     "fpr_at_80_tpr": "FPR80",
     "best_dice": "best Dice",
+    "best_f1": "best F1",
     "best_threshold": "at",
     "lesions_found": "found",
     "false_lesions": "false",
@@ -36,6 +37,7 @@ _HEADS = {
 _VOXELS = ("dice", "iou", "precision", "recall", "f1", "fpr")
 _RATES = ("auprc", "auroc", "fpr_at_95_tpr", "fpr_at_80_tpr")
 _RANKED = (*_RATES, "best_dice", "best_threshold")
+_OF_PEOPLE = (*_RATES, "best_f1", "best_threshold", "f1", "precision", "recall", "fpr")
 _LESIONS = ("lesion_recall", "lesion_precision", "lesion_f1", "lesion_dice", "lesion_hd95", "lesions", "lesions_found",
             "false_lesions")  # fmt: skip
 _VOLUMES = ("truth_ml", "detected_ml", "volume_error_ml", "relative_volume_error", "hd95")
@@ -153,10 +155,11 @@ def _lines(name: str, row: Row, intervals: Row, keys: Sequence[str]) -> list[_Li
 
 
 def _of_cases(report: Row, intervals: bool) -> Table:
-    rows = [[f"{report['sick']:,} sick, {report['healthy']:,} healthy", *map(_head, _RATES)]]
+    keys = [key for key in _OF_PEOPLE if any(key in figures for figures in report["figures"].values())]
+    rows = [[f"{report['sick']:,} sick, {report['healthy']:,} healthy", *map(_head, keys)]]
     for key, figures in report["figures"].items():
-        lines = _lines(key, figures, report["intervals"][key] if intervals else {}, _RATES)
-        rows += [[name, *_cells(_RATES, row)] for name, row in lines]
+        lines = _lines(key, figures, report["intervals"][key] if intervals else {}, keys)
+        rows += [[name, *_cells(keys, row)] for name, row in lines]
     return Table("", rows)
 
 
