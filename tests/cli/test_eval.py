@@ -459,6 +459,30 @@ def test_what_is_wrong_with_participants_is_told(uad, detection, truth, here):
     uad(*run, "--by", "sex", "--participants", "none.csv").fails("eval", 1, "none.csv: No such file")
 
 
+def test_bounding_boxes_of_masks_and_of_a_table(uad, detection, truth, here):
+    found = uad("eval", detection, "--truth", truth, "--boxes", "--json")
+    assert (found.status, "mL detected" in found.err) == (0, True)
+    (row,), listed = found.json["scans"], found.json["boxes"]
+    assert 0 < row["box_iou"] < 1
+    assert [box["of"] for box in listed] == ["truth"] * row["boxes"] + ["detection"] * row["boxes_detected"]
+    ends = ("x0", "y0", "z0", "x1", "y1", "z1")
+    lines = [",".join(map(str, [box["scan"], *(box[end] for end in ends)])) for box in listed if box["of"] == "truth"]
+    (here / "boxes.csv").write_text("\n".join([",".join(["name", *ends]), *lines]))
+    same = uad("eval", detection, "--truth-boxes", "boxes.csv", "--json").json
+    assert same["boxes"] == listed
+    assert same["scans"][0]["box_iou"] == row["box_iou"]
+    shown = uad("eval", detection, "--truth", truth, "--boxes").out.decode()
+    head = next(line for line in shown.splitlines() if line.startswith("boxes "))
+    assert head.split() == ["boxes", "IoU", "R10", "P10", "R30", "P30", "R50", "P50", "Boxes", "detected"]
+    assert "boxes" not in uad("eval", detection, "--truth", truth, "--json").json
+    said = "--truth-boxes: is in the place of --truth (give one of them)"
+    uad("eval", detection, "--truth", truth, "--truth-boxes", "boxes.csv").fails("eval", 2, said)
+    (here / "boxes.csv").write_text((here / "boxes.csv").read_text() + "\nnobody,0,0,0,1,1,1\n")
+    said = "--truth-boxes: nobody is none of the predictions"
+    uad("eval", detection, "--truth-boxes", "boxes.csv").fails("eval", 2, said)
+    uad("eval", detection, "--truth-boxes", "none.csv").fails("eval", 1, "none.csv: No such file")
+
+
 def case_scores(path, *values):
     path.write_text(
         json.dumps([{"name": f"{path.stem}{i}", "case_score": v, "top": 2 * v} for i, v in enumerate(values)])

@@ -15,6 +15,7 @@ EXAMPLES = """
   uad-eval scores/*.nii.gz --truth truth/*.nii.gz --best --csv figures.csv --plot pr=pr.svg
   uad-preprocess s.nii.gz -o - | uad-heal | uad-score | uad-postproc | uad-eval - --truth t.nii.gz --picture s.png
   uad-eval detections/*.nii.gz --truth wmh/*.nii.gz --match --label 1 --ignore 2
+  uad-eval scores/*.nii.gz --truth-boxes boxes.csv --threshold-from val.json
   uad-eval healed/*.nii.gz --scan prepared/*.nii.gz
   uad-eval healed/*.nii.gz --scan simulated/*.nii.gz --by contrast
   uad-eval --healthy healthy.json --sick sick.json --threshold-from val.json
@@ -54,6 +55,12 @@ def evaluate(
         min=0,
         max=1,
     ),
+    boxes: bool = o.flag("""--boxes
+        Add what is said of bounding boxes: those of what is detected against those of the lesions (IoU, recall and
+        precision at an IoU of 0.1, 0.3 and 0.5), and the mean of score maps inside and outside of them."""),
+    truth_boxes: Path | None = o.option("""--truth-boxes TABLE.csv|.tsv
+        The true boxes, in the place of --truth, and --boxes with them: a row for each, with the name of its scan and
+        its first and last voxel on the prediction's grid (name, x0, y0, z0, x1, y1, z1)."""),
     by: str | None = o.option("""--by COLUMN,...
         Add the means of subgroups, by these columns of --participants; by contrast without one, where uad-simulate
         changed it."""),
@@ -97,11 +104,11 @@ def evaluate(
     from uadtools.report.tables import headline
 
     tell = c.teller("uad-eval", quiet)
-    people, alone = bool(healthy or sick), bool(compare and not (inputs or truth or scan))
+    people, alone = bool(healthy or sick), bool(compare and not (inputs or truth or truth_boxes or scan))
     judging: dict[str, Any] = {
         "truth": truth, "brain": brain, "scan": scan, "match": match, "label": label, "ignore": ignore, "best": best,
-        "threshold_from": threshold_from, "lesions": lesions, "overlap": overlap, "picture": picture, "report": page,
-        "volume": volume, "geometry": geometry,
+        "threshold_from": threshold_from, "lesions": lesions, "overlap": overlap, "boxes": boxes,
+        "truth_boxes": truth_boxes, "picture": picture, "report": page, "volume": volume, "geometry": geometry,
     }  # fmt: skip
     judging = {name: value for name, value in judging.items() if value is not None}
     if people or alone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,11 @@ _HEADS = {
     "relative_volume_error": "error/true",
     "hd95": "HD95 mm",
     "lesion_hd95": "HD95 mm",
+    "box_iou": "IoU",
+    "boxes_detected": "detected",
+    "response_inside": "inside",
+    "response_outside": "outside",
+    "response_ratio": "ratio",
     "ssim": "SSIM",
     "psnr": "PSNR dB",
     "l1_lesion": "L1 lesion",
@@ -41,14 +47,19 @@ _OF_PEOPLE = (*_RATES, "best_f1", "best_threshold", "f1", "precision", "recall",
 _LESIONS = ("lesion_recall", "lesion_precision", "lesion_f1", "lesion_dice", "lesion_hd95", "lesions", "lesions_found",
             "false_lesions")  # fmt: skip
 _VOLUMES = ("truth_ml", "detected_ml", "volume_error_ml", "relative_volume_error", "hd95")
+_BOXES = ("box_iou", "box_recall_at_10_iou", "box_precision_at_10_iou", "box_recall_at_30_iou",
+          "box_precision_at_30_iou", "box_recall_at_50_iou", "box_precision_at_50_iou", "boxes",
+          "boxes_detected", "response_inside", "response_outside", "response_ratio")  # fmt: skip
 _LIKENESS = ("ssim", "psnr", "l1", "l1_lesion", "l1_healthy", "l1_ratio", "kld")
 _OF_SCANS = {
     _VOXELS: "scan",
     _RANKED: "scan",
     _LESIONS: "lesions",
     _VOLUMES: "volumes",
+    _BOXES: "boxes",
     _LIKENESS: "healed scans",
 }
+_POOLED = {_LESIONS: "lesions", _BOXES: "boxes"}
 
 Row = Mapping[str, Any]
 _Line = tuple[str, Row]
@@ -121,9 +132,7 @@ def _of_scans(keys: tuple[str, ...], report: Row, intervals: bool) -> Table:
     lines: list[_Line] = [(row["name"], row) for row in report["scans"]]
     several = len(lines) > 1
     if several:
-        lines += _sums(
-            report, keys, intervals, ("mean of scans", f"pooled {'lesions' if keys is _LESIONS else 'voxels'}")
-        )
+        lines += _sums(report, keys, intervals, ("mean of scans", f"pooled {_POOLED.get(keys, 'voxels')}"))
     if keys is _RANKED and "baseline" in report:
         base = report["baseline"]
         names = (f"{base['name']}, mean", f"{base['name']}, pooled")
@@ -188,6 +197,8 @@ def _of_comparison(comparison: Row) -> Table:
 
 
 def _head(key: str) -> str:
+    if named := re.fullmatch(r"box_(\w)\w+_at_(\d+)_iou", key):
+        return f"{named[1].upper()}{named[2]}"
     return _HEADS.get(key) or key.removeprefix("lesion_").capitalize()
 
 
