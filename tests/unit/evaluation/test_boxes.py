@@ -1,11 +1,13 @@
 """Figures of bounding boxes in a report, and tables of true boxes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from uadtools.errors import UadError
 from uadtools.evaluation.boxes import BoxTable
-from uadtools.evaluation.evaluate import evaluate
+from uadtools.evaluation.evaluate import case, evaluate
 from uadtools.grids.grid import Grid
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
@@ -78,6 +80,16 @@ def test_a_score_answers_inside_and_outside_of_boxes():
     (row,) = evaluate([(study, truth)], boxes=True, threshold=0.2)["scans"]
     assert row["box_iou"] == 1
     assert row["response_inside"] == pytest.approx(0.4)
+
+
+def test_boxes_of_a_table_that_lie_on_one_another_are_two():
+    ((study, truth),) = detections(((ONE,), (np.s_[0:6, 0:4, 0:4],)))
+    two = np.array([[[0, 0, 0], [4, 4, 4]], [[2, 0, 0], [6, 4, 4]]])
+    (row,) = evaluate([replace(case(study, truth), boxes=two)], boxes=True)["scans"]
+    assert (row["boxes"], row["box_recall_at_50_iou"]) == (2, 0.5)
+    assert row["box_iou"] == pytest.approx((1 + 1 / 3) / 2)
+    (row,) = evaluate([(study, truth)], boxes=True)["scans"]
+    assert (row["boxes"], row["box_iou"]) == (1, pytest.approx(2 / 3))
 
 
 def test_without_asking_nothing_is_said_of_boxes():

@@ -47,6 +47,7 @@ def test_each_box_finds_one_at_most_and_as_many_are_found_as_can_be():
     assert made.recalls == [1, 1, 0.5]
     assert made.precisions == pytest.approx([2 / 3, 2 / 3, 1 / 3])
     assert made.iou == pytest.approx((0.5 + 3 / 7) / 2)
+    assert boxwise(true, detected[:1]) == Boxwise(2, 1, (1, 1, 0), 6 / 7)
 
 
 def test_no_boxes_have_no_figures_and_sums_are_of_all():
