@@ -420,7 +420,7 @@ class TestOptionsOfMethods:
         alone = (
             "andi", "autoddpm", "bernoulli", "blur", "ddim", "ddpm", "disyre", "ldm", "mae", "pddpm", "restore", "thor",
         )  # fmt: skip
-        shared = ("autoddpm, ldm", "ddim, ddpm, encode, sss")
+        shared = ("autoddpm, ldm", "ddim, ddpm, encode, sss", "ddim, segment")
         assert sections == [f"Options of --method {methods}:" for methods in sorted(alone + shared)]
         assert "--sigma MM" in text.partition("Options of --method blur:")[2].partition("Options of")[0]
 
