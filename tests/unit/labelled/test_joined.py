@@ -88,7 +88,7 @@ def test_a_recipe_takes_the_sizes_of_its_healer(mask_recipes, mask_models):
     [
         (
             {"healer": {}},
-            r"pretrained is needed: a model of kind restoration \(--set healer\.pretrained=any-small or FILE\)",
+            r"pretrained is needed: a model of kind restoration \(--set healer\.pretrained=any-small",
         ),
         ({"healer": {"pretrained": "nowhere.safetensors"}}, "nowhere.safetensors: No such file"),
         ({"healer": {"pretrained": "ae"}}, "a model of kind 'ae', which does not heal in one look"),
