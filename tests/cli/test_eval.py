@@ -459,6 +459,30 @@ def test_what_is_wrong_with_participants_is_told(uad, detection, truth, here):
     uad(*run, "--by", "sex", "--participants", "none.csv").fails("eval", 1, "none.csv: No such file")
 
 
+def test_bounding_boxes_of_masks_and_of_a_table(uad, detection, truth, here):
+    found = uad("eval", detection, "--truth", truth, "--boxes", "--json")
+    assert (found.status, "mL detected" in found.err) == (0, True)
+    (row,), listed = found.json["scans"], found.json["boxes"]
+    assert 0 < row["box_iou"] < 1
+    assert [box["of"] for box in listed] == ["truth"] * row["boxes"] + ["detection"] * row["boxes_detected"]
+    ends = ("x0", "y0", "z0", "x1", "y1", "z1")
+    lines = [",".join(map(str, [box["scan"], *(box[end] for end in ends)])) for box in listed if box["of"] == "truth"]
+    (here / "boxes.csv").write_text("\n".join([",".join(["name", *ends]), *lines]))
+    same = uad("eval", detection, "--truth-boxes", "boxes.csv", "--json").json
+    assert same["boxes"] == listed
+    assert same["scans"][0]["box_iou"] == row["box_iou"]
+    shown = uad("eval", detection, "--truth", truth, "--boxes").out.decode()
+    head = next(line for line in shown.splitlines() if line.startswith("boxes "))
+    assert head.split() == ["boxes", "IoU", "R10", "P10", "R30", "P30", "R50", "P50", "Boxes", "detected"]
+    assert "boxes" not in uad("eval", detection, "--truth", truth, "--json").json
+    said = "--truth-boxes: is in the place of --truth (give one of them)"
+    uad("eval", detection, "--truth", truth, "--truth-boxes", "boxes.csv").fails("eval", 2, said)
+    (here / "boxes.csv").write_text((here / "boxes.csv").read_text() + "\nnobody,0,0,0,1,1,1\n")
+    said = "--truth-boxes: nobody is none of the predictions"
+    uad("eval", detection, "--truth-boxes", "boxes.csv").fails("eval", 2, said)
+    uad("eval", detection, "--truth-boxes", "none.csv").fails("eval", 1, "none.csv: No such file")
+
+
 def case_scores(path, *values):
     path.write_text(
         json.dumps([{"name": f"{path.stem}{i}", "case_score": v, "top": 2 * v} for i, v in enumerate(values)])
@@ -480,6 +504,30 @@ def test_case_scores_of_healthy_and_sick(uad, here):
     assert lines[1].split()[::2][:2] == ["case_score", "0.778"]
 
 
+def test_people_are_taken_for_sick_at_a_threshold_that_others_chose(uad, here):
+    case_scores(here / "vh.json", 0.1, 0.2)
+    case_scores(here / "vs.json", 0.25, 0.3)
+    case_scores(here / "h.json", 0.1, 0.22, 0.15)
+    case_scores(here / "s.json", 0.3, 0.4, 0.12)
+    chosen = uad("eval", "--healthy", "vh.json", "--sick", "vs.json", "--best", "-o", "val.json", "--json").json
+    assert (chosen["figures"]["top"]["best_f1"], chosen["figures"]["top"]["best_threshold"]) == (1, 0.4)
+    assert chosen["thresholds"] is None
+    run = ("eval", "--healthy", "h.json", "--sick", "s.json", "--threshold-from", "val.json")
+    result = uad(*run, "--json")
+    assert (result.status, result.err) == (0, "")
+    assert result.json["thresholds"] == {"case_score": 0.2, "top": 0.4}
+    figures = result.json["figures"]["case_score"]
+    told = [figures[key] for key in ("f1", "precision", "recall", "fpr")]
+    assert told == [pytest.approx(2 / 3)] * 3 + [pytest.approx(1 / 3)]
+    lines = uad(*run).out.decode().splitlines()
+    assert lines[0].split()[-4:] == ["F1", "Precision", "Recall", "FPR"]
+    assert lines[1].split()[-4:] == ["0.667", "0.667", "0.667", "0.333"]
+    same = uad("eval", "--healthy", "vh.json", "--sick", "s.json", "--threshold-from", "val.json")
+    assert "val.json was chosen on vh0, too: these figures are ceilings, not performance" in same.err
+    (here / "score.json").write_text('{"threshold": 0.3}')
+    uad(*run[:-1], "score.json").fails("eval", 1, "score.json: no thresholds of case scores in it")
+
+
 def test_what_is_wrong_with_case_scores_is_told(uad, detection, truth, here):
     case_scores(here / "a.json", 0.1)
     (here / "bad.json").write_text("{}")
@@ -488,8 +536,15 @@ def test_what_is_wrong_with_case_scores_is_told(uad, detection, truth, here):
     uad("eval", "--healthy", "a.json", "--sick", "none.json").fails("eval", 1, "none.json: No such file")
     both = ("--healthy", "a.json", "--sick", "a.json")
     uad("eval", detection, *both).fails("eval", 2, "PRED: is of no use")
-    for option in (("--truth", truth), ("--best",), ("--volume", 0), ("--plot", "pr=p.png"), ("--compare", "a.json")):
+    for option in (
+        ("--truth", truth),
+        ("--lesions",),
+        ("--volume", 0),
+        ("--plot", "pr=p.png"),
+        ("--compare", "a.json"),
+    ):
         uad("eval", *both, *option).fails("eval", 2, f"{option[0]}: is of no use")
+    uad("eval", "--compare", "a.json", "a.json", "--best").fails("eval", 2, "--best: is of no use")
 
 
 @pytest.fixture

@@ -165,7 +165,7 @@ def test_a_word_that_was_meant_is_named(words, meant, uad):
         ("uad", "uad he", ["heal"]),
         ("uad", "uad heal --me", ["--method"]),
         ("uad", "uad models in", ["info"]),
-        ("uad-heal", "uad-heal --method s", ["sss", "svae"]),
+        ("uad-heal", "uad-heal --method ss", ["sss"]),
         ("uad-heal", "uad-heal --model t", ["t1-ddpm", "t1-small"]),
         ("uad-score", "uad-score --metric p", ["product", "probability", "perceptual"]),
         ("uad-train", "uad-train --recipe sp", ["spark"]),

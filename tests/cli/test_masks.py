@@ -127,6 +127,15 @@ def test_masks_with_their_labels_swapped_are_refused(train, uad, scans, here):
     train("supervised").fails("train", 1, "s1_mask.nii.gz: mask: ", "its labels seem to be swapped (--label chooses)")
 
 
+def test_all_steps_at_once(train, uad, scan, here):
+    assert train("segment").status == 0
+    words = ("--set", "postproc.median=1", "--set", "postproc.erode=0", "--set", "heal.steps=2", "--threshold", "otsu")
+    done = uad("run", scan, "--model", "m.safetensors", "-o", "out", *words, "--keep")
+    assert done.status == 0, done.err
+    assert {"raw_anomaly.nii.gz", "raw_score.nii.gz", "raw_detection.nii.gz"} <= {p.name for p in here.glob("out/*")}
+    assert read_image(here / "out/raw_anomaly.nii.gz").provenance["history"][-1]["arguments"]["samples"] == 2
+
+
 PLAN = """
 name = "small"
 [data]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ EXAMPLES = """
   uad-eval scores/*.nii.gz --truth truth/*.nii.gz --best --csv figures.csv --plot pr=pr.svg
   uad-preprocess s.nii.gz -o - | uad-heal | uad-score | uad-postproc | uad-eval - --truth t.nii.gz --picture s.png
   uad-eval detections/*.nii.gz --truth wmh/*.nii.gz --match --label 1 --ignore 2
+  uad-eval scores/*.nii.gz --truth-boxes boxes.csv --threshold-from val.json
   uad-eval healed/*.nii.gz --scan prepared/*.nii.gz
   uad-eval healed/*.nii.gz --scan simulated/*.nii.gz --by contrast
-  uad-eval --healthy healthy.json --sick sick.json
+  uad-eval --healthy healthy.json --sick sick.json --threshold-from val.json
   uad-eval --compare ours.json theirs.json
 """
 
@@ -38,10 +39,12 @@ def evaluate(
         Pair --truth, --brain and --scan with the predictions by the ids in their names, instead of by their order."""),
     label: list[int] | None = o.LABEL,
     ignore: list[int] | None = o.IGNORE,
-    best: bool = o.flag("--best  Best possible Dice of score maps, over all thresholds: a ceiling, not a performance."),
+    best: bool = o.flag("""--best
+        Best possible Dice of score maps, or F1 of people, over all thresholds: a ceiling, not a performance."""),
     threshold_from: Path | None = o.option("""--threshold-from VAL.json
         Turn score maps into detections at the threshold of this file: {"threshold": X}, or a report of --best
-        --json on other scans."""),
+        --json on other scans. With --healthy and --sick: take people for sick at the thresholds of such a report
+        on others."""),
     lesions: bool = o.flag("""--lesions
         Add what needs whole lesions and millimetres: recall, precision, F1, Dice and number of lesions, recall by
         their size, HD95, and volumes."""),
@@ -52,6 +55,12 @@ def evaluate(
         min=0,
         max=1,
     ),
+    boxes: bool = o.flag("""--boxes
+        Add what is said of bounding boxes: those of what is detected against those of the lesions (IoU, recall and
+        precision at an IoU of 0.1, 0.3 and 0.5), and the mean of score maps inside and outside of them."""),
+    truth_boxes: Path | None = o.option("""--truth-boxes TABLE.csv|.tsv
+        The true boxes, in the place of --truth, and --boxes with them: a row for each, with the name of its scan and
+        its first and last voxel on the prediction's grid (name, x0, y0, z0, x1, y1, z1)."""),
     by: str | None = o.option("""--by COLUMN,...
         Add the means of subgroups, by these columns of --participants; by contrast without one, where uad-simulate
         changed it."""),
@@ -95,15 +104,16 @@ def evaluate(
     from uadtools.report.tables import headline
 
     tell = c.teller("uad-eval", quiet)
-    people, alone = bool(healthy or sick), bool(compare and not (inputs or truth or scan))
+    people, alone = bool(healthy or sick), bool(compare and not (inputs or truth or truth_boxes or scan))
     judging: dict[str, Any] = {
         "truth": truth, "brain": brain, "scan": scan, "match": match, "label": label, "ignore": ignore, "best": best,
-        "threshold_from": threshold_from, "lesions": lesions, "overlap": overlap, "picture": picture, "report": page,
-        "volume": volume, "geometry": geometry,
+        "threshold_from": threshold_from, "lesions": lesions, "overlap": overlap, "boxes": boxes,
+        "truth_boxes": truth_boxes, "picture": picture, "report": page, "volume": volume, "geometry": geometry,
     }  # fmt: skip
     judging = {name: value for name, value in judging.items() if value is not None}
     if people or alone:
-        named = {f"--{name.replace('_', '-')}": value for name, value in judging.items()}
+        of_people = ("best", "threshold_from") if people else ()
+        named = {f"--{name.replace('_', '-')}": value for name, value in judging.items() if name not in of_people}
         _refuse({"PRED": inputs, **named, "--by": by, "--plot": plot, "--compare": compare if people else None})
     columns, figures = _listed(by), _listed(figure)
     _check_pairs(columns, participants, figure, compare)
@@ -113,7 +123,7 @@ def evaluate(
     others = {str(path): read_report(path) for path in compare or ()}
     report: dict[str, Any] = {"schema": SCHEMA, "kind": "comparison"}
     if people:
-        report = _of_people(healthy or (), sick or (), seed)
+        report = _of_people(healthy or (), sick or (), best, threshold_from, seed, tell)
     elif not alone:
         told: dict[str, Any] = {"tell": tell, "verbose": verbose}
         report = {**evaluate_all(inputs or "-", **judging, plots=plots, seed=seed, force=force, **told)}
@@ -145,12 +155,23 @@ def _plots(texts: Sequence[str]) -> dict[str, str]:
     return {kind: path for kind, _, path in (text.partition("=") for text in texts)}
 
 
-def _of_people(healthy: Sequence[Path], sick: Sequence[Path], seed: int) -> dict[str, Any]:
+def _of_people(
+    healthy: Sequence[Path],
+    sick: Sequence[Path],
+    best: bool,
+    threshold_from: Path | None,
+    seed: int,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
     """Judge case scores."""
-    from uadtools.evaluation.image_level import image_level, read_case_scores
+    from uadtools.evaluation.image_level import image_level, read_case_scores, read_case_thresholds
 
     rows = [[row for path in files for row in read_case_scores(path)] for files in (healthy, sick)]
-    return image_level(*rows, seed=seed)
+    thresholds, chosen_on = (None, set[str]()) if threshold_from is None else read_case_thresholds(threshold_from)
+    report = image_level(*rows, best=best, thresholds=thresholds, seed=seed)
+    if same := chosen_on & {str(row["name"]) for row in report["scans"]}:
+        tell(f"{threshold_from} was chosen on {min(same)}, too: these figures are ceilings, not performance")
+    return report
 
 
 def _write(report: dict[str, Any], as_json: Path | None, as_csv: Path | None, force: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from uadtools.datasets.beside import read_group
 from uadtools.datasets.pairs import Names, Seen, by_order
 from uadtools.datasets.sources import Sources, image_beside, listed, some_words, studies
 from uadtools.errors import Misuse
+from uadtools.evaluation.boxes import BoxTable, table_of
 from uadtools.evaluation.evaluate import Case, Evaluation, Wanted, case, judge, kind_of, with_scan
 from uadtools.evaluation.reports import Report
 from uadtools.grids.placement import Form
@@ -42,6 +43,8 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     threshold_from: Path | str | None = None,
     lesions: bool = False,
     overlap: float | None = None,
+    boxes: bool = False,
+    truth_boxes: Path | str | None = None,
     picture: Path | str | None = None,
     report: Path | str | None = None,
     plots: Mapping[str, Path | str] | None = None,
@@ -57,14 +60,16 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     sources: detections, score maps or healed scans, or "-" for a stream on standard input. truth, brain, scan: one for
     each of them, in their order or, with match, by their names; none: what the stream holds. label, ignore: which
     labels of a truth count as lesion, and which neither way. threshold_from: a file that uad-calibrate or uad-eval
-    wrote. overlap: the share of lesions that finds them, see metrics.lesions. picture, report: draw the study, if it is
+    wrote. overlap: the share of lesions that finds them, see metrics.lesions. boxes: tell of bounding boxes, those of
+    the truth or, in its place, of a table truth_boxes (evaluation.boxes). picture, report: draw the study, if it is
     an only one, report as uad-report does; plots: files by kind. tell: gets the concerns, a line where the threshold
     was chosen on these scans, and with verbose one for each. Raises UadError.
     """
     if overlap is not None and not lesions:
         raise Misuse("--overlap: has an effect only with --lesions")
     choice = Choice(tuple(label), tuple(ignore))
-    beside = Beside(some_words(sources), listed(truth), listed(brain), listed(scan), match, choice)
+    table = table_of(truth_boxes)
+    beside = Beside(some_words(sources), listed(truth), listed(brain), listed(scan), match, choice, table)
     files = {kind: Path(path) for kind, path in (plots or {}).items()}
     check_plots(files, force=force)
     alone = {option: Path(file) for option, file in (("--picture", picture), ("--report", report)) if file is not None}
@@ -86,7 +91,8 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
                 tell(f"{study.name}: {int(prediction.within.sum()):,} voxels")
             yield prediction
 
-    judged = judge(watched(), Wanted(best, threshold, lesions, OVERLAP if overlap is None else overlap), seed=seed)
+    share = OVERLAP if overlap is None else overlap
+    judged = judge(watched(), Wanted(best, threshold, lesions, share, any((boxes, table))), seed=seed)
     concerns = united(beside.concerns(), read_concerns(judged.report["concerns"]))
     judged.report["concerns"] = told(earlier, concerns)
     tell_concerns(concerns, tell)
@@ -154,6 +160,7 @@ class Beside:
     scans: list[str]
     match: bool = False
     choice: Choice = BY_THEMSELVES
+    table: BoxTable | None = None
     seen: tuple[Seen, Seen] = field(default_factory=lambda: (Seen("prediction"), Seen("truth")))
     paired: list[tuple[str, str]] = field(default_factory=list)
 
@@ -167,6 +174,8 @@ class Beside:
             "brain masks": ("--brain", self.brains),
             "scans": ("--scan", self.scans),
         }
+        if self.table and self.truths:
+            raise Misuse("--truth-boxes: is in the place of --truth (give one of them)")
         count, what = (len(self.inputs), "predictions") if "-" not in self.inputs else (0, "")
         for name, (option, files) in beside.items():
             if files and count and len(files) != count:
@@ -182,15 +191,20 @@ class Beside:
         """Bring each prediction together with what lies beside it; the image is its truth."""
         for study, (truth, brain, scan) in (self._by_name if self.match else self._by_order)(reading, tell):
             whole = study if scan is None else with_scan(study, image_beside(scan, reading.beside, tell))
-            label = image_beside(truth, reading.beside, tell) if truth else whole.images.get("truth")
+            boxes, label = (None, None) if self.table is None else self.table.truth(study.name, study.product)
+            if label is None:
+                label = image_beside(truth, reading.beside, tell) if truth else whole.images.get("truth")
             if label is None and kind_of(whole) != "reconstruction":
                 raise Misuse("--truth: give the experts' masks, one for each prediction")
             self.paired.extend([(study.name, truth)] if truth else [])
-            for seen, image in zip(self.seen, (study.product, label), strict=True):
+            for seen, image in zip(self.seen, (study.product, None if self.table else label), strict=True):
                 if image is not None:
                     seen.add(study.name, image)
             inside = image_beside(brain, reading.beside, tell) if brain else None
-            yield whole, label, case(whole, label, inside, self.choice, files={"truth": truth, "brain": brain})
+            files = {"truth": truth, "brain": brain}
+            yield whole, label, replace(case(whole, label, inside, self.choice, files=files), boxes=boxes)
+        if self.table and (left := self.table.left()):
+            raise Misuse(f"--truth-boxes: {left[0]} is none of the predictions (by the names of the report's scans)")
 
     def _by_order(self, reading: Reading, tell: Tell) -> Iterator[tuple[Study, Beside3]]:
         beside = list(zip_longest(self.truths, self.brains, self.scans))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from uadtools.concerns import Concern
 from uadtools.errors import UadError
 from uadtools.evaluation.reports import Kind
+from uadtools.metrics.boxes import Boxes
 from uadtools.metrics.image import histogram_kld, l1, psnr, ssim
 from uadtools.metrics.overlap import Mask, ratio
 from uadtools.volume.chain import labels_on, voxel_ml
@@ -34,7 +35,8 @@ class Case:
     voxels that count are those of the brain, not all; spacing: mm; voxel_ml: in mL of the person; baseline: the score
     that the intensity threshold gives, where the study holds the scan of a score map, and signed, which way; likeness:
     figures of scan and healed, where it holds both; contrast: the level that uad-simulate changed the scan to, where it
-    did; threshold: that uad-postproc made a detection with; concerns: what had to be guessed of the images.
+    did; threshold: that uad-postproc made a detection with; concerns: what had to be guessed of the images; boxes: the
+    true ones, where a table has them, else they are those of the lesions.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Case:
     contrast: float | None = None
     threshold: float | None = None
     concerns: tuple[Concern, ...] = ()
+    boxes: Boxes | None = None
 
 
 def case(

@@ -50,6 +50,7 @@ def evaluate(
     threshold: float | None = None,
     lesions: bool = False,
     overlap: float = OVERLAP,
+    boxes: bool = False,
     seed: int = 0,
 ) -> Report:
     """Compute all figures per scan, averaged over scans, and pooled over voxels or lesions, with bootstrap intervals.
@@ -57,13 +58,14 @@ def evaluate(
     cases: a prediction and its truth each, or what `case` made of them; taken one at a time, and of a score map only
     the sorted scores are kept. best: add the best possible Dice of score maps and its threshold, which is a ceiling, as
     the truth chose it. threshold: turn score maps into detections, and add their figures. lesions: add what needs whole
-    lesions and millimetres; overlap: the share by which a lesion is found, see metrics.lesions. seed: of the intervals.
+    lesions and millimetres; overlap: the share by which a lesion is found, see metrics.lesions. boxes: add what is said
+    of bounding boxes, see metrics.boxes. seed: of the intervals.
     Returns the report of docs/eval.md, ready for JSON; a figure that is undefined (such as Dice where nothing is and
     nothing was found) is null, and means are over the scans where it is defined. Raises UadError without cases, when
     kinds are mixed, and for options that the kind has no use for.
     """
     ready = (pair if isinstance(pair, Case) else case(*pair) for pair in cases)
-    return judge(ready, Wanted(best, threshold, lesions, overlap), seed=seed).report
+    return judge(ready, Wanted(best, threshold, lesions, overlap, boxes), seed=seed).report
 
 
 def judge(cases: Iterable[Case], wanted: Wanted, *, seed: int = 0) -> Evaluation:
@@ -85,6 +87,8 @@ def judge(cases: Iterable[Case], wanted: Wanted, *, seed: int = 0) -> Evaluation
     if lesions := [(scan.row["name"], scan.lesions) for scan in scans if scan.lesions is not None]:
         report["lesions"] = [{"scan": name, **asdict(lesion)} for name, held in lesions for lesion in held.lesions]
         report["by_size"] = by_size([held for _, held in lesions], seed)
+    if wanted.boxes:
+        report["boxes"] = [box for scan in scans for box in scan.listed]
     baseline, baseline_voxels = _baseline(scans, wanted, seed)
     if baseline:
         report["baseline"] = baseline
@@ -102,6 +106,8 @@ def _check(first: Kind, item: Case, wanted: Wanted) -> None:
         raise UadError(f"{item.name}: score maps and detections in one call (evaluate them one kind at a time)")
     if kind != "score" and (wanted.best or wanted.threshold is not None):
         raise UadError(f"{item.name}: a {kind} has no thresholds left to choose (evaluate its score map instead)")
+    if wanted.boxes and kind == "reconstruction":
+        raise UadError(f"{item.name}: a reconstruction has no bounding boxes (evaluate its score map instead)")
     if wanted.lesions and kind != "detection" and wanted.threshold is None:
         which = "a score map" if kind == "score" else "a reconstruction"
         raise UadError(

@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.concerns import Concern
+from uadtools.evaluation.boxes import ENDS
 from uadtools.evaluation.cases import LIKENESS, Case
 from uadtools.evaluation.reports import Figures, Interval, Intervals, Row, SizeRow
+from uadtools.metrics.boxes import LEVELS, Boxes, Boxwise, boxes_of, boxwise, ious, response
 from uadtools.metrics.intervals import Floats, bootstrap, ranking_bootstrap
 from uadtools.metrics.lesions import OVERLAP, UNMATCHED, Lesionwise, lesionwise, recall_by_size
 from uadtools.metrics.overlap import Load, Overlap, load, overlap, ratio
@@ -30,7 +32,12 @@ BEST = ("best_dice", "best_threshold")
 LESIONS = ("lesion_recall", "lesion_precision", "lesion_f1", "lesion_dice", "lesion_hd95")
 COUNTS = ("lesions", "lesions_found", "false_lesions")
 VOLUMES = ("truth_ml", "detected_ml", "volume_error_ml", "relative_volume_error", "hd95")
-FIGURES = (*OVERLAPS, "fpr", *RANKINGS, "best_dice", *LESIONS, *COUNTS, *VOLUMES, *LIKENESS)
+BOXES = ("box_iou", *(f"box_{what}_at_{100 * level:.0f}_iou" for level in LEVELS for what in ("recall", "precision")))
+BOX_COUNTS = ("boxes", "boxes_detected")
+RESPONSES = ("response_inside", "response_outside", "response_ratio")
+FIGURES = (
+    *OVERLAPS, "fpr", *RANKINGS, "best_dice", *LESIONS, *COUNTS, *VOLUMES, *BOXES, *BOX_COUNTS, *RESPONSES, *LIKENESS,
+)  # fmt: skip
 """Those that have a mean over scans."""
 SIZES_ML = (0.0, 0.1, 0.5, 4.0, math.inf)
 """Lesion sizes between which recall is told: about balls of 6, 10 and 20 mm across."""
@@ -41,18 +48,19 @@ FAR, MANY = 10, 4
 @dataclass(frozen=True)
 class Wanted:
     """best: of score maps, the best possible Dice; threshold: turns them into detections; lesions: figures of each, and
-    overlap, the share by which one is found.
+    overlap, the share by which one is found; boxes: figures of bounding boxes.
     """
 
     best: bool = False
     threshold: float | None = None
     lesions: bool = False
     overlap: float = OVERLAP
+    boxes: bool = False
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A scan's figures, and what it adds to those of all scans together."""
+    """A scan's figures, and what it adds to those of all scans together; listed: its boxes, as the report has them."""
 
     row: Row
     counts: Overlap | None = None
@@ -62,6 +70,8 @@ class Measured:
     baseline: Voxels | None = None
     signed: str | None = None
     concerns: tuple[Concern, ...] = ()
+    boxes: Boxwise | None = None
+    listed: tuple[Row, ...] = ()
 
 
 def measure(case: Case, wanted: Wanted) -> Measured:
@@ -70,7 +80,8 @@ def measure(case: Case, wanted: Wanted) -> Measured:
     row: Row = {"name": case.name, "voxels": int(within.sum())}
     if case.contrast is not None:
         row["contrast"] = case.contrast
-    counts = lesions = voxels = baseline = volumes = None
+    counts = lesions = voxels = baseline = volumes = boxes = None
+    listed: tuple[Row, ...] = ()
     if truth is not None:
         inside = truth & within
         count = int(inside.sum())
@@ -85,6 +96,11 @@ def measure(case: Case, wanted: Wanted) -> Measured:
             if wanted.lesions:
                 lesions = lesionwise(detection, inside, case.spacing, overlap=wanted.overlap, voxel_ml=case.voxel_ml)
                 row |= lesion_figures(lesions) | {"hd95": defined(hd95(detection, inside, case.spacing))}
+        if wanted.boxes:
+            true = boxes_of(inside) if case.boxes is None else case.boxes
+            boxes, listed = _boxes(case.name, true, detection)
+            row |= box_figures(boxes) if boxes else {"boxes": len(true)}
+            row |= _responses(case, true) if case.kind == "score" else {}
         if case.kind == "score":
             voxels = ordered(case.prediction[within], truth[within])
             row |= ranking_figures(ranking(voxels), wanted.best)
@@ -92,7 +108,32 @@ def measure(case: Case, wanted: Wanted) -> Measured:
             baseline = ordered(case.baseline[within], truth[within])
     row |= {key: defined(value) for key, value in case.likeness.items()}
     concerns = (*case.concerns, *_implausible(case.name, volumes, lesions))
-    return Measured(row, counts, volumes, lesions, voxels, baseline, case.signed, concerns)
+    return Measured(row, counts, volumes, lesions, voxels, baseline, case.signed, concerns, boxes, listed)
+
+
+def _boxes(name: str, true: Boxes, detection: NDArray[np.bool_] | None) -> tuple[Boxwise | None, tuple[Row, ...]]:
+    """Hold the boxes of a detection against the true ones, and list both; the true ones alone where there is none."""
+    detected = boxes_of(detection) if detection is not None else np.empty((0, 2, 3), dtype=np.intp)
+    overlaps = ious(true, detected)
+    sides = (("truth", true, overlaps.max(axis=1, initial=0)), ("detection", detected, overlaps.max(axis=0, initial=0)))
+    listed = tuple(
+        {"scan": name, "of": side, **dict(zip(ENDS, (*low.tolist(), *(high - 1).tolist()), strict=True)), "iou": iou}
+        for side, boxes, best in sides
+        for (low, high), iou in zip(boxes, best.tolist(), strict=True)
+    )
+    return (None if detection is None else boxwise(true, detected)), listed
+
+
+def box_figures(boxes: Boxwise) -> Figures:
+    """Name the figures of bounding boxes, then their numbers."""
+    pairs = (figure for both in zip(boxes.recalls, boxes.precisions, strict=True) for figure in both)
+    figures = dict(zip(BOXES, map(defined, (boxes.iou, *pairs)), strict=True))
+    return figures | dict(zip(BOX_COUNTS, (boxes.true, boxes.detected), strict=True))
+
+
+def _responses(case: Case, true: Boxes) -> Figures:
+    inside, outside = response(case.prediction, true, case.within)
+    return dict(zip(RESPONSES, map(defined, (inside, outside, ratio(inside, outside))), strict=True))
 
 
 def _implausible(name: str, volumes: Load | None, lesions: Lesionwise | None) -> Iterator[Concern]:
@@ -155,17 +196,32 @@ def pooled(scans: Sequence[Measured], wanted: Wanted, seed: int) -> tuple[Figure
     all_voxels = None
     if counts := [m.counts for m in scans if m.counts is not None]:
         in_brain = all("fpr" in m.row for m in scans if m.counts is not None)
-        figures = overlap_figures(sum(counts, Overlap()), in_brain)
-        row |= figures
-        rows = [astuple(overlaps) for overlaps in counts]
-        intervals |= _intervals(figures, rows, lambda sums: overlap_figures(Overlap(*sums), in_brain), seed)
+        figures, ends = counted(counts, (*OVERLAPS, "fpr") if in_brain else OVERLAPS, seed)
+        row, intervals = row | figures, intervals | ends
     if voxels := [m.voxels for m in scans if m.voxels is not None]:
         figures, ends, all_voxels = ranked(voxels, wanted.best, seed)
         row, intervals = row | figures, intervals | ends
     if lesions := [m.lesions for m in scans if m.lesions is not None]:
         row |= lesion_figures(sum(lesions, Lesionwise()))
         intervals |= _intervals(LESIONS, [_lesion_sums(scan) for scan in lesions], _of_lesion_sums, seed)
+    if boxes := [m.boxes for m in scans if m.boxes is not None]:
+        row |= box_figures(sum(boxes, Boxwise()))
+        of_scans = [[scan.true, scan.detected, *scan.found, scan.best] for scan in boxes]
+        intervals |= _intervals(
+            BOXES, of_scans, lambda s: box_figures(Boxwise(s[0], s[1], tuple(s[2:-1]), s[-1])), seed
+        )
     return row, intervals, all_voxels
+
+
+def counted(counts: Sequence[Overlap], keys: Sequence[str], seed: int) -> tuple[Figures, Intervals]:
+    """Return ratios of the counts of all scans together, by their names, and their intervals."""
+
+    def figures(sums: Overlap) -> Figures:
+        return {key: defined(getattr(sums, key)) for key in keys}
+
+    rows = [astuple(overlaps) for overlaps in counts]
+    ends = _intervals(keys, rows, lambda sums: figures(Overlap(*sums)), seed)
+    return figures(sum(counts, Overlap())), ends
 
 
 def ranked(scans: Sequence[Voxels], best: bool, seed: int) -> tuple[Figures, Intervals, Ranking]:

@@ -56,7 +56,7 @@ class SizeRow(TypedDict):
 
 
 class Report(Summary):
-    """Predictions judged by the truth; lesions and by_size where these were wanted, baseline where scans are known."""
+    """Predictions judged by the truth; lesions, by_size and boxes where wanted, baseline where scans are known."""
 
     schema: int
     kind: Kind
@@ -65,6 +65,7 @@ class Report(Summary):
     seed: int
     concerns: list[Row]
     lesions: NotRequired[list[Row]]
+    boxes: NotRequired[list[Row]]
     by_size: NotRequired[list[SizeRow]]
     baseline: NotRequired[Baseline]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from uadtools.errors import UadError
 from uadtools.interface import recipe as base
 from uadtools.labelled._lesions import Marking, config_of, distance, marked
 from uadtools.methods import restoration
@@ -71,8 +72,12 @@ class Recipe(base.Recipe, Settings):
 
     @property
     def donor(self) -> str:
-        needed = base.needed(self.name, "healer", self.healer.pretrained, HEALERS[0])
-        return str(located(Path(needed)))
+        if self.healer.pretrained is None:
+            raise UadError(
+                f"recipe {self.name}: healer.pretrained is needed: a model of kind {HEALERS[0]} "
+                "(--set healer.pretrained=any-small or FILE)"
+            )
+        return str(located(Path(self.healer.pretrained)))
 
     @model_validator(mode="before")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ _HEADS = {
     "fpr_at_95_tpr": "FPR95",
     "fpr_at_80_tpr": "FPR80",
     "best_dice": "best Dice",
+    "best_f1": "best F1",
     "best_threshold": "at",
     "lesions_found": "found",
     "false_lesions": "false",
@@ -26,6 +28,11 @@ _HEADS = {
     "relative_volume_error": "error/true",
     "hd95": "HD95 mm",
     "lesion_hd95": "HD95 mm",
+    "box_iou": "IoU",
+    "boxes_detected": "detected",
+    "response_inside": "inside",
+    "response_outside": "outside",
+    "response_ratio": "ratio",
     "ssim": "SSIM",
     "psnr": "PSNR dB",
     "l1_lesion": "L1 lesion",
@@ -36,17 +43,23 @@ _HEADS = {
 _VOXELS = ("dice", "iou", "precision", "recall", "f1", "fpr")
 _RATES = ("auprc", "auroc", "fpr_at_95_tpr", "fpr_at_80_tpr")
 _RANKED = (*_RATES, "best_dice", "best_threshold")
+_OF_PEOPLE = (*_RATES, "best_f1", "best_threshold", "f1", "precision", "recall", "fpr")
 _LESIONS = ("lesion_recall", "lesion_precision", "lesion_f1", "lesion_dice", "lesion_hd95", "lesions", "lesions_found",
             "false_lesions")  # fmt: skip
 _VOLUMES = ("truth_ml", "detected_ml", "volume_error_ml", "relative_volume_error", "hd95")
+_BOXES = ("box_iou", "box_recall_at_10_iou", "box_precision_at_10_iou", "box_recall_at_30_iou",
+          "box_precision_at_30_iou", "box_recall_at_50_iou", "box_precision_at_50_iou", "boxes",
+          "boxes_detected", "response_inside", "response_outside", "response_ratio")  # fmt: skip
 _LIKENESS = ("ssim", "psnr", "l1", "l1_lesion", "l1_healthy", "l1_ratio", "kld")
 _OF_SCANS = {
     _VOXELS: "scan",
     _RANKED: "scan",
     _LESIONS: "lesions",
     _VOLUMES: "volumes",
+    _BOXES: "boxes",
     _LIKENESS: "healed scans",
 }
+_POOLED = {_LESIONS: "lesions", _BOXES: "boxes"}
 
 Row = Mapping[str, Any]
 _Line = tuple[str, Row]
@@ -119,9 +132,7 @@ def _of_scans(keys: tuple[str, ...], report: Row, intervals: bool) -> Table:
     lines: list[_Line] = [(row["name"], row) for row in report["scans"]]
     several = len(lines) > 1
     if several:
-        lines += _sums(
-            report, keys, intervals, ("mean of scans", f"pooled {'lesions' if keys is _LESIONS else 'voxels'}")
-        )
+        lines += _sums(report, keys, intervals, ("mean of scans", f"pooled {_POOLED.get(keys, 'voxels')}"))
     if keys is _RANKED and "baseline" in report:
         base = report["baseline"]
         names = (f"{base['name']}, mean", f"{base['name']}, pooled")
@@ -153,10 +164,11 @@ def _lines(name: str, row: Row, intervals: Row, keys: Sequence[str]) -> list[_Li
 
 
 def _of_cases(report: Row, intervals: bool) -> Table:
-    rows = [[f"{report['sick']:,} sick, {report['healthy']:,} healthy", *map(_head, _RATES)]]
+    keys = [key for key in _OF_PEOPLE if any(key in figures for figures in report["figures"].values())]
+    rows = [[f"{report['sick']:,} sick, {report['healthy']:,} healthy", *map(_head, keys)]]
     for key, figures in report["figures"].items():
-        lines = _lines(key, figures, report["intervals"][key] if intervals else {}, _RATES)
-        rows += [[name, *_cells(_RATES, row)] for name, row in lines]
+        lines = _lines(key, figures, report["intervals"][key] if intervals else {}, keys)
+        rows += [[name, *_cells(keys, row)] for name, row in lines]
     return Table("", rows)
 
 
@@ -185,6 +197,8 @@ def _of_comparison(comparison: Row) -> Table:
 
 
 def _head(key: str) -> str:
+    if named := re.fullmatch(r"box_(\w)\w+_at_(\d+)_iou", key):
+        return f"{named[1].upper()}{named[2]}"
     return _HEADS.get(key) or key.removeprefix("lesion_").capitalize()
 
 

@@ -2,10 +2,10 @@ import json
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score, roc_auc_score, roc_curve
 
 from uadtools.errors import UadError
-from uadtools.evaluation.image_level import image_level, read_case_scores
+from uadtools.evaluation.image_level import image_level, read_case_scores, read_case_thresholds
 
 
 def people(values, **more):
@@ -53,6 +53,55 @@ def test_every_number_that_all_have_is_a_case_score(values):
     assert list(made["figures"]) == ["case_score", "top"]
     assert made["figures"]["top"]["auroc"] == 1
     assert made["scans"][0].keys() == {"name", "sick", "case_score", "top"}
+
+
+def test_the_best_f1_is_that_of_all_thresholds(values):
+    healthy, sick = values
+    figures = image_level(people(healthy), people(sick), best=True)["figures"]["case_score"]
+    truth, score = np.array([0] * 30 + [1] * 20), np.array(healthy + sick)
+    of_all = {level: f1_score(truth, score > level) for level in [*score, score.min() - 1]}
+    assert figures["best_f1"] == pytest.approx(max(of_all.values()), abs=1e-12)
+    assert f1_score(truth, score > figures["best_threshold"]) == pytest.approx(figures["best_f1"], abs=1e-12)
+    assert "best_dice" not in figures
+
+
+def test_figures_at_a_threshold_from_others_are_those_of_scikit_learn(values):
+    healthy, sick = values
+    made = image_level(people(healthy, top=1.0), people(sick, top=1.0), thresholds={"case_score": 0.6, "other": 3})
+    truth, taken = [0] * 30 + [1] * 20, [value > 0.6 for value in healthy + sick]
+    figures, intervals = made["figures"]["case_score"], made["intervals"]["case_score"]
+    assert figures["f1"] == pytest.approx(f1_score(truth, taken))
+    assert figures["precision"] == pytest.approx(precision_score(truth, taken))
+    assert figures["recall"] == pytest.approx(recall_score(truth, taken))
+    assert figures["fpr"] == pytest.approx(np.mean(taken[:30]))
+    assert "dice" not in figures
+    for key in ("f1", "precision", "recall", "fpr"):
+        assert intervals[key][0] < figures[key] < intervals[key][1]
+    assert list(made["figures"]) == ["case_score"]
+    assert made["thresholds"] == {"case_score": 0.6}
+    assert made["scans"][0].keys() == {"name", "sick", "case_score"}
+    with pytest.raises(UadError, match="no threshold is known for these case scores, only for other"):
+        image_level(people(healthy), people(sick), thresholds={"other": 1.0})
+    assert image_level(people(healthy), people(sick))["thresholds"] is None
+
+
+def test_a_threshold_that_takes_nobody_for_sick_has_no_precision():
+    figures = image_level(people([0.1]), people([0.2]), thresholds={"case_score": 0.2})["figures"]["case_score"]
+    assert (figures["precision"], figures["recall"], figures["f1"], figures["fpr"]) == (None, 0, 0, 0)
+
+
+def test_thresholds_are_read_from_a_report_that_chose_them(values, tmp_path):
+    healthy, sick = values
+    path, made = tmp_path / "val.json", image_level(people(healthy), people(sick), best=True)
+    path.write_text(json.dumps(made))
+    assert read_case_thresholds(path) == (
+        {"case_score": made["figures"]["case_score"]["best_threshold"]},
+        {f"p{i}" for i in range(30)},
+    )
+    for other in (image_level(people(healthy), people(sick)), {"kind": "score"}, [], {"kind": "cases", "figures": 3}):
+        path.write_text(json.dumps(other))
+        with pytest.raises(UadError, match=r"no thresholds of case scores in it \(write them with uad-eval --healthy"):
+            read_case_thresholds(path)
 
 
 def test_one_each_has_figures(values):

@@ -86,7 +86,10 @@ def test_a_recipe_takes_the_sizes_of_its_healer(mask_recipes, mask_models):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"healer": {}}, r"healer\.pretrained is needed: a model of kind restoration"),
+        (
+            {"healer": {}},
+            r"pretrained is needed: a model of kind restoration \(--set healer\.pretrained=any-small",
+        ),
         ({"healer": {"pretrained": "nowhere.safetensors"}}, "nowhere.safetensors: No such file"),
         ({"healer": {"pretrained": "ae"}}, "a model of kind 'ae', which does not heal in one look"),
         ({"healer": {"pretrained": "restoration", "base": 16}}, "base is 8 there, 16 in the recipe"),
