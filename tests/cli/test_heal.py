@@ -264,7 +264,10 @@ def test_steps_eta_and_solver_have_an_effect_on_ddim_alone(option, uad, heal, pr
         (("-t", -1), "-t -1: outside"),
         (("-t", 5, "-t", 5), "the same step twice"),
         (("--method", "ddim", "-t", 5, "--steps", 7), "--steps 7: from -t 5 there are 1 to 6"),
-        (("--method", "magic"), "no method 'magic' (there are: ae, andi, autoddpm, bernoulli, binary, blur, cddpm, "),
+        (
+            ("--method", "magic"),
+            "no method 'magic' (there are: ae, andi, anofpdm, autoddpm, bernoulli, binary, blur, cddpm, ",
+        ),
         (
             ("--method", "vae"),
             "--method vae does not work with models of kind 'diffusion' (this one can do: andi, autoddpm, ",
@@ -418,9 +421,10 @@ class TestOptionsOfMethods:
         text = uad("heal", "--help").out.decode()
         sections = [line for line in text.splitlines() if line.startswith("Options of")]
         alone = (
-            "andi", "autoddpm", "bernoulli", "blur", "ddim", "ddpm", "disyre", "ldm", "mae", "pddpm", "restore", "thor",
+            "andi", "autoddpm", "bernoulli", "blur", "cfg", "ddim", "ddpm", "disyre", "ldm", "mae", "pddpm", "restore",
+            "thor",
         )  # fmt: skip
-        shared = ("autoddpm, ldm", "ddim, ddpm, encode, sss")
+        shared = ("anofpdm, cfg, guided", "autoddpm, ldm", "ddim, ddpm, encode, sss")
         assert sections == [f"Options of --method {methods}:" for methods in sorted(alone + shared)]
         assert "--sigma MM" in text.partition("Options of --method blur:")[2].partition("Options of")[0]
 
@@ -438,4 +442,6 @@ class TestOptionsOfMethods:
 
 
 def test_help_of_a_method_that_there_is_not(uad):
-    uad("heal", "--method", "nosuch", "--help").fails("heal", 1, "no method 'nosuch' (there are: ae, andi, autoddpm, ")
+    uad("heal", "--method", "nosuch", "--help").fails(
+        "heal", 1, "no method 'nosuch' (there are: ae, andi, anofpdm, autoddpm, "
+    )

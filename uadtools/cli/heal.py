@@ -38,7 +38,9 @@ def heal(
         How far the scan is noised, in steps, or the highest severity to be expected, of 1000 (restore, disyre);
         repeat it to heal at several and combine."""),
     steps: int | None = o.option(
-        "--steps N  Evaluations on the way back (ddim, encode, distilled, disyre, ldm), or of the range of t (andi).",
+        """--steps N
+        Evaluations on the way back (ddim, encode, guided, cfg, distilled, disyre, ldm), on the way up (anofpdm), or of
+        the range of t (andi).""",
         min=1,
     ),
     condition: Path | None = o.option("""--condition FILE
