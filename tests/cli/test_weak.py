@@ -32,7 +32,7 @@ def train(uad, scans, tiny_model):
     """Train on h1 and s3 with these words."""
     settings = ["grid.shape=[16, 16, 8]", f"network.pretrained={tiny_model}", "training.steps=4", "training.batch=4",
                 "training.log_every=1", "training.validate_every=2", "training.validation_slices=4",
-                "optimiser.decay=0"]  # fmt: skip
+                "optimiser.decay=0", "data.min_brain=0.05"]  # fmt: skip
     settings = [word for setting in settings for word in ("--set", setting)]
     return lambda *words, recipe="classifier", data=("h1.nii.gz",), sick=("--sick", "s3.nii.gz"): uad(
         "train", *data, *sick, "--recipe", recipe, "-o", "m.safetensors", *settings, *words
