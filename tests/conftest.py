@@ -257,6 +257,30 @@ def few_models(few_recipe, tiny_model, tmp_path_factory):
     return {engine: random_model(r.model({}), folder / f"{engine}.safetensors") for engine, r in recipes.items()}
 
 
+WEAK = {"classifier": {}, "cfg": {"classes": {"width": 6}, "defaults": {"method": "cfg"}}}
+"""Kinds of models that are told which scans are sick, and what they have beyond others."""
+
+
+@pytest.fixture(scope="session")
+def weak_recipes(tiny_recipe, tiny_model):
+    """Twelve quick steps for the kinds in WEAK, by kind, from the tiny model of diffusion on."""
+    from uadtools.interface.recipe import Recipe
+
+    data = tiny_recipe.model_dump(exclude={"network", "schedule", "target", "noise", "defaults", "data"})
+    own = {"network": {"pretrained": str(tiny_model)}}
+    return {
+        kind: Recipe.model_validate(data | {"name": f"tiny-{kind}", "kind": kind} | own | parts)
+        for kind, parts in WEAK.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def weak_models(weak_recipes, tmp_path_factory):
+    """Models of these kinds with random weights, by kind."""
+    folder = tmp_path_factory.mktemp("weak")
+    return {kind: random_model(r.model({}), folder / f"{kind}.safetensors") for kind, r in weak_recipes.items()}
+
+
 @pytest.fixture(scope="session")
 def mask_recipes(tiny_recipe, tiny_guided):
     """Twelve quick steps of what learns lesions from masks alone, or beside the tiny model of restoration, by kind."""

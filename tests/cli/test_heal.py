@@ -264,7 +264,10 @@ def test_steps_eta_and_solver_have_an_effect_on_ddim_alone(option, uad, heal, pr
         (("-t", -1), "-t -1: outside"),
         (("-t", 5, "-t", 5), "the same step twice"),
         (("--method", "ddim", "-t", 5, "--steps", 7), "--steps 7: from -t 5 there are 1 to 6"),
-        (("--method", "magic"), "no method 'magic' (there are: ae, andi, autoddpm, bernoulli, binary, blur, cddpm, "),
+        (
+            ("--method", "magic"),
+            "no method 'magic' (there are: ae, andi, anofpdm, autoddpm, bernoulli, binary, blur, cddpm, ",
+        ),
         (
             ("--method", "vae"),
             "--method vae does not work with models of kind 'diffusion' (this one can do: andi, autoddpm, ",
@@ -417,11 +420,12 @@ class TestOptionsOfMethods:
     def test_the_help_has_a_section_for_each_method_with_options_of_its_own(self, uad):
         text = uad("heal", "--help").out.decode()
         sections = [line for line in text.splitlines() if line.startswith("Options of")]
-        methods = (
-            "andi", "autoddpm", "autoddpm, ldm", "bernoulli", "blur", "ddim, segment", "ddim",
-            "ddim, ddpm, encode, sss", "ddpm", "disyre", "ldm", "mae", "pddpm", "restore", "thor",
+        alone = (
+            "andi", "autoddpm", "bernoulli", "blur", "cfg", "ddim", "ddpm", "disyre", "ldm", "mae", "pddpm", "restore",
+            "thor",
         )  # fmt: skip
-        assert sections == [f"Options of --method {names}:" for names in methods]
+        shared = ("anofpdm, cfg, guided", "autoddpm, ldm", "ddim, ddpm, encode, sss", "ddim, segment")
+        assert sections == [f"Options of --method {methods}:" for methods in sorted(alone + shared)]
         assert "--sigma MM" in text.partition("Options of --method blur:")[2].partition("Options of")[0]
 
     @pytest.mark.parametrize("words", [("--method", "ldm"), ("--method=ldm",)])
@@ -438,4 +442,6 @@ class TestOptionsOfMethods:
 
 
 def test_help_of_a_method_that_there_is_not(uad):
-    uad("heal", "--method", "nosuch", "--help").fails("heal", 1, "no method 'nosuch' (there are: ae, andi, autoddpm, ")
+    uad("heal", "--method", "nosuch", "--help").fails(
+        "heal", 1, "no method 'nosuch' (there are: ae, andi, anofpdm, autoddpm, "
+    )

@@ -288,7 +288,9 @@ def test_a_model_of_an_unknown_kind_is_refused(uad, place):
 
 def test_an_unknown_method_says_which_there_are(uad, place):
     result = uad("heal", place.good, "--model", place.model, "--method", "magic")
-    result.fails("heal", 1, "no method 'magic' (there are: ae, andi, autoddpm, bernoulli, binary, blur, cddpm, ")
+    result.fails(
+        "heal", 1, "no method 'magic' (there are: ae, andi, anofpdm, autoddpm, bernoulli, binary, blur, cddpm, "
+    )
 
 
 def test_a_model_that_wants_an_unknown_method_is_told(uad, place):

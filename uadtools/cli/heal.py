@@ -39,8 +39,8 @@ def heal(
         repeat it to heal at several and combine."""),
     steps: int | None = o.option(
         """--steps N
-        Evaluations on the way back (ddim, encode, distilled, disyre, ldm, bernoulli, segment), or of the range of t
-        (andi).""",
+        Evaluations on the way back (ddim, encode, guided, cfg, distilled, disyre, ldm, bernoulli, segment), on the way
+        up (anofpdm), or of the range of t (andi).""",
         min=1,
     ),
     condition: Path | None = o.option("""--condition FILE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from uadtools.program import command as c
 from uadtools.program import options as o
@@ -13,7 +14,9 @@ EXAMPLES = """
   uad-train prepared/ -o mine.safetensors --recipe any-small --val held-out/ --time 8h
   uad-train prepared/ -o mine.safetensors --recipe any-small --val held-out/ --resume
   uad-train patients/ -o mine.safetensors --recipe fewshot --labels expert-masks/
+  uad-train healthy/ --sick patients/ -o mine.safetensors --recipe classifier --sick-slices expert-masks/
 """
+VARIADIC = ("--labels", "--label", "--ignore", "--sick", "--sick-slices", "--val-sick")
 
 
 def train(
@@ -37,8 +40,15 @@ def train(
     labels: list[str] | None = o.option("""--labels MASKS...
         For recipes that learn from lesions: masks of those in DATA and --val, files, folders or lists, which belong to
         the scans by their names; on their grid, or on that of the raw scan. Default: the column `truth` of lists."""),
+    sick: list[str] | None = o.option("""--sick DATA...
+        For recipes that learn what sick scans look like: such scans, beside healthy ones in DATA. Default: those of
+        DATA that lists say are sick, in a column `sick` of 1 and 0."""),
+    sick_slices: list[str] | None = o.option("""--sick-slices MASKS...
+        Masks of the lesions in the scans of --sick and --val-sick, as --labels: slices that these touch are sick, those
+        far from any healthy (data.apart). Default: the column `truth` of lists, else all slices are sick."""),
     label: list[int] | None = o.LABEL,
     ignore: list[int] | None = o.IGNORE,
+    val_sick: list[str] | None = o.option("--val-sick DATA...  Sick scans to validate on, beside those of --val."),
     resume: bool = o.flag("--resume  Go on where a run was stopped, killed, or, with more --steps, finished."),
     workers: int = o.option("--workers N  Threads that torch computes with on the CPU; 0: all cores.", 0, min=0),
     log: Path | None = o.option("""--log DIR
@@ -68,7 +78,7 @@ def train(
     if dry_run:
         c.print_json(settings.model_dump(mode="json"))
         return
-    if not data or output is None:
+    if not (data or sick) or output is None:
         raise c.usage("name the data, and the model to write (-o MODEL)", "DATA")
     seconds = _seconds(time)
 
@@ -80,15 +90,16 @@ def train(
     if workers:
         torch.set_num_threads(workers)
     tell = c.teller("uad-train", quiet)
+    told: dict[str, Any] = {
+        "labels": labels, "label": label, "ignore": ignore, "sick": sick, "sick_slices": sick_slices,
+        "validation": val, "sick_validation": val_sick,
+    }  # fmt: skip
     with reporting(settings.training.steps, quiet=quiet, verbose=verbose) as watch:
         summary = work(
-            data,
+            data or (),
             output,
             settings,
-            validation=val or (),
-            labels=labels or (),
-            label=label or (),
-            ignore=ignore or (),
+            **{name: value or () for name, value in told.items()},
             seed=seed,
             resume=resume,
             force=force,
@@ -118,5 +129,5 @@ def _seconds(text: str | None) -> float:
     return float(match[1]) * {"s": 1, "": 1, "m": 60, "h": 3600}[match[2]]
 
 
-COMMAND = c.Command(train, "uad-train", EXAMPLES, ("--labels", "--label", "--ignore"))
+COMMAND = c.Command(train, "uad-train", EXAMPLES, VARIADIC)
 main = COMMAND.run

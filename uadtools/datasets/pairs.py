@@ -39,6 +39,22 @@ def are_of_others(name: str, other: str) -> bool:
     return all(ids) and not ids[0] & ids[1]
 
 
+def persons(names: Sequence[str], others: Sequence[str]) -> list[tuple[str, str]]:
+    """List the names that carry the id of a person among the others, with a name of that person's there.
+
+    An id is the entity sub of BIDS, or else the first word with digits; those of sessions and runs are none.
+    """
+    known = {id_: other for other in reversed(others) if (id_ := _person(other))}
+    return [(name, known[id_]) for name in names if (id_ := _person(name)) in known]
+
+
+def _person(name: str) -> str:
+    words = _WORD.findall(name.lower())
+    others = [word for word in words if word.partition("-")[0] not in _WHOSE and not _NO_ID.fullmatch(word)]
+    subjects = [word for word in words if word.startswith("sub-")]
+    return next((word for word in (*subjects, *others) if re.search(r"\d", word)), "")
+
+
 class Names:
     """Files of one kind, by their names; each belongs to one scan.
 

@@ -5,7 +5,7 @@ Losses follow from slices, their seeds and the number of the step: that of a bat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -26,6 +26,7 @@ from uadtools.noise.source import fields_on
 if TYPE_CHECKING:
     from uadtools.interface.recipe import NoisedRecipe, Recipe
     from uadtools.models.networks import UNetConfig
+    from uadtools.models.settings import Settings
     from uadtools.settings import Config
 
 Seeds = NDArray[np.int64]
@@ -50,13 +51,14 @@ class Batch(NamedTuple):
     x0: (B, C, H, W) in [-1, 1], C being 1, or 2 reach + 1 with the slice to reconstruct in the middle; volumes are (B,
     1, D, H, W). seeds: (B,), from which all that is random for a slice follows. corrupted: what was made of them, where
     the recipe says how. labels: (B, 1, H, W) or (B, 1, D, H, W) uint8, LESION, IGNORED (see volume.labels) and 0 of the
-    slice in the middle, moved as it was, where the recipe is LABELLED.
+    slice in the middle, moved as it was, where the recipe is LABELLED. sick: (B,) whether each is, where it is weak.
     """
 
     x0: Tensor
     seeds: Seeds
     corrupted: Corrupted | None = None
     labels: Tensor | None = None
+    sick: Tensor | None = None
 
 
 class Healthy(Protocol):
@@ -71,10 +73,10 @@ class Healthy(Protocol):
 
 def unet(sizes: UNetConfig, **more: Any) -> UNet:
     """Make a U-Net with fresh weights. more: what is not among its settings, such as in_channels."""
-    return UNet(**sizes.model_dump(exclude={"kind", "reach", "variance"}), **more)
+    return UNet(**sizes.model_dump(exclude={"kind", "reach", "variance", "pretrained"}), **more)
 
 
-def spread_out(slices: Healthy, most: int) -> NDArray[np.intp]:
+def spread_out(slices: Sized, most: int) -> NDArray[np.intp]:
     """Return the places of at most so many slices, evenly spaced."""
     return np.linspace(0, len(slices) - 1, min(most, len(slices))).round().astype(np.intp)
 
@@ -135,7 +137,7 @@ class Donor:
     config: Any
     weights: dict[str, Tensor]
 
-    def check_alike(self, recipe: Recipe, names: Sequence[str]) -> None:
+    def check_alike(self, recipe: Settings, names: Sequence[str]) -> None:
         """Raise UadError where a setting of these names, or one in a table of these, is another than the recipe's."""
         for name in names:
             theirs, ours = (_by_key(name, getattr(config, name)) for config in (self.config, recipe))

@@ -29,6 +29,17 @@ class DataConfig(Config):
     lesions: Fraction = 0.0
 
 
+class WeakDataConfig(DataConfig):
+    """The same of scans that are healthy or sick.
+
+    sick: of a batch, how many are sick; the others are healthy. apart: in a sick scan of which a mask tells the
+    lesions, slices at least so many mm away from any are healthy; those between are left out.
+    """
+
+    sick: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    apart: Annotated[float, Field(ge=0)] = 10.0
+
+
 class AugmentConfig(Config):
     """Random changes to each slice, which training.augment explains.
 
@@ -184,3 +195,9 @@ class NoisedRecipe(Recipe, NoisedSettings):
                 f"training.t_range [{low}, {high}) must lie in [0, schedule.steps = {self.schedule.steps})"
             )
         return self
+
+
+class WeakRecipe(NoisedRecipe):
+    """Of those among these that are told of scans, or slices, whether they are healthy or sick."""
+
+    data: WeakDataConfig = WeakDataConfig()

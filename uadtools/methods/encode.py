@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from uadtools.interface.healing import Healing, Perceptive, end
 
 if TYPE_CHECKING:
-    from uadtools.interface.types import Model, Noise, Tensor
+    from uadtools.interface.types import Denoiser, Model, Noise, Tensor
 
 KINDS = ("diffusion",)
 
@@ -32,12 +32,17 @@ class Options(Perceptive):
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Walk the slices up to t and back in evenly spaced steps, x0 limited to [-1, 1] both ways. x: (B, 1, H, W)."""
+    return options.compared(model, x, there_and_back(model, model, x, options.t, options.steps, noise))
+
+
+def there_and_back(up: Denoiser, back: Denoiser, x: Tensor, t: int, steps: int, noise: Noise) -> Tensor:
+    """Walk up to t by one denoiser, and back by another, which may be led elsewhere. x: (B, 1, H, W) in [-1, 1]."""
     from uadtools.diffusion.samplers import ddim, ddim_encode
     from uadtools.diffusion.steps import spaced
 
-    up = way_up(options.t, options.steps)
-    x_t = end(ddim_encode(model, x, up, clamp=True)) if len(up) > 1 else x
-    return options.compared(model, x, end(ddim(model, x_t, spaced(options.t, options.steps), noise, clamp=True)))
+    timesteps = way_up(t, steps)
+    x_t = end(ddim_encode(up, x, timesteps, clamp=True)) if len(timesteps) > 1 else x
+    return end(ddim(back, x_t, spaced(t, steps), noise, clamp=True))
 
 
 def way_up(t: int, steps: int) -> list[int]:

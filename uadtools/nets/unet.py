@@ -1,10 +1,10 @@
-"""The U-Net of the guided-diffusion family, with the choices in which the published networks differ."""
+"""The U-Net of the guided-diffusion family, and its way down alone, with the choices in which networks differ."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -72,8 +72,8 @@ def _doubles(stage: nn.Module) -> bool:
     return isinstance(last, Resampling) or (isinstance(last, ResBlock) and last.resample == "up")
 
 
-class UNet(nn.Module):
-    """Predicts eps or x0 from a noisy image and its step.
+class Encoder(nn.Module):
+    """The way down of a U-Net, and its middle: features of a noisy image and its step.
 
     base: channels of the first level, times `multipliers` at each further one, each at half the resolution;
     res_blocks: per level (one more on the way up); attention: downsampling factors at which attention runs, besides the
@@ -82,8 +82,7 @@ class UNet(nn.Module):
     heads: of attention, or as many as have head_channels channels each; condition: length of a vector that the network
     is given beside the step (0: none), and condition_mlp: whether it passes that through two layers first; width:
     length of what the step becomes (none: 4 base, as in the published programs); axes: 2 for
-    slices, 3 for volumes, (B, C, D, H, W), which have no patch; skips: what the way up sees of the way down, all layers
-    (as published: one block more a level) or the residual blocks alone, which takes two thirds of the time.
+    slices, 3 for volumes, (B, C, D, H, W), which have no patch.
     AnoDDPM: embedding add, sinusoid sin_cos, 2 heads. pDDPM: scale_shift, cos_sin, heads of 64 channels.
 
     Source: Dhariwal & Nichol 2021, section 3, and the published code of the papers.
@@ -93,7 +92,6 @@ class UNet(nn.Module):
         self,
         *,
         in_channels: int = 1,
-        out_channels: int = 1,
         base: int = 128,
         multipliers: Sequence[int] = (1, 1, 2, 3, 4),
         res_blocks: int = 2,
@@ -113,11 +111,10 @@ class UNet(nn.Module):
         condition_mlp: bool = False,
         width: int | None = None,
         axes: Axes = 2,
-        skips: Literal["all", "blocks"] = "all",
     ) -> None:
         super().__init__()
         width = width or 4 * base
-        self.base, self.sinusoid, self.patch, self.skips = base, sinusoid, patch, skips
+        self.base, self.sinusoid, self.patch = base, sinusoid, patch
         self.time_embed = mlp(base, width)
         self.condition_embed = mlp(condition, width) if condition_mlp else nn.Identity()
         embed = width + (width if condition_mlp else condition)
@@ -128,40 +125,84 @@ class UNet(nn.Module):
         def heads_of(channels: int) -> int:
             return channels // head_channels if head_channels else heads
 
-        conv = CONVOLUTIONS[axes]
         make = _Parts(embed, norm, embedding, dropout, heads_of, attention, attention_order, resample, patch, axes)
-        levels = list(enumerate(base * multiplier for multiplier in multipliers))
-
-        here = levels[0][1]
-        self.first = conv(in_channels * patch**2, here, 3, padding=1)
-        self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        kept = [here] if skips == "all" else []
-        for level, out in levels:
+        self.parts, self.widths, self.res_blocks = make, [base * m for m in multipliers], res_blocks
+        here = base * multipliers[0]
+        self.first = CONVOLUTIONS[axes](in_channels * patch**2, here, 3, padding=1)
+        self.down = nn.ModuleList()
+        for level, out in enumerate(self.widths):
             for _ in range(res_blocks):
                 self.down.append(make.stage(here, out, level))
                 here = out
-                kept.append(here)
-            if level < len(levels) - 1:
+            if level < len(self.widths) - 1:
                 self.down.append(Stage([make.change(here, "down")]))
-                kept += [here] if skips == "all" else []
-        count = len(kept) // len(levels)
         middle = [make.attend(here)] if middle_attention else []
         self.middle = Stage([make.block(here, here), *middle, make.block(here, here)])
-        for level, out in reversed(levels):
-            for i in range(count):
-                stage = make.stage(here + kept.pop(), out, level)
-                here = out
-                if level > 0 and i == count - 1:
-                    stage.append(make.change(here, "up"))
-                self.up.append(stage)
-        self.out_norm = norm(here)
-        self.out_conv = zeroed(conv(here, out_channels * patch**2, 3, padding=1))
 
     def fold(self) -> None:
         """Sum up weights that see the same pixels; what it predicts stays, but for rounding. For healing only."""
         for part in self.modules():
             if isinstance(part, ResBlock | Resampling):
                 part.fold()
+
+    def encode(self, x: Tensor, t: Tensor) -> Tensor:
+        """Return the features of the middle, (B, channels, h, w). x, t: as in UNet.forward."""
+        h, embedding = self._begun(x, t)
+        for stage in self.down:
+            h = stage(h, embedding)
+        features: Tensor = self.middle(h, embedding)
+        return features
+
+    def features(self, x: Tensor, t: Tensor) -> list[Tensor]:
+        """Return what the way down makes of an image at each level, finest first: (B, channels, H, W) of the level.
+
+        x, t: as in forward.
+        """
+        h, embedding = self._begun(x, t)
+        levels = []
+        for stage in self.down:
+            levels += [] if _is_block(stage) else [h]
+            h = stage(h, embedding)
+        return [*levels, h]
+
+    def _begun(self, x: Tensor, t: Tensor | None, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the first layer's features, and the embedding of step and condition."""
+        t = x.new_zeros(len(x)) if t is None else t
+        embedding = self.time_embed(sinusoid(t, self.base, self.sinusoid).to(self._dtype))
+        if condition is not None:
+            embedding = torch.cat([embedding, self.condition_embed(condition.to(self._dtype))], dim=1)
+        h = self.first(F.pixel_unshuffle(x, self.patch) if self.patch > 1 else x)
+        return (h if self._dtype == torch.float32 else h.to(self._dtype)), embedding
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """In which it computes but for the first and last layers: not float32 once it is halved."""
+        return next(self.time_embed.parameters()).dtype
+
+
+class UNet(Encoder):
+    """Predicts eps or x0 from a noisy image and its step.
+
+    skips: what the way up sees of the way down, all layers (as published: one block more a level) or the residual
+    blocks alone, which takes two thirds of the time; sizes: of the way down, which Encoder explains.
+    """
+
+    def __init__(self, *, out_channels: int = 1, skips: Literal["all", "blocks"] = "all", **sizes: Any) -> None:
+        super().__init__(**sizes)
+        self.skips, make, widths = skips, self.parts, self.widths
+        count, here = self.res_blocks + (skips == "all"), widths[-1]
+        kept = [out for out in widths for _ in range(count)]
+        kept = [widths[0], *kept[:-1]] if skips == "all" else kept
+        self.up = nn.ModuleList()
+        for level, out in reversed(list(enumerate(widths))):
+            for i in range(count):
+                stage = make.stage(here + kept.pop(), out, level)
+                here = out
+                if level > 0 and i == count - 1:
+                    stage.append(make.change(here, "up"))
+                self.up.append(stage)
+        self.out_norm = make.norm(here)
+        self.out_conv = zeroed(CONVOLUTIONS[make.axes](here, out_channels * self.patch**2, 3, padding=1))
 
     def halve(self, dtype: torch.dtype) -> None:
         """Keep the weights in a type of half precision, but for the first and last layers, which see the image."""
@@ -208,29 +249,3 @@ class UNet(nn.Module):
         """Return the image of the last features."""
         out: Tensor = self.out_conv(silu(self.out_norm(h if self._dtype == torch.float32 else h.float())))
         return F.pixel_shuffle(out, self.patch) if self.patch > 1 else out
-
-    def features(self, x: Tensor, t: Tensor) -> list[Tensor]:
-        """Return what the way down makes of an image at each level, finest first: (B, channels, H, W) of the level.
-
-        x, t: as in forward.
-        """
-        h, embedding = self._begun(x, t)
-        levels = []
-        for stage in self.down:
-            levels += [] if _is_block(stage) else [h]
-            h = stage(h, embedding)
-        return [*levels, h]
-
-    def _begun(self, x: Tensor, t: Tensor | None, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the first layer's features, and the embedding of step and condition."""
-        t = x.new_zeros(len(x)) if t is None else t
-        embedding = self.time_embed(sinusoid(t, self.base, self.sinusoid).to(self._dtype))
-        if condition is not None:
-            embedding = torch.cat([embedding, self.condition_embed(condition.to(self._dtype))], dim=1)
-        h = self.first(F.pixel_unshuffle(x, self.patch) if self.patch > 1 else x)
-        return (h if self._dtype == torch.float32 else h.to(self._dtype)), embedding
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        """In which it computes but for the first and last layers: not float32 once it is halved."""
-        return next(self.time_embed.parameters()).dtype

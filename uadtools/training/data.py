@@ -20,10 +20,11 @@ from uadtools.grids.slices import to_slices
 from uadtools.models.config import GridConfig
 from uadtools.simulation.fields import Labels
 from uadtools.training.lesions import Masks
+from uadtools.training.sick import Sick
 from uadtools.training.structures import label_maps, structures_of
 from uadtools.volume.flat import is_flat, read_flat
 from uadtools.volume.io import Image
-from uadtools.volume.labels import LESION, looks_unlike
+from uadtools.volume.labels import IGNORED, LESION, looks_unlike
 from uadtools.volume.labels import Labels as MaskLabels
 from uadtools.volume.listing import files_of
 from uadtools.volume.roles import require_role
@@ -39,7 +40,8 @@ class Slices:
 
     pixels: (N, H, W) in [0, 1]; scans: (N,) the number of the scan each is from, not falling; structures: (N, H, W),
     numbers of what is there, where label maps were given; concerns: what their history says against them; labels: (N,
-    H, W) LESION, IGNORED and 0, where masks of lesions were given.
+    H, W) LESION, IGNORED and 0, where masks of lesions were given; kinds: (N,) whether each is healthy, 0, or sick,
+    LESION, where scans are the one or the other.
 
     For networks that see whole volumes pixels are (N, D, H, W): what is said of a slice is meant of a volume.
     """
@@ -49,6 +51,7 @@ class Slices:
     structures: Labels | None = None
     concerns: tuple[Concern, ...] = ()
     labels: MaskLabels | None = None
+    kinds: MaskLabels | None = None
     _held: dict[torch.device, Tensor] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
@@ -68,9 +71,20 @@ class Slices:
         """Return the labels of slices, (B, 1, H, W) uint8, or of volumes, (B, 1, D, H, W)."""
         return None if self.labels is None else torch.from_numpy(self.labels[chosen]).to(device)[:, None]
 
+    def sick_at(self, chosen: NDArray[Any], device: torch.device = CPU) -> Tensor | None:
+        """Return whether slices are sick, (B,)."""
+        return None if self.kinds is None else torch.from_numpy(self.kinds[chosen] == LESION).to(device)
+
+    @cached_property
+    def healthy(self) -> NDArray[np.intp]:
+        """The places of the slices that are healthy, where they are the one or the other."""
+        return np.flatnonzero(self.kinds == 0) if self.kinds is not None else np.empty(0, int)
+
     @cached_property
     def sick(self) -> NDArray[np.intp]:
-        """The places of the slices that hold a lesion."""
+        """The places of the slices that are sick, or hold a lesion."""
+        if self.kinds is not None:
+            return np.flatnonzero(self.kinds == LESION)
         axes = tuple(range(1, self.pixels.ndim))
         return np.flatnonzero((self.labels == LESION).any(axis=axes)) if self.labels is not None else np.empty(0, int)
 
@@ -103,6 +117,7 @@ def load_slices(
     solid: bool = False,
     labels: Sequence[str] = (),
     masks: Masks | None = None,
+    sick: Sick | None = None,
 ) -> Slices:
     """Read all slices that hold enough brain, in the order of the sources; solid: all volumes, whole.
 
@@ -110,9 +125,10 @@ def load_slices(
     FILE.npz:KEY for one array of several, and folders and lists of them (see volume.listing). Pictures and stacks are
     taken as they are: rows are H, columns W; the images of a stack are no neighbours.
     min_brain: least share of pixels above 0; labels: label maps of all these scans, see training.structures; masks: of
-    their lesions. Raises UadError when a source does not fit the grid or nothing is left.
+    their lesions; sick: which of them, or of their slices, are sick: what is neither that nor healthy is left out.
+    Raises UadError when a source does not fit the grid or nothing is left.
     """
-    pixels, starts, structures, lesions, concerns = [], [], [], [], list[Concern]()
+    pixels, starts, structures, lesions, kinds, concerns = [], [], [], [], [], list[Concern]()
     maps = label_maps(labels)
     for file in (file for source in sources for file in files_of(source)):
         image = _prepared(file, grid)
@@ -126,6 +142,10 @@ def load_slices(
             starts.append(np.ones(1, bool))
             continue
         kept = (piece > 0).mean(axis=(1, 2)) >= min_brain
+        if sick is not None:
+            told = sick.slices_of(file, image)
+            kept &= told != IGNORED
+            kinds.append(told[kept])
         pixels.append(piece[kept])
         lesions += [] if drawn is None else [drawn[kept]]
         if maps:
@@ -138,7 +158,8 @@ def load_slices(
     scans = np.cumsum(np.concatenate(starts))
     known = np.concatenate(structures) if structures else None
     marked = np.concatenate(lesions) if lesions else None
-    return Slices(np.concatenate(pixels), scans, known, tuple(concerns), marked)
+    sides = np.concatenate(kinds) if kinds else None
+    return Slices(np.concatenate(pixels), scans, known, tuple(concerns), marked, sides)
 
 
 def _prepared(source: str, grid: GridConfig) -> Image:
@@ -180,6 +201,17 @@ def require_lesions(slices: Slices) -> None:
         )
 
 
+def require_both(slices: Slices, option: str) -> None:
+    """Raise UadError unless some slices are healthy and some sick, and none both. option: by which the sick came."""
+    if not len(slices.sick) or not len(slices.healthy):
+        which, given = ("healthy", "sick") if len(slices.sick) else ("sick", "healthy")
+        raise UadError(f"{option}: all {len(slices)} slices are {given}, and none is {which} (both are needed)")
+    sides = [slices.pixels[places] for places in (slices.healthy, slices.sick)]
+    marks = [{crc32(pixels.tobytes()) for pixels in side if pixels.any()} for side in sides]
+    if both := len(marks[0] & marks[1]):
+        raise UadError(f"{option}: {both} slices are among the healthy ones, too, voxel for voxel (leave them out)")
+
+
 def quantiles(slices: Slices) -> tuple[float, ...]:
     """Return the percentiles 0 to 100 of the intensities inside the brain, from at most about a thousand slices."""
     some = slices.pixels[:: max(1, len(slices) // 1000)]
@@ -190,4 +222,5 @@ def fingerprint(slices: Slices) -> dict[str, Any]:
     """Describe data well enough to notice that they changed between two runs."""
     structures = {} if slices.structures is None else {"structures": int(slices.structures.sum(dtype=np.int64))}
     labels = {} if slices.labels is None else {"labels": crc32(slices.labels.tobytes())}
-    return {"slices": len(slices), "sum": float(slices.pixels.sum(dtype=np.float64)), **structures, **labels}
+    kinds = {} if slices.kinds is None else {"sick": crc32(slices.kinds.tobytes())}
+    return {"slices": len(slices), "sum": float(slices.pixels.sum(dtype=np.float64)), **structures, **labels, **kinds}

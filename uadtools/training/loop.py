@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from uadtools.errors import UadError
 from uadtools.interface.learning import Batch, Seeds, spread_out
-from uadtools.interface.recipe import Recipe
+from uadtools.interface.recipe import Recipe, WeakDataConfig
 from uadtools.models.kinds import kind
 from uadtools.models.model import Model, pick_precision
 from uadtools.nets.layout import packed
@@ -115,8 +115,7 @@ class Trainer:
     @property
     def batches(self) -> int:
         """Batches of a validation; 0 where there is nothing to validate on."""
-        settings, count = self.recipe.training, 0 if self.validation is None else len(self.validation)
-        return math.ceil(min(settings.validation_slices, count) / settings.batch)
+        return 0 if self.validation is None else math.ceil(len(judged(self)) / self.recipe.training.batch)
 
     def batches_next(self, state: State) -> int:
         """Batches of the validation after the next step: one that is due, or the only one, if that is the last."""
@@ -150,15 +149,19 @@ class Trainer:
         labels = self.slices.labels_at(chosen, self.device)
         labels = None if labels is None else apply_to_labels(labels, drawn.of(part))
         seeds = rng.integers(2**63 - 1, size=batch)[part]
-        return _Drawn(Batch(x0, seeds, labels=labels), drawn, int(rng.integers(2**63 - 1)))
+        sick = self.slices.sick_at(chosen, self.device)
+        return _Drawn(Batch(x0, seeds, labels=labels, sick=sick), drawn, int(rng.integers(2**63 - 1)))
 
     def _drawn_places(self, rng: np.random.Generator) -> NDArray[Any]:
-        """Draw the places of a batch's slices, as many of those with a lesion as the recipe says."""
-        batch, share = self.recipe.training.batch, self.recipe.data.lesions
-        chosen = rng.integers(len(self.slices), size=batch)
-        if not share or not len(self.slices.sick):
-            return chosen
-        return np.where(rng.random(batch) < share, rng.choice(self.slices.sick, batch), chosen)
+        """Draw the places of a batch's slices, as many of those with a lesion, or sick ones, as the recipe says."""
+        batch, data, slices = self.recipe.training.batch, self.recipe.data, self.slices
+        if isinstance(data, WeakDataConfig):
+            share, others = data.sick, rng.choice(slices.healthy, batch)
+        else:
+            share, others = data.lesions, rng.integers(len(slices), size=batch)
+        if not share or not len(slices.sick):
+            return others
+        return np.where(rng.random(batch) < share, rng.choice(slices.sick, batch), others)
 
     @cached_property
     def corruptor(self) -> Corruptor | None:
@@ -201,7 +204,8 @@ class Trainer:
             items, _ = self.corruptor(self.validation, chosen, seeds, step=step, device=self.device)
             return Batch(items.healthy, seeds, items)
         windows = self.validation.windows(chosen, self.recipe.reach, self.device)
-        return Batch(self.validation.seen(windows), seeds, labels=self.validation.labels_at(chosen, self.device))
+        labels, sick = (at(chosen, self.device) for at in (self.validation.labels_at, self.validation.sick_at))
+        return Batch(self.validation.seen(windows), seeds, labels=labels, sick=sick)
 
 
 class _Drawn(NamedTuple):
@@ -241,12 +245,19 @@ def follow(average: nn.Module, net: nn.Module, decay: float) -> None:
         copied.copy_(buffer)
 
 
+def judged(trainer: Trainer) -> NDArray[np.intp]:
+    """Return the places of the slices that are validated on, evenly spaced; of healthy and sick ones a half each."""
+    slices, most = trainer.validation, trainer.recipe.training.validation_slices
+    assert slices is not None
+    if slices.kinds is None:
+        return spread_out(slices, most)
+    return np.concatenate([side[spread_out(side, max(most // 2, 1))] for side in (slices.healthy, slices.sick)])
+
+
 @torch.no_grad()
 def validate(trainer: Trainer, net: nn.Module) -> float:
     """Return the mean of the last step's loss on evenly spaced validation slices, each with a seed of its own."""
-    assert trainer.validation is not None
-    settings = trainer.recipe.training
-    chosen = spread_out(trainer.validation, settings.validation_slices)
+    settings, chosen = trainer.recipe.training, judged(trainer)
     count = len(chosen)
     total = 0.0
     for start in range(0, count, settings.batch):

@@ -7,14 +7,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
 import torch
 
 from uadtools import methods
-from uadtools.concerns import Concern, tell_concerns, told, united
+from uadtools.concerns import Tell, told
+from uadtools.datasets.sources import words
 from uadtools.errors import UadError
 from uadtools.interface.learning import Donor
 from uadtools.interface.recipe import Recipe
@@ -23,18 +23,17 @@ from uadtools.models.kinds import kind
 from uadtools.models.model import load_model, pick_device
 from uadtools.training.clock import Clock
 from uadtools.training.corrupted import load_masks
-from uadtools.training.data import Slices, fingerprint, load_slices, quantiles, require_lesions, shared_scans
+from uadtools.training.data import Slices, fingerprint, quantiles
 from uadtools.training.journal import board_of, kept_rows, row, write_log
-from uadtools.training.lesions import Masks, masks_of
 from uadtools.training.loop import Progress, Trainer, precision_for, validate
 from uadtools.training.outputs import Outputs
+from uadtools.training.reading import Sources, read
 from uadtools.training.recipe import load_recipe
 from uadtools.training.start import donor_of, start_from, teacher_of
 from uadtools.training.state import State, fresh, load_state, save_state
 from uadtools.training.team import joined
 
 SAVE_SECONDS = 60.0
-Tell = Callable[[str], None]
 
 
 class Summary(TypedDict, total=False):
@@ -67,6 +66,9 @@ def train(  # noqa: PLR0913  one parameter per option
     labels: str | Sequence[str] = (),
     label: Sequence[int] = (),
     ignore: Sequence[int] = (),
+    sick: str | Sequence[str] = (),
+    sick_validation: str | Sequence[str] = (),
+    sick_slices: str | Sequence[str] = (),
     seed: int = 0,
     resume: bool = False,
     force: bool = False,
@@ -84,6 +86,8 @@ def train(  # noqa: PLR0913  one parameter per option
     training.data.load_slices; the weights with the lowest validation loss are kept in `model`, the last ones beside it
     (without validation data the last ones are the best). labels: masks of the lesions in all of these, for recipes that
     learn from them (training.lesions); label, ignore: which of their labels count, and which count neither way.
+    sick, sick_validation: sick scans beside these, for recipes that are told of them, which sources may then lack;
+    sick_slices: masks of the lesions in them, by which slices are sick or healthy (training.sick).
     seconds: of real time, reading, the last validation and saving included; then it stops.
     resume: go on from the state kept beside `model`; the result equals that of a run that was never stopped. With more
     steps a finished run goes on, too: with the rate that the longer run has then, which is another one where the rate
@@ -96,24 +100,25 @@ def train(  # noqa: PLR0913  one parameter per option
     if changes and not isinstance(recipe, str):
         raise UadError("changes are to a recipe that is named (load_recipe makes them to one that is loaded)")
     recipe = load_recipe(recipe, changes) if isinstance(recipe, str) else recipe
-    sources, validation, labels = (
-        (names,) if isinstance(names, str) else names for names in (sources, validation, labels)
-    )
+    given = Sources(
+        words(sources), words(validation), words(labels), label, ignore,
+        words(sick), words(sick_validation), words(sick_slices),
+    )  # fmt: skip
     methods.check_default(recipe.defaults.method, recipe.kind)
     outputs = Outputs(Path(model), log)
-    masks = masks_of(recipe, [*sources, *validation], labels, label, ignore)
+    masks, known = given.known(recipe)
     with joined(device) as (team, device_name):
         if team.leads:
             outputs.check(resume=resume, force=force)
         origin = outputs.state if resume else donor_of(recipe)
         drawn_with = recipe.corrupting.masks if recipe.corrupting else ()
         shapes = tuple(load_masks(drawn_with, recipe.grid.spacing, recipe.reach))
-        slices, held_out, concerns = _read(recipe, sources, validation, masks, tell)
+        slices, held_out, concerns = read(recipe, given, masks, known, tell)
         torch_device = pick_device(device_name)
         state, about = _begin(recipe, slices, seed, torch_device, origin, tell)
         trainer = Trainer(
             recipe, slices, held_out, seed, torch_device, precision_for(precision, torch_device, recipe),
-            () if anonymous else tuple(Path(source).name for source in sources), quantiles(slices),
+            () if anonymous else tuple(Path(source).name for source in given.learnt), quantiles(slices),
             about["started_from"], team, shapes, teacher_of(recipe, about["started_from"], device_name, precision),
         )  # fmt: skip
         clock.lap("reading")
@@ -138,26 +143,6 @@ def train(  # noqa: PLR0913  one parameter per option
         "concerns": told(concerns),
     }
     return cast(Summary, {**measured, **summary})
-
-
-def _read(
-    recipe: Recipe, sources: Sequence[str], validation: Sequence[str], masks: Masks | None, tell: Tell
-) -> tuple[Slices, Slices | None, list[Concern]]:
-    """Read what is learnt from and judged on, and what speaks against it, which is told as far as it is a guess."""
-    structures = recipe.corrupting.labels if recipe.corrupting else ()
-    read = partial(
-        load_slices, grid=recipe.grid, min_brain=recipe.data.min_brain, solid=recipe.solid, labels=structures,
-        masks=masks,
-    )  # fmt: skip
-    slices = read(sources)
-    if masks:
-        require_lesions(slices)
-    held_out = read(validation) if validation else None
-    if held_out is not None and (shared := shared_scans(slices, held_out)):
-        tell(f"--val: {shared} of these scans are learnt from, too, voxel for voxel (the loss on them flatters)")
-    concerns = united(slices.concerns, held_out.concerns if held_out else (), masks.concerns if masks else ())
-    tell_concerns([concern for concern in concerns if concern.code in ("looks-unlike", "labels")], tell)
-    return slices, held_out, concerns
 
 
 def _kept(
@@ -263,6 +248,7 @@ def _save_model(path: Path, trainer: Trainer, state: State, net: torch.nn.Module
         "data": list(trainer.data),
         "slices": len(trainer.slices),
         **({"slices_with_lesions": len(trainer.slices.sick)} if trainer.slices.labels is not None else {}),
+        **({"sick_slices": len(trainer.slices.sick)} if trainer.slices.kinds is not None else {}),
         "best_validation": state.best if state.best < float("inf") else None,
         "precision": str(trainer.precision).removeprefix("torch."),
         **({"started_from": trainer.started_from} if trainer.started_from else {}),

@@ -69,7 +69,7 @@ def test_a_given_t_is_drawn_once():
     [
         (
             {"method": "magic"},
-            r"no method 'magic' \(there are: ae, andi, autoddpm, bernoulli, binary, blur, cddpm, cevae, dae, ",
+            r"no method 'magic' \(there are: ae, andi, anofpdm, autoddpm, bernoulli, binary, blur, cddpm, cevae, cfg, ",
         ),
         ({"sigma": 3.0}, r"--sigma has no effect with --method sss \(leave it out\)"),
         ({"method": "blur", "sigma": -1.0}, "--sigma -1: a width in mm"),

@@ -11,7 +11,7 @@ from uadtools import baselines, labelled, latents, methods
 from uadtools.errors import UadError
 from uadtools.interface.healing import Healing, Option, end
 
-ENCODERS = ("diffusion", "restoration", "spark")
+ENCODERS = ("classifier", "diffusion", "restoration", "spark")
 """Kinds of models that other methods heal with."""
 NOISY = ("ddim", "ddpm", "sss")
 WALKING = ("autoddpm", "encode", "thor")
@@ -20,6 +20,8 @@ WITHOUT_HEALING = ("andi",)
 """Of models of diffusion, too, but what they make is a map."""
 LABELLED = ("fewshot", "joined", "segment", "supervised")
 """Learnt from masks of lesions; what they make is a map, too."""
+WEAK, WEAKLY = ("cfg",), ("anofpdm", "cfg", "guided")
+"""Kinds of models that were told which scans are sick, and the methods that heal with these, or with a classifier."""
 GUIDED = ("bernoulli", "cddpm", "distilled", "ldm", "pddpm")
 RESTORING = ("disyre", "restore")
 BY_ITSELF = ("blur", "threshold")
@@ -44,9 +46,9 @@ class Memory:
 
 def test_names_are_the_modules_of_these_rooms():
     rooms = (methods, latents, labelled, baselines)
-    found = {module.name for room in rooms for module in pkgutil.iter_modules(room.__path__)}
-    assert set(methods.names()) == {name for name in found if not name.startswith("_")} - {*ENCODERS}
-    assert set(methods.all_kinds()) == {*ENCODERS, *LABELLED, *GUIDED, *RECONSTRUCTING, *MASKING}
+    found = {module.name for room in rooms for module in pkgutil.iter_modules(room.__path__) if module.name[0] != "_"}
+    assert set(methods.names()) == found - {*ENCODERS}
+    assert set(methods.all_kinds()) == {*ENCODERS, *LABELLED, *WEAK, *GUIDED, *RECONSTRUCTING, *MASKING}
     assert methods.names() == sorted(methods.names())
 
 
@@ -58,7 +60,8 @@ def test_names_are_listed_without_torch():
 
 def test_every_method_is_of_one_of_these():
     assert set(methods.names()) == {
-        *NOISY, *WALKING, *WITHOUT_HEALING, *LABELLED, *GUIDED, *RESTORING, *BY_ITSELF, *RECONSTRUCTING, *MASKING
+        *NOISY, *WALKING, *WITHOUT_HEALING, *LABELLED, *WEAKLY, *GUIDED, *RESTORING, *BY_ITSELF, *RECONSTRUCTING,
+        *MASKING,
     }  # fmt: skip
     assert [name for name in methods.names() if not methods.needs_model(name)] == list(BY_ITSELF)
     with pytest.raises(UadError, match="no method 'magic'"):
@@ -74,7 +77,7 @@ def test_every_method_says_what_it_needs(name):
     assert dataclasses.is_dataclass(options)
     with pytest.raises(dataclasses.FrozenInstanceError):
         options.t = 3
-    assert hasattr(options, "t") == (name in NOISY + WALKING + WITHOUT_HEALING + GUIDED + RESTORING)
+    assert hasattr(options, "t") == (name in NOISY + WALKING + WITHOUT_HEALING + WEAKLY + GUIDED + RESTORING)
     hints = get_type_hints(module.Options, include_extras=True)
     for field in dataclasses.fields(options):
         told = [note for note in getattr(hints[field.name], "__metadata__", ()) if isinstance(note, Option)]
@@ -96,7 +99,7 @@ def test_what_is_read_of_a_file_is_what_it_has_when_it_is_run(name):
 
 
 def test_another_name_is_refused():
-    there = "ae, andi, autoddpm, bernoulli, binary, blur, cddpm, cevae, dae, ddim, ddpm, "
+    there = "ae, andi, anofpdm, autoddpm, bernoulli, binary, blur, cddpm, cevae, cfg, dae, ddim, ddpm, "
     with pytest.raises(UadError, match=rf"no method 'gan' \(there are: {there}"):
         methods.get("gan")
 

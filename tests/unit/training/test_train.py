@@ -19,7 +19,7 @@ from uadtools.healing.catalogue import merged
 from uadtools.interface.recipe import Recipe
 from uadtools.models.checkpoint import read_config, read_metadata, read_tensors, write_tensors
 from uadtools.models.model import build, load_model
-from uadtools.training import loop
+from uadtools.training import loop, reading
 from uadtools.training import train as room
 from uadtools.training.loop import Trainer, learning_rate
 from uadtools.training.train import train
@@ -324,7 +324,7 @@ def test_a_run_with_little_time_ends_within_it_last_validation_and_saving_includ
     monkeypatch.setattr("uadtools.training.clock.time", clock)
     for what, name, takes in (
         (Trainer, "_step", slow), (loop, "validate", 1.8 * slow), (room, "validate", 1.8 * slow),
-        (room, "save_state", 2), (room, "load_slices", 5),
+        (room, "save_state", 2), (reading, "load_slices", 5),
     ):  # fmt: skip
         monkeypatch.setattr(what, name, clock.moved_by(takes, getattr(what, name)))
     made = go(data, tmp_path, recipe, seconds=seconds, tell=told.append)
