@@ -179,8 +179,11 @@ def _unlike_nibabel(path: Path) -> str:
     except UadError:
         return ""
     with warnings.catch_warnings(action="ignore"):
-        theirs = nib.load(path)
-        data = theirs.get_fdata()
+        try:
+            theirs = nib.load(path)
+            data = theirs.get_fdata()
+        except Exception as error:
+            return f"{path}: nibabel does not read it ({error})"
     if data.size != ours.data.size or not np.allclose(ours.data.ravel("F"), data.ravel("F"), rtol=1e-4, atol=1e-6):
         return f"{path}: voxels"
     return "" if np.allclose(theirs.affine, ours.grid.affine, rtol=1e-4, atol=1e-4) else f"{path}: affine"

@@ -76,7 +76,7 @@ def parse(raw: Bytes, name: str, *, single: bool = True) -> Header:
     try:
         fields.check_fix(_SILENT, _FATAL)
         slope, inter = fields.get_slope_inter()
-        offset = max(int(fields["vox_offset"]), fields.single_vox_offset if single else 0)
+        offset = int(fields["vox_offset"]) or (fields.single_vox_offset if single else 0)
     except (HeaderDataError, ValueError, OverflowError) as error:
         raise damaged(name, error) from None
     intent = fields["intent_name"].tobytes()[:ROLE_LENGTH].split(b"\0")[0].decode("latin-1").strip()
@@ -93,7 +93,7 @@ def checked(header: Header, name: str, kind: str = "NIfTI") -> Header:
     if min(shape, default=0) < 1:
         raise damaged(name, f"{' x '.join(map(str, shape))} voxels where a volume has three axes", kind)
     promised = math.prod(shape) * dtype.itemsize
-    if promised > _MOST_BYTES or header.offset > _MOST_OFFSET:
+    if promised > _MOST_BYTES or not 0 <= header.offset <= _MOST_OFFSET:
         raise damaged(name, f"it promises {promised:,} bytes of voxels after {header.offset:,} others", kind)
     return header
 

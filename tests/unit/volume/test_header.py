@@ -323,11 +323,19 @@ def test_axes_that_cannot_be_are_refused(dim, said):
     assert "damaged NIfTI header: " in message
 
 
-@pytest.mark.parametrize("offset", [np.nan, np.inf, 3e9, 100])
+@pytest.mark.parametrize("offset", [np.nan, np.inf, 3e9, 100, -5, -400])
 def test_voxels_that_start_where_they_cannot_are_refused(offset):
     header = fields()
     header["vox_offset"] = offset
     assert "damaged NIfTI header: " in refusal(header)
+
+
+def test_voxels_of_a_pair_that_start_before_their_file_are_refused():
+    """Read from its beginning they would be as many, and others, as other readers see them not at all."""
+    header = fields()
+    header["magic"], header["vox_offset"] = b"ni1", -5
+    with pytest.raises(UadError, match=r"damaged NIfTI header: it promises .* bytes of voxels after -5 others"):
+        headers.parse(header.binaryblock, "here", single=False)
 
 
 @pytest.mark.parametrize(
