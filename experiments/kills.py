@@ -177,7 +177,8 @@ class Trial:
         sys.exit(import_module(f"uadtools.cli.{self.tool}").main())
 
     def said(self) -> str:
-        return (self.place / ".said").read_text()
+        path = self.place / ".said"
+        return path.read_text() if path.exists() else ""  # of a run that was killed before it was one
 
     def killed(self, rng: np.random.Generator) -> list[dict[str, Any]]:
         """Kill a run and what goes on with it, one to three times, and let the last end; returns a row for each.
