@@ -137,10 +137,15 @@ def test_label_and_ignore_have_an_effect(train, here):
     ("words", "status", "said"),
     [
         ((), 2, "recipe fewshot learns from masks of lesions, and for s1.nii.gz there are none"),
-        (("--labels", "s2_mask.nii.gz"), 1, "s1: --labels: no file fits its name (rename them)"),
+        (
+            ("--labels", "s2_mask.nii.gz"),
+            1,
+            "s1: --labels: no file fits its name (each scan needs one, of --val, too; rename them)",
+        ),
         (("--labels", "s1_mask.nii.gz", "s2_mask.nii.gz"), 1, "s2_mask.nii.gz belongs to no scan by its name"),
         (("--labels", "s1.nii.gz"), 1, "s1.nii.gz: looks like a scan, not like a mask of lesions"),
         (("--labels", "nowhere.nii.gz"), 1, "nowhere.nii.gz: No such file"),
+        (("--labels", "nowhere/"), 1, "nowhere/: No such file"),
         (("--labels", "empty.nii.gz"), 1, "--labels: no lesion in any mask"),
         (("--labels", "s1_mask.nii.gz", "--label", 7), 1, "--labels: no lesion in any mask"),
         (("--labels", "small.nii.gz"), 1, "small.nii.gz: mask and s1.nii.gz lie on different grids"),

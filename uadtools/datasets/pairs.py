@@ -89,7 +89,8 @@ class Names:
 
     def _unclear(self, name: str, why: str) -> UadError:
         match, instead = (" --match", ", or leave out --match to pair by order") if self.by_order else ("", "")
-        return UadError(f"{name}: {self.option}{match}: {why} (rename them{instead})")
+        needed = "" if self.by_order else "each scan needs one, of --val, too; "
+        return UadError(f"{name}: {self.option}{match}: {why} ({needed}rename them{instead})")
 
     def left(self) -> list[str]:
         """Return the files that no scan has taken."""

@@ -209,7 +209,10 @@ def require_both(slices: Slices, option: str) -> None:
     sides = [slices.pixels[places] for places in (slices.healthy, slices.sick)]
     marks = [{crc32(pixels.tobytes()) for pixels in side if pixels.any()} for side in sides]
     if both := len(marks[0] & marks[1]):
-        raise UadError(f"{option}: {both} slices are among the healthy ones, too, voxel for voxel (leave them out)")
+        raise UadError(
+            f"{option}: {both} slices are among the healthy ones, too, voxel for voxel (leave these scans out on one "
+            "side, or tell the slices of sick scans apart with --sick-slices)"
+        )
 
 
 def quantiles(slices: Slices) -> tuple[float, ...]:

@@ -85,6 +85,8 @@ def by_name(option: str, scans: Sequence[str], sources: Sequence[str]) -> dict[s
     Raises UadError where a scan has no mask, or a mask no scan.
     """
     masks = listed(sources)
+    if missing := [mask for mask in masks if not (is_flat(Path(mask)) or Path(mask).exists())]:
+        raise UadError(f"{option}: {missing[0]}: No such file or directory")
     if len(scans) == len(masks) == 1 and not are_of_others(*(base_name(Path(file)) for file in (*scans, *masks))):
         return {scans[0]: masks[0]}
     names = Names(option, masks, by_order=False)

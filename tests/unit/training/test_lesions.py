@@ -66,7 +66,9 @@ def test_masks_belong_to_scans_by_their_names_and_an_only_pair_need_not(put, tmp
 def test_a_scan_without_a_mask_and_a_mask_without_a_scan_are_errors(put):
     scans = [put(f"s{i}.nii.gz") for i in (1, 2)]
     one, two, three = (put(f"s{i}_mask.nii.gz", spot()) for i in (1, 2, 3))
-    with pytest.raises(UadError, match=r"^s2: --labels: no file fits its name \(rename them\)$"):
+    with pytest.raises(
+        UadError, match=r"^s2: --labels: no file fits its name \(each scan needs one, of --val, too; rename them\)$"
+    ):
         pairs(scans, [one, three])
     with pytest.raises(UadError, match=r"s3_mask\.nii\.gz belongs to no scan by its name"):
         pairs(scans, [one, two, three])
