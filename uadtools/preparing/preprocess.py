@@ -110,7 +110,8 @@ def _check_raw(scan: Image, preparation: Preparation) -> None:
     if (scan.data == scan.data.flat[0]).all():
         raise UadError(f"all voxels have one value, {scan.data.flat[0]:g} (is this the right file?)")
     value, low, high = background_value(scan.data), float(scan.data.min()), float(scan.data.max())
-    if high <= value and background(scan.data).any():
+    outside = background(scan.data)
+    if outside.all() or (high <= value and outside.any()):
         raise UadError(f"no voxel above background, {value:g} (is this the right file?)")
     if high <= value and preparation.brain in ("auto", "none") and preparation.intensity.kind != "ct":
         raise UadError(

@@ -113,8 +113,7 @@ def postproc(
     study = study_of(study)
     steps = steps or own_steps(study)
     ready = prepare(study, steps, brain)
-    score, inside = ready.score, ready.inside
-    level, origin = _level(steps, ready, study.name)
+    (level, origin), score, inside = _level(steps, ready, study.name), ready.score, ready.inside
     doubts = looks_unlike(study.product, "score", study.name) if study.product.role == "scan" else []
     for doubt in doubts:
         tell(str(doubt.about(study.name)))
@@ -147,10 +146,12 @@ def postproc(
 def own_steps(study: Study, **changes: Any) -> Steps:
     """Return the chain that the model recommends for its scores, the papers' where it has none, with some changes."""
     noted = last_by(score_of(study), "uad-heal").get("chain")
-    given = noted if isinstance(noted, dict) else {}
-    sizes = {name: given[name] for name in ("median", "erode", "min_size") if type(given.get(name)) is int}
-    chain: dict[str, Any] = {name: size for name, size in sizes.items() if 0 <= size <= MOST_NOTED}
-    return Steps(**chain | changes)
+    chain = noted if isinstance(noted, dict) else {}
+    return Steps(**{s: chain[s] for s in ("median", "erode", "min_size") if _possible(s, chain.get(s))} | changes)
+
+
+def _possible(step: str, size: Any) -> bool:
+    return isinstance(size, int) and 0 <= size <= MOST_NOTED and (step != "median" or size % 2 == 1)
 
 
 def prepare(study: Study, steps: Steps, brain: Image | None = None) -> Prepared:
@@ -180,7 +181,7 @@ def read_steps(path: Path, **given: Any) -> Steps:
     stored = {"rule": data.get("rule"), "way": data.get("way"), **chain}
     example = {"rule": "", "way": {}, **Steps().chain}
     typed = {name: type(value) for name, value in stored.items()} == {name: type(v) for name, v in example.items()}
-    if not typed or any(not 0 <= size <= MOST_NOTED for size in chain.values()):
+    if not typed or not all(_possible(step, size) for step, size in chain.items()):
         raise UadError(f"{path}: damaged, or of another version (make it again with uad-calibrate)")
     floor = data.get("floor")
     steps = Calibrated(**stored, threshold=level, source=path.name, floor=floor if isinstance(floor, float) else None)

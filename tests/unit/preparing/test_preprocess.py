@@ -160,6 +160,13 @@ def test_a_scan_without_a_voxel_above_0_is_refused(head):
         prepared(head.derive(-head.data, "scan"))
 
 
+def test_a_scan_that_is_background_but_for_rounding_is_refused(head):
+    almost = np.full(head.data.shape, 1000, np.float32)
+    almost[8, 8, 8] = 1000.001
+    with pytest.raises(UadError, match="no voxel above background, 1000 "):
+        prepared(head.derive(almost, "scan"))
+
+
 def test_a_brain_of_one_value_is_refused(head, brain):
     flat = head.derive(np.where(brain.data > 0, 400, head.data), "scan")
     with pytest.raises(UadError, match="the brain is all of one value, 400 "):

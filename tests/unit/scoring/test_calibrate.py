@@ -330,9 +330,21 @@ def test_a_damaged_file_is_told(file, damage):
         read_steps(path)
 
 
+BIG = {"median": 2**63}
+
+
 def test_damage_of_a_step_is_told(file):
     path, report = file
-    for step in ({"median": "5"}, {"median": 5.5}, {"largest": 1}, {"more": 1}, {"median": 2**63}, {"erode": -1}):
+    for step in (
+        {"median": "5"},
+        {"median": 5.5},
+        {"largest": 1},
+        {"more": 1},
+        {"median": 0},
+        {"median": 4},
+        {"erode": -1},
+        BIG,
+    ):
         path.write_text(json.dumps(report | {"chain": report["chain"] | step}))
         with pytest.raises(UadError, match=r"t.json: damaged"):
             read_steps(path)

@@ -48,7 +48,10 @@ def test_the_chain_is_the_models():
 DAMAGED = {"median": "x", "erode": -1, "min_size": 10**30}
 
 
-@pytest.mark.parametrize("chain", [{}, {"chain": None}, {"chain": 3}, {"chain": {"largest": True}}, {"chain": DAMAGED}])
+@pytest.mark.parametrize(
+    "chain",
+    [{}, *({"chain": chain} for chain in (None, 3, {"largest": True}, DAMAGED, {"median": 0}, {"median": 4}))],
+)
 def test_without_one_it_is_that_of_the_papers(chain):
     assert own_steps(scored(**chain)) == Steps(median=5, erode=3, min_size=7)
 
