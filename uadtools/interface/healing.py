@@ -78,6 +78,21 @@ class Perceptive:
         return Healing(healed, {role: model.perceive(x, healed) for role in self.maps})
 
 
+@dataclass(frozen=True)
+class Led:
+    """The option of a method whose model leads a scan towards healthy ones."""
+
+    guidance: Annotated[
+        float,
+        Option(
+            "How strongly the way back is led towards healthy; 0: not at all. Default: 100 of guided, 3 of cfg and "
+            "anofpdm.",
+            "X",
+            0,
+        ),
+    ] = 3.0
+
+
 def end(walk: Iterable[Step]) -> Tensor:
     """Walk to the last step and return where it arrived."""
     return deque(walk, maxlen=1)[0].x_t

@@ -6,9 +6,9 @@ Source: Che et al. 2024 (AnoFPDM), and its published code.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from uadtools.interface.healing import Healing, Option, end
+from uadtools.interface.healing import Healing, Led, end
 
 if TYPE_CHECKING:
     from uadtools.diffusion.guidance import ClassifierFree
@@ -22,7 +22,7 @@ LOWEST = 1e-6
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Led):
     """t: how far the scan is walked up at most; steps: of that, each of which asks twice."""
 
     HEALS: ClassVar[bool] = False
@@ -30,15 +30,6 @@ class Options:
 
     t: int = 500
     steps: int = 50
-    guidance: Annotated[
-        float,
-        Option(
-            "How strongly the way back is led towards healthy; 0: not at all. Default: 100 of guided, 3 of cfg and "
-            "anofpdm.",
-            "X",
-            0,
-        ),
-    ] = 3.0
 
     @property
     def maps(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from uadtools.interface import recipe as base
-from uadtools.interface.healing import Healing, Option
+from uadtools.interface.healing import Healing, Led, Option
 from uadtools.labelled import _donors
 from uadtools.methods import diffusion
 from uadtools.methods.diffusion import DenoiserConfig
@@ -63,22 +63,13 @@ class Recipe(base.WeakRecipe, Settings):
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Led):
     """t: how far the scan is walked up; steps: of the way up, and of the way back, each of which asks twice."""
 
     NOISY: ClassVar[bool] = False
 
     t: int = 500
     steps: int = 50
-    guidance: Annotated[
-        float,
-        Option(
-            "How strongly the way back is led towards healthy; 0: not at all. Default: 100 of guided, 3 of cfg and "
-            "anofpdm.",
-            "X",
-            0,
-        ),
-    ] = 3.0
     percentile: Annotated[
         float,
         Option(
