@@ -38,12 +38,17 @@ class Glance:
         declared = next((node for node in body if isinstance(node, ast.ClassDef) and node.name == "Options"), None)
         options = {}
         for field in declared.body if declared else ():
-            if not isinstance(field, ast.AnnAssign) or "Option(" not in ast.unparse(field.annotation):
-                continue
-            kind, option = get_args(_value(field.annotation, types))
-            options[ast.unparse(field.target)] = kind, option
+            if isinstance(field, ast.AnnAssign) and (known := _option(field.annotation, types)):
+                options[ast.unparse(field.target)] = known
         options |= _inherited(declared) if declared else {}
         return cls("heal" in parts, trains, tuple(kinds), options)
+
+
+def _option(annotation: ast.expr, types: dict[str, Any]) -> tuple[Any, Option] | None:
+    """Return the type and the option of a field, written there or named after one of interface.healing."""
+    shared = getattr(healing, annotation.id, None) if isinstance(annotation, ast.Name) else None
+    hint = shared or (_value(annotation, types) if "Option(" in ast.unparse(annotation) else None)
+    return get_args(hint) if get_origin(hint) is Annotated else None
 
 
 def _inherited(declared: ast.ClassDef) -> dict[str, tuple[Any, Option]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,18 +79,26 @@ class Perceptive:
 
 
 @dataclass(frozen=True)
-class Led:
-    """The option of a method whose model leads a scan towards healthy ones."""
+class Unhealed:
+    """The options of a method that heals nothing, and makes a map of how anomalous each voxel is."""
 
-    guidance: Annotated[
-        float,
-        Option(
-            "How strongly the way back is led towards healthy; 0: not at all. Default: 100 of guided, 3 of cfg and "
-            "anofpdm.",
-            "X",
-            0,
-        ),
-    ] = 3.0
+    HEALS: ClassVar[bool] = False
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        return ("anomaly",)
+
+
+Guidance = Annotated[
+    float,
+    Option(
+        "How strongly the way back is led towards healthy; 0: not at all. Default: 100 of guided, 3 of cfg and "
+        "anofpdm.",
+        "X",
+        0,
+    ),
+]
+"""The option of methods whose model leads a scan towards healthy ones, each with a default of its own."""
 
 
 def end(walk: Iterable[Step]) -> Tensor:

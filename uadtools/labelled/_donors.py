@@ -1,7 +1,8 @@
-"""What the weak kinds have in common: a network of diffusion that was trained before."""
+"""Models that were trained before, of which those that learn from labels have a part: read as a recipe is."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,29 @@ def like_its_network(data: Any) -> Any:
     Where it cannot, training tells. Raises UadError for a model of another kind.
     """
     network = data.get("network") if isinstance(data, dict) else None
-    pretrained = network.get("pretrained") if isinstance(network, dict) else None
-    if not network or not isinstance(pretrained, str):
+    if not isinstance(network, dict):
         return data
+    config = config_of("network", network.get("pretrained"), (KIND,), f"not '{KIND}', so not taken")
+    if config is None:
+        return data
+    told = config.model_dump(include={"network", "target", "schedule", "noise"})
+    return {**told, **data, "network": {**told["network"], **network}}
+
+
+def config_of(table: str, pretrained: Any, kinds: Collection[str], what: str) -> Any:
+    """Read the settings of the model that a recipe's table names; none where that cannot be read: training tells.
+
+    Raises UadError for a model of another kind. what: is not to be had of it.
+    """
+    if not isinstance(pretrained, str):
+        return None
     try:
         config = read_config(located(Path(pretrained)))
     except UadError:
-        return data
-    if config.kind != KIND:
-        raise UadError(f"network.pretrained {pretrained}: a model of kind '{config.kind}', not '{KIND}'")
-    told = config.model_dump(include={"network", "target", "schedule", "noise"})
-    return {**told, **data, "network": {**told["network"], **network}}
+        return None
+    if config.kind not in kinds:
+        raise UadError(
+            f"{table}.pretrained {pretrained}: a model of kind '{config.kind}', {what} "
+            f"(those of {' and '.join(kinds)} are)"
+        )
+    return config

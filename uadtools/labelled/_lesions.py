@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
-from uadtools.errors import UadError
-from uadtools.interface.healing import Healing
-from uadtools.models.checkpoint import located, read_config
+from uadtools.interface.healing import Healing, Unhealed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from uadtools.interface.types import Tensor
 
 LOWEST = 1e-30
@@ -20,14 +15,8 @@ LOWEST = 1e-30
 
 
 @dataclass(frozen=True)
-class Marking:
+class Marking(Unhealed):
     """The options of a method that tells the probability of a lesion at each pixel in one evaluation."""
-
-    HEALS: ClassVar[bool] = False
-
-    @property
-    def maps(self) -> tuple[str, ...]:
-        return ("anomaly",)
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         return 1
@@ -57,22 +46,3 @@ def distance(logit: Tensor, middle: Tensor, labels: Tensor) -> Tensor:
     dice = 1 - (2 * (probability * lesion).sum() + 1) / (probability.sum() + lesion.sum() + 1)
     weighed: Tensor = torch.stack([*sides, bce.new_zeros(())]).sum() / 2 + dice
     return weighed
-
-
-def config_of(table: str, pretrained: Any, kinds: Collection[str], what: str) -> Any:
-    """Read the settings of the model that a recipe's table names; none where that cannot be read: training tells.
-
-    Raises UadError for a model of another kind. what: is not to be had of it.
-    """
-    if not isinstance(pretrained, str):
-        return None
-    try:
-        config = read_config(located(Path(pretrained)))
-    except UadError:
-        return None
-    if config.kind not in kinds:
-        raise UadError(
-            f"{table}.pretrained {pretrained}: a model of kind '{config.kind}', {what} "
-            f"(those of {' and '.join(kinds)} are)"
-        )
-    return config

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from uadtools.interface.healing import Healing, Led, end
+from uadtools.interface.healing import Guidance, Healing, Unhealed, end
 
 if TYPE_CHECKING:
     from uadtools.diffusion.guidance import ClassifierFree
@@ -22,18 +22,14 @@ LOWEST = 1e-6
 
 
 @dataclass(frozen=True)
-class Options(Led):
+class Options(Unhealed):
     """t: how far the scan is walked up at most; steps: of that, each of which asks twice."""
 
-    HEALS: ClassVar[bool] = False
     NOISY: ClassVar[bool] = False
 
     t: int = 500
     steps: int = 50
-
-    @property
-    def maps(self) -> tuple[str, ...]:
-        return ("anomaly",)
+    guidance: Guidance = 3.0
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         from uadtools.methods.encode import way_up

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from uadtools.interface import recipe as base
-from uadtools.interface.healing import Healing, Led, Option
+from uadtools.interface.healing import Guidance, Healing, Option
 from uadtools.labelled import _donors
 from uadtools.methods import diffusion
 from uadtools.methods.diffusion import DenoiserConfig
@@ -63,13 +63,14 @@ class Recipe(base.WeakRecipe, Settings):
 
 
 @dataclass(frozen=True)
-class Options(Led):
+class Options:
     """t: how far the scan is walked up; steps: of the way up, and of the way back, each of which asks twice."""
 
     NOISY: ClassVar[bool] = False
 
     t: int = 500
     steps: int = 50
+    guidance: Guidance = 3.0
     percentile: Annotated[
         float,
         Option(

@@ -14,7 +14,8 @@ from pydantic import Field, model_validator
 
 from uadtools.errors import UadError
 from uadtools.interface import recipe as base
-from uadtools.labelled._lesions import Marking, config_of, distance, marked
+from uadtools.labelled._donors import config_of
+from uadtools.labelled._lesions import Marking, distance, marked
 from uadtools.methods import diffusion, restoration
 from uadtools.models import settings
 from uadtools.models.checkpoint import located

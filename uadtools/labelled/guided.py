@@ -6,9 +6,9 @@ Source: Wolleb et al. 2022; Bercea et al. 2024 (survey), 2.3 and 5.3.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from uadtools.interface.healing import Healing, Option
+from uadtools.interface.healing import Guidance, Healing
 
 if TYPE_CHECKING:
     from uadtools.diffusion.guidance import Gradient
@@ -27,15 +27,7 @@ class Options:
 
     t: int = 500
     steps: int = 50
-    guidance: Annotated[
-        float,
-        Option(
-            "How strongly the way back is led towards healthy; 0: not at all. Default: 100 of guided, 3 of cfg and "
-            "anofpdm.",
-            "X",
-            0,
-        ),
-    ] = 100.0
+    guidance: Guidance = 100.0
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         from uadtools.methods.encode import way_up

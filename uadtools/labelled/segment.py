@@ -16,7 +16,7 @@ from pydantic import model_validator
 
 from uadtools.errors import UadError
 from uadtools.interface import recipe as base
-from uadtools.interface.healing import Option
+from uadtools.interface.healing import Option, Unhealed
 from uadtools.labelled._lesions import marked
 from uadtools.models.networks import UNetConfig
 from uadtools.models.settings import NoisedSettings
@@ -68,10 +68,9 @@ class Recipe(base.NoisedRecipe, Settings):
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Unhealed):
     """steps: of the walk, from noise alone to the mask; top: where that begins, the last step of the schedule."""
 
-    HEALS: ClassVar[bool] = False
     NOISY: ClassVar[bool] = True
 
     steps: int = 20
@@ -81,10 +80,6 @@ class Options:
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= self.top + 1:
             raise UadError(f"--steps {self.steps}: from noise alone there are 1 to {self.top + 1}")
-
-    @property
-    def maps(self) -> tuple[str, ...]:
-        return ("anomaly",)
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         return self.steps

@@ -5,10 +5,10 @@ Source: Frotscher et al. 2024 (ANDi).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 from uadtools.errors import UadError
-from uadtools.interface.healing import Healing, Option
+from uadtools.interface.healing import Healing, Option, Unhealed
 
 if TYPE_CHECKING:
     from uadtools.interface.types import Denoiser, Noise, Tensor
@@ -19,10 +19,8 @@ NEAREST = 1e-6
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Unhealed):
     """t: the highest of the range; steps: how many of it, evenly spaced (none: all of them, as published)."""
-
-    HEALS: ClassVar[bool] = False
 
     t: int = 200
     low: Annotated[
@@ -37,10 +35,6 @@ class Options:
     @property
     def lowest(self) -> int:
         return 3 * self.t // 8 if self.low is None else self.low
-
-    @property
-    def maps(self) -> tuple[str, ...]:
-        return ("anomaly",)
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         count = self.t - self.lowest + 1

@@ -9,7 +9,8 @@ from uadtools.errors import UadError
 from uadtools.interface.learning import Batch
 from uadtools.interface.recipe import Recipe
 from uadtools.labelled import supervised
-from uadtools.labelled._lesions import config_of, distance, marked
+from uadtools.labelled._donors import config_of
+from uadtools.labelled._lesions import distance, marked
 from uadtools.metrics.ranking import average_precision
 from uadtools.models.model import load_model
 from uadtools.training.loop import Trainer
