@@ -33,8 +33,10 @@ def template(name: str) -> Image:
     return read_image(folder / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 
 
-def affine(moving: Image, fixed: Image, *, seed: int = 0) -> NDArray[np.float64]:
+def affine(moving: Image, fixed: Image, *, seed: int = 0, rigid: bool = False) -> NDArray[np.float64]:
     """Find the affine that brings one brain onto another; returns (4, 4), from the moving world to the fixed, in mm.
+
+    rigid: by turns and shifts alone, from where they lie, as of two scans of one person.
 
     Both images are 0 where nothing is to be compared. Mattes mutual information on 50 bins, regular-step gradient
     descent over three levels, started from the moments of both images; a fifth of the voxels are looked at, drawn with
@@ -48,12 +50,12 @@ def affine(moving: Image, fixed: Image, *, seed: int = 0) -> NDArray[np.float64]
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # the metric does not heed its own number
     try:
-        return _registered(sitk, moving, fixed, seed)
+        return _registered(sitk, moving, fixed, seed, rigid)
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
 
 
-def _registered(sitk: Any, moving: Image, fixed: Image, seed: int) -> NDArray[np.float64]:
+def _registered(sitk: Any, moving: Image, fixed: Image, seed: int, rigid: bool) -> NDArray[np.float64]:
     pictures = []
     for image in (fixed, moving):
         grid = _upright(image)
@@ -61,9 +63,13 @@ def _registered(sitk: Any, moving: Image, fixed: Image, seed: int) -> NDArray[np
         picture.SetSpacing(grid.spacing)
         picture.SetOrigin([float(v) for v in grid.affine[:3, 3]])
         pictures.append(picture)
-    start = sitk.CenteredTransformInitializer(
-        *pictures, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.MOMENTS
-    )
+    if rigid:
+        start = sitk.Euler3DTransform()
+        start.SetCenter(pictures[0].TransformContinuousIndexToPhysicalPoint([n / 2 for n in pictures[0].GetSize()]))
+    else:
+        start = sitk.CenteredTransformInitializer(
+            *pictures, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.MOMENTS
+        )
     search = sitk.ImageRegistrationMethod()
     search.SetMetricAsMattesMutualInformation(50)
     search.SetMetricSamplingStrategy(search.RANDOM)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ heal = reconstruct
 
 class Settings(settings.Settings):
     """network: a U-Net that is not told a t."""
+
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["dae"] = "dae"
     network: UNetConfig = UNetConfig()
@@ -43,18 +45,20 @@ class Recipe(base.Recipe, Settings):
 def build(settings: Settings) -> nn.Module:
     from uadtools.interface.learning import unet
 
-    return unet(settings.network)
+    return unet(settings.network, in_channels=settings.channels, out_channels=settings.channels)
 
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
-    """Remove coarse noise that lies inside the brain, which is all that counts."""
+    """Remove coarse noise, drawn anew for each contrast, that lies inside the brain, which is all that counts."""
+    import numpy as np
     import torch
 
     from uadtools.interface.learning import distance, shape_of
     from uadtools.noise.coarse import coarse_fields
 
-    x0 = batch.x0
-    coarse = coarse_fields(shape_of(x0), batch.seeds, resolution=recipe.coarse.resolution, std=recipe.coarse.std)
-    noise = 2 * torch.from_numpy(coarse)[:, None].to(x0.device)  # images in [0, 1] are half as wide as [-1, 1]
-    brain = (x0 > -1).float()
+    x0, sizes = batch.x0, recipe.coarse.model_dump()
+    of_channels = [batch.seeds + (channel << 40) for channel in range(recipe.channels)]
+    coarse = np.stack([coarse_fields(shape_of(x0), seeds, **sizes) for seeds in of_channels], axis=1)
+    noise = 2 * torch.from_numpy(coarse).to(x0.device)  # images in [0, 1] are half as wide as [-1, 1]
+    brain = (x0[:, :1] > -1).float()
     return distance(recipe, net(x0 + brain * noise) * brain, x0 * brain)

@@ -5,11 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from uadtools.grids.placement import Form
-from uadtools.volume.io import Image, save
+from uadtools.volume import io
+from uadtools.volume.io import Image
 from uadtools.volume.reading import Reading
 from uadtools.volume.stream import Study, read_image, read_path
 
-__all__ = ["read", "read_study", "save"]
+
+def save(product: Image | Study, path: Path | str, *, force: bool = False, provenance: bool = True) -> None:
+    """Write an image (.nii or .nii.gz) and, unless provenance is False, its provenance as JSON beside it.
+
+    Of a study its product, in all its channels, which follow one another in the file; other programs see the first.
+    Raises UadError when a file is in the way (and not force), the suffix is another, or the disk is full.
+    """
+    images = product.in_channels(product.product.role) if isinstance(product, Study) else [product]
+    io.save(images[0], path, *images[1:], force=force, provenance=provenance)
 
 
 def read(

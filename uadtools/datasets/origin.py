@@ -9,9 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from uadtools.datasets.anonymous import nameless
 from uadtools.errors import UadError
 from uadtools.volume.io import Image
-from uadtools.volume.stream import Study, fingerprint, nameless
+from uadtools.volume.stream import Study, fingerprint
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+from uadtools.datasets.anonymous import anonymous
 from uadtools.datasets.bids import sibling
 from uadtools.datasets.origin import Origin
 from uadtools.datasets.sources import STDIN
@@ -19,7 +20,7 @@ from uadtools.volume.converters import FORMATS
 from uadtools.volume.flat import is_flat
 from uadtools.volume.foreign import FOREIGN
 from uadtools.volume.io import SUFFIXES, Image, check_target, save, save_sidecar, sidecar
-from uadtools.volume.stream import Study, anonymous, base_name, is_image, read_image, write_study
+from uadtools.volume.stream import Study, base_name, is_image, read_image, write_study
 
 NO_FOLDERS = (
     ".tmp", ".part", ".bak", ".gz", ".bz2", ".xz", ".zip", ".tar", ".tgz", ".7z", ".png", ".jpg", ".jpeg", ".tif",
@@ -217,7 +218,8 @@ class Sink:
             file = self.beside(path, role)
             save(study.need(role), file, force=self._replaces(file), provenance=self.provenance)
         force = self._replaces(path)
-        save(study.product, path, force=force, provenance=self.provenance)  # last: where it is, all is done
+        product = study.in_channels(study.product.role)
+        save(product[0], path, *product[1:], force=force, provenance=self.provenance)  # last: where it is, all is done
         return str(path)
 
 

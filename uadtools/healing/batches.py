@@ -24,8 +24,9 @@ HELD, ROOM = 16, 2**29
 
 @dataclass(frozen=True)
 class ScanSlices:
-    """What is to be healed of one scan. x: (S, 1, H, W) in [0, 1], one above the other; positions: (S,) their z.
+    """What is to be healed of one scan. x: (S, C, H, W) in [0, 1], one above the other; positions: (S,) their z.
 
+    C: of how many contrasts they are.
     condition: other slices to condition them on, shaped like x. Of a volume that is healed whole x is (1, 1, D, H, W).
     """
 
@@ -36,7 +37,7 @@ class ScanSlices:
 
 @dataclass(frozen=True)
 class HealedSlices:
-    """x: (T, K, S, 1, H, W) in [0, 1], for T options and K draws; maps: (S, 1, H, W), means over all of them.
+    """x: (T, K, S, C, H, W) in [0, 1], for T options and K draws; maps: (S, 1, H, W), means over all of them.
 
     x is the first of the maps where the method heals nothing. Of a volume that is healed whole: (T, K, 1, 1, D, H, W)
     and (1, 1, D, H, W).
@@ -51,7 +52,8 @@ class HealedSlices:
 
     def add(self, part: slice, maps: dict[str, Tensor], weight: float) -> None:
         for name, values in maps.items():
-            whole = self.maps.setdefault(name, np.zeros(self.x.shape[2:], dtype=np.float32))
+            size = (self.x.shape[2], *values.shape[1:])
+            whole = self.maps.setdefault(name, np.zeros(size, dtype=np.float32))
             whole[part] += weight * values.cpu().numpy()
 
 
@@ -69,7 +71,8 @@ def heal_slices(
         watch(done, total)
 
     asked, heal = replace(model, asked=tick), methods.get(plan.method).heal
-    healed = HealedSlices(np.empty((len(plan.options), plan.samples, *seen.x.shape), np.float32), {})
+    made_of = seen.x.shape if plan.heals else (count, 1, *shape)
+    healed = HealedSlices(np.empty((len(plan.options), plan.samples, *made_of), np.float32), {})
     for i, options in enumerate(plan.options):
         for k in range(plan.samples):
             for part in _parts(count, batch or fitting(model, shape)):
@@ -133,10 +136,13 @@ class Seen:
         )
 
     def slices(self, part: slice | NDArray[np.intp]) -> Tensor:
-        """Return slices with as many neighbours as the model needs, (B, 2 reach + 1, H, W); the ends are repeated."""
+        """Return slices with as many neighbours as the model needs, (B, C (2 reach + 1), H, W), each contrast's in a
+        row; the ends are repeated.
+        """
         chosen, reach = np.arange(len(self.x))[part][:, None], self.model.config.reach
         places = np.clip(chosen + np.arange(-reach, reach + 1), self.first[part][:, None], self.last[part][:, None])
-        return self._seen(self.x[places, 0])
+        slabs = self.x[places].swapaxes(1, 2)  # (B, C, 2 reach + 1, H, W); of volumes H is their depth
+        return self._seen(slabs.reshape(len(slabs), -1, *slabs.shape[3:]))
 
     def given(self, part: slice | NDArray[np.intp]) -> dict[str, Tensor]:
         """Return the method's other arguments."""

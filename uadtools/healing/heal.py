@@ -24,6 +24,7 @@ from uadtools.healing.plan import plan as settle_plan
 from uadtools.models.checkpoint import DEFAULT, bundled
 from uadtools.models.config import IntensityConfig, ModelConfig, parse
 from uadtools.volume.io import Image
+from uadtools.volume.roles import in_channel
 from uadtools.volume.stream import Study, last_by, record, study_of
 
 if TYPE_CHECKING:
@@ -83,9 +84,11 @@ def heal_together(
 
     scans = []
     for study in studies:
-        scan, positions = study.need("scan"), positions_of(study, model)
-        condition_slices = None if condition is None else _cut(_condition(condition, scan, how), positions, model)
-        scans.append(ScanSlices(_cut(scan.data, positions, model), positions, condition_slices))
+        positions = positions_of(study, model)
+        condition_slices = (
+            None if condition is None else _cut(_condition(condition, study, how, model), positions, model)
+        )
+        scans.append(ScanSlices(_cut(_seen(study, model.config), positions, model), positions, condition_slices))
     healed_slices, fits = _healed_slices(model, scans, how, seed=seed, batch=batch, watch=watch)
     arguments = how.arguments | ({"condition": condition.name} if condition else {})
     notes = {"seed": seed, "model": model.name or model.config.name, **_detection(how, model.config)}
@@ -120,11 +123,21 @@ def positions_of(study: Study, model: Model) -> NDArray[np.intp]:
     scan = study.need("scan")
     brain = _brain(study, scan)
     check_prepared(scan, brain, model.config, study.name)
+    for image in _seen(study, model.config)[1:]:
+        _check_range(image, f"{study.name}: {image.role}", "uad-preprocess SCAN --channel NAME=FILE")
     return np.zeros(1, np.intp) if model.config.solid else filled(brain)
 
 
-def _cut(volume: NDArray[Any], positions: NDArray[np.intp], model: Model) -> NDArray[np.float32]:
-    return to_solid(volume) if model.config.solid else to_slices(volume)[positions]
+def _seen(study: Study, config: ModelConfig) -> list[Image]:
+    """Return a study's scan, in all contrasts that a model sees. Raises UadError where one is missing."""
+    return [study.need("scan"), *study.of_contrasts(config.contrasts[1:])]
+
+
+def _cut(images: Sequence[Image], positions: NDArray[np.intp], model: Model) -> NDArray[np.float32]:
+    """Return slices of images, their channels, (S, C, H, W); of a volume that is healed whole (1, 1, D, H, W)."""
+    if model.config.solid:
+        return to_solid(images[0].data)
+    return np.concatenate([to_slices(image.data)[positions] for image in images], axis=1)
 
 
 def _with_healed(
@@ -135,14 +148,16 @@ def _with_healed(
     brain, image, images = _brain(study, scan), replace(scan, provenance=provenance), list[Image]()
     if plan.heals:
         per_t = healed.x.mean(axis=1, dtype=np.float64).astype(np.float32)
-        combined = _placed(combine(slices.x, per_t, plan.combine), slices.positions, scan)
-        images.append(image.derive(inside(combined, brain), "healed"))
+        combined = combine(slices.x, per_t, plan.combine)
+        for channel, name in enumerate(("", *model.config.contrasts[1:])):
+            volume = _placed(combined[:, channel : channel + 1], slices.positions, scan)
+            images.append(image.derive(inside(volume, brain), in_channel("healed", name)))
     maps = {role: healed.maps[role] for role in sorted(healed.maps, key=lambda role: role != plan.product)}
     if model.expected and plan.expected:
         expected = on_grid(expected_of(scan, brain, model.expected), scan.data.shape)
         images.append(image.derive(np.where(brain, expected, 0).astype(np.float32), "expected"))
     if healed.x.shape[0] * healed.x.shape[1] > 1:
-        maps["spread"] = healed.x.reshape(-1, *slices.x.shape).std(axis=0)
+        maps["spread"] = healed.x.reshape(-1, *healed.x.shape[2:]).std(axis=0).mean(axis=1, keepdims=True)
     for role, values in maps.items():
         placed = _placed(values, slices.positions, scan)
         images.append(image.derive(np.where(brain, placed, 0).astype(np.float32), role))
@@ -205,14 +220,15 @@ def _by_sign(plan: Plan, config: ModelConfig, table: dict[str, float]) -> dict[s
     return {sign: table[key] for sign, key in keys.items() if key in table}
 
 
-def _condition(condition: Study, scan: Image, plan: Plan) -> NDArray[Any]:
-    """Return the voxels of an image to condition on. Raises UadError when it does not fit the scan or the method."""
+def _condition(condition: Study, study: Study, plan: Plan, model: Model) -> list[Image]:
+    """Return what to condition on, in all channels. Raises UadError when it does not fit the scan or the method."""
     check_conditioned(plan)
-    image = condition.product
-    if not image.grid.same(scan.grid):
-        raise UadError(f"{condition.name}: has another grid than the scan: {image.grid.unlike(scan.grid)}")
-    _check_range(image, condition.name, "uad-preprocess")
-    return image.data
+    scan, images = study.need("scan"), [condition.product, *condition.of_contrasts(model.config.contrasts[1:])]
+    for image in images:
+        if not image.grid.same(scan.grid):
+            raise UadError(f"{condition.name}: has another grid than the scan: {image.grid.unlike(scan.grid)}")
+        _check_range(image, condition.name, "uad-preprocess")
+    return images
 
 
 def check_conditioned(plan: Plan) -> None:

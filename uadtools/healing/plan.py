@@ -163,6 +163,8 @@ def _adapting(config: ModelConfig | None, how: Plan) -> Plan:
         return how
     if how.adapt not in get_args(Adapted):
         raise UadError(f"--adapt {how.adapt}: there are {' and '.join(get_args(Adapted))}")
+    if config and config.channels > 1:
+        raise UadError("--adapt: a model is fitted to scans of one contrast, and this one sees several (leave it out)")
     asked = how.evaluations(config.grid.shape[1::-1]) if config and methods.needs_model(how.method) else 0
     if asked != how.samples or not how.heals:
         raise UadError(

@@ -40,8 +40,10 @@ class Healing:
 
 
 class Network(Protocol):
-    """All that a method without noise needs of a model."""
+    """All that a method without noise needs of a model. channels: of how many contrasts the images are."""
 
+    @property
+    def channels(self) -> int: ...
     def ask(self, x: Tensor, *more: Tensor) -> Tensor: ...
 
 

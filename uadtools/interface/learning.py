@@ -34,7 +34,7 @@ _schedule = lru_cache(Schedule.of)
 
 
 class Corrupted(NamedTuple):
-    """Items as a network sees them. seen: (B, 2 reach + 1, H, W) and healthy (B, 1, H, W) in [-1, 1]; changed, brain:
+    """Items as a network sees them. seen: (B, C (2 reach + 1), H, W), healthy: (B, C, H, W) in [-1, 1]; changed, brain:
     (B, 1, H, W) in [0, 1]; ceiling: (B,) the highest severity to be expected.
     """
 
@@ -48,10 +48,11 @@ class Corrupted(NamedTuple):
 class Batch(NamedTuple):
     """What a training step is taken on.
 
-    x0: (B, C, H, W) in [-1, 1], C being 1, or 2 reach + 1 with the slice to reconstruct in the middle; volumes are (B,
-    1, D, H, W). seeds: (B,), from which all that is random for a slice follows. corrupted: what was made of them, where
-    the recipe says how. labels: (B, 1, H, W) or (B, 1, D, H, W) uint8, LESION, IGNORED (see volume.labels) and 0 of the
-    slice in the middle, moved as it was, where the recipe is LABELLED. sick: (B,) whether each is, where it is weak.
+    x0: (B, C, H, W) in [-1, 1], C being that of the contrasts, or 2 reach + 1 times as many, each contrast's in a row
+    with the slice to reconstruct in the middle; volumes are (B, 1, D, H, W). seeds: (B,), from which all that is random
+    for a slice follows. corrupted: what was made of them, where the recipe says how. labels: (B, 1, H, W) or (B, 1, D,
+    H, W) uint8, LESION, IGNORED (see volume.labels) and 0 of the slice in the middle, moved as it was, where the recipe
+    is LABELLED. sick: (B,) whether each is, where it is weak.
     """
 
     x0: Tensor

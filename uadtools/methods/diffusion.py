@@ -31,6 +31,7 @@ class Settings(NoisedSettings):
     """network: a U-Net that is told the step."""
 
     METHOD: ClassVar[str] = "sss"
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["diffusion"] = "diffusion"
     network: DenoiserConfig = DenoiserConfig()
@@ -56,7 +57,8 @@ def check_fixed(network: DenoiserConfig) -> None:
 def build(settings: Settings) -> nn.Module:
     from uadtools.interface.learning import unet
 
-    return unet(settings.network, out_channels=settings.network.outputs)
+    channels = settings.channels
+    return unet(settings.network, in_channels=channels, out_channels=channels * settings.network.outputs)
 
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:

@@ -36,21 +36,21 @@ class Options(Restoring):
 
 
 def heal(model: Network, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Walk the middle slices of slabs back to health. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
+    """Walk the middle slices of slabs back to health. x: (B, C (2 reach + 1), H, W) in [-1, 1]."""
     import torch
 
     from uadtools.diffusion.samplers import cold
     from uadtools.diffusion.steps import spaced
+    from uadtools.nets.layout import middle, with_middle
 
-    middle, probabilities = x.shape[1] // 2, list[torch.Tensor]()
+    probabilities = list[torch.Tensor]()
 
     def predict(x_t: Tensor, t: int) -> Tensor:
-        slab = torch.cat([x[:, :middle], x_t, x[:, middle + 1 :]], dim=1)
-        x0, probability = mended(model, slab, t, flips=False)
+        x0, probability = mended(model, with_middle(x, x_t), t, flips=False)
         probabilities.append(probability)
         return x0
 
-    start, severities = x[:, [middle]], spaced(options.t, options.steps)
+    start, severities = middle(x, model.channels), spaced(options.t, options.steps)
     if options.accumulate == "walk":
         *_, last = cold(predict, start, severities)
         x0 = last.x_t

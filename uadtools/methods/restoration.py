@@ -30,6 +30,7 @@ class Settings(settings.Settings):
 
     METHOD: ClassVar[str] = "restore"
     NEIGHBOURS: ClassVar[bool] = True
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["restoration"] = "restoration"
     network: UNetConfig = UNetConfig()
@@ -56,6 +57,12 @@ class Recipe(base.Recipe, Settings):
         return self.start
 
     @model_validator(mode="after")
+    def _contrasts_as_they_are(self) -> Self:
+        if self.channels > 1 and self.corruption.domains.contrast:
+            raise ValueError("corruption.domains.contrast: drawn from T1 alone, and contrasts has several (0)")
+        return self
+
+    @model_validator(mode="after")
     def _not_augmented(self) -> Self:
         if self.augment != base.AugmentConfig():
             raise ValueError("augment: restoration has corruption.domains in its place (leave it out)")
@@ -65,7 +72,7 @@ class Recipe(base.Recipe, Settings):
 def build(settings: Settings) -> nn.Module:
     from uadtools.interface.learning import unet
 
-    return unet(settings.network, in_channels=2 * settings.reach + 1, out_channels=2)
+    return unet(settings.network, in_channels=settings.seen, out_channels=settings.channels + 1)
 
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
@@ -85,7 +92,8 @@ def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
     x0, logit = restored(items.seen, net(packed(items.seen), items.ceiling))
     changed, weight = (items.changed > 0).float(), torch.where(items.changed > 0, items.changed, 1) * items.brain
     count = items.brain.sum().clamp(min=1)
-    l1 = ((x0 - items.healthy).abs() / 2 * (1 + 4 * changed) * items.brain).sum() / count  # in units of [0, 1]
+    apart = (x0 - items.healthy).abs().mean(dim=1, keepdim=True) / 2  # in units of [0, 1]
+    l1 = (apart * (1 + 4 * changed) * items.brain).sum() / count
     bce = (binary_cross_entropy_with_logits(logit, changed, reduction="none") * weight).sum() / count
     probability = logit.sigmoid() * items.brain
     dice = 1 - (2 * (probability * items.changed).sum() + 1) / (probability.sum() + items.changed.sum() + 1)
@@ -103,7 +111,7 @@ def start(recipe: Recipe, nets: Sequence[nn.Module], donor: Donor, slices: Healt
 def ask(model: Network, x: Tensor, t: int) -> Restored:
     """Return the healthy middle slices, and where they were changed.
 
-    x: (B, 2 reach + 1, H, W) in [-1, 1]; t: the highest severity to be expected, below SEVERITIES.
+    x: (B, C (2 reach + 1), H, W) in [-1, 1]; t: the highest severity to be expected, below SEVERITIES.
     """
     import torch
 

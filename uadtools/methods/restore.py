@@ -47,7 +47,7 @@ def heal(model: Network, x: Tensor, options: Options, noise: Noise) -> Healing:
 
 
 def mended(model: Network, x: Tensor, t: int, *, flips: bool) -> tuple[Tensor, Tensor]:
-    """Return the healthy middle slices and the probabilities of a change, (B, 1, H, W)."""
+    """Return the healthy middle slices, (B, C, H, W), and the probabilities of a change, (B, 1, H, W)."""
     import torch
 
     answers = [restoration.ask(model, x, t)]

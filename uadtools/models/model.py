@@ -65,6 +65,11 @@ class Model:
         """Of models that remove noise."""
         return Schedule.of(self.config.schedule.kind, self.config.schedule.steps)
 
+    @property
+    def channels(self) -> int:
+        """Of how many contrasts the images are that it sees."""
+        return int(self.config.channels)
+
     def ask(self, x: Tensor, *more: Tensor, of: nn.Module | None = None) -> Tensor:
         """Return what the network makes of a batch, in float32.
 
@@ -83,7 +88,7 @@ class Model:
     def predict(self, x_t: Tensor, t: Timesteps, *, clamp: bool = False, code: Tensor | None = None) -> Prediction:
         """Return x0 and eps behind x_t, and the variance of the step back where the network learnt that.
 
-        x_t: (B, 1, H, W) in the units of [-1, 1]; t: one step for all, or (B,) int64; clamp: limit x0 to [-1, 1]; code:
+        x_t: (B, C, H, W) in the units of [-1, 1]; t: one step for all, or (B,) int64; clamp: limit x0 to [-1, 1]; code:
         of the image that the model is to go by, where it is one that needs it.
         """
         steps = torch.as_tensor(t, dtype=torch.int64, device=x_t.device).expand(len(x_t))
@@ -95,7 +100,7 @@ class Model:
     def perceive(self, x: Tensor, other: Tensor) -> Tensor:
         """Return how unlike two clean images are in the features of a network that removes noise, (B, 1, H, W).
 
-        x, other: (B, 1, H, W) in [-1, 1]. From 0 for the same to 4; no image is noised, see nets.perceptual.
+        x, other: (B, C, H, W) in [-1, 1]. From 0 for the same to 4; no image is noised, see nets.perceptual.
         """
         t = x.new_full((len(x),), PERCEIVED * self.schedule.steps // 1000, dtype=torch.int64)
         return self.ask(x, other, t, of=Perceptual(self.net))

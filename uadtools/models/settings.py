@@ -35,14 +35,18 @@ class Settings(Config):
     is refused.
 
     METHOD: the default method, where it is not called as the kind; FOLLOWS: defaults inside of tables that are given in
-    part; NEIGHBOURS, VOLUMES, DRAWS: whether the network may see neighbouring slices, or whole volumes, and whether
-    healing with it draws noise.
+    part; NEIGHBOURS, VOLUMES, SEVERAL, DRAWS: whether the network may see neighbouring slices, or whole volumes, or
+    several contrasts, and whether healing with it draws noise.
+
+    contrasts: of which the images that it sees are, where they are of several, as channels; none: one, which may be
+    any. The first is that of the scan, the others are called by these names beside it.
     """
 
     METHOD: ClassVar[str] = ""
     FOLLOWS: ClassVar[dict[str, dict[str, Any]]] = {}
     NEIGHBOURS: ClassVar[bool] = False
     VOLUMES: ClassVar[bool] = False
+    SEVERAL: ClassVar[bool] = False
     DRAWS: ClassVar[bool] = False
     if TYPE_CHECKING:
         kind: str
@@ -51,6 +55,7 @@ class Settings(Config):
     name: str
     grid: GridConfig = GridConfig()
     intensity: IntensityConfig = IntensityConfig()
+    contrasts: tuple[Annotated[str, Field(pattern="^[A-Za-z0-9]{1,8}$")], ...] = Field(default=(), max_length=16)
     defaults: DefaultsConfig = DefaultsConfig()
     licence: str = "not stated"
 
@@ -63,6 +68,16 @@ class Settings(Config):
     def solid(self) -> bool:
         """Whether the network sees whole volumes, not slices."""
         return bool(getattr(self.network, "axes", 2) == 3)
+
+    @property
+    def channels(self) -> int:
+        """How many contrasts the network sees."""
+        return max(1, len(self.contrasts))
+
+    @property
+    def seen(self) -> int:
+        """How many channels a network's input has: of each contrast a slice, and its neighbours."""
+        return self.channels * (2 * self.reach + 1)
 
     @property
     def levels(self) -> int:
@@ -118,8 +133,13 @@ class Settings(Config):
         idle = ["defaults.t"] if self.defaults.t and not self.levels else []
         idle += ["defaults.samples"] if self.defaults.samples > 1 and not self.DRAWS else []
         idle += ["network.reach"] if self.reach and not self.NEIGHBOURS else []
+        idle += ["contrasts"] if self.channels > 1 and not self.SEVERAL else []
         if idle:
             raise ValueError(f"{', '.join(idle)}: {_no_meaning(self.kind)}")
+        if len({*self.contrasts}) < len(self.contrasts):
+            raise ValueError(f"contrasts {', '.join(self.contrasts)}: one is named twice")
+        if self.solid and self.channels > 1:
+            raise ValueError(f"contrasts {', '.join(self.contrasts)}: networks of volumes see one (network.axes 2)")
         for size in self.grid.shape if self.solid else self.grid.shape[:2]:
             if size % self.divisor:
                 raise ValueError(f"grid.shape {self.grid.shape}: {size} is no multiple of {self.divisor}")
@@ -147,7 +167,7 @@ class NoisedSettings(Settings):
 
     def noise_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Return the shape of the noise for a slice (H, W)."""
-        return 1, *shape
+        return self.channels, *shape
 
 
 S = TypeVar("S", bound=Settings)

@@ -14,3 +14,19 @@ def layout(axes: int) -> torch.memory_format:
 def packed(x: Tensor) -> Tensor:
     """Lay out a batch in that format. x: (B, C, H, W) or (B, C, D, H, W)."""
     return x.contiguous(memory_format=layout(x.ndim - 2))
+
+
+def middle(x: Tensor, channels: int = 1) -> Tensor:
+    """Return the slices in the middle of slabs, (B, C, H, W), and volumes as they are.
+
+    x: (B, C (2 reach + 1), H, W), the slices of each channel in a row.
+    """
+    slabs = x.reshape(len(x), channels, -1, *x.shape[2:])
+    return slabs[:, :, slabs.shape[2] // 2]
+
+
+def with_middle(x: Tensor, slices: Tensor) -> Tensor:
+    """Return slabs as `middle` takes them, with other slices in their middle. slices: (B, C, H, W)."""
+    slabs = x.reshape(len(x), slices.shape[1], -1, *x.shape[2:]).clone()
+    slabs[:, :, slabs.shape[2] // 2] = slices
+    return slabs.flatten(1, 2)

@@ -6,19 +6,20 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from uadtools.nets.layout import middle
+
 
 class Restored(NamedTuple):
-    """x0: (B, 1, H, W) in [-1, 1], the healthy middle slices; logit: (B, 1, H, W) of "this was changed"."""
+    """x0: (B, C, H, W) in [-1, 1], the healthy middle slices; logit: (B, 1, H, W) of "this was changed"."""
 
     x0: Tensor
     logit: Tensor
 
 
 def restored(x: Tensor, output: Tensor) -> Restored:
-    """Read a network's output, (B, 2, H, W): what is to be added to the middle slice, and the logit.
+    """Read a network's output, (B, C + 1, H, W): what is to be added to the middle slices, and the logit.
 
-    x: (B, 2 reach + 1, H, W), what it saw. A network that answers 0 leaves the slice as it is.
+    x: (B, C (2 reach + 1), H, W), what it saw. A network that answers 0 leaves the slices as they are.
     """
-    output = output.float()
-    middle = x.shape[1] // 2
-    return Restored(x[:, middle : middle + 1] + output[:, :1], output[:, 1:])
+    change, logit = output.float().tensor_split([-1], dim=1)
+    return Restored(middle(x, change.shape[1]) + change, logit)

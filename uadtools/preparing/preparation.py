@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -24,7 +25,8 @@ class Preparation:
     deepbet, which is for T1 scans of adults). bias_correct: N4. register: the template to bring the brain onto, or
     None; template_name: what it is called in the provenance. order: of the steps that are asked for. quantiles: the
     intensities inside the brain are given this distribution at the end (a model's `quantiles`); none: they are not.
-    seed: of the registration. reading: how the scan's file is read.
+    seed: of the registration. reading: how the scan's file is read. channels: other contrasts of the same person, by
+    name, which are brought onto the scan's grid where they lie in its world; align: registered to the scan first.
     """
 
     grid: GridConfig = field(default_factory=GridConfig)
@@ -37,6 +39,8 @@ class Preparation:
     quantiles: tuple[float, ...] = ()
     seed: int = 0
     reading: Reading = AS_IT_IS
+    channels: Mapping[str, Image] = field(default_factory=dict)
+    align: bool = False
 
     @property
     def steps(self) -> tuple[StepName, ...]:
@@ -56,6 +60,7 @@ class Preparation:
             "register": self.template_name if self.register else None,
             "order": list(self.steps),
             "match_histogram": bool(self.quantiles),
-            "seed": self.seed if self.register else None,
+            "seed": self.seed if self.register or self.align else None,
+            **({"channels": list(self.channels), "align": self.align} if self.channels else {}),
             **self.reading.arguments,
         }

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from uadtools.anatomy import brain as brains
 from uadtools.anatomy.bias import n4
 from uadtools.anatomy.contrast import Contrast, seen
-from uadtools.anatomy.intensity import FLOOR, ct_window, inside, matched, percentile, zscore
 from uadtools.concerns import Concern
 from uadtools.errors import UadError
 from uadtools.grids.grid import Grid, cropped_grid, oriented, resample, spaced_grid
-from uadtools.models.config import IntensityConfig
+from uadtools.preparing.channels import in_place
 from uadtools.preparing.preparation import BRAIN_EXTRACTORS, Preparation
-from uadtools.volume.background import DARK, background, background_value
+from uadtools.preparing.values import grounded, normalised, saturated
+from uadtools.volume.background import background, background_value
 from uadtools.volume.chain import GridChain, continued, link
 from uadtools.volume.io import Image
-from uadtools.volume.roles import ROLES
+from uadtools.volume.roles import ROLES, in_channel
 from uadtools.volume.stream import Study, concerns_of, fingerprint, noting, record
 
 Tell = Callable[[str], None]
@@ -38,7 +38,7 @@ MOST_VOXELS = 2**30
 
 @dataclass(frozen=True)
 class PreparedStudy:
-    """A study of scan and brain, and what a user should know about it.
+    """A study of scan, in all its channels, and brain, and what a user should know about it.
 
     brain_ml: the brain's volume in the scan, before registration; concerns: of this step; seconds: by step; contrast:
     what was recognised, None where nothing can be (single slices, CT, less than 100 mL of brain).
@@ -72,10 +72,10 @@ def preprocess(
 ) -> Study:
     """Turn a raw scan into a study of scan and brain mask, ready for a model of this grid and intensity window.
 
-    changes: fields of the Preparation, such as brain="none". tell: gets one line about anything the user should know.
-    The scan comes back in RAS, float32 in [0, 1], above 0 exactly inside the brain; its provenance keeps the chain of
-    grids. It is resampled once, whatever is done to it. Raises UadError for a scan in which no brain can be seen, and
-    for one that was prepared already.
+    changes: fields of the Preparation, such as brain="none", or channels={"FLAIR": image}, which become images
+    `scan:FLAIR`. tell: gets one line about anything the user should know. The scan comes back in RAS, float32 in [0,
+    1], above 0 exactly inside the brain; its provenance keeps the chain of grids. It is resampled once, whatever is
+    done to it. Raises UadError for a scan in which no brain can be seen, and for one that was prepared already.
     """
     prepared = prepare(scan, replace(preparation or Preparation(), **changes), name=name)
     for concern in prepared.concerns:
@@ -121,7 +121,7 @@ def _check_raw(scan: Image, preparation: Preparation) -> None:
 
 
 def _oriented(scan: Image, preparation: Preparation) -> _Work:
-    data, grid = oriented(_grounded(scan.data, preparation), scan.grid, preparation.grid.orientation)
+    data, grid = oriented(grounded(scan.data, preparation), scan.grid, preparation.grid.orientation)
     mask, guesses = np.ones(data.shape, dtype=bool), list[Concern]()
     if isinstance(preparation.brain, Image):
         guesses = concerns_of(preparation.brain)
@@ -133,19 +133,6 @@ def _oriented(scan: Image, preparation: Preparation) -> _Work:
             raise UadError("the brain mask is empty (pass a better one with --brain FILE)")
     chain = [*continued(scan.provenance.get("chain"), scan.grid), link("reorient", grid)]
     return _Work(data, grid, np.asarray(mask), chain, tuple(guesses))
-
-
-def _grounded(data: NDArray[Any], preparation: Preparation) -> NDArray[Any]:
-    """Make a constant background 0, below the rest, but where intensities mean something by themselves.
-
-    Else the brain's edge, where it mixes with the background, would depend on which value that is.
-    """
-    value, kind = background_value(data), preparation.intensity.kind
-    if not value or kind == "ct":
-        return data
-    outside = background(data)
-    lowest = 0.0 if kind == "none" else min(value, float(np.percentile(data[~outside], DARK)))
-    return np.where(outside, np.float32(0), data.astype(np.float32) - np.float32(lowest))
 
 
 def _brained(work: _Work, preparation: Preparation) -> _Work:
@@ -210,18 +197,21 @@ def _finished(
         size = "x".join(map(str, target.shape))
         raise UadError(f"the brain mask has nothing in its middle, where the grid of {size} lies (pass a better mask)")
     chain = [*work.chain, link("resample", spaced), link("crop_pad", target)]
-    values = _normalised(resample(work.data, work.grid, target), mask, preparation)
-    saturated = _saturated(values[mask], preparation.intensity)
+    values = normalised(resample(work.data, work.grid, target), mask, preparation)
+    lost = saturated(values[mask], preparation.intensity)
     unknown = preparation.grid.flat or preparation.intensity.kind == "ct"
     contrast = None if unknown else seen(values, mask, preparation.grid.spacing)
-    concerns = (*work.concerns, *cut, *saturated)
+    others = in_place(scan, work.grid, target, mask, preparation)
+    strange = [doubt.about(name) for name, other in preparation.channels.items() for doubt in concerns_of(other)]
+    concerns = (*work.concerns, *cut, *lost, *strange)
     notes: dict[str, Any] = {"contrast": contrast.to_json()} if contrast else {}
     notes |= noting(scan, concerns)
     image = Image(values, target, "scan", {**scan.provenance, "study": name, "chain": chain, **notes})
-    prepared = replace(
-        image, provenance=record(image, "uad-preprocess", preparation.arguments, source=fingerprint(scan))
-    )
-    study = Study(name, {"scan": prepared, "brain": prepared.derive(mask.astype(np.uint8), "brain")})
+    source = fingerprint(scan, *preparation.channels.values())
+    prepared = replace(image, provenance=record(image, "uad-preprocess", preparation.arguments, source=source))
+    more = [prepared.derive(values, in_channel("scan", channel)) for channel, values in others.items()]
+    images = [prepared, *more, prepared.derive(mask.astype(np.uint8), "brain")]
+    study = Study(name, {image.role: image for image in images})
     volume = float(work.mask.sum()) * scan.grid.voxel_volume
     return PreparedStudy(study, volume, concerns, seconds, contrast)
 
@@ -248,31 +238,6 @@ def _target(work: _Work, preparation: Preparation) -> tuple[Grid, Grid]:
     if preparation.grid.flat:
         middle[2], depth = (spaced.shape[2] - 1) / 2, spaced.shape[2]
     return spaced, cropped_grid(spaced, (columns, rows, depth), middle)
-
-
-def _saturated(values: NDArray[Any], intensity: IntensityConfig) -> list[Concern]:
-    """Say whether a CT window shows little of what is in it, as of a scan that is no CT. values: inside the brain."""
-    share = float(((values <= FLOOR) | (values >= 1)).mean())
-    text = f"{share:.0%} of the brain lies outside the window of {intensity} (is it a CT scan, in Hounsfield units?)"
-    return [Concern("intensity-window", text, round(share, 4))] if intensity.kind == "ct" and share > 0.5 else []
-
-
-def _normalised(data: NDArray[Any], mask: Mask, preparation: Preparation) -> NDArray[np.float32]:
-    intensity = preparation.intensity
-    if intensity.kind == "percentile":
-        values = percentile(data, mask, intensity.low, intensity.high)
-    elif intensity.kind == "zscore":
-        values = zscore(data, mask)
-    elif intensity.kind == "ct":
-        values = ct_window(data, mask, intensity.center, intensity.width)
-    else:
-        low, high = float(data[mask].min()), float(data[mask].max())
-        if low < 0 or high > 1:
-            raise UadError(f"intensities run from {low:g} to {high:g}, not 0 to 1 (--intensity percentile)")
-        values = inside(data, mask)
-    if np.ptp(values[mask]) == 0:
-        raise UadError(f"all of the brain is {values[mask][0]:g} after --intensity {intensity} (is it the right one?)")
-    return matched(values, mask, preparation.quantiles) if preparation.quantiles else values
 
 
 def _timed(seconds: dict[str, float], step: str, work: Callable[[], T]) -> T:

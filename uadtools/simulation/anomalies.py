@@ -24,6 +24,8 @@ VISIBLE = 0.04
 EASY = {"none": 0.05, "radius": 3.5, "least": 0.3}
 """Where training starts: without looks that are faint, too. With everything at once nothing is learnt for long."""
 FAINT = ("waves", "blur", "texture", "push")
+UNSEEN = 0.2
+"""Share of the anomalies that another contrast than the first does not show."""
 
 
 def draw_groups(config: AnomalyConfig, rng: np.random.Generator, step: int) -> list[Numbers]:
@@ -36,8 +38,18 @@ def draw_groups(config: AnomalyConfig, rng: np.random.Generator, step: int) -> l
     if rng.random() < none:
         return []
     count = int(np.ceil(config.most ** rng.random() ** (1 + hard)))
-    looks = {name: weight * (hard if name in FAINT else 1) for name, weight in config.looks.model_dump().items()}
-    return [_group(config, looks, rng, smallest, least) for _ in range(count)]
+    return [_group(config, _weights(config, hard), rng, smallest, least) for _ in range(count)]
+
+
+def draw_looks(config: AnomalyConfig, rng: np.random.Generator, step: int, groups: Sequence[Numbers]) -> list[Numbers]:
+    """Draw how the anomalies of an item look in another contrast, which does not show all of them (look: none)."""
+    weights = _weights(config, min(1.0, step / config.fade))
+    least = [group["look"]["least"] for group in groups]
+    return [{"look": _look(weights, rng, each) if rng.random() >= UNSEEN else None} for each in least]
+
+
+def _weights(config: AnomalyConfig, hard: float) -> dict[str, float]:
+    return {name: weight * (hard if name in FAINT else 1) for name, weight in config.looks.model_dump().items()}
 
 
 def _pick(weights: dict[str, float], rng: np.random.Generator) -> str:
@@ -120,7 +132,7 @@ def put_in(
     w) shapes in [0, 1] to choose from. What changed by less than VISIBLE, smoothed a little, is not anomalous.
     """
     corrupted, where = slab, np.zeros(slab.shape, bool)
-    for group in groups:
+    for group in (group for group in groups if group["look"]):
         alpha, core = shape_of(group, t1, brain, masks)
         if alpha[len(alpha) // 2].sum() < 1:
             continue

@@ -44,17 +44,19 @@ class DrawnItems:
 
 @dataclass(frozen=True)
 class Corruptor:
-    """What corrupts slices. reach: of the slabs; masks: shapes of anomalies."""
+    """What corrupts slices. reach, channels: of the slabs, how many contrasts they have; masks: shapes of anomalies."""
 
     config: CorruptionConfig
     reach: int
     masks: Sequence[Floats] = ()
+    channels: int = 1
 
     def __call__(
         self, slices: Slices, chosen: NDArray[Any], seeds: Seeds, *, step: int, device: torch.device
     ) -> tuple[Corrupted, DrawnItems]:
         """Corrupt slices, each by its seed. chosen: (B,) their places; step: of training, by which anomalies fade."""
-        drawn = [draw_item(self.config, np.random.default_rng((2, int(seed))), step) for seed in seeds]
+        streams = (np.random.default_rng((2, int(seed))) for seed in seeds)
+        drawn = [draw_item(self.config, stream, step, self.channels) for stream in streams]
         places = tuple(int(place) for place in chosen)
         items = [self.remade(slices, place, numbers) for place, numbers in zip(places, drawn, strict=True)]
         return _stacked(items, device), DrawnItems(tuple(drawn), places)
@@ -81,7 +83,7 @@ def _stacked(items: Sequence[Item], device: torch.device) -> Corrupted:
 
     return Corrupted(
         2 * tensor("seen") - 1,
-        2 * tensor("healthy")[:, None] - 1,
+        2 * tensor("healthy").view(len(items), -1, *items[0].brain.shape) - 1,
         tensor("changed")[:, None],
         tensor("brain")[:, None],
         torch.tensor([item.ceiling for item in items], device=device),

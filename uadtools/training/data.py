@@ -28,7 +28,7 @@ from uadtools.volume.labels import IGNORED, LESION, looks_unlike
 from uadtools.volume.labels import Labels as MaskLabels
 from uadtools.volume.listing import files_of
 from uadtools.volume.roles import require_role
-from uadtools.volume.stream import concerns_of, read_image
+from uadtools.volume.stream import concerns_of, read_path
 
 Halves = NDArray[np.float16]
 CPU = torch.device("cpu")
@@ -41,7 +41,7 @@ class Slices:
     pixels: (N, H, W) in [0, 1]; scans: (N,) the number of the scan each is from, not falling; structures: (N, H, W),
     numbers of what is there, where label maps were given; concerns: what their history says against them; labels: (N,
     H, W) LESION, IGNORED and 0, where masks of lesions were given; kinds: (N,) whether each is healthy, 0, or sick,
-    LESION, where scans are the one or the other.
+    LESION, where scans are the one or the other; others: (N, C - 1, H, W), the same places in other contrasts.
 
     For networks that see whole volumes pixels are (N, D, H, W): what is said of a slice is meant of a volume.
     """
@@ -52,6 +52,7 @@ class Slices:
     concerns: tuple[Concern, ...] = ()
     labels: MaskLabels | None = None
     kinds: MaskLabels | None = None
+    others: Halves | None = None
     _held: dict[torch.device, Tensor] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
@@ -60,12 +61,16 @@ class Slices:
     def windows(self, chosen: NDArray[Any], reach: int, device: torch.device = CPU) -> Tensor:
         """Return slices with `reach` neighbours on either side, (B, 2 reach + 1, H, W) float32; volumes (B, D, H, W).
 
-        chosen: (B,) their places. Where a scan ends, its last slice is repeated. A GPU that has room for all slices
-        holds them.
+        chosen: (B,) their places. Where a scan ends, its last slice is repeated. Those of other contrasts follow, as
+        many of each: (B, C (2 reach + 1), H, W). A GPU that has room for all slices holds them.
         """
         places = chosen if self.solid else self.neighbours(chosen, reach)
         pixels = self._on(device)
-        return pixels[torch.from_numpy(places).to(pixels.device)].to(device).float()
+        x = pixels[torch.from_numpy(places).to(pixels.device)].to(device).float()
+        if self.others is None:
+            return x
+        others = torch.from_numpy(self.others[places]).to(device).float()  # (B, 2 reach + 1, C - 1, H, W)
+        return torch.cat([x[:, None], others.transpose(1, 2)], dim=1).flatten(1, 2)
 
     def labels_at(self, chosen: NDArray[Any], device: torch.device = CPU) -> Tensor | None:
         """Return the labels of slices, (B, 1, H, W) uint8, or of volumes, (B, 1, D, H, W)."""
@@ -109,7 +114,7 @@ class Slices:
         return 2 * x[:, None] - 1 if self.solid else 2 * x - 1
 
 
-def load_slices(
+def load_slices(  # noqa: PLR0913  one parameter per option
     sources: Sequence[str],
     grid: GridConfig,
     min_brain: float,
@@ -118,6 +123,7 @@ def load_slices(
     labels: Sequence[str] = (),
     masks: Masks | None = None,
     sick: Sick | None = None,
+    contrasts: Sequence[str] = (),
 ) -> Slices:
     """Read all slices that hold enough brain, in the order of the sources; solid: all volumes, whole.
 
@@ -126,12 +132,13 @@ def load_slices(
     taken as they are: rows are H, columns W; the images of a stack are no neighbours.
     min_brain: least share of pixels above 0; labels: label maps of all these scans, see training.structures; masks: of
     their lesions; sick: which of them, or of their slices, are sick: what is neither that nor healthy is left out.
-    Raises UadError when a source does not fit the grid or nothing is left.
+    contrasts: of which there are images, too, in the same file, see `Study.in_channels`. Raises UadError when a source
+    does not fit the grid, or has no such image, or nothing is left.
     """
-    pixels, starts, structures, lesions, kinds, concerns = [], [], [], [], [], list[Concern]()
+    pixels, starts, structures, lesions, kinds, others, concerns = [], [], [], [], [], [], list[Concern]()
     maps = label_maps(labels)
     for file in (file for source in sources for file in files_of(source)):
-        image = _prepared(file, grid)
+        image, *more = _prepared(file, grid, contrasts)
         said = [*concerns_of(image), *looks_unlike(image, "scan", file)]
         concerns.extend(concern.about(Path(file).name) for concern in said)
         piece = to_slices(image.data)[:, 0].astype(np.float16)
@@ -147,6 +154,8 @@ def load_slices(
             kept &= told != IGNORED
             kinds.append(told[kept])
         pixels.append(piece[kept])
+        if more:
+            others.append(np.concatenate([to_slices(other.data)[kept].astype(np.float16) for other in more], axis=1))
         lesions += [] if drawn is None else [drawn[kept]]
         if maps:
             labelled = structures_of(Path(file), maps, image.grid)
@@ -159,28 +168,34 @@ def load_slices(
     known = np.concatenate(structures) if structures else None
     marked = np.concatenate(lesions) if lesions else None
     sides = np.concatenate(kinds) if kinds else None
-    return Slices(np.concatenate(pixels), scans, known, tuple(concerns), marked, sides)
+    beside = np.concatenate(others) if others else None
+    return Slices(np.concatenate(pixels), scans, known, tuple(concerns), marked, sides, beside)
 
 
-def _prepared(source: str, grid: GridConfig) -> Image:
+def _prepared(source: str, grid: GridConfig, contrasts: Sequence[str]) -> list[Image]:
+    """Read a scan, in all contrasts that are learnt from."""
     path = Path(source)
     if is_flat(path):
+        if contrasts:
+            raise UadError(f"{path}: 2-D images have one contrast, and the recipe learns from several")
         image = read_flat(path)
         if image.grid.shape[:2] != grid.shape[:2]:
             columns, rows, count = image.grid.shape
             wanted = f"(N, {grid.shape[1]}, {grid.shape[0]})"
             raise UadError(f"{path}: images of shape {(count, rows, columns)}, the recipe's grid wants {wanted}")
-        return image
-    image = read_image(path)
+        return [image]
+    study = next(read_path(path))
+    image = study.product
     require_role(image, "scan", str(path))
-    low, high = float(image.data.min()), float(image.data.max())
+    images = [image, *study.of_contrasts(contrasts, str(path))]
+    low, high = min(float(image.data.min()) for image in images), max(float(image.data.max()) for image in images)
     if grid.misfit(image.grid) or low < 0 or not 0 < high <= 1:
         shape, spacing = ",".join(map(str, grid.shape)), ",".join(f"{s:g}" for s in grid.spacing)
         raise UadError(
             f"{path}: not prepared for this recipe: {image.grid}, values {low:g} to {high:g} "
             f"(uad-preprocess {path} --shape {shape} --spacing {spacing})"
         )
-    return image
+    return images
 
 
 def shared_scans(slices: Slices, others: Slices) -> int:
@@ -226,4 +241,6 @@ def fingerprint(slices: Slices) -> dict[str, Any]:
     structures = {} if slices.structures is None else {"structures": int(slices.structures.sum(dtype=np.int64))}
     labels = {} if slices.labels is None else {"labels": crc32(slices.labels.tobytes())}
     kinds = {} if slices.kinds is None else {"sick": crc32(slices.kinds.tobytes())}
-    return {"slices": len(slices), "sum": float(slices.pixels.sum(dtype=np.float64)), **structures, **labels, **kinds}
+    others = {} if slices.others is None else {"contrasts": crc32(slices.others.tobytes())}
+    known = structures | labels | kinds | others
+    return {"slices": len(slices), "sum": float(slices.pixels.sum(dtype=np.float64)), **known}

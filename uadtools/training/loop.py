@@ -167,7 +167,7 @@ class Trainer:
     def corruptor(self) -> Corruptor | None:
         """What is put into slices to be mended; none where nothing is."""
         config = self.recipe.corrupting
-        return Corruptor(config, self.recipe.reach, self.masks) if config else None
+        return Corruptor(config, self.recipe.reach, self.masks, self.recipe.channels) if config else None
 
     def _step(self, state: State, batch: Batch, seed: int) -> float:
         """Take one step; returns the loss."""

@@ -58,7 +58,7 @@ def read(
     structures = recipe.corrupting.labels if recipe.corrupting else ()
     load = partial(
         load_slices, grid=recipe.grid, min_brain=recipe.data.min_brain, solid=recipe.solid, labels=structures,
-        masks=masks, sick=sick,
+        masks=masks, sick=sick, contrasts=recipe.contrasts[1:],
     )  # fmt: skip
     slices = load(sources.learnt)
     held_out = load(sources.judged) if sources.judged else None

@@ -18,7 +18,7 @@ from uadtools.errors import UadError
 from uadtools.files import parse_json
 from uadtools.grids.grid import Grid
 from uadtools.grids.placement import MM, UNITS, Form, Placement
-from uadtools.volume.roles import ROLES
+from uadtools.volume.roles import ROLES, parted
 
 ROLE_LENGTH = 15
 """In bytes: what intent_name holds, less the 0 at its end."""
@@ -143,7 +143,9 @@ def provenance(raw: Bytes, order: str) -> dict[str, Any]:
 
 def role(intent: str, provenance: dict[str, Any]) -> str:
     """Return the role that intent_name states. Other programs write other things there: such an image is a scan."""
-    return intent if intent in ROLES or (provenance and intent.isidentifier()) else "scan"
+    base, channel = parted(intent)
+    ours = base in ROLES or (provenance and base.isidentifier())
+    return intent if ours and (not channel or channel.isalnum()) else "scan"
 
 
 def _check_magic(fields: Any, name: str, *, single: bool) -> None:

@@ -152,14 +152,15 @@ def to_bytes(image: Image, *, provenance: bool = True, nifti2: bool = False) -> 
     return cast(bytes, nifti.to_bytes())
 
 
-def save(image: Image, path: Path | str, *, force: bool = False, provenance: bool = True) -> None:
+def save(image: Image, path: Path | str, *more: Image, force: bool = False, provenance: bool = True) -> None:
     """Write an image (.nii or .nii.gz) and, unless provenance is False, its provenance as JSON beside it.
 
-    Raises UadError when a file is in the way (and not force), the suffix is another, or the disk is full.
+    more: images that follow it in the file, as in a stream; other programs see the first one. Raises UadError when a
+    file is in the way (and not force), the suffix is another, or the disk is full.
     """
     path, keep = Path(path), provenance and bool(image.provenance)
     check_target(path, force=force, provenance=keep)
-    data = to_bytes(image, provenance=provenance, nifti2=image.nifti2)
+    data = b"".join(to_bytes(one, provenance=provenance, nifti2=image.nifti2) for one in (image, *more))
     with written(path, force=force) as part:
         part.write_bytes(gzip.compress(data, 4, mtime=0) if path.name.endswith(".gz") else data)
     if keep:

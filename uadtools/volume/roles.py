@@ -49,7 +49,19 @@ ROLES = {
     "chain": Role("how unlikely latent diffusion finds the scan, over all steps", "map", bound=True),
     "flipped": Role("the share of the bits that diffusion of bits made anew", "map"),
 }
-"""In this order images are asked where the brain is, and drawn."""
+"""In this order images are asked where the brain is, and drawn. A study of several contrasts has some in each of its
+channels: the first one's have the role's own name, the others' are called as in scan:FLAIR."""
+
+
+def in_channel(role: str, channel: str) -> str:
+    """Return what images of a role are called in a channel, "" for the first one."""
+    return f"{role}:{channel}" if channel else role
+
+
+def parted(role: str) -> tuple[str, str]:
+    """Return what an image is, and in which channel, "" for the first one."""
+    base, _, channel = role.partition(":")
+    return base, channel
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,7 @@ def stated_role(image: Image) -> str | None:
 def role_told(role: str, history: Any) -> str | None:
     """The same of what was read of an image without its voxels; its history may be anything."""
     if role != "scan":
-        return role
+        return parted(role)[0]
     told = isinstance(history, list) and all(isinstance(line, dict) for line in history) and history
     return _MADE_BY.get(str(told[-1].get("tool")), "scan") if told else None
 

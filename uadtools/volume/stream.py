@@ -8,7 +8,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -26,7 +26,7 @@ from uadtools.volume.flat import PICTURES, is_flat, read_flat
 from uadtools.volume.io import READABLE, Image, open_file, read_images, read_pair, stem, to_bytes
 from uadtools.volume.labels import LESION, read_labels
 from uadtools.volume.reading import AS_IT_IS, Reading
-from uadtools.volume.roles import ROLES
+from uadtools.volume.roles import ROLES, in_channel, parted
 
 FREESURFER = re.compile(
     r"/(?P<subject>[^/]+)/(?P<name>mri/(orig|rawavg|T1|T2|FLAIR|nu|orig_nu|norm|brain|brain\.finalsurfs|brainmask|wm|"
@@ -67,6 +67,33 @@ class Study:
         if role not in self.images:
             raise UadError(f"{self.name}: no image of role '{role}' (it has: {', '.join(self.images)})")
         return self.images[role]
+
+    @property
+    def channels(self) -> list[str]:
+        """The channels that its scan has, "" for the first one."""
+        return [channel for role, channel in map(parted, self.images) if role == "scan"]
+
+    def in_channels(self, role: str) -> list[Image]:
+        """Return the images of a role, the first channel's first."""
+        return [image for name, image in self.images.items() if parted(name)[0] == role]
+
+    def of_contrasts(self, names: Sequence[str], where: str = "") -> list[Image]:
+        """Return the scans of channels. where: for errors. Raises UadError where one is missing, or on another grid."""
+        roles = [in_channel("scan", name) for name in names]
+        if missing := [name for name, role in zip(names, roles, strict=True) if role not in self.images]:
+            raise UadError(
+                f"{where or self.name}: no {' and no '.join(missing)} beside the scan, which the model sees, too "
+                f"(uad-preprocess SCAN {' '.join(f'--channel {name}=FILE' for name in missing)})"
+            )
+        images = [self.images[role] for role in roles]
+        self.check_grids(self.product, *images, advice="prepare them together: uad-preprocess SCAN --channel NAME=FILE")
+        return images
+
+    def seen_in(self, channel: str) -> Study:
+        """Return a study with a channel's images in the place of the first one's. Raises UadError without any."""
+        self.need(in_channel("scan", channel))
+        own = {role: image for name, image in self.images.items() for role, of in [parted(name)] if of == channel}
+        return Study(self.name, self.images | own)
 
     def adding(self, *images: Image) -> Study:
         """Put what a tool made in front, the product first, and keep the rest behind it."""
@@ -115,24 +142,6 @@ def fingerprint(*images: Image) -> str:
     for image in images:
         voxels.update(image.data.tobytes("F") + image.grid.affine.tobytes())
     return voxels.hexdigest()[:16]
-
-
-def nameless(value: Any) -> Any:
-    """Leave out the names of files among arguments, of which provenance tells."""
-    if isinstance(value, dict):
-        return {key: nameless(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [nameless(part) for part in value]
-    return "file" if isinstance(value, str) and ("/" in value or re.search(r"\.[A-Za-z]\w+$", value)) else value
-
-
-def anonymous(study: Study, name: str) -> Study:
-    """Give a study another name, and leave the names of files out of its images' history."""
-    images = {}
-    for role, image in study.images.items():
-        history = {"history": nameless(line)} if (line := image.provenance.get("history")) else {}
-        images[role] = replace(image, provenance={**image.provenance, "study": name, **history})
-    return Study(name, images)
 
 
 def lines_by(image: Image, tool: str) -> list[dict[str, Any]]:

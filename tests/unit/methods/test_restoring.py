@@ -16,6 +16,8 @@ CLEAN = torch.linspace(-0.9, 0.9, 32).view(2, 1, 4, 4)
 class Perfect:
     """A network that knows the clean slices, and says that what differs from them was changed."""
 
+    channels = 1
+
     def __init__(self):
         self.asked = []
 
@@ -70,6 +72,8 @@ def test_the_walk_asks_about_where_it_arrived_and_leaves_the_neighbours():
     seen = []
 
     class Model:
+        channels = 1
+
         def ask(self, x, t):
             seen.append(x)
             return torch.cat([-x[:, 1:2], torch.zeros_like(x[:, :1])], dim=1)
@@ -84,6 +88,8 @@ def test_the_mean_asks_about_the_scan_itself_at_each_severity():
     seen = []
 
     class Model:
+        channels = 1
+
         def ask(self, x, t):
             seen.append(x)
             t = t[0].item()
