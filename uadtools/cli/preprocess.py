@@ -17,6 +17,7 @@ EXAMPLES = """
   uad-preprocess raw/ -o prepared/ --jobs 4           every scan in a folder; run again, it does what is missing
   uad-preprocess DICOM/ --series 3                    one series of a folder of DICOM
   uad-preprocess --bids study/ --suffix T1w -o study/derivatives/uadtools
+  uad-preprocess t1.nii.gz --channel FLAIR=flair.nii.gz --channel T2=t2.nii.gz --align
   uad-preprocess head.nii.gz --brain none --intensity ct:brain
 """
 
@@ -54,6 +55,11 @@ def preprocess(
         all."""),
     match_histogram: bool = o.flag("""--match-histogram
         Give the brain the intensities of the model's training data, too."""),
+    channel: list[str] | None = o.option("""--channel NAME=FILE|NAME=DIR...
+        Another contrast of the same person, for a model of several: it is brought onto the scan's grid, into its
+        brain, and lies in the same file. Of several scans, a folder of files that are called as they are; with
+        --bids, NAME is the suffix, or NAME=SUFFIX."""),
+    align: bool = o.flag("--align  Register the other contrasts to the scan by a rigid transform first."),
     save_brain: Path | None = o.option("""--save-brain FILE|DIR
         Write the brain mask, too; of several scans into a folder."""),
     picture: Path | None = o.option("""--picture FILE|DIR
@@ -91,6 +97,8 @@ def preprocess(
         output,
         bids=bids,
         suffix=suffix,
+        channel=channel or (),
+        align=align,
         save_brain=save_brain,
         picture=picture,
         jobs=jobs,

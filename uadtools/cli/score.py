@@ -40,6 +40,11 @@ def score(
     signed: Signed = o.option(
         f"--signed {o.choices(Signed)}  Score only what is brighter, or darker, than its healed self.", "both"
     ),
+    contrast: str = o.option(
+        """--contrast mean|max|NAME
+        Of several contrasts that were healed together: the mean of their scores, the largest, or the score of one.""",
+        "mean",
+    ),
     spread: Path | None = o.option("""--spread FILE
         For --metric mahalanobis: the spread that uad-heal --maps writes; default: the stream's."""),
     probability: Path | None = o.option("""--probability FILE
@@ -75,6 +80,7 @@ def score(
         suffix=suffix,
         metric=metric,
         signed=signed,
+        contrast=contrast,
         spread=spread,
         probability=probability,
         region=region,

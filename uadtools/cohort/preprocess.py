@@ -12,6 +12,7 @@ from uadtools.cohort.parallel import parallel_map
 from uadtools.cohort.results import Progress, Result, unseen
 from uadtools.concerns import Tell, silent, told
 from uadtools.datasets import bids as data_sets
+from uadtools.datasets.channels import Channels
 from uadtools.datasets.failed import blamed_on_scan, failed_before
 from uadtools.datasets.origin import Origin
 from uadtools.datasets.sink import Sink
@@ -37,6 +38,7 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     *,
     bids: Path | str | None = None,
     suffix: str | None = None,
+    channel: Sequence[str] = (),
     save_brain: Path | str | None = None,
     picture: Path | str | None = None,
     jobs: int = 1,
@@ -58,7 +60,8 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     """Prepare scans as uad-preprocess does, and write them; returns what `uad-preprocess --json` says of each.
 
     sources: files, folders and lists of them, or "-" for a stream on standard input; none with bids, a data set of
-    which the scans with this suffix are taken (T1w). output: a file, a folder, or "-" for a stream on standard output;
+    which the scans with this suffix are taken (T1w). channel: other contrasts of the same people, such as
+    "FLAIR=flair.nii.gz", see datasets.channels. output: a file, a folder, or "-" for a stream on standard output;
     none: the current folder, or a stream where the source is one (no file at all for as_json). save_brain, picture: a
     file, or a folder for several scans. jobs: processes. skip_failed: keep a list, in the folder of the outputs, of
     scans that failed, and leave out those on it that have not changed: their results are `failed`. options: see
@@ -68,6 +71,8 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     """
     reading = Reading(volume, geometry, nan, surrounded=True, series=series)
     preparation, inputs = settle(**options, reading=reading), words(sources)
+    data_set = "" if bids is None else suffix or data_sets.SUFFIX
+    channels = Channels.of(channel, several=is_cohort(inputs), suffix=data_set, align=preparation.align)
     if "-" in (str(save_brain), str(picture)):
         raise Misuse(f"{PAIR}: name a file or a folder")
     several = is_cohort(inputs, bids)
@@ -85,7 +90,7 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     sink.sources = [*sink.sources, *(file for file in files if file.is_file())]
     if jobs > 1 and sink.stream:
         raise Misuse("--jobs: several processes cannot write into one stream (name a folder with -o)")
-    preparing = Preparing(preparation, sink, force=force, provenance=provenance)
+    preparing = Preparing(preparation, sink, channels, force=force, provenance=provenance)
     preparing.check(work)
     data_sets.describe(None if bids is None else output, __version__)
     results: list[Result] = []
@@ -163,6 +168,7 @@ class Preparing:
 
     preparation: Preparation
     sink: Sink
+    channels: Channels
     force: bool
     provenance: bool
 
@@ -193,7 +199,10 @@ class Preparing:
     def _one(self, raw: Study, job: ScanJob) -> Result:
         path = job.output or self.sink.path(raw.name)
         others = [other for other in (job.brain, job.picture) if other]
-        source, arguments = fingerprint(raw.product), self.preparation.arguments
+        with blamed_on_scan(raw.name):
+            channels = self.channels.read(raw, job.source, self.preparation.reading.beside)
+        preparation = replace(self.preparation, channels=channels)
+        source, arguments = fingerprint(raw.product, *channels.values()), preparation.arguments
         before = self.sink.done(path, Origin("uad-preprocess", raw.name, {"arguments": arguments}, source))
         if before and all(other.exists() for other in others):
             self.sink.complete(*others)
@@ -205,7 +214,7 @@ class Preparing:
         for other in (*others, *beside):
             check_free(other, force=force) if other.parent.exists() else other.parent.mkdir(parents=True)
         with blamed_on_scan(raw.name):
-            prepared = prepare(raw.product, self.preparation, name=raw.name)
+            prepared = prepare(raw.product, preparation, name=raw.name)
         written = self.sink.write(prepared.study, path)
         brain = self.sink.called(prepared.study, path).need("brain")
         if job.brain:

@@ -14,7 +14,7 @@ from uadtools.concerns import Tell, silent
 from uadtools.datasets.bids import sibling
 from uadtools.datasets.origin import Origin
 from uadtools.datasets.sink import Sink, beside
-from uadtools.datasets.sources import Inputs, Sources, image_beside, named, words
+from uadtools.datasets.sources import Inputs, Sources, named, study_beside, words
 from uadtools.errors import Misuse, UadError
 from uadtools.grids.placement import Form
 from uadtools.scoring.case_scores import case_scores
@@ -43,6 +43,7 @@ def score_all(  # noqa: PLR0913  one parameter per option
     suffix: str | None = None,
     metric: Metric | None = None,
     signed: Signed = "both",
+    contrast: str = "mean",
     spread: Path | str | None = None,
     probability: Path | str | None = None,
     region: Path | str | None = None,
@@ -73,8 +74,9 @@ def score_all(  # noqa: PLR0913  one parameter per option
     maps = {"spread": spread, "probability": probability, "region": region}
     pair, reading = _is_pair(words(sources), scan), Reading(volume, geometry)
     scoring = Scoring.of(
-        metric=metric, signed=signed, reference=reference, brain=brain, reading=reading.beside, tell=tell, **maps
-    )
+        metric=metric, signed=signed, contrast=contrast, reference=reference, brain=brain, reading=reading.beside,
+        tell=tell, **maps,
+    )  # fmt: skip
     healed = words(sources)[1:] if pair else sources
     inputs = Inputs.of(healed, output, bids, suffix, step=("healed", "score"), called=PRODUCTS, tell=tell)
     if inputs.several and (one := next((role for role, path in maps.items() if path is not None), "")):
@@ -114,6 +116,7 @@ class Scoring:
 
     metric: Metric | None
     signed: Signed
+    contrast: str
     images: Sequence[Image]
     normal: Study | None
 
@@ -123,6 +126,7 @@ class Scoring:
         *,
         metric: Metric | None = None,
         signed: Signed = "both",
+        contrast: str = "mean",
         reference: Path | str | None = None,
         brain: Path | str | None = None,
         reading: Reading = AS_IT_IS,
@@ -135,19 +139,21 @@ class Scoring:
                 raise Misuse(f"--{role}: has no effect with --metric {metric or 'l1'} (leave it out)")
         images = [] if brain is None else [read_mask(Path(brain), reading, tell=tell)]
         images += [_map(Path(path), role) for role, path in maps.items() if path is not None]
-        return cls(metric, signed, images, None if reference is None else read_normal(Path(reference)))
+        return cls(metric, signed, contrast, images, None if reference is None else read_normal(Path(reference)))
 
     def origin(self, study: Study, *, native: bool) -> Origin:
         """Say what a study's score is made of."""
         given = (*self.images, *(self.normal.images.values() if self.normal else ()))
         metric = self.metric or default_metric([*study.images, *(image.role for image in self.images)])
-        settings = [metric, self.signed, native, *((image.role, fingerprint(image)) for image in given)]
-        compared = [study.images[role] for role in (*PRODUCTS, "scan") if role in study.images]
+        settings: list[Any] = [metric, self.signed, native, *((image.role, fingerprint(image)) for image in given)]
+        settings += [self.contrast] if self.contrast != "mean" else []
+        compared = [image for role in (*PRODUCTS, "scan") for image in study.in_channels(role)]
         return Origin.of("uad-score", study.name, settings, *compared)
 
     def __call__(self, study: Study) -> Study:
         """Add a study's score. Raises UadError, also where there is no brain."""
-        scored = score(with_given(study, *self.images), metric=self.metric, signed=self.signed)
+        given = with_given(study, *self.images)
+        scored = score(given, metric=self.metric, signed=self.signed, contrast=self.contrast)
         scored = normalise(scored, self.normal) if self.normal else scored
         if math.isnan(case_score(scored)):
             raise UadError(f"{study.name}: no voxel above background, so there is no brain to score")
@@ -182,7 +188,7 @@ class Pairing:
             return
         for study in self.inputs.studies(file, self.reading, self.tell):
             alone = file != "-" and "scan" not in study.images and (study.product.role in PRODUCTS or self.scans)
-            yield self._whole(self._scan_of(Path(file)), Path(file), study.product, study.name) if alone else study
+            yield self._whole(self._scan_of(Path(file)), Path(file), study) if alone else study
 
     def _scan_of(self, file: Path) -> Path:
         """Find the scan of a healed one: by its name among those that are named, else beside it."""
@@ -199,10 +205,14 @@ class Pairing:
             raise UadError(f"{file}: of the scans of --scan {many} its name, {base_name(file)} (rename one)")
         return found[0]
 
-    def _whole(self, scan_file: Path, healed_file: Path, healed: Image | None = None, name: str = "") -> Study:
-        """Make a study of a scan, its healed self, and the maps wanted of those that were written beside that."""
-        scan = image_beside(scan_file, self.reading, self.tell)
-        healed = healed or image_beside(healed_file, self.reading, self.tell)
+    def _whole(self, scan_file: Path, healed_file: Path, made: Study | None = None) -> Study:
+        """Make a study of a scan, its healed self, and the maps wanted of those that were written beside that.
+
+        made: what is in the file of the healed one, if that was read.
+        """
+        read, made_of = study_beside(scan_file, self.reading, self.tell), made is None
+        made = made or study_beside(healed_file, self.reading, self.tell)
+        scan, healed = read.product, made.product
         if scan.role == "healed":
             raise Misuse(f"{PAIR}: {scan_file} is a healed scan (name the scan first)")
         if healed.role not in PRODUCTS and healed.provenance.get("history"):
@@ -216,7 +226,9 @@ class Pairing:
         for doubt in doubts:
             self.tell(str(doubt))
         healed = replace(healed, provenance=healed.provenance | noting(healed, doubts))
-        images = {role: healed.derive(healed.data, role), "scan": scan.derive(scan.data, "scan")}
+        first = {role: healed.derive(healed.data, role), "scan": scan.derive(scan.data, "scan")}
+        others = [*made.in_channels(healed.role)[1:], *read.in_channels(scan.role)[1:]]
+        images = first | {image.role: image for image in others}
         for role in (role for role in last_by(healed, "uad-heal").get("maps", []) if role in self.wanted):
             file = beside(healed_file, role)
             if not file.exists():
@@ -224,7 +236,7 @@ class Pairing:
                     f"{file}: not there, and part of the score (uad-heal wrote it beside HEALED; --metric l1)"
                 )
             images[role] = read_image(file)
-        return named(Study("", images), name or base_name(scan_file))
+        return named(Study("", images), base_name(scan_file) if made_of else made.name)
 
 
 def _map(path: Path, role: str) -> Image:

@@ -15,7 +15,7 @@ from uadtools.volume.io import SUFFIXES, Image, sidecar, stated, stem
 from uadtools.volume.listing import files_of, is_many
 from uadtools.volume.reading import AS_IT_IS, Reading
 from uadtools.volume.roles import role_told
-from uadtools.volume.stream import Study, base_name, read_image, read_path, read_studies
+from uadtools.volume.stream import Study, base_name, read_path, read_studies
 
 STDIN = "standard input"
 Sources = Path | str | Sequence[Path | str]
@@ -167,9 +167,15 @@ def studies(inputs: Sequence[str] | None, reading: Reading = AS_IT_IS, tell: Tel
 
 def image_beside(path: Path | str, reading: Reading, tell: Tell) -> Image:
     """Read an image that belongs to a scan, such as its truth, and tell what is strange about it."""
-    image = read_image(Path(path), reading)
-    say_noted(image, str(path), tell)
-    return image
+    return study_beside(path, reading, tell).product
+
+
+def study_beside(path: Path | str, reading: Reading, tell: Tell) -> Study:
+    """Read what is in a file beside others, such as a healed scan's scan, and tell what is strange about it."""
+    study = next(read_path(Path(path), reading))
+    for image in study.images.values():
+        say_noted(image, str(path), tell)
+    return study
 
 
 def say_noted(image: Image, name: str, tell: Tell) -> None:

@@ -94,6 +94,7 @@ def heal_together(
     notes = {"seed": seed, "model": model.name or model.config.name, **_detection(how, model.config)}
     notes |= {"maps": list(how.maps)} if how.maps else {}
     notes |= {} if how.heals else {"product": how.product}
+    notes |= {"contrasts": list(model.config.contrasts)} if model.channels > 1 else {}
     healed = []
     for study, scan_slices, slices, fit in zip(studies, scans, healed_slices, fits, strict=True):
         scan = study.need("scan")

@@ -33,8 +33,8 @@ def learn_reference(studies: Iterable[Study]) -> tuple[Floats, ReferenceConfig]:
     """Return what is to be expected of a healthy residual, on every second voxel, and what it was learnt from.
 
     studies: healthy scans and their healed selves, on one grid. Expected is the root of the mean square of the
-    residuals at a place, smoothed, plus the median of that over the brain, so that no place is taken for free of
-    errors. Raises UadError for fewer than LEAST_SCANS scans, for other grids, and where nothing was healed.
+    residuals at a place, of all contrasts, smoothed, plus the median of that over the brain, so that no place is taken
+    for free of errors. Raises UadError for fewer than LEAST_SCANS scans, for other grids, and where nothing was healed.
     """
     squares, brains, count = np.zeros(()), np.zeros(()), 0
     for study in studies:
@@ -42,8 +42,9 @@ def learn_reference(studies: Iterable[Study]) -> tuple[Floats, ReferenceConfig]:
         if count and scan.shape != squares.shape:
             raise UadError(f"{study.name}: lies on another grid than the scans before it")
         brain = scan > 0
-        residual = np.where(brain, scan - study.need("healed").data, 0)
-        squares, brains, count = squares + residual.astype(np.float64) ** 2, brains + brain, count + 1
+        pairs = zip(study.in_channels("scan"), study.in_channels("healed"), strict=True)
+        of_channels = [np.where(brain, image.data - healed.data, 0).astype(np.float64) ** 2 for image, healed in pairs]
+        squares, brains, count = squares + np.mean(of_channels, axis=0), brains + brain, count + 1
     if count < LEAST_SCANS:
         raise UadError(f"{count} healthy scans: a reference needs at least {LEAST_SCANS}")
     whole = squares.sum() / brains.sum()

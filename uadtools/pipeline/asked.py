@@ -49,6 +49,12 @@ class Asked:
         }
         return dict(json.loads(json.dumps(options, default=str)))
 
+    def of_scan(self, channels: Sequence[str]) -> Asked:
+        """Return what is asked for one scan. channels: words for the files of its other contrasts."""
+        return Asked(
+            self.steps | {"preprocess": self.steps["preprocess"] | ({"channel": [*channels]} if channels else {})}
+        )
+
     def pipe(self, source: str, place: Place, *, dicom_seg: bool = False) -> str:
         """Return the commands that do the same with a file, for a shell; of a stream they make the detections alone.
 

@@ -62,7 +62,7 @@ def run(  # noqa: PLR0913  one parameter per option
     """
     what, several = asked(**options), is_cohort(words(sources), bids)
     jobs = jobs_for(sources, output, bids, suffix, participants, tell)
-    steps = Steps.of(what, tell)
+    steps = Steps.of(what, tell, several=is_cohort(words(sources)), suffix=_suffix(bids, suffix))
     folder = Folder.of(jobs, output, force=force, roles=steps.made if keep else (), dicom_seg=dicom_seg)
     whole = several and not participants
     if whole:
@@ -94,14 +94,22 @@ def pipes(
 ) -> list[str]:
     """Return the lines of shell that do what `run` does: for each scan, a pipe. Raises UadError as that does."""
     what, jobs = asked(**options), jobs_for(sources, output, bids, suffix)
-    Steps.of(what, tell)
+    channels = Steps.of(what, tell, several=is_cohort(words(sources)), suffix=_suffix(bids, suffix)).channels
     folder = Folder.of(jobs, output, force=True)
     places = [folder.place(base_name(Path(job.source)), job) for job in jobs]
     folders = dict.fromkeys(str(path.parent) for place in places for path in (place.page, place.detection))
     for job in jobs if dicom_seg else ():
         SourceSeries.of(Path(job.source), what.steps["preprocess"].get("series"))
-    lines = [what.pipe(job.source, place, dicom_seg=dicom_seg) for job, place in zip(jobs, places, strict=True)]
+    lines = [
+        what.of_scan(channels.words(job.source)).pipe(job.source, place, dicom_seg=dicom_seg)
+        for job, place in zip(jobs, places, strict=True)
+    ]
     return [shlex.join(["mkdir", "-p", *folders]), *lines]
+
+
+def _suffix(bids: Path | str | None, suffix: str | None) -> str:
+    """Return the suffix of the scans of a data set; nothing without one."""
+    return "" if bids is None else suffix or SUFFIX
 
 
 def jobs_for(
@@ -151,18 +159,19 @@ class Running:
                 reading = self.steps.preparation.reading
                 series = SourceSeries.of(Path(job.source), reading.series) if self.folder.dicom_seg else None
                 for raw in studies([job.source], reading):
-                    yield self._todo(raw, self.folder.place(raw.name, job), series)
+                    yield self._todo(raw, job.source, self.folder.place(raw.name, job), series)
             except Misuse:
                 raise
             except UadError as error:
                 yield self._lost(self.folder.place(base_name(Path(job.source)), job), job.source, error)
 
-    def _todo(self, raw: Study, place: Place, series: SourceSeries | None) -> Todo:
-        record = Record(self.settings, fingerprint(raw.product))
+    def _todo(self, raw: Study, source: str, place: Place, series: SourceSeries | None) -> Todo:
         try:
+            channels = self.steps.channels.read(raw, source, self.steps.preparation.reading.beside)
+            record = Record(self.settings, fingerprint(raw.product, *channels.values()))
             if before := self.folder.claim(raw, place, record):
                 return Todo(place, before)
-            return Todo(place, record, self.steps.prepare(raw), series)
+            return Todo(place, record, self.steps.prepare(raw, channels), series)
         except Misuse:
             raise
         except UadError as error:

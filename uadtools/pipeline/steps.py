@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from uadtools.cohort.postproc import Detecting
 from uadtools.cohort.results import Watch, carried
 from uadtools.cohort.score import Scoring
 from uadtools.concerns import Tell, silent
+from uadtools.datasets.channels import Channels
 from uadtools.datasets.failed import blamed_on_scan
 from uadtools.datasets.sources import Sources, words
 from uadtools.healing.ensemble import (
@@ -68,22 +69,25 @@ class Steps:
     """The steps, as they were asked for. Between them a study is what a pipe would carry, to the last bit."""
 
     preparation: Preparation
+    channels: Channels
     healing: Healing
     scoring: Scoring
     detecting: Detecting
     tell: Tell
 
     @classmethod
-    def of(cls, asked: Asked, tell: Tell) -> Steps:
-        """Settle all steps, before any work is done. Raises UadError."""
+    def of(cls, asked: Asked, tell: Tell, *, several: bool, suffix: str = "") -> Steps:
+        """Settle all steps, before any work is done. several, suffix: see `Channels.of`. Raises UadError."""
         preprocess, heal, score, postproc = (dict(options) for options in asked.steps.values())
         reading = Reading(**{name: preprocess.pop(name, None) for name in READ_ONCE}, surrounded=True)
+        given = preprocess.pop("channel", ())
         preparation = settle(**preprocess, reading=reading)
+        channels = Channels.of(given, several=several, suffix=suffix, align=preparation.align)
         healing = Healing.of(**heal, tell=tell)
         detecting = Detecting.of(**postproc, native=True, tell=tell)
         if "threshold" not in postproc:
             tell_without_threshold(healing.ensembles, tell)
-        return cls(preparation, healing, Scoring.of(**score, tell=tell), detecting, tell)
+        return cls(preparation, channels, healing, Scoring.of(**score, tell=tell), detecting, tell)
 
     @property
     def made(self) -> tuple[str, ...]:
@@ -91,10 +95,10 @@ class Steps:
         plan = self.healing.ensembles[0].plans[0]
         return ("scan", "brain", plan.product, *plan.maps)
 
-    def prepare(self, raw: Study) -> Study:
-        """Prepare a raw scan. Raises UadError that names it."""
+    def prepare(self, raw: Study, channels: Mapping[str, Image]) -> Study:
+        """Prepare a raw scan, with its other contrasts. Raises UadError that names it."""
         with blamed_on_scan(raw.name):
-            prepared = prepare(raw.product, self.preparation, name=raw.name)
+            prepared = prepare(raw.product, replace(self.preparation, channels=channels), name=raw.name)
         for concern in (*raw.product.noted, *prepared.concerns):
             self.tell(f"{raw.name}: {concern}")
         return streamed(prepared.study)

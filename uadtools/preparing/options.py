@@ -28,6 +28,7 @@ def settle(  # noqa: PLR0913  one parameter per option
     register: Path | str | None = None,
     intensity: str | None = None,
     match_histogram: bool = False,
+    align: bool = False,
     seed: int = 0,
     reading: Reading = AS_IT_IS,
 ) -> Preparation:
@@ -52,6 +53,7 @@ def settle(  # noqa: PLR0913  one parameter per option
         bias_correct=preparation.bias_correct if bias_correct is None else bias_correct,
         register=_template(register),
         template_name=Path(register).name if register else "none",
+        align=align,
         seed=seed,
         reading=reading,
     )

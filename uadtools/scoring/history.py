@@ -52,7 +52,10 @@ def without_threshold(score: Image) -> str:
     healed, scored = last_by(score, "uad-heal"), lines_by(score, "uad-score")
     if not healed or len(scored) != 1:
         return f"its history does not say how it was {'scored' if healed else 'healed'}"
-    used, own = (scored[0].get("arguments") or {}).get("metric"), healed.get("metric", "l1")
+    arguments, own = scored[0].get("arguments") or {}, healed.get("metric", "l1")
+    used = arguments.get("metric")
+    if arguments.get("contrast", "mean") != "mean" and healed.get("thresholds"):
+        return f"the model's is for the mean of its contrasts, not --contrast {arguments['contrast']}"
     if "without_threshold" not in healed and used != own and healed.get("thresholds"):
         return f"the model's is for --metric {own}, not {used}"
     return str(healed.get("without_threshold", f"{healed.get('model') or 'healing without a model'} has none"))
@@ -68,6 +71,8 @@ def _of_own_metric(score: Image, table: Any) -> float | None:
     scored = [line.get("arguments") for line in lines_by(score, "uad-score")]
     metric = last_by(score, "uad-heal").get("metric", "l1")
     if len(scored) != 1 or not isinstance(scored[0], dict) or scored[0].get("metric") != metric:
+        return None
+    if scored[0].get("contrast", "mean") != "mean":
         return None
     level = table.get(scored[0].get("signed"), table.get("both")) if isinstance(table, dict) else None
     return level if isinstance(level, float) else None

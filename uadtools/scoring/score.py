@@ -14,8 +14,8 @@ from uadtools.grids.slices import filled
 from uadtools.metrics.image import ssim_map
 from uadtools.metrics.overlap import Mask
 from uadtools.volume.io import Image
-from uadtools.volume.roles import ROLES, default_metric
-from uadtools.volume.stream import Study, record, study_of
+from uadtools.volume.roles import ROLES, default_metric, parted
+from uadtools.volume.stream import Study, last_by, record, study_of
 
 Metric = Literal[
     "l1", "l2", "product", "relative", "probability", "anomaly", "perceptual", "ssim", "gradient", "mahalanobis"
@@ -49,7 +49,7 @@ Its square is what Behrendt et al.'s published code adds to the variances of ima
 """
 
 
-def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both") -> Study:
+def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both", contrast: str = "mean") -> Study:
     """Score a study's scan against its healed scan; adds `score`, float32, 0 outside the brain and above 0 inside.
 
     metric: l1 |scan - healed| or l2, its square; probability, that of the method's map `probability`, and product, l1
@@ -58,25 +58,48 @@ def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both"
     healed scan; ssim, see `unlikeness`; gradient, see `slope`; mahalanobis |scan - healed| / sqrt(spread^2 +
     LEAST_SPREAD^2), where the study has a `spread` over several draws. Default: anomaly, relative, product or l1, the
     first that there are maps for. signed: bright keeps what is brighter than its healed self, dark what is darker, with
-    every metric; without a healed scan there is no sign. Where the study has a `region` (latent diffusion), the score
-    is multiplied with it, smoothed inside the brain. What lies outside the brain has no influence. Raises UadError when
-    images are missing or lie on different grids, or an option is unknown.
+    every metric; without a healed scan there is no sign. contrast: of several that were healed, the mean of their
+    scores, the largest (max), or the one of this name alone. Where the study has a `region` (latent diffusion), the
+    score is multiplied with it, smoothed inside the brain. What lies outside the brain has no influence. Raises
+    UadError when images are missing or lie on different grids, or an option is unknown.
     """
     study = study_of(study)
     metric = metric or default_metric(study.images)
     for name, value, choice in (("metric", metric, Metric), ("signed", signed, Signed)):
         if value not in get_args(choice):
             raise UadError(f"--{name} {value}: there are {', '.join(get_args(choice))}")
-    _check(study, metric, signed)
+    channels = _channels(study, contrast)
+    for channel in channels:
+        _check(study.seen_in(channel), metric, signed)
     brain, made = study.brain(), study.images.get("healed", study.need(NEEDED.get(metric, "healed")))
-    residual = _inside(study.need("scan"), brain) - _inside(study.images.get("healed", study.need("scan")), brain)
-    values = _values(study, metric, residual, brain)
-    if signed != "both":
-        values = np.where(residual > 0 if signed == "bright" else residual < 0, values, 0)
+    of_channels = [_signed(study.seen_in(channel), metric, signed, brain) for channel in channels]
+    values = np.max(of_channels, axis=0) if contrast == "max" else np.mean(of_channels, axis=0)
     if "region" in study.images:
         values = values * _smoothed(study.need("region").data, brain, SOFT)
-    provenance = record(made, "uad-score", {"metric": metric, "signed": signed})
+    said = {"contrast": contrast} if contrast != "mean" or len(channels) > 1 else {}
+    provenance = record(made, "uad-score", {"metric": metric, "signed": signed, **said})
     return study.adding(scored(replace(made, provenance=provenance), values, brain))
+
+
+def _channels(study: Study, contrast: str) -> list[str]:
+    """Return the channels that are scored, "" for the first one. Raises UadError for a contrast that was not healed."""
+    channels = [channel for role, channel in map(parted, study.images) if role == "healed"] or [""]
+    if contrast in ("mean", "max"):
+        return channels
+    names = last_by(study.product, "uad-heal").get("contrasts") or channels
+    if contrast not in names:
+        others = ", ".join(name for name in names if name) or "one contrast"
+        raise UadError(f"{study.name}: --contrast {contrast}: what was healed is of {others} (or mean, or max)")
+    return ["" if contrast == names[0] else contrast]
+
+
+def _signed(study: Study, metric: Metric, signed: Signed, brain: Mask) -> NDArray[Any]:
+    """Score one channel, which is the study's first here."""
+    residual = _inside(study.need("scan"), brain) - _inside(study.images.get("healed", study.need("scan")), brain)
+    values = _values(study, metric, residual, brain)
+    if signed == "both":
+        return values
+    return np.where(residual > 0 if signed == "bright" else residual < 0, values, 0)
 
 
 def scored(template: Image, values: NDArray[Any], brain: Mask) -> Image:

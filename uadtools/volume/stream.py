@@ -91,7 +91,8 @@ class Study:
 
     def seen_in(self, channel: str) -> Study:
         """Return a study with a channel's images in the place of the first one's. Raises UadError without any."""
-        self.need(in_channel("scan", channel))
+        if channel:
+            self.need(in_channel("scan", channel))
         own = {role: image for name, image in self.images.items() for role, of in [parted(name)] if of == channel}
         return Study(self.name, self.images | own)
 
