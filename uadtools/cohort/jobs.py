@@ -98,14 +98,15 @@ class JobMaker:
 
     def _job(self, source: str, study: Study) -> HealingJob | Done:
         config, path = self.models[0].config, self.sink.path(study.name)
-        settings, scan = [self._ways, *self.settings], study.need("scan")
+        settings = [self._ways, *self.settings]
         if self.refuse or not is_raw(study, config):
-            origin = Origin.of("uad-heal", study.name, settings, scan)
+            origin = Origin.of("uad-heal", study.name, settings, *study.in_channels("scan"))
             if made := self.sink.done(path, origin):
                 return Done(study.name, path, made)
             return HealingJob(source, study, suiting(self.models, study), self.sink.claim(study), origin)
-        arguments = by_default(study, config, self.reading).arguments
-        before = Origin("uad-preprocess", study.name, {"arguments": arguments}, fingerprint(scan))
+        preparation = by_default(study, config, self.reading)
+        source = fingerprint(study.need("scan"), *preparation.channels.values())
+        before = Origin("uad-preprocess", study.name, {"arguments": preparation.arguments}, source)
         origin = replace(Origin.of("uad-heal", study.name, settings), after=before)
         if made := self.sink.done(path, origin, {"scan": before}):
             return Done(study.name, path, made)
@@ -118,7 +119,7 @@ class JobMaker:
         )
         for concern in concerns:
             self.tell(f"{study.name}: {concern}")
-        origin = replace(origin, source=fingerprint(prepared_study.need("scan")))
+        origin = replace(origin, source=fingerprint(*prepared_study.in_channels("scan")))
         return HealingJob(source, prepared_study, suiting(self.models, prepared_study), path, origin, ("scan",))
 
     @cached_property

@@ -51,9 +51,11 @@ def read_group(paths: Sequence[Path], roles: Iterable[str], reading: Reading, te
     for role in [role for role in roles if role not in images]:
         path = beside(paths[0], role)
         if path.is_file():
-            image = _with_role(next(read_path(path, reading.beside)).product, path)
+            there = next(read_path(path, reading.beside))
+            image, *more = there.in_channels(there.product.role)
+            image = _with_role(image, path)
             if image.role == role and all(_one_way(image, other) for other in images.values()):
-                images[role] = image
+                images |= {role: image} | {other.role: other for other in more}
             else:
                 tell(f"{path}: lies beside, but was not made on the same way, and is left out (name it to see it)")
     latest = sorted(images.values(), key=lambda image: -len(_history(image)))

@@ -14,10 +14,11 @@ from uadtools.concerns import Tell
 from uadtools.errors import Misuse, UadError
 from uadtools.healing.choice import alternatives, suited
 from uadtools.healing.combine import Rule, mean_residual
-from uadtools.healing.heal import check_conditioned, heal_together, positions_of, without_threshold
+from uadtools.healing.heal import check_conditioned, heal_together, positions_of
 from uadtools.healing.likeness import worst_of
 from uadtools.healing.plan import Plan, Watch
 from uadtools.healing.plan import plan as settle_plan
+from uadtools.healing.recommended import without_threshold
 from uadtools.methods import needs_model
 from uadtools.models.checkpoint import located, read_config
 from uadtools.models.config import ModelConfig

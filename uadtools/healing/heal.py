@@ -21,6 +21,7 @@ from uadtools.healing.expected import expected_of, on_grid
 from uadtools.healing.likeness import noted
 from uadtools.healing.plan import Plan, Watch
 from uadtools.healing.plan import plan as settle_plan
+from uadtools.healing.recommended import detection
 from uadtools.models.checkpoint import DEFAULT, bundled
 from uadtools.models.config import IntensityConfig, ModelConfig, parse
 from uadtools.volume.io import Image
@@ -30,6 +31,9 @@ from uadtools.volume.stream import Study, last_by, record, study_of
 if TYPE_CHECKING:
     from uadtools.healing.batches import HealedSlices, ScanSlices
     from uadtools.models.model import Model
+
+
+TOGETHER = "uad-preprocess SCAN --channel NAME=FILE"
 
 
 def heal(
@@ -91,7 +95,7 @@ def heal_together(
         scans.append(ScanSlices(_cut(_seen(study, model.config), positions, model), positions, condition_slices))
     healed_slices, fits = _healed_slices(model, scans, how, seed=seed, batch=batch, watch=watch)
     arguments = how.arguments | ({"condition": condition.name} if condition else {})
-    notes = {"seed": seed, "model": model.name or model.config.name, **_detection(how, model.config)}
+    notes = {"seed": seed, "model": model.name or model.config.name, **detection(how, model.config)}
     notes |= {"maps": list(how.maps)} if how.maps else {}
     notes |= {} if how.heals else {"product": how.product}
     notes |= {"contrasts": list(model.config.contrasts)} if model.channels > 1 else {}
@@ -124,8 +128,10 @@ def positions_of(study: Study, model: Model) -> NDArray[np.intp]:
     scan = study.need("scan")
     brain = _brain(study, scan)
     check_prepared(scan, brain, model.config, study.name)
-    for image in _seen(study, model.config)[1:]:
-        _check_range(image, f"{study.name}: {image.role}", "uad-preprocess SCAN --channel NAME=FILE")
+    others = _seen(study, model.config)[1:]
+    study.check_grids(scan, *others, advice=f"prepare them together: {TOGETHER}")
+    for image in others:
+        _check_range(image, f"{study.name}: {image.role}", TOGETHER)
     return np.zeros(1, np.intp) if model.config.solid else filled(brain)
 
 
@@ -174,51 +180,6 @@ def _by_itself(study: Study, plan: Plan) -> Image:
     healed = methods.get(plan.method).heal(scan, brain, plan.options[0])
     start = replace(scan, provenance=record(scan, "uad-heal", plan.arguments))
     return start.derive(inside(healed, brain), "healed")
-
-
-def _detection(plan: Plan, config: ModelConfig) -> dict[str, Any]:
-    """What the model recommends for detection after this way of healing: the chain, the metric, its thresholds and the
-    noise floors of healthy scores.
-    """
-    defaults = config.defaults
-    thresholds, floors = (_by_sign(plan, config, table) for table in (defaults.thresholds, defaults.floors))
-    chain = defaults.chain.model_dump()
-    lost = without_threshold([plan], [config])
-    return {
-        "threshold": thresholds.get("both"), "thresholds": thresholds, "floors": floors, "metric": defaults.metric,
-        "chain": chain, **({"without_threshold": lost} if lost else {}),
-    }  # fmt: skip
-
-
-def without_threshold(plans: Sequence[Plan], configs: Sequence[ModelConfig]) -> str:
-    """Say why no threshold of the models holds for how they heal; nothing where one does, or they have none at all."""
-    known = [config.name for config in configs if config.defaults.thresholds]
-    if not known:
-        return ""
-    if len(configs) > 1:
-        return f"the thresholds of {' and '.join(known)} are not for the mean of several models"
-    (how,), (config,) = plans, configs
-    if _by_sign(how, config, config.defaults.thresholds):
-        return ""
-    usual = settle_plan(config, method=how.method).arguments
-    other = {name: value for name, value in how.arguments.items() if usual.get(name) != value}
-    other = {"method": how.method} | other if how.method != config.defaults.method else other
-    return f"the thresholds of {config.name} are not for {' '.join(map(_as_option, other.items()))}"
-
-
-def _as_option(argument: tuple[str, Any]) -> str:
-    name, value = argument
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    option = f"-{name}" if len(name) == 1 else f"--{name}"
-    return option if value is True else f"{option} {text}"
-
-
-def _by_sign(plan: Plan, config: ModelConfig, table: dict[str, float]) -> dict[str, float]:
-    """What one of the model's tables has for this way of healing, by the sign of scores."""
-    if not plan.as_settled(config):
-        return {}
-    keys = {"both": plan.threshold_key, "dark": f"{plan.threshold_key} dark", "bright": f"{plan.threshold_key} bright"}
-    return {sign: table[key] for sign, key in keys.items() if key in table}
 
 
 def _condition(condition: Study, study: Study, plan: Plan, model: Model) -> list[Image]:

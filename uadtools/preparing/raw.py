@@ -26,10 +26,11 @@ def is_raw(study: Study, config: ModelConfig | None = None) -> bool:
 
 
 def by_default(study: Study, config: ModelConfig | None, reading: Reading) -> Preparation:
-    """Return how a raw scan is prepared for a model."""
+    """Return how a raw scan is prepared for a model. Raises UadError where a contrast is missing that it sees."""
     model = config or read_config(default_path())
-    brain = study.images.get("brain", "auto")
-    return Preparation(grid=model.grid, intensity=model.intensity, brain=brain, reading=reading)
+    brain, others = study.images.get("brain", "auto"), model.contrasts[1:]
+    channels = dict(zip(others, study.of_contrasts(others), strict=True))
+    return Preparation(grid=model.grid, intensity=model.intensity, brain=brain, reading=reading, channels=channels)
 
 
 def prepared(

@@ -122,7 +122,7 @@ def _counted(healthy: HealthyScores, name: str, value: float) -> str:
 
 
 def _shows(whole: Layered) -> str:
-    titles = [ROLES[role].title for role in whole.study.images if role != "hit" and ROLES[role].title]
+    titles = [ROLES[role].title for role in whole.study.images if role in ROLES and ROLES[role].title]
     return f"Axial slices, the patient's left on the right: {', '.join(titles)}."
 
 

@@ -17,7 +17,7 @@ from uadtools.report.picture import window
 from uadtools.volume.chain import GridChain, in_scan_space, labels_on, native_grid, seen_from
 from uadtools.volume.io import Image
 from uadtools.volume.labels import IGNORED, LESION, Labels, read_labels
-from uadtools.volume.roles import ROLES
+from uadtools.volume.roles import ROLES, in_channel, parted
 from uadtools.volume.stream import Study, last_by
 
 GREY = ("#000000", "#ffffff")
@@ -55,6 +55,15 @@ class Layer:
     opacity: float
     shown: bool
 
+    @property
+    def colours(self) -> tuple[str, ...]:
+        return COLOURS[parted(self.role)[0]]
+
+    @property
+    def mark(self) -> str:
+        """What the page's parts for it are called."""
+        return self.role.replace(":", "-")
+
 
 @dataclass(frozen=True)
 class Layered:
@@ -82,9 +91,11 @@ def layered(study: Study, truth: Image | None) -> Layered:
     base = study.images.get("scan", study.product)
     chain, missing = _chain(base)
     images, guesses = dict[str, Image](), list[Concern]()
-    for role in COLOURS.keys() & study.images.keys() - {"truth"}:
+    for role in study.images:
+        if parted(role)[0] not in COLOURS or role == "truth":
+            continue
         image = study.images[role]
-        if ROLES[role].kind == "mask":
+        if _is_mask(role):
             read, doubts = _read(study, image, "prediction" if role == "detection" else role, role)
             image, guesses = read.derive((read.data == LESION).astype(np.uint8), role), guesses + doubts
         image = replace(image, grid=image.grid if image.grid.same(base.grid) else seen_from(chain, image.grid))
@@ -105,7 +116,7 @@ def layered(study: Study, truth: Image | None) -> Layered:
         labels = labels_on(read, replace(judged, provenance={"chain": chain}), f"{study.name}: truth")
         images |= _judged(judged, labels)
         missing += ["what is detected where the truth says to ignore"] if (labels == IGNORED).any() else []
-    ordered = {role: images[role] for role in COLOURS if role in images}
+    ordered = {role: image for base in COLOURS for role, image in images.items() if parted(role)[0] == base}
     return Layered(Study(study.name, ordered), chain, tuple(missing), tuple(guesses))
 
 
@@ -145,8 +156,9 @@ def layers(study: Study) -> list[Layer]:
     made = []
     for role, image in study.images.items():
         low, high = _range(study, role)
-        opacity = 0.5 if _is_mask(role) else 0.8 if role not in ("scan", "healed") else 1.0
-        title = titles.get(role) or TITLES.get(role) or ROLES[role].title
+        base_role, channel = parted(role)
+        opacity = 0.5 if _is_mask(role) else 0.8 if base_role not in ("scan", "healed") else 1.0
+        title = titles.get(role) or TITLES.get(role) or f"{ROLES[base_role].title} {channel}".rstrip()
         data = image.data & ~(study.images["hit"].data > 0) if role in titles and role != "hit" else image.data
         cut = image.derive(data[box], role, _cut(base, box)) if image.grid.same(base) else image.derive(data, role)
         made.append(Layer(role, title, _nifti(cut, low, high), low, high, opacity, role in shown))
@@ -177,15 +189,16 @@ def threshold_of(study: Study) -> float | None:
 
 
 def _is_mask(role: str) -> bool:
-    return role == "hit" or ROLES[role].kind == "mask"
+    return role == "hit" or ROLES[parted(role)[0]].kind == "mask"
 
 
 def _range(study: Study, role: str) -> tuple[float, float]:
     """Choose the values that the first and the last colour stand for; scan and healed have the same."""
     if _is_mask(role):
         return 0.5, 0.6
-    grey = role in ("scan", "healed")
-    data = study.images["scan" if grey and "scan" in study.images else role].data
+    base, channel = parted(role)
+    grey, own = base in ("scan", "healed"), in_channel("scan", channel)
+    data = study.images[own if grey and own in study.images else role].data
     inside = data[data != 0] if (data != 0).any() else data
     if grey:
         return window(data)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
 from uadtools.report.findings import Finding, said
-from uadtools.report.layers import COLOURS, GREY, Layer
+from uadtools.report.layers import GREY, Layer
 from uadtools.report.tables import Table
 from uadtools.scoring.healthy import HealthyScores
 
@@ -129,9 +129,9 @@ def _viewer(page: Page) -> str:
 
 def _layer(layer: Layer) -> dict[str, Any]:
     return {
-        "role": layer.role,
-        "colours": COLOURS[layer.role],
-        "grey": COLOURS[layer.role] == GREY,
+        "role": layer.mark,
+        "colours": layer.colours,
+        "grey": layer.colours == GREY,
         "low": layer.low,
         "high": layer.high,
         "opacity": layer.opacity,
@@ -141,7 +141,7 @@ def _layer(layer: Layer) -> dict[str, Any]:
 
 
 def _layer_row(layer: Layer) -> str:
-    role, checked = layer.role, " checked" if layer.shown else ""
+    role, checked = layer.mark, " checked" if layer.shown else ""
     return (
         f'<div class="row"><label><input type="checkbox" id="show-{role}"{checked}>'
         f'<span class="swatch" id="swatch-{role}"></span>{shown(layer.title)}</label>'

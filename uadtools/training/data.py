@@ -189,7 +189,7 @@ def _prepared(source: str, grid: GridConfig, contrasts: Sequence[str]) -> list[I
     require_role(image, "scan", str(path))
     images = [image, *study.of_contrasts(contrasts, str(path))]
     low, high = min(float(image.data.min()) for image in images), max(float(image.data.max()) for image in images)
-    if grid.misfit(image.grid) or low < 0 or not 0 < high <= 1:
+    if any(grid.misfit(image.grid) for image in images) or low < 0 or not 0 < high <= 1:
         shape, spacing = ",".join(map(str, grid.shape)), ",".join(f"{s:g}" for s in grid.spacing)
         raise UadError(
             f"{path}: not prepared for this recipe: {image.grid}, values {low:g} to {high:g} "

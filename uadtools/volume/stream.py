@@ -78,16 +78,13 @@ class Study:
         return [image for name, image in self.images.items() if parted(name)[0] == role]
 
     def of_contrasts(self, names: Sequence[str], where: str = "") -> list[Image]:
-        """Return the scans of channels. where: for errors. Raises UadError where one is missing, or on another grid."""
-        roles = [in_channel("scan", name) for name in names]
-        if missing := [name for name, role in zip(names, roles, strict=True) if role not in self.images]:
+        """Return the scans of channels. where: for errors. Raises UadError where one is missing."""
+        if missing := [name for name in names if name not in self.channels]:
             raise UadError(
                 f"{where or self.name}: no {' and no '.join(missing)} beside the scan, which the model sees, too "
                 f"(uad-preprocess SCAN {' '.join(f'--channel {name}=FILE' for name in missing)})"
             )
-        images = [self.images[role] for role in roles]
-        self.check_grids(self.product, *images, advice="prepare them together: uad-preprocess SCAN --channel NAME=FILE")
-        return images
+        return [self.images[in_channel("scan", name)] for name in names]
 
     def seen_in(self, channel: str) -> Study:
         """Return a study with a channel's images in the place of the first one's. Raises UadError without any."""
