@@ -52,10 +52,8 @@ def until(happened, seconds=PATIENCE):
 
 
 def in_turn(folder, item):
-    """Finish only when the item after this one has."""
-    after = folder / str(item + 1)
-    assert item == 2 or until(after.exists)
-    (folder / str(item)).touch()
+    """Finish only when the result of the item after this one was given."""
+    assert item == 2 or until((folder / str(item + 1)).exists)
     return item
 
 
