@@ -61,9 +61,7 @@ class Channels:
     def _read(self, name: str, scan: Path, reading: Reading) -> Image:
         path = self._path(name, scan)
         if not path.exists():
-            raise UadError(
-                f"{path}: not there, and the channel {name} of {scan.name} (leave the scan out, or the channel)"
-            )
+            raise UadError(f"{path}: not there, where --channel {name} should be (leave the scan out, or the channel)")
         return study_beside(path, reading, lambda text: None).product
 
     def _path(self, name: str, scan: Path) -> Path:

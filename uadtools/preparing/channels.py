@@ -10,7 +10,7 @@ from uadtools.anatomy.register import affine
 from uadtools.errors import UadError
 from uadtools.grids.grid import Grid, nearest, oriented, resample
 from uadtools.preparing.preparation import Preparation
-from uadtools.preparing.values import grounded, normalised
+from uadtools.preparing.values import check_raw, grounded, normalised
 from uadtools.volume.io import Image
 
 Mask = NDArray[np.bool_]
@@ -39,6 +39,7 @@ def in_place(
 def _in_place(
     image: Image, scan: Image, onto: Grid, target: Grid, brain: Mask, preparation: Preparation
 ) -> NDArray[np.float32]:
+    check_raw(image, preparation)
     orientation = preparation.grid.orientation
     data, grid = oriented(grounded(image.data, preparation), image.grid, orientation)
     if preparation.align:

@@ -20,11 +20,11 @@ from uadtools.errors import UadError
 from uadtools.grids.grid import Grid, cropped_grid, oriented, resample, spaced_grid
 from uadtools.preparing.channels import in_place
 from uadtools.preparing.preparation import BRAIN_EXTRACTORS, Preparation
-from uadtools.preparing.values import grounded, normalised, saturated
-from uadtools.volume.background import background, background_value
+from uadtools.preparing.values import check_raw, grounded, normalised, saturated
+from uadtools.volume.background import background
 from uadtools.volume.chain import GridChain, continued, link
 from uadtools.volume.io import Image
-from uadtools.volume.roles import ROLES, in_channel
+from uadtools.volume.roles import in_channel
 from uadtools.volume.stream import Study, concerns_of, fingerprint, noting, record
 
 Tell = Callable[[str], None]
@@ -85,7 +85,7 @@ def preprocess(
 
 def prepare(scan: Image, preparation: Preparation, *, name: str = "scan") -> PreparedStudy:
     """Do what `preprocess` does, and say how long each step took."""
-    _check_raw(scan, preparation)
+    check_raw(scan, preparation)
     if preparation.register and preparation.grid.flat:
         raise UadError("--register is for volumes, and this model takes single slices (leave it out)")
     seconds: dict[str, float] = {}
@@ -96,28 +96,6 @@ def prepare(scan: Image, preparation: Preparation, *, name: str = "scan") -> Pre
     for step in (step for step in preparation.steps if step in steps):
         work = _timed(seconds, step, partial(steps[step], work, preparation))
     return _timed(seconds, "grid", partial(_finished, scan, work, preparation, name, seconds))
-
-
-def _check_raw(scan: Image, preparation: Preparation) -> None:
-    tools = [line.get("tool") for line in scan.provenance.get("history", [])]
-    if "uad-preprocess" in tools and len(continued(scan.provenance.get("chain"), scan.grid)) > 1:
-        raise UadError(
-            f"was prepared by uad-preprocess already, {scan.grid} (give the scan it was made from; "
-            "for the model it was made for, uad-heal takes it as it is)"
-        )
-    if scan.role in ROLES and scan.role != "scan":
-        raise UadError(f"is a {scan.role}, not a scan (give the scan it was made from)")
-    if (scan.data == scan.data.flat[0]).all():
-        raise UadError(f"all voxels have one value, {scan.data.flat[0]:g} (is this the right file?)")
-    value, low, high = background_value(scan.data), float(scan.data.min()), float(scan.data.max())
-    outside = background(scan.data)
-    if outside.all() or (high <= value and outside.any()):
-        raise UadError(f"no voxel above background, {value:g} (is this the right file?)")
-    if high <= value and preparation.brain in ("auto", "none") and preparation.intensity.kind != "ct":
-        raise UadError(
-            f"all values are below 0, {low:g} to {high:g}, as of a scan that was shifted or z-scored, and none of them "
-            f"fills its edges, so where is its background? (add {-math.floor(low)} to them, or --brain FILE)"
-        )
 
 
 def _oriented(scan: Image, preparation: Preparation) -> _Work:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,32 @@ from uadtools.errors import UadError
 from uadtools.models.config import IntensityConfig
 from uadtools.preparing.preparation import Preparation
 from uadtools.volume.background import DARK, background, background_value
+from uadtools.volume.chain import continued
+from uadtools.volume.io import Image
+from uadtools.volume.roles import ROLES
+
+
+def check_raw(scan: Image, preparation: Preparation) -> None:
+    """Raise UadError for what is no scan, was prepared before, or shows nothing."""
+    tools = [line.get("tool") for line in scan.provenance.get("history", [])]
+    if "uad-preprocess" in tools and len(continued(scan.provenance.get("chain"), scan.grid)) > 1:
+        raise UadError(
+            f"was prepared by uad-preprocess already, {scan.grid} (give the scan it was made from; "
+            "for the model it was made for, uad-heal takes it as it is)"
+        )
+    if scan.role in ROLES and scan.role != "scan":
+        raise UadError(f"is a {scan.role}, not a scan (give the scan it was made from)")
+    if (scan.data == scan.data.flat[0]).all():
+        raise UadError(f"all voxels have one value, {scan.data.flat[0]:g} (is this the right file?)")
+    value, low, high = background_value(scan.data), float(scan.data.min()), float(scan.data.max())
+    outside = background(scan.data)
+    if outside.all() or (high <= value and outside.any()):
+        raise UadError(f"no voxel above background, {value:g} (is this the right file?)")
+    if high <= value and preparation.brain in ("auto", "none") and preparation.intensity.kind != "ct":
+        raise UadError(
+            f"all values are below 0, {low:g} to {high:g}, as of a scan that was shifted or z-scored, and none of them "
+            f"fills its edges, so where is its background? (add {-math.floor(low)} to them, or --brain FILE)"
+        )
 
 
 def grounded(data: NDArray[Any], preparation: Preparation) -> NDArray[Any]:

@@ -359,3 +359,40 @@ def test_a_sign_of_the_methods_own_map_is_that_of_the_residual():
 def test_what_needs_a_healed_scan_is_refused_where_there_is_none(asked, said):
     with pytest.raises(UadError, match=f"a: {said} needs a healed scan, and its method heals nothing"):
         score(study("anomaly", "scan", "brain"), **asked)
+
+
+def two(**more):
+    """A study of two contrasts, T1 and FLAIR, healed by one model."""
+    first = study("healed", "scan", "brain", **more)
+    noted = {"study": "a", "history": [{"tool": "uad-heal", "contrasts": ["T1", "FLAIR"]}]}
+    others = {"scan:FLAIR": drawn(7), "healed:FLAIR": drawn(8)}
+    images = {r: Image(i.data, i.grid, r, noted if r == "healed" else {}) for r, i in first.images.items()}
+    return Study("a", images | {role: Image(data, GRID, role) for role, data in others.items()})
+
+
+@pytest.mark.parametrize("metric", ["l1", "ssim", "gradient"])
+@pytest.mark.parametrize("signed", ["both", "dark"])
+def test_contrasts_are_scored_each_by_itself_and_joined(metric, signed):
+    first = scores(study("healed", "scan", "brain"), metric=metric, signed=signed)
+    other = scores(study("healed", "scan", "brain", scan=drawn(7), healed=drawn(8)), metric=metric, signed=signed)
+    joined = {
+        c: score(two(), metric=metric, signed=signed, contrast=c).need("score") for c in ("mean", "max", "T1", "FLAIR")
+    }
+    np.testing.assert_array_equal(joined["T1"].data, first)
+    np.testing.assert_array_equal(joined["FLAIR"].data, other)
+    np.testing.assert_allclose(joined["max"].data, np.maximum(first, other))
+    np.testing.assert_allclose(joined["mean"].data[BRAIN], ((first + other) / 2)[BRAIN], atol=1e-6)
+    said = [image.provenance["history"][-1]["arguments"].get("contrast") for image in joined.values()]
+    assert said == ["mean", "max", "T1", "FLAIR"]
+
+
+def test_a_contrast_that_was_not_healed_is_no_part_of_the_score():
+    whole = two()
+    alone = Study("a", {role: image for role, image in whole.images.items() if role != "healed:FLAIR"})
+    np.testing.assert_array_equal(scores(alone, metric="l1"), scores(study("healed", "scan", "brain"), metric="l1"))
+    with pytest.raises(UadError, match="--contrast T2: what was healed is of T1, FLAIR"):
+        score(whole, contrast="T2")
+    with pytest.raises(UadError, match="--contrast FLAIR: what was healed is of one contrast"):
+        score(study("healed", "scan", "brain"), contrast="FLAIR")
+    with pytest.raises(UadError, match="no image of role 'scan:FLAIR'"):
+        score(Study("a", {role: image for role, image in whole.images.items() if role != "scan:FLAIR"}))

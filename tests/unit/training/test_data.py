@@ -301,3 +301,41 @@ def test_scans_in_both_parts_are_counted_whatever_they_are_called():
 
     assert shared_scans(slices(1, 2, 3), slices(4, 3, 2)) == 2
     assert shared_scans(slices(1, 2), slices(3)) == 0
+
+
+@pytest.fixture
+def two(phantom, tmp_path):
+    """Two people in two contrasts, as uad-preprocess writes them, and one in one."""
+    scan = phantom.images["scan"]
+    for number, name in enumerate("ab", start=1):
+        first = replace(scan, data=scan.data / number, provenance={"study": name})
+        save(first, tmp_path / f"{name}.nii", replace(first, data=first.data / 4, role="scan:T2"))
+    save(scan, tmp_path / "c.nii")
+    return tmp_path
+
+
+def test_other_contrasts_lie_beside_in_the_same_places(two):
+    found = load_slices([str(two / "a.nii"), str(two / "b.nii")], GRID, 0.2, contrasts=["T2"])
+    alone = load_slices([str(two / "a.nii"), str(two / "b.nii")], GRID, 0.2)
+    np.testing.assert_array_equal(found.pixels, alone.pixels)
+    assert found.others.shape == (len(found), 1, 16, 16)
+    np.testing.assert_allclose(found.others[:, 0], found.pixels / 4, atol=1e-3)
+    places = np.array([0, len(found) - 1])
+    windows = found.windows(places, 1)
+    assert windows.shape == (2, 6, 16, 16)
+    torch.testing.assert_close(windows[:, :3], alone.windows(places, 1), rtol=0, atol=0)
+    torch.testing.assert_close(windows[:, 3:], alone.windows(places, 1) / 4, rtol=0, atol=1e-3)
+    assert fingerprint(found) != fingerprint(alone)
+    changed = replace(found, others=found.others[::-1].copy())
+    assert fingerprint(changed) != fingerprint(found)
+
+
+def test_a_scan_without_a_contrast_is_named(two):
+    with pytest.raises(UadError, match=r"c\.nii: no T2 beside the scan, .*--channel T2=FILE"):
+        load_slices([str(two / "a.nii"), str(two / "c.nii")], GRID, 0.0, contrasts=["T2"])
+
+
+def test_pictures_have_one_contrast(tmp_path):
+    np.savez(tmp_path / "p.npz", images())
+    with pytest.raises(UadError, match="2-D images have one contrast"):
+        load_slices([str(tmp_path / "p.npz")], FLAT, 0.0, contrasts=["T2"])

@@ -368,6 +368,14 @@ def test_an_unknown_role_is_a_scan_unless_a_uad_tool_wrote_it():
     assert headers.role("../x", {"study": "a"}) == "scan"
 
 
+def test_a_role_may_be_of_a_channel():
+    for role in ("scan:FLAIR", "healed:T2"):
+        assert headers.role(role, {}) == headers.role(role, {"study": "a"}) == role
+    assert headers.role("TE:2", {}) == "scan"
+    for role in ("scan:../x", "scan:A B", ":T2", "scan:a:b"):
+        assert headers.role(role, {}) == headers.role(role, {"study": "a"}) == "scan", role
+
+
 def test_bytes_of_intent_that_are_no_text_are_read_all_the_same():
     header = fields()
     header["intent_name"] = bytes(range(200, 216))

@@ -63,6 +63,22 @@ def test_a_study_ends_where_a_role_comes_again():
     assert studies(content) == [("stream", ["scan", "brain"]), ("stream", ["scan", "brain"]), ("stream", ["scan"])]
 
 
+def test_the_channels_of_a_scan_are_one_study():
+    roles = ["healed", "healed:T2", "scan", "scan:T2", "brain"]
+    (study,) = read_studies(io.BytesIO(joined(*map(image, roles))), "s")
+    assert list(study.images) == roles
+    assert study.channels == ["", "T2"]
+    assert [i.role for i in study.in_channels("healed")] == ["healed", "healed:T2"]
+    seen = study.seen_in("T2")
+    assert seen.need("scan") is study.need("scan:T2")
+    assert seen.need("healed") is study.need("healed:T2")
+    assert seen.need("brain") is study.need("brain")
+    assert study.seen_in("").images == study.images
+    assert study.of_contrasts(["T2"]) == [study.need("scan:T2")]
+    with pytest.raises(UadError, match="no FLAIR beside the scan"):
+        study.of_contrasts(["T2", "FLAIR"])
+
+
 def test_a_study_ends_where_another_name_comes():
     content = joined(image("healed", "a"), image("scan", "a"), image("brain", "b"), image("spread", "c"))
     assert studies(content) == [("a", ["healed", "scan"]), ("b", ["brain"]), ("c", ["spread"])]
