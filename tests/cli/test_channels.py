@@ -61,6 +61,7 @@ def test_a_prepared_file_holds_all_contrasts_and_other_programs_see_the_first(pr
 
 def test_from_training_to_evaluation_through_a_pipe(uad, model):
     assert read_config(Path(model)).contrasts == ("T1", "FLAIR")
+    assert "contrasts    T1,FLAIR" in uad("models", "info", model).out.decode()
     healed = uad("heal", "s2.nii.gz", "--model", model, "-o", "-")
     assert healed.status == 0, healed.err
     scored = uad("score", stdin=healed.out)

@@ -32,6 +32,7 @@ def card(about: Row) -> str:
         "name": about["name"],
         "file": f"{about['file']}, {_megabytes(about['bytes'])}, hash {about['hash']}",
         "kind": f"{about['kind']}; heals with: {', '.join(about['methods']) or 'nothing by itself'}",
+        **({"contrasts": about["contrasts"]} if len(about["contrasts"]) > 1 else {}),
         "grid": GridConfig.model_validate(about["grid"]),
         "intensity": IntensityConfig.model_validate(about["intensity"]),
         "network": about["network"],
