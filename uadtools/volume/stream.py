@@ -23,7 +23,7 @@ from uadtools.errors import Misuse, UadError
 from uadtools.files import is_name
 from uadtools.volume.converters import dicom_in
 from uadtools.volume.flat import PICTURES, is_flat, read_flat
-from uadtools.volume.io import READABLE, Image, open_file, read_images, read_pair, stem, to_bytes
+from uadtools.volume.io import PAIRED, READABLE, Image, open_file, read_images, read_pair, stem, to_bytes
 from uadtools.volume.labels import LESION, read_labels
 from uadtools.volume.reading import AS_IT_IS, Reading
 from uadtools.volume.roles import ROLES
@@ -203,7 +203,7 @@ def read_path(path: Path, reading: Reading = AS_IT_IS) -> Iterator[Study]:
         return
     if reading.series:
         raise Misuse(f"--series: {path} is no folder of DICOM")
-    if path.name.lower().endswith((".hdr", ".img", ".hdr.gz", ".img.gz")):
+    if path.name.lower().endswith(PAIRED):
         image = read_pair(path, reading)
         yield _study({image.role: image}, base_name(path))
         return
