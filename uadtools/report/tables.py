@@ -100,6 +100,9 @@ def notes(report: Row, *, intervals: bool = False) -> Iterator[str]:
         yield f"{lost:,} lesion voxels lie outside the brain mask and are not counted."
     if "best_dice" in report.get("pooled", {}):
         yield "Best Dice is a ceiling: its threshold was chosen with the truth."
+    if {"lesions", "boxes"} <= report.get("pooled", {}).keys():
+        yield "Lesions are those above 50 mm3, and one where they touch when grown by 3 voxels; boxes are those of"
+        yield "every connected piece, of any size, or of --truth-boxes, so that their numbers differ."
 
 
 def tables(report: Row, *, intervals: bool = False) -> Iterator[Table]:
