@@ -219,6 +219,9 @@ def test_one_person_among_the_healthy_and_the_sick_is_told(train, here):
 def test_a_recipe_of_healthy_scans_refuses_sick_ones(uad, scans, words):
     said = uad("train", "h1.nii.gz", "--recipe", "ae", "-o", "m.safetensors", *words)
     said.fails("train", 1, "recipe ae is told of no sick scans (leave it out)")
+    said = uad("train", "s1.nii.gz", "--recipe", "fewshot", "-o", "m.safetensors", *words)
+    said.fails("train", 1, f"--{words[0].removeprefix('--val-').strip('-')}: recipe fewshot is told of no sick scans")
+    assert "sick scans, but takes masks of lesions, --labels (leave it out)" in said.err
     uad("train", "--dry-run", "--recipe", "ae", "--set", "data.sick=0.3").fails(
         "train", 1, "data.sick: without a meaning"
     )
