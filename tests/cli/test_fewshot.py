@@ -1,6 +1,5 @@
 """Labels from the command line: what is trained with them, what is told, and what follows from it, to the report."""
 
-
 import numpy as np
 import pytest
 

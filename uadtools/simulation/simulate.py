@@ -21,6 +21,7 @@ from uadtools.noise.coarse import coarse_fields
 from uadtools.simulation import acquisition, lesions, sprites
 from uadtools.simulation.acquisition import ACQUISITIONS, Interpolation
 from uadtools.simulation.artefacts import ARTEFACTS
+from uadtools.simulation.history import drawn_lesions
 from uadtools.simulation.lesions import Box, Tone
 from uadtools.simulation.source import generator
 from uadtools.volume.background import background
@@ -28,7 +29,7 @@ from uadtools.volume.chain import label_of, voxel_ml
 from uadtools.volume.io import Image
 from uadtools.volume.labels import looks_unlike
 from uadtools.volume.listing import files_of
-from uadtools.volume.stream import Study, concerns_of, drawn_lesions, noting, read_mask, record, study_of
+from uadtools.volume.stream import Study, concerns_of, noting, read_mask, record, study_of
 
 SimulationKind = Literal[
     "blobs", "masks", "cavities", "sprites", "coarse", "motion", "ghost", "bias", "contrast", "blur", "thick", "shift"
