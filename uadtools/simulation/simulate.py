@@ -18,10 +18,9 @@ from uadtools.errors import Misuse, UadError
 from uadtools.grids.grid import CORNERS
 from uadtools.grids.slices import to_volume
 from uadtools.noise.coarse import coarse_fields
-from uadtools.simulation import acquisition, lesions, sprites
+from uadtools.simulation import acquisition, history, lesions, sprites
 from uadtools.simulation.acquisition import ACQUISITIONS, Interpolation
 from uadtools.simulation.artefacts import ARTEFACTS
-from uadtools.simulation.history import drawn_lesions
 from uadtools.simulation.lesions import Box, Tone
 from uadtools.simulation.source import generator
 from uadtools.volume.background import background
@@ -164,7 +163,7 @@ def simulate(
     study = study_of(study)
     require_masks(plan.kind, plan.masks)
     scan, before = study.need("scan"), study.images.get("truth")
-    if before is None and drawn_lesions(scan):
+    if before is None and history.drawn_lesions(scan):
         raise UadError(
             f"{study.name}: holds drawn lesions, but not their truth (pipe both, or begin with the healthy scan)"
         )
