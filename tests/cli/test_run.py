@@ -294,7 +294,8 @@ def test_a_run_names_the_model_and_verbose_how_it_heals(uad, scan, how):
     plain, more = (uad("run", scan, "-o", f"out{len(v)}", *how, *v) for v in ((), ("-v",)))
     assert "uad-run: raw: healed with tiny" in plain.lines, plain.err
     assert any(line.startswith("uad-run: raw: sss, t 150, cpu") for line in more.lines), more.err
-    baseline = uad("run", scan, "-o", "blur", *how[4:], "--method", "blur", "--force")
+    alone = ("--method", "blur", "--set", f"preprocess.model={how[1]}")
+    baseline = uad("run", scan, "-o", "blur", *how[4:], *alone)
     assert baseline.status == 0, baseline.err
     assert "healed with" not in baseline.err
 
