@@ -74,6 +74,36 @@ def uad(here, monkeypatch, capfdbinary):
     return run
 
 
+COMPARISON = """
+name = "small"
+[data]
+val = ["{val}"]
+[postproc]
+median = 1
+erode = 0
+[[set]]
+name = "blobs"
+val = ["{val}"]
+test = ["{test}"]
+simulate = {{ kind = "blobs", size = [6.0, 8.0] }}
+"""
+
+
+@pytest.fixture
+def compared(uad, here):
+    """Compare methods, by their names and TOML, on lesions drawn into a scan; returns the table's rows by method."""
+
+    def run(val, test, methods):
+        tables = (f'[[method]]\nname = "{name}"\n{about}\n' for name, about in methods.items())
+        (here / "plan.toml").write_text(COMPARISON.format(val=val, test=test) + "".join(tables))
+        done = uad("bench", "plan.toml", "-o", "out", "--device", "cpu")
+        assert done.status == 0, done.err
+        rows = json.loads((here / "out/small.json").read_text())["sets"][0]["rows"]
+        return {row["method"]: row for row in rows}
+
+    return run
+
+
 @pytest.fixture
 def environment():
     """A user's, in which the commands under test are found first."""

@@ -93,6 +93,16 @@ def test_other_steps_than_the_files_are_refused_by_postproc(uad, files):
     assert uad("postproc", files[0], "--threshold", "t.json", *RAW).status == 0
 
 
+def test_a_file_of_a_filter_wider_than_the_scan_is_named(uad, files, here):
+    uad("calibrate", *files, *RAW, "-o", "t.json")
+    report = json.loads((here / "t.json").read_text())
+    report["chain"]["median"] = 999
+    (here / "t.json").write_text(json.dumps(report))
+    said = "h01: t.json: median filter of size 999: wider than the scan"
+    uad("postproc", files[0], "--threshold", "t.json").fails("postproc", 1, said)
+    uad("postproc", files[0], "--median", 999).fails("postproc", 1, "error: h01: median filter of size 999")
+
+
 def test_scores_made_otherwise_are_refused_by_postproc_unless_the_threshold_is_a_number(uad, files, scored, here):
     uad("calibrate", *files, *RAW, "-o", "t.json")
     save(scored("x", 0.3).product, here / "x_score.nii.gz", provenance=False)

@@ -483,6 +483,21 @@ def test_bounding_boxes_of_masks_and_of_a_table(uad, detection, truth, here):
     uad("eval", detection, "--truth-boxes", "none.csv").fails("eval", 1, "none.csv: No such file")
 
 
+def test_the_numbers_of_lesions_and_of_boxes_are_told_apart(uad, detection, here):
+    """Two voxels with one between them: one lesion where it is large enough, and two boxes."""
+    image = nib.load(detection)
+    mask = np.zeros(image.shape, np.uint8)
+    mask[6:9, 6:8, 3], mask[10:13, 6:8, 3] = 1, 1
+    nib.save(nib.Nifti1Image(mask, image.affine), here / "two.nii.gz")
+    words = ("eval", "two.nii.gz", "--truth", "two.nii.gz")
+    (row,) = uad(*words, "--lesions", "--boxes", "--json").json["scans"]
+    assert (row["lesions"], row["boxes"]) == (1, 2)
+    note = "Lesions are those above 50 mm3, and one where they touch when grown by 3 voxels; boxes are those of"
+    assert note in uad(*words, "--lesions", "--boxes").out.decode().splitlines()
+    for one in ("--lesions", "--boxes"):
+        assert "50 mm3" not in uad(*words, one).out.decode()
+
+
 def case_scores(path, *values):
     path.write_text(
         json.dumps([{"name": f"{path.stem}{i}", "case_score": v, "top": 2 * v} for i, v in enumerate(values)])

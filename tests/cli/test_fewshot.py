@@ -1,7 +1,5 @@
 """Labels from the command line: what is trained with them, what is told, and what follows from it, to the report."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -75,30 +73,10 @@ def test_from_a_few_labels_to_a_report(train, uad, here):
     )
 
 
-def test_it_is_compared(train, uad, here):
+def test_it_is_compared(train, compared):
     assert train("--labels", "s1_mask.nii.gz").status == 0
-    (here / "plan.toml").write_text("""
-name = "small"
-[data]
-val = ["s1.nii.gz"]
-[postproc]
-median = 1
-erode = 0
-[[set]]
-name = "blobs"
-val = ["s1.nii.gz"]
-test = ["s2.nii.gz"]
-simulate = { kind = "blobs", size = [6.0, 8.0] }
-[[method]]
-name = "threshold"
-heal = { method = "threshold" }
-[[method]]
-name = "few"
-model = "m.safetensors"
-""")
-    assert uad("bench", "plan.toml", "-o", "out", "--device", "cpu").status == 0
-    table = json.loads((here / "out/small.json").read_text())
-    row = {row["method"]: row for row in table["sets"][0]["rows"]}["few"]
+    methods = {"threshold": 'heal = { method = "threshold" }', "few": 'model = "m.safetensors"'}
+    row = compared("s1.nii.gz", "s2.nii.gz", methods)["few"]
     assert row["auprc"]["value"] > 0
     assert row["healthy_l1"] is None
 

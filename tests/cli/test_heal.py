@@ -120,7 +120,11 @@ def test_nothing_is_overwritten_without_force(uad, prepared, tiny_model, here):
 
 def test_the_bundled_model_is_the_default(uad, prepared):
     """It wants another grid than this scan's."""
-    uad("heal", prepared, "--prepared").fails("heal", 1, "p: not prepared for model any-small", "96x96x96")
+    models = "the one of any-small, flair-small, t1-small that suits it"
+    said = uad("heal", prepared, "--prepared").fails("heal", 1, f"p: not prepared for {models}: 16x16x8", "96x96x96")
+    assert "(uad-preprocess SCAN -o - | uad-heal -o OUT.nii.gz)" in said.err
+    said = uad("heal", prepared, "--prepared", "--model", "flair-small")
+    said.fails("heal", 1, "p: not prepared for model flair-small", "--model flair-small")
 
 
 def test_the_bundled_model_that_can_do_the_method_is_taken(uad, prepared):

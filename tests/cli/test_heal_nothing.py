@@ -1,6 +1,5 @@
 """A method that heals nothing, from tool to tool: its map `anomaly` takes the healed scan's place."""
 
-import json
 import shutil
 
 import nibabel as nib
@@ -124,34 +123,12 @@ def test_a_data_set_from_step_to_step(uad, prepared, tiny_model, here):
     assert uad("postproc", "--bids", "set", "--threshold", "otsu", *CHAIN).status == 0
 
 
-def test_it_is_compared(uad, prepared, tiny_model, here):
+def test_it_is_compared(uad, compared, prepared, tiny_model, here):
     data = read_image(prepared).data
     for name in "ab":
         nib.save(nib.Nifti1Image(data, np.diag([2, 2, 2, 1])), here / f"{name}.nii.gz")
-    (here / "plan.toml").write_text(f"""
-name = "small"
-[data]
-val = ["a.nii.gz"]
-[postproc]
-median = 1
-erode = 0
-[[set]]
-name = "blobs"
-val = ["a.nii.gz"]
-test = ["b.nii.gz"]
-simulate = {{ kind = "blobs", size = [6.0, 8.0] }}
-[[method]]
-name = "threshold"
-heal = {{ method = "threshold" }}
-[[method]]
-name = "andi"
-model = "{tiny_model}"
-heal = {{ method = "andi", t = 60, steps = 3 }}
-""")
-    done = uad("bench", "plan.toml", "-o", "out", "--device", "cpu")
-    assert done.status == 0, done.err
-    table = json.loads((here / "out/small.json").read_text())
-    row = {row["method"]: row for row in table["sets"][0]["rows"]}["andi"]
+    how = f'model = "{tiny_model}"\nheal = {{ method = "andi", t = 60, steps = 3 }}'
+    row = compared("a.nii.gz", "b.nii.gz", {"threshold": 'heal = { method = "threshold" }', "andi": how})["andi"]
     assert row["auprc"]["value"] > 0
     assert row["healthy_l1"] is row["kld"] is None
     assert uad("bench", "plan.toml", "-o", "out").status == 0

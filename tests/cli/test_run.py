@@ -288,3 +288,71 @@ def test_a_name_of_nothing_is_no_output(uad, scan, here, command):
     kind = ["--kind", "blobs"] if command == "simulate" else []
     uad(command, scan, *kind, "-o", "").fails(command, 2, "--output: a name is missing")
     assert [path.name for path in here.iterdir()] == ["raw.nii.gz"]
+
+
+def test_a_run_names_the_model_and_verbose_how_it_heals(uad, scan, how):
+    plain, more = (uad("run", scan, "-o", f"out{len(v)}", *how, *v) for v in ((), ("-v",)))
+    assert "uad-run: raw: healed with tiny" in plain.lines, plain.err
+    assert any(line.startswith("uad-run: raw: sss, t 150, cpu") for line in more.lines), more.err
+    alone = ("--method", "blur", "--set", f"preprocess.model={how[1]}")
+    baseline = uad("run", scan, "-o", "blur", *how[4:], *alone)
+    assert baseline.status == 0, baseline.err
+    assert "healed with" not in baseline.err
+
+
+def test_a_dry_run_refuses_what_the_run_would(uad, scan, how, tmp_path):
+    words = ["run", scan, "-o", "out", *how]
+    Path("out").mkdir()
+    for name in ("raw_detection.nii.gz", "raw_score.json", "raw.html"):
+        Path("out", name).write_text("mine")
+        said = [uad(*words, *dry).fails("run", 1, f"out/{name}", "--force").err for dry in ((), ("--dry-run",))]
+        assert said[0] == said[1]
+        assert uad(*words, "--dry-run", "--force").status == 0
+        Path("out", name).unlink()
+        assert files("out") == []
+    Path("out/raw_healed.nii.gz").write_text("mine")
+    assert uad(*words, "--dry-run").status == 0
+    uad(*words, "--dry-run", "--keep").fails("run", 1, "out/raw_healed.nii.gz")
+
+
+def test_a_dry_run_refuses_a_folder_in_a_file(uad, scan, how):
+    Path("file").write_text("mine")
+    for dry in ((), ("--dry-run",)):
+        uad("run", scan, "-o", "file/out", *how, *dry).fails("run", 1, "file")
+
+
+def test_a_dry_run_knows_what_an_earlier_run_did(uad, scan, how):
+    words = ["run", scan, "-o", "out", *how]
+    assert uad(*words).status == 0
+    assert uad(*words, "--dry-run").out.startswith(b"mkdir")
+    uad(*words, "--keep-names", "--dry-run").fails("run", 1, "out/raw_run.json", "another keep_names", "--force")
+
+
+def test_a_dry_run_reads_headers(uad, scan, raw, how):
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4, 3), np.int16), raw.affine), "four.nii.gz")
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.complex64), raw.affine), "complex.nii.gz")
+    Path("short.nii").write_bytes(b"\x5c\x01\0\0" + bytes(50))
+    Path("none.png").write_bytes(b"none")
+    for file, word in {
+        "none.nii.gz": "No such file", "four.nii.gz": "3 volumes", "complex.nii.gz": "complex voxels",
+        "short.nii": "cut short", "none.png": "none.png",
+    }.items():  # fmt: skip
+        for dry in ((), ("--dry-run",)):
+            uad("run", file, "-o", "out", *how, *dry).fails("run", 1, file, word)
+    assert uad("run", "four.nii.gz", "-o", "out", *how, "--volume", 2, "--dry-run").status == 0
+    uad("run", scan, "-o", "out", *how, "--series", 3, "--dry-run").fails("run", 2, "--series")
+    assert not Path("out").exists()
+
+
+def test_a_dry_run_of_several_tells_those_that_would_fail(uad, several, how):
+    done = uad("run", several, "-o", "out", *how, "--dry-run")
+    assert done.status == 1
+    assert ["raw/b.nii.gz: not a NIfTI image" in line for line in done.lines] == [True]
+    assert [name for name in "abc" if f"raw/{name}.nii.gz" in done.out.decode()] == ["a", "c"]
+    (several / "a.nii.gz").unlink()
+    (several / "c.nii.gz").unlink()
+    assert uad("run", several, "-o", "out", *how, "--dry-run").out == b""
+    Path("out").mkdir()
+    Path("out/index.html").write_text("mine")
+    uad("run", several, "-o", "out", *how, "--dry-run").fails("run", 1, "out/index.html", "no index of reports")
+    assert files("out") == ["index.html"]

@@ -1,6 +1,5 @@
 """Sick scans from the command line: what is trained with them, how that heals, and what is told of wrong ones."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -124,40 +123,16 @@ def test_the_options_of_classes_have_an_effect(train, uad, here):
     uad(*heal, "cfg", "--samples", 2).fails("heal", 1, "--samples has no effect with --method cfg")
 
 
-def test_they_are_compared(train, uad, here):
+def test_they_are_compared(train, compared, here):
     for recipe in METHODS:
         assert train("--force", recipe=recipe).status == 0
         (here / "m.safetensors").rename(here / f"{recipe}.safetensors")
-    (here / "plan.toml").write_text("""
-name = "small"
-[data]
-val = ["h1.nii.gz"]
-[postproc]
-median = 1
-erode = 0
-[[set]]
-name = "blobs"
-val = ["h1.nii.gz"]
-test = ["h2.nii.gz"]
-simulate = { kind = "blobs", size = [6.0, 8.0] }
-[[method]]
-name = "guided"
-model = "classifier.safetensors"
-heal = { t = 60, steps = 4 }
-[[method]]
-name = "cfg"
-model = "cfg.safetensors"
-heal = { t = 60, steps = 4 }
-[[method]]
-name = "anofpdm"
-model = "cfg.safetensors"
-heal = { method = "anofpdm", t = 60, steps = 4 }
-""")
-    said = uad("bench", "plan.toml", "-o", "out", "--device", "cpu")
-    assert said.status == 0, said.err
-    rows = json.loads((here / "out/small.json").read_text())["sets"][0]["rows"]
-    assert all(row["auprc"]["value"] > 0 for row in rows)
-    assert {row["method"] for row in rows} == {"guided", "cfg", "anofpdm"}
+    heal = "heal = { t = 60, steps = 4 }"
+    methods = {name: f'model = "{name}.safetensors"\n{heal}' for name in ("classifier", "cfg")}
+    methods["anofpdm"] = 'model = "cfg.safetensors"\nheal = { method = "anofpdm", t = 60, steps = 4 }'
+    rows = compared("h1.nii.gz", "h2.nii.gz", methods)
+    assert all(row["auprc"]["value"] > 0 for row in rows.values())
+    assert rows.keys() == methods.keys()
 
 
 def test_a_list_tells_who_is_sick(train, here):
@@ -219,6 +194,9 @@ def test_one_person_among_the_healthy_and_the_sick_is_told(train, here):
 def test_a_recipe_of_healthy_scans_refuses_sick_ones(uad, scans, words):
     said = uad("train", "h1.nii.gz", "--recipe", "ae", "-o", "m.safetensors", *words)
     said.fails("train", 1, "recipe ae is told of no sick scans (leave it out)")
+    said = uad("train", "s1.nii.gz", "--recipe", "fewshot", "-o", "m.safetensors", *words)
+    said.fails("train", 1, f"--{words[0].removeprefix('--val-').strip('-')}: recipe fewshot is told of no sick scans")
+    assert "sick scans, but takes masks of lesions, --labels (leave it out)" in said.err
     uad("train", "--dry-run", "--recipe", "ae", "--set", "data.sick=0.3").fails(
         "train", 1, "data.sick: without a meaning"
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadtools.errors import UadError
+from uadtools.grids.box import box_of
 from uadtools.grids.grid import Grid, resample
 
 Floats = NDArray[np.float64]
@@ -60,7 +61,7 @@ def features(data: NDArray[Any], brain: Mask, spacing: tuple[float, float, float
     data, brain = _at_two_mm(data, brain, spacing)
     if brain.sum() < LEAST_VOXELS:
         raise UadError(f"the brain has {brain.sum() * SPACING**3 / 1000:.0f} mL, too little to say what it is like")
-    box = ndimage.find_objects(brain.astype(np.int8))[0]
+    box = box_of(brain)
     brain = np.pad(brain[box], 2)
     values = np.where(brain, np.pad(data[box], 2), 0).astype(np.float32)
     if np.ptp(values[brain]) == 0:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from uadtools.evaluation.cases import Case, differences
 from uadtools.evaluation.measures import defined
 from uadtools.evaluation.reports import Kind, Row
+from uadtools.grids.box import box_of
 from uadtools.metrics.overlap import Mask
 from uadtools.scoring.case_scores import top
 from uadtools.scoring.postproc import Steps, detect, prepare
@@ -45,7 +45,7 @@ class Ready:
         if "truth" in study.images:
             labels = labels_on(study.images["truth"], image, f"{study.name}: truth")
         counted = labels != IGNORED
-        box = ndimage.find_objects(ready.inside.astype(np.int8))[0]  # memory holds all cases of a test set at once
+        box = box_of(ready.inside)  # memory holds all cases of a test set at once
         return cls(
             study.name,
             image.data[box].copy(),

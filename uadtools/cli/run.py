@@ -45,7 +45,9 @@ def run(
     keep_names: bool = o.KEEP_NAMES,
     dicom_seg: bool = o.flag("""--dicom-seg
         Write the detection as DICOM-SEG, too, NAME_detection.dcm, for a PACS. IN is a folder of DICOM."""),
-    dry_run: bool = o.flag("--dry-run  Check all options, print the pipe that does the same, and do nothing."),
+    dry_run: bool = o.flag("""--dry-run
+        Check all options, the scans' headers and what is in the way, print the pipe that does the same, and do
+        nothing."""),
     strict: bool = o.STRICT,
     seed: int = o.SEED,
     device: str = o.DEVICE,
@@ -87,17 +89,21 @@ def run(
         "series": series,
         "steps": r.steps_of(settings or ()),
     }
-    where: dict[str, Any] = {"bids": bids, "suffix": suffix, "dicom_seg": dicom_seg, "tell": tell}
+    where: dict[str, Any] = {"bids": bids, "suffix": suffix, "dicom_seg": dicom_seg, "force": force, "tell": tell}
+    where |= {"keep": keep, "keep_names": keep_names}
     if dry_run:
-        c.say("\n".join(pipes(sources, output, **where, **options)))
+        lost: list[str] = []
+        lines = pipes(sources, output, fail=lost.append, **where, **options)
+        for line in lost:
+            c.teller_of_faults("uad-run")(line)
+        if lines:
+            c.say("\n".join(lines))
+        c.leave([{"error": line} for line in lost])
         return
     c.keep_memory()
     results = run_all(
         sources,
         output,
-        keep=keep,
-        keep_names=keep_names,
-        force=force,
         fail=c.teller_of_faults("uad-run"),
         progress=lambda text: c.progress(text, quiet),
         verbose=verbose,

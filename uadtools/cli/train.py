@@ -28,7 +28,7 @@ def train(
     recipe: str = o.option(
         """--recipe NAME|FILE
         A set-up that ships with uadtools, of those that `uad-models list` shows, such as sss, pddpm, cddpm, dae;
-        or a .toml file, or the .json that --dry-run printed.""",
+        or a .toml or .json file, such as --dry-run prints.""",
         "any-small",
         autocompletion=o.recipe_names,
     ),
@@ -42,7 +42,7 @@ def train(
         the scans by their names; on their grid, or on that of the raw scan. Default: the column `truth` of lists."""),
     sick: list[str] | None = o.option("""--sick DATA...
         For recipes that learn what sick scans look like: such scans, beside healthy ones in DATA. Default: those of
-        DATA that lists say are sick, in a column `sick` of 1 and 0."""),
+        DATA that lists say are sick, in a column `sick` of 1 and 0 (yes and no)."""),
     sick_slices: list[str] | None = o.option("""--sick-slices MASKS...
         Masks of the lesions in the scans of --sick and --val-sick, as --labels: slices that these touch are sick, those
         far from any healthy (data.apart). Default: the column `truth` of lists, else all slices are sick."""),
@@ -55,7 +55,9 @@ def train(
         Write log.csv there, drawn.jsonl with how slices were changed, and TensorBoard events if that package is
         installed. Default: MODEL.csv alone."""),
     anonymous: bool = o.flag("--anonymous  Name no data in the model file."),
-    dry_run: bool = o.flag("--dry-run  Print the resolved recipe as JSON, for --recipe FILE.json, and stop."),
+    dry_run: bool = o.flag(
+        "--dry-run  Print the resolved recipe as JSON, for a .json file that --recipe takes, and stop."
+    ),
     strict: bool = o.STRICT,
     seed: int = o.SEED,
     device: str = o.DEVICE,

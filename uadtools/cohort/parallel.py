@@ -45,12 +45,8 @@ def parallel_map(work: Callable[[T], R], items: Sequence[T], processes: int = 1)
             yield item, _tried(work, item)
         return
     threads = max(1, (os.cpu_count() or 1) // processes)
-    pool = ProcessPoolExecutor(
-        min(processes, len(items)),
-        multiprocessing.get_context("spawn"),
-        initializer=_begin,
-        initargs=(work, threads, warnings.showwarning),
-    )
+    context, given = multiprocessing.get_context("spawn"), (work, threads, warnings.showwarning)
+    pool = ProcessPoolExecutor(min(processes, len(items)), context, initializer=_begin, initargs=given)
     try:
         with _shielded():
             running = {pool.submit(_one, item): item for item in items}

@@ -64,16 +64,8 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     `error`; what is done is skipped. Raises UadError for an only one, and for what is wrong with all.
     """
     reading, native = Reading(volume, geometry), native or dicom_seg is not None
-    detecting = Detecting.of(
-        threshold=threshold,
-        brain=brain,
-        native=native,
-        adapt=adapt,
-        force_detection=force_detection,
-        reading=reading.beside,
-        tell=tell,
-        **steps,
-    )
+    how: dict[str, Any] = {"native": native, "adapt": adapt, "force_detection": force_detection, **steps}
+    detecting = Detecting.of(threshold=threshold, brain=brain, reading=reading.beside, tell=tell, **how)
     inputs = Inputs.of(sources, output, bids, suffix, step=("score", "detection"), called=("score",), tell=tell)
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "places": inputs.places}
     writing |= {"anonymous": anonymous, "resumed": True, "several": inputs.several}

@@ -58,14 +58,8 @@ def simulate_all(  # noqa: PLR0913  one parameter per option
     inputs, plan = some_scans(sources), _plan(kind, words(masks), options, tell)
     if copies > 1 and output and str(output).lower().endswith(SUFFIXES):
         raise Misuse(f"--output: {output} is one file, and there are {copies} draws (name a folder)")
-    writing: dict[str, Any] = {
-        "force": force,
-        "provenance": provenance,
-        "anonymous": anonymous,
-        "as_json": as_json,
-        "resumed": copies > 1,
-    }
-    sink = Sink.of("simulated", inputs, output, maps=("truth",), **writing)
+    writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "anonymous": anonymous}
+    sink = Sink.of("simulated", inputs, output, maps=("truth",), resumed=copies > 1, **writing)
     results: list[Result] = []
     for study in studies(inputs, Reading(volume, geometry, nan, surrounded=True, series=series), tell):
         for copy in range(copies):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from uadtools.concerns import silent
 from uadtools.datasets.sources import study_beside
 from uadtools.errors import Misuse, UadError
 from uadtools.volume.io import SUFFIXES, Image, stem
@@ -51,18 +52,22 @@ class Channels:
 
     def read(self, raw: Study, source: str, reading: Reading) -> dict[str, Image]:
         """Read the other contrasts of a scan, and take those that its stream has. Raises UadError for a missing one."""
+        self.check(source)
         known = {name: raw.images[in_channel("scan", name)] for name in raw.channels if name}
-        return known | {name: self._read(name, Path(source), reading) for name in self.places}
+        files = {name: self._path(name, Path(source)) for name in self.places}
+        return known | {name: study_beside(file, reading, silent).product for name, file in files.items()}
 
     def words(self, source: str) -> list[str]:
         """Name the files of a scan's other contrasts, as --channel takes them for that scan alone."""
         return [f"{name}={self._path(name, Path(source))}" for name in self.places]
 
-    def _read(self, name: str, scan: Path, reading: Reading) -> Image:
-        path = self._path(name, scan)
-        if not path.exists():
-            raise UadError(f"{path}: not there, where --channel {name} should be (leave the scan out, or the channel)")
-        return study_beside(path, reading, lambda text: None).product
+    def check(self, source: str) -> None:
+        """Raise UadError where one of a scan's other contrasts is missing."""
+        for name in self.places:
+            if not (path := self._path(name, Path(source))).exists():
+                raise UadError(
+                    f"{path}: not there, where --channel {name} should be (leave the scan out, or the channel)"
+                )
 
     def _path(self, name: str, scan: Path) -> Path:
         """Return the file in which a scan's other contrast is."""

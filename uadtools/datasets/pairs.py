@@ -15,28 +15,39 @@ from uadtools.volume.stream import base_name
 
 _WORD = re.compile(r"[a-z]+-[a-z0-9]+(?=[_.\s]|$)|[a-z0-9]+")
 """Of a name in small letters: an entity of BIDS such as sub-01, or what has nothing but letters and digits."""
+_NUMBERED = re.compile(r"([a-z]+)(\d+)")
 _WHOSE = ("sub", "ses", "run", "acq", "echo", "rec")
 _NO_ID = re.compile(r"t[12]\w{0,3}|[\d.]+(mm|t)|v\d+|mni\w*")
 """What has digits and is no id: contrasts, voxel sizes, field strengths, versions and templates."""
 
 
 def words_of(name: str) -> frozenset[str]:
-    """Return the parts of a name by which it is known; of s12 that is 12, too."""
+    """Return the parts of a name by which it is known; of s012 and of sub-012 that is 12, too."""
     words = _WORD.findall(name.lower())
-    mixed = [word for word in words if "-" not in word and (len(words) == 1 or not _NO_ID.fullmatch(word))]
-    return frozenset(words).union(*(re.findall(r"\d+", word) for word in mixed))
+    plain = [word for word in words if "-" not in word and (len(words) == 1 or not _NO_ID.fullmatch(word))]
+    numbered = (*plain, *(word for word in words if word.startswith("sub-")))
+    return frozenset(words).union(map(_number, re.findall(r"\d+", " ".join(numbered))))
 
 
 def are_of_others(name: str, other: str) -> bool:
     """Tell whether two names carry ids of different subjects, sessions or runs: entities of BIDS, or words with digits.
 
+    So do those that have the same word with other digits, as visit1 and visit2. Zeros before a number are nothing.
     Names without any id are of nobody known.
     """
-    ours, theirs = ({e: v for e, _, v in (w.partition("-") for w in words_of(n)) if v} for n in (name, other))
+    ours, theirs = ({e: _number(v) for e, _, v in (w.partition("-") for w in words_of(n)) if v} for n in (name, other))
     if both := [entity for entity in _WHOSE if entity in ours and entity in theirs]:
         return any(ours[entity] != theirs[entity] for entity in both)
     ids = [{w for w in words_of(n) if re.search(r"\d", w) and not _NO_ID.fullmatch(w)} for n in (name, other)]
-    return all(ids) and not ids[0] & ids[1]
+    mine, its = ({(m[1], _number(m[2])) for w in some if (m := _NUMBERED.fullmatch(w))} for some in ids)
+    counted = {word for word, _ in mine} & {word for word, _ in its}
+    otherwise = any(not {one for one in mine & its if one[0] == word} for word in counted)
+    return all(ids) and (otherwise or not (ids[0] & ids[1]))
+
+
+def _number(digits: str) -> str:
+    """Write a number without the zeros before it; what is none stays."""
+    return digits.lstrip("0") or "0" if digits.isdecimal() else digits
 
 
 def persons(names: Sequence[str], others: Sequence[str]) -> list[tuple[str, str]]:

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from uadtools.concerns import Tell, silent
 from uadtools.datasets import bids as data_sets
+from uadtools.dicom.series import chosen
 from uadtools.errors import Misuse, UadError
 from uadtools.files import read_json
+from uadtools.volume.converters import dicom_in
+from uadtools.volume.flat import is_flat, read_flat
 from uadtools.volume.io import SUFFIXES, Image, sidecar, stated, stem
 from uadtools.volume.listing import files_of, is_many
 from uadtools.volume.reading import AS_IT_IS, Reading
@@ -206,6 +209,19 @@ def _of_file(path: Path, reading: Reading) -> Iterator[Study]:
     else:
         yield from (first, second)
         yield from studies_of_file
+
+
+def check_header(source: str, reading: Reading) -> None:
+    """Raise UadError for a scan that cannot be read, as far as its header shows that; of a stream none is."""
+    path = Path(source)
+    if files := dicom_in(path):
+        chosen(path, files, reading.series)
+    elif reading.series:
+        raise Misuse(f"--series: {path} is no folder of DICOM")
+    elif is_flat(path):
+        read_flat(path)
+    elif source != "-":
+        stated(path, reading)
 
 
 def named(study: Study, name: str) -> Study:

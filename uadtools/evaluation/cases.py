@@ -15,11 +15,12 @@ from uadtools.evaluation.reports import Kind
 from uadtools.metrics.boxes import Boxes
 from uadtools.metrics.image import histogram_kld, l1, psnr, ssim
 from uadtools.metrics.overlap import Mask, ratio
+from uadtools.simulation.history import contrast_level
 from uadtools.volume.chain import labels_on, voxel_ml
 from uadtools.volume.io import Image
 from uadtools.volume.labels import BY_THEMSELVES, IGNORED, LESION, Choice, is_labels, looks_unlike, read_labels
 from uadtools.volume.roles import ROLES, require_role
-from uadtools.volume.stream import Study, contrast_level, last_by, lines_by
+from uadtools.volume.stream import Study, last_by, lines_by
 
 Scan = NDArray[np.float32]
 UNNAMED: Mapping[str, str | None] = {}

@@ -121,7 +121,7 @@ def _boxes(name: str, true: Boxes, detection: NDArray[np.bool_] | None) -> tuple
         for side, boxes, best in sides
         for (low, high), iou in zip(boxes, best.tolist(), strict=True)
     )
-    return (None if detection is None else boxwise(true, detected)), listed
+    return (None if detection is None else boxwise(overlaps)), listed
 
 
 def box_figures(boxes: Boxwise) -> Figures:

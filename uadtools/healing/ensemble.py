@@ -14,7 +14,7 @@ from uadtools.concerns import Tell
 from uadtools.errors import Misuse, UadError
 from uadtools.healing.choice import alternatives, suited
 from uadtools.healing.combine import Rule, mean_residual
-from uadtools.healing.heal import check_conditioned, heal_together, positions_of
+from uadtools.healing.heal import check_conditioned, check_prepared, heal_together, positions_of
 from uadtools.healing.likeness import worst_of
 from uadtools.healing.plan import Plan, Watch
 from uadtools.healing.plan import plan as settle_plan
@@ -220,8 +220,12 @@ def ensembles_of(
 
 
 def suiting(ensembles: Sequence[Ensemble], study: Study) -> Ensemble:
-    """Return the models, of several, that suit a prepared scan."""
-    return ensembles[suited(study, [config for models in ensembles for config in models.configs[:1]])]
+    """Return the models, of several, that suit a scan. Raises UadError where it is not prepared for them."""
+    configs = [config for models in ensembles for config in models.configs[:1]]
+    chosen = suited(study, configs)
+    if len(configs) > 1:
+        check_prepared(study, configs[chosen], [config.name for config in configs])
+    return ensembles[chosen]
 
 
 def condition_of(file: Path | str | None, how: Plan) -> Study | None:

@@ -125,14 +125,12 @@ def _healed_slices(
 
 def positions_of(study: Study, model: Model) -> NDArray[np.intp]:
     """Return the z of the slices to heal; 0 for a volume that is healed whole. Raises UadError as heal() does."""
-    scan = study.need("scan")
-    brain = _brain(study, scan)
-    check_prepared(scan, brain, model.config, study.name)
-    others = _seen(study, model.config)[1:]
+    check_prepared(study, model.config)
+    scan, others = study.need("scan"), _seen(study, model.config)[1:]
     study.check_grids(scan, *others, advice=f"prepare them together: {TOGETHER}")
     for image in others:
         _check_range(image, f"{study.name}: {image.role}", TOGETHER)
-    return np.zeros(1, np.intp) if model.config.solid else filled(brain)
+    return np.zeros(1, np.intp) if model.config.solid else filled(_brain(study, scan))
 
 
 def _seen(study: Study, config: ModelConfig) -> list[Image]:
@@ -203,21 +201,26 @@ def _brain(study: Study, scan: Image) -> NDArray[np.bool_]:
     return study.brain(scan) & (scan.data > 0)
 
 
-def check_prepared(scan: Image, brain: NDArray[np.bool_], config: ModelConfig, name: str) -> None:
-    """Raise UadError, with the command that helps, unless the scan lies on the model's grid and in [0, 1]."""
+def check_prepared(study: Study, config: ModelConfig, among: Sequence[str] = ()) -> None:
+    """Raise UadError, with the command that helps, unless the scan lies on the model's grid and in [0, 1].
+
+    among: names of the models of which the scan gets the one that suits it; none: it is this one.
+    """
+    scan, name = study.need("scan"), study.name
     low, high = _range(scan)
     fits = not config.grid.misfit(scan.grid) and low >= 0 and high <= 1
     window = _window(scan)
     other = window is not None and window.kind != "none" and str(window) != str(config.intensity)
     if not fits or other:
         shipped = config.name in [path.stem for path in bundled()]
-        option = "" if config.name == DEFAULT else f" --model {config.name if shipped else 'MODEL'}"
+        option = "" if among or config.name == DEFAULT else f" --model {config.name if shipped else 'MODEL'}"
+        model = f"the one of {', '.join(among)} that suits it" if among else f"model {config.name}"
         raise UadError(
-            f"{name}: not prepared for model {config.name}: {scan.grid}, values {low:g} to {high:g}{_by(window)}; the "
+            f"{name}: not prepared for {model}: {scan.grid}, values {low:g} to {high:g}{_by(window)}; the "
             f"model wants {config.grid}, values 0 to 1{_by(config.intensity)} "
             f"(uad-preprocess SCAN{option} -o - | uad-heal{option} -o OUT.nii.gz)"
         )
-    _check_contents(scan, brain, name)
+    _check_contents(scan, _brain(study, scan), name)
 
 
 def _range(scan: Image) -> tuple[float, float]:

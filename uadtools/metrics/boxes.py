@@ -75,11 +75,13 @@ def ious(boxes: Boxes, others: Boxes) -> NDArray[np.float64]:
     return np.asarray(shared / (sizes[:, None] + of_others - shared), dtype=np.float64)
 
 
-def boxwise(true: Boxes, detected: Boxes) -> Boxwise:
-    """Hold detected boxes against true ones: at each level as many pairs as there can be, each box in one at most."""
-    overlaps = ious(true, detected)
+def boxwise(overlaps: NDArray[np.float64]) -> Boxwise:
+    """Hold detected boxes against true ones: at each level as many pairs as there can be, each box in one at most.
+
+    overlaps: `ious` of true and detected boxes, (true, detected).
+    """
     found = tuple(_pairs(overlaps >= level) for level in LEVELS)
-    return Boxwise(len(true), len(detected), found, float(overlaps.max(axis=1, initial=0).sum()))
+    return Boxwise(overlaps.shape[0], overlaps.shape[1], found, float(overlaps.max(axis=1, initial=0).sum()))
 
 
 def response(score: NDArray[Any], boxes: Boxes, within: Mask) -> tuple[float, float]:

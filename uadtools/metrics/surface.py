@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from uadtools.grids.box import box_of
 from uadtools.metrics.overlap import Mask, require_masks
 
 Points = NDArray[np.floating[Any]]
@@ -31,8 +32,8 @@ def hd95(detection: Mask, truth: Mask, spacing: Sequence[float]) -> float:
 
 def crop(*masks: Mask) -> tuple[Mask, ...]:
     """Cut masks of one shape to the smallest box that holds all of them; if all are empty, leave them as they are."""
-    box = ndimage.find_objects(np.logical_or.reduce(masks).view(np.uint8))
-    return tuple(mask[box[0]] for mask in masks) if box else masks
+    box = box_of(np.logical_or.reduce(masks))
+    return tuple(mask[box] for mask in masks)
 
 
 def surface(mask: Mask) -> Mask:

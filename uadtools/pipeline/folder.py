@@ -40,6 +40,10 @@ class Place:
         return beside(self.detection, "score")
 
     @property
+    def folders(self) -> set[Path]:
+        return {self.detection.parent, self.page.parent}
+
+    @property
     def dicom_seg(self) -> Path:
         return self.detection.with_name(f"{stem(self.detection)}.dcm")
 
@@ -140,31 +144,48 @@ class Folder:
 
         Raises UadError where something else is in the way.
         """
+        before = self._before(place, record)
+        if before and before.row:
+            beside_it = [self.sink.beside(place.detection, role) for role in self.roles]
+            beside_it += [place.dicom_seg] if self.dicom_seg else []
+            if all(path.is_file() for path in (place.detection, *beside_it, place.page)):
+                return replace(before, result={**before.result, "skipped": True})
+        for folder in place.folders:
+            self.made.extend(path for path in (folder, *folder.parents) if not path.exists())
+            make_folder(folder)
+        self._check(study, place, force=self.force or before is not None)
+        record.keep(place.record)
+        return None
+
+    def check(self, study: Study, place: Place, settings: dict[str, Any]) -> None:
+        """Raise UadError as `claim` does, as far as that shows without the scan, and write nothing."""
+        before = self._before(place, Record(settings, None))
+        for folder in place.folders:
+            check_folder(folder)
+        self._check(study, place, force=self.force or before is not None)
+
+    def _before(self, place: Place, record: Record) -> Record | None:
+        """Return what an earlier run wrote down. Raises UadError where that is of another scan, or made otherwise."""
         before = read_record(place.record) if place.record.exists() and not self.force else None
         if before and before.row:
-            if before.scan != record.scan:
+            if record.scan and before.scan != record.scan:
                 raise UadError(
                     f"{place.record}: exists, and is of another scan, or of another state of it (--force replaces it)"
                 )
             if before.settings != record.settings:
                 other = _difference(before.settings, record.settings)
                 raise UadError(f"{place.record}: exists, and was made with another {other} (--force replaces it)")
-            beside_it = [self.sink.beside(place.detection, role) for role in self.roles]
-            beside_it += [place.dicom_seg] if self.dicom_seg else []
-            if all(path.is_file() for path in (place.detection, *beside_it, place.page)):
-                return replace(before, result={**before.result, "skipped": True})
+        return before
+
+    def _check(self, study: Study, place: Place, *, force: bool) -> None:
+        """Refuse what is in the way; a folder that is still to be made has nothing in it."""
         if place.page.name == INDEX:
             raise UadError(f"{study.name}: its page would be {INDEX}, which is that of all scans (rename the scan)")
-        sink = replace(self.sink, force=self.force or before is not None)
-        for folder in {place.detection.parent, place.page.parent}:
-            self.made.extend(path for path in (folder, *folder.parents) if not path.exists())
-            make_folder(folder)
-        sink.claim(study, place.detection, more=self.roles)
-        check_page(place.page, force=sink.force)
-        if self.dicom_seg:
-            check_free(place.dicom_seg, force=sink.force)
-        record.keep(place.record)
-        return None
+        replace(self.sink, force=force).claim(study, place.detection, more=self.roles)
+        if place.page.parent.is_dir():
+            check_page(place.page, force=force)
+        if self.dicom_seg and place.dicom_seg.parent.is_dir():
+            check_free(place.dicom_seg, force=force)
 
     def write(self, detected: Study, page: Page, place: Place) -> str:
         """Write what was made of a scan that was claimed; returns the name of the detection's file."""
@@ -225,6 +246,13 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if isinstance(ours, dict) and isinstance(theirs, dict):
         return f"{name}.{_difference(ours, theirs)}"
     return name
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made, as one of those above it is none. Raises UadError."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UadError(f"{there}: is no folder (name another)")
 
 
 def make_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +17,10 @@ from uadtools.cohort.preprocess import ScanJob, jobs_of
 from uadtools.cohort.results import Progress, Result, Watch, unseen
 from uadtools.concerns import Tell, silent
 from uadtools.datasets.bids import SUFFIX, describe
-from uadtools.datasets.sources import Sources, is_cohort, studies, words
+from uadtools.datasets.sources import Sources, check_header, is_cohort, studies, words
 from uadtools.errors import Misuse, UadError
 from uadtools.healing.ensemble import suiting
-from uadtools.pipeline.asked import asked
+from uadtools.pipeline.asked import Asked, asked
 from uadtools.pipeline.folder import Folder, Place, Record, check_summary, summarise
 from uadtools.pipeline.steps import Steps
 from uadtools.report.contents import gather, index_row
@@ -60,14 +61,12 @@ def run(  # noqa: PLR0913  one parameter per option
     several scans, one that fails does not stop the others: fail gets the line, and its result an `error`. Raises
     UadError for an only one, and for what is wrong with all.
     """
-    what, several = asked(**options), is_cohort(words(sources), bids)
+    several = is_cohort(words(sources), bids)
     jobs = jobs_for(sources, output, bids, suffix, participants, tell)
-    steps = Steps.of(what, tell, several=is_cohort(words(sources)), suffix=_suffix(bids, suffix))
-    folder = Folder.of(jobs, output, force=force, roles=steps.made if keep else (), dicom_seg=dicom_seg)
+    how: dict[str, Any] = {"keep": keep, "keep_names": keep_names, "dicom_seg": dicom_seg, "force": force}
+    how["suffix"] = "" if bids is None else suffix or SUFFIX
     whole = several and not participants
-    if whole:
-        check_summary(folder.path, force=force)
-    running = Running({**what.settings, "keep_names": keep_names}, steps, folder, several, verbose)
+    running = Running.of(jobs, output, several, asked(**options), whole=whole, tell=tell, verbose=verbose, **how)
     describe(None if bids is None else output, __version__)
     records: list[Record] = []
     with progress("running") as watch:
@@ -78,38 +77,48 @@ def run(  # noqa: PLR0913  one parameter per option
                 fail(error)
             records.append(record)
     if whole:
-        summarise(folder.path, records)
+        summarise(running.folder.path, records)
     return [record.result for record in records]
 
 
-def pipes(
+def pipes(  # noqa: PLR0913  one parameter per option
     sources: Sources = (),
     output: Path | str | None = None,
     *,
     bids: Path | str | None = None,
     suffix: str | None = None,
+    keep: bool = False,
+    keep_names: bool = False,
     dicom_seg: bool = False,
+    force: bool = False,
     tell: Tell = silent,
+    fail: Tell = silent,
     **options: Any,
 ) -> list[str]:
-    """Return the lines of shell that do what `run` does: for each scan, a pipe. Raises UadError as that does."""
-    what, jobs = asked(**options), jobs_for(sources, output, bids, suffix)
-    channels = Steps.of(what, tell, several=is_cohort(words(sources)), suffix=_suffix(bids, suffix)).channels
-    folder = Folder.of(jobs, output, force=True)
-    places = [folder.place(base_name(Path(job.source)), job) for job in jobs]
+    """Return the lines of shell that do what `run` does: for each scan that it would not lose at once, a pipe.
+
+    Raises UadError as that does, and fail gets the line, as far as that shows without the scans' voxels.
+    """
+    what, jobs, several = asked(**options), jobs_for(sources, output, bids, suffix), is_cohort(words(sources), bids)
+    how: dict[str, Any] = {"keep": keep, "keep_names": keep_names, "dicom_seg": dicom_seg, "force": force}
+    how["suffix"] = "" if bids is None else suffix or SUFFIX
+    running = Running.of(jobs, output, several, what, whole=several, tell=tell, **how)
+    places: list[Place] = []
+    lines: list[str] = []
+    for job in jobs:
+        try:
+            place = running.checked(job)
+        except UadError as error:
+            if isinstance(error, Misuse) or not several:
+                raise
+            fail(str(error))
+        else:
+            places.append(place)
+            lines.append(
+                what.of_scan(running.steps.channels.words(job.source)).pipe(job.source, place, dicom_seg=dicom_seg)
+            )
     folders = dict.fromkeys(str(path.parent) for place in places for path in (place.page, place.detection))
-    for job in jobs if dicom_seg else ():
-        SourceSeries.of(Path(job.source), what.steps["preprocess"].get("series"))
-    lines = [
-        what.of_scan(channels.words(job.source)).pipe(job.source, place, dicom_seg=dicom_seg)
-        for job, place in zip(jobs, places, strict=True)
-    ]
-    return [shlex.join(["mkdir", "-p", *folders]), *lines]
-
-
-def _suffix(bids: Path | str | None, suffix: str | None) -> str:
-    """Return the suffix of the scans of a data set; nothing without one."""
-    return "" if bids is None else suffix or SUFFIX
+    return [shlex.join(["mkdir", "-p", *folders]), *lines] if lines else []
 
 
 def jobs_for(
@@ -151,6 +160,45 @@ class Running:
     folder: Folder
     several: bool
     verbose: bool
+
+    @classmethod
+    def of(  # noqa: PLR0913  one parameter per option
+        cls,
+        jobs: Sequence[ScanJob],
+        output: Path | str | None,
+        several: bool,
+        what: Asked,
+        *,
+        whole: bool,
+        tell: Tell,
+        keep: bool,
+        keep_names: bool,
+        dicom_seg: bool,
+        force: bool,
+        suffix: str,
+        verbose: bool = False,
+    ) -> Running:
+        """Settle how to work on scans. whole: the folder gets an index; suffix: of the scans of a data set.
+
+        Raises UadError for what is wrong with all.
+        """
+        steps = Steps.of(what, tell, several=several, suffix=suffix)
+        folder = Folder.of(jobs, output, force=force, roles=steps.made if keep else (), dicom_seg=dicom_seg)
+        if whole:
+            check_summary(folder.path, force=force)
+        return cls({**what.settings, "keep_names": keep_names}, steps, folder, several, verbose)
+
+    def checked(self, job: ScanJob) -> Place:
+        """Return where what is made of a scan goes. Raises UadError as far as that shows without its voxels."""
+        name, reading = base_name(Path(job.source)), self.steps.preparation.reading
+        place = self.folder.place(name, job)
+        if self.folder.dicom_seg:
+            SourceSeries.of(Path(job.source), reading.series)
+        check_header(job.source, reading)
+        self.steps.channels.check(job.source)
+        if job.source != "-":  # what a stream holds says what its studies are called
+            self.folder.check(Study(name, {}), place, self.settings)
+        return place
 
     def prepared(self, jobs: Sequence[ScanJob]) -> Iterator[Todo]:
         """Read scans and prepare them; what is done or fails comes in its place."""
@@ -200,6 +248,10 @@ class Running:
         name, place = prepared.name, todo.place
         watch(PREPARED, f"healing {name}")
         healed = self.steps.heal(prepared, lambda done, of: watch(PREPARED + (HEALED - PREPARED) * done / of, ""))
+        model = used(healed.product)["model"]
+        if self.verbose or model:
+            how = f"healed with {re.sub(r':[0-9a-f]+', '', model or '')}"
+            self.steps.tell(f"{name}: {suiting(self.steps.healing.ensembles, prepared) if self.verbose else how}")
         watch(HEALED, f"scoring {name}")
         detected = self.steps.detect(healed)
         watch(DETECTED, f"reporting {name}")
@@ -215,15 +267,13 @@ class Running:
             "output": output,
             "score": str(place.score),
             "report": str(place.page),
-            "model": used(detected.need("score"))["model"],
+            "model": model,
             **self.steps.detecting.figures(detected),
             **figures,
             **({"dicom_seg": str(place.dicom_seg)} if todo.series else {}),
         }
         record = replace(todo.record, result=result, row=row)
         record.keep(place.record)
-        if self.verbose:
-            self.steps.tell(f"{name}: {suiting(self.steps.healing.ensembles, prepared)}")
         watch(ALL, "")
         return record
 

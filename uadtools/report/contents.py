@@ -59,12 +59,7 @@ def gather(
     detected = listed(whole, smooth)
     healthy, scores = _healthy(study), _case_scores(study)
     missing = [*whole.missing, *([] if history else ["how this was made (no history)"])]
-    tables = [
-        *figures,
-        *_lesions(whole, smooth),
-        *_scores(study, scores, healthy),
-        *_steps(history),
-    ]
+    tables = [*figures, *_lesions(whole, smooth), *_scores(study, scores, healthy), *_steps(history)]
     return Page(
         title,
         _summary(detected, study),

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from uadtools.concerns import Concern
 from uadtools.errors import UadError
+from uadtools.grids.box import Box, box_of
 from uadtools.grids.grid import Grid
 from uadtools.report.picture import window
 from uadtools.volume.chain import GridChain, in_scan_space, labels_on, native_grid, seen_from
@@ -165,16 +165,13 @@ def layers(study: Study) -> list[Layer]:
     return made
 
 
-def _occupied(study: Study) -> tuple[slice, ...]:
+def _occupied(study: Study) -> Box:
     """Return the box that holds what the images on the first one's grid show, and a margin."""
     images = [image for image in study.images.values() if image.grid.same(study.product.grid)]
-    filled = np.any([image.data != 0 for image in images], axis=0)
-    (box,) = ndimage.find_objects(filled.astype(np.int8)) or [tuple(slice(0, size) for size in filled.shape)]
-    ends = zip(box, filled.shape, strict=True)
-    return tuple(slice(max(0, part.start - MARGIN), min(size, part.stop + MARGIN)) for part, size in ends)
+    return box_of(np.any([image.data != 0 for image in images], axis=0), MARGIN)
 
 
-def _cut(grid: Grid, box: tuple[slice, ...]) -> Grid:
+def _cut(grid: Grid, box: Box) -> Grid:
     affine = grid.affine.copy()
     affine[:3, 3] = (grid.affine @ [*(part.start for part in box), 1.0])[:3]
     x, y, z = (part.stop - part.start for part in box)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
+from uadtools.grids.box import box_of
 from uadtools.grids.grid import Grid, carry_mask, oriented, resample
 from uadtools.metrics.overlap import Mask
 from uadtools.volume.chain import GridChain, seen_from
@@ -179,12 +180,7 @@ def _choose(views: dict[str, NDArray[Any]], count: int) -> list[int]:
 
 def _frame(views: dict[str, NDArray[Any]]) -> tuple[slice, slice]:
     """Return the box in x and y that holds everything above 0 in the first view, with a margin."""
-    first = next(iter(views.values()))
-    filled = first > 0
-    if not filled.any():
-        return slice(0, first.shape[0]), slice(0, first.shape[1])
-    spans = [np.flatnonzero(filled.any(axis=axes)) for axes in ((1, 2), (0, 2))]
-    x, y = (slice(max(int(s[0]) - _MARGIN, 0), int(s[-1]) + 1 + _MARGIN) for s in spans)
+    x, y, _ = box_of(next(iter(views.values())) > 0, _MARGIN)
     return x, y
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from uadtools.evaluation import measures as m
+from uadtools.evaluation.cases import LIKENESS
 from uadtools.files import written
 
 _HEADS = {
@@ -40,26 +42,19 @@ _HEADS = {
     "l1_ratio": "ratio",
     "kld": "KLD",
 }
-_VOXELS = ("dice", "iou", "precision", "recall", "f1", "fpr")
-_RATES = ("auprc", "auroc", "fpr_at_95_tpr", "fpr_at_80_tpr")
-_RANKED = (*_RATES, "best_dice", "best_threshold")
-_OF_PEOPLE = (*_RATES, "best_f1", "best_threshold", "f1", "precision", "recall", "fpr")
-_LESIONS = ("lesion_recall", "lesion_precision", "lesion_f1", "lesion_dice", "lesion_hd95", "lesions", "lesions_found",
-            "false_lesions")  # fmt: skip
-_VOLUMES = ("truth_ml", "detected_ml", "volume_error_ml", "relative_volume_error", "hd95")
-_BOXES = ("box_iou", "box_recall_at_10_iou", "box_precision_at_10_iou", "box_recall_at_30_iou",
-          "box_precision_at_30_iou", "box_recall_at_50_iou", "box_precision_at_50_iou", "boxes",
-          "boxes_detected", "response_inside", "response_outside", "response_ratio")  # fmt: skip
-_LIKENESS = ("ssim", "psnr", "l1", "l1_lesion", "l1_healthy", "l1_ratio", "kld")
+_VOXELS = (*m.OVERLAPS, "fpr")
+_RANKED = (*m.RANKINGS, *m.BEST)
+_OF_PEOPLE = (*m.RANKINGS, "best_f1", "best_threshold", "f1", "precision", "recall", "fpr")
+_OF_LESIONS, _OF_BOXES = (*m.LESIONS, *m.COUNTS), (*m.BOXES, *m.BOX_COUNTS, *m.RESPONSES)
 _OF_SCANS = {
     _VOXELS: "scan",
     _RANKED: "scan",
-    _LESIONS: "lesions",
-    _VOLUMES: "volumes",
-    _BOXES: "boxes",
-    _LIKENESS: "healed scans",
+    _OF_LESIONS: "lesions",
+    m.VOLUMES: "volumes",
+    _OF_BOXES: "boxes",
+    LIKENESS: "healed scans",
 }
-_POOLED = {_LESIONS: "lesions", _BOXES: "boxes"}
+_POOLED = {_OF_LESIONS: "lesions", _OF_BOXES: "boxes"}
 
 Row = Mapping[str, Any]
 _Line = tuple[str, Row]
@@ -100,6 +95,9 @@ def notes(report: Row, *, intervals: bool = False) -> Iterator[str]:
         yield f"{lost:,} lesion voxels lie outside the brain mask and are not counted."
     if "best_dice" in report.get("pooled", {}):
         yield "Best Dice is a ceiling: its threshold was chosen with the truth."
+    if {"lesions", "boxes"} <= report.get("pooled", {}).keys():
+        yield "Lesions are those above 50 mm3, and one where they touch when grown by 3 voxels; boxes are those of"
+        yield "every connected piece, of any size, or of --truth-boxes, so that their numbers differ."
 
 
 def tables(report: Row, *, intervals: bool = False) -> Iterator[Table]:
@@ -110,13 +108,13 @@ def tables(report: Row, *, intervals: bool = False) -> Iterator[Table]:
     if report["kind"] == "cases":
         yield _of_cases(report, intervals)
     for keys in _OF_SCANS:
-        told = ("hd95",) if keys is _VOLUMES else keys
+        told = ("hd95",) if keys is m.VOLUMES else keys
         if any(key in report.get("mean", {}) for key in told):
             yield _of_scans(keys, report, intervals)
     if "by_size" in report:
         yield _by_size(report["by_size"])
     for column, groups in report.get("groups", {}).items():
-        shown = [key for key in (*_VOXELS, *_RANKED, *_LIKENESS) if key in report["mean"]]
+        shown = [key for key in (*_VOXELS, *_RANKED, *LIKENESS) if key in report["mean"]]
         rows = [[column, "scans", *map(_head, shown)]]
         for group in groups:
             first, *ends = _lines(group["group"], group["mean"], group["intervals"] if intervals else {}, shown)

@@ -19,11 +19,12 @@ from uadtools.scoring.case_scores import Summed, summed
 from uadtools.scoring.history import unlike, way_of
 from uadtools.scoring.postproc import Prepared, Steps, detect, own_steps, prepare
 from uadtools.scoring.power import Lesioned, Power, power
+from uadtools.simulation.history import drawn_lesions
 from uadtools.volume.chain import labels_on, voxel_ml
 from uadtools.volume.clean import Score
 from uadtools.volume.io import Image
 from uadtools.volume.labels import IGNORED, LESION, looks_unlike, read_labels
-from uadtools.volume.stream import Study, concerns_of, drawn_lesions
+from uadtools.volume.stream import Study, concerns_of
 
 Rule = Literal["scanwise", "voxelwise", "percentile", "best-dice"]
 CONFORMAL: tuple[Rule, ...] = ("scanwise", "voxelwise")

@@ -158,8 +158,12 @@ def prepare(study: Study, steps: Steps, brain: Image | None = None) -> Prepared:
     """Do what comes before the threshold: the median of the score, and the eroded brain. Raises UadError."""
     score = score_of(study)
     inside = _brain(study, score, brain)
-    # where the model did not look, its score is 0; the median filter sees that as the papers' code does
-    return Prepared(score, clean.median(score.data, steps.median), inside, clean.erode(inside, steps.erode))
+    try:  # where the model did not look, its score is 0; the median filter sees that as the papers' code does
+        smooth = clean.median(score.data, steps.median)
+    except UadError as error:
+        source = f"{steps.source}: " if isinstance(steps, Calibrated) else ""
+        raise UadError(f"{study.name}: {source}{error}") from None
+    return Prepared(score, smooth, inside, clean.erode(inside, steps.erode))
 
 
 def detect(smooth: Score, eroded: Mask, steps: Steps, level: float) -> Mask:
@@ -188,9 +192,7 @@ def read_steps(path: Path, **given: Any) -> Steps:
     for name, value in given.items():
         if value != (calibrated := steps.chain[name]):
             option = "--" + name.replace("_", "-")
-            raise UadError(
-                f"{option} {value}: the threshold of {path.name} was found with {calibrated} (leave {option} out)"
-            )
+            raise UadError(f"{option} {value}: the threshold of {path.name} was found with {calibrated} (leave it out)")
     return steps
 
 
@@ -277,10 +279,8 @@ def _level(steps: Steps, ready: Prepared, name: str) -> tuple[float, str]:
         return float(threshold), steps.rule if isinstance(steps, Calibrated) else "user"
     if threshold not in ("model", "otsu"):
         raise UadError(f"--threshold {threshold}: a number, otsu, model, or a .json file")
-    if threshold == "model":
-        noted = model_threshold(ready.score)
-        if noted is not None:
-            return noted, "model"
+    if threshold == "model" and (noted := model_threshold(ready.score)) is not None:
+        return noted, "model"
     try:
         return clean.otsu(ready.smooth[ready.eroded]), "otsu"
     except UadError as error:

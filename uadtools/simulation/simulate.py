@@ -18,7 +18,7 @@ from uadtools.errors import Misuse, UadError
 from uadtools.grids.grid import CORNERS
 from uadtools.grids.slices import to_volume
 from uadtools.noise.coarse import coarse_fields
-from uadtools.simulation import acquisition, lesions, sprites
+from uadtools.simulation import acquisition, history, lesions, sprites
 from uadtools.simulation.acquisition import ACQUISITIONS, Interpolation
 from uadtools.simulation.artefacts import ARTEFACTS
 from uadtools.simulation.lesions import Box, Tone
@@ -28,7 +28,7 @@ from uadtools.volume.chain import label_of, voxel_ml
 from uadtools.volume.io import Image
 from uadtools.volume.labels import looks_unlike
 from uadtools.volume.listing import files_of
-from uadtools.volume.stream import Study, concerns_of, drawn_lesions, noting, read_mask, record, study_of
+from uadtools.volume.stream import Study, concerns_of, noting, read_mask, record, study_of
 
 SimulationKind = Literal[
     "blobs", "masks", "cavities", "sprites", "coarse", "motion", "ghost", "bias", "contrast", "blur", "thick", "shift"
@@ -163,7 +163,7 @@ def simulate(
     study = study_of(study)
     require_masks(plan.kind, plan.masks)
     scan, before = study.need("scan"), study.images.get("truth")
-    if before is None and drawn_lesions(scan):
+    if before is None and history.drawn_lesions(scan):
         raise UadError(
             f"{study.name}: holds drawn lesions, but not their truth (pipe both, or begin with the healthy scan)"
         )

@@ -45,10 +45,8 @@ class Sources:
     def known(self, recipe: Recipe) -> tuple[Masks | None, Sick | None]:
         """Find the masks of all scans, and which are sick, as far as a recipe is told that. Raises UadError."""
         healthy, sick = [*self.scans, *self.validation], [*self.sick, *self.sick_validation]
-        return (
-            masks_of(recipe, healthy, self.labels, self.label, self.ignore),
-            sick_of(recipe, healthy, sick, self.sick_slices, self.label, self.ignore),
-        )
+        told = sick_of(recipe, healthy, sick, self.sick_slices, self.label, self.ignore)
+        return masks_of(recipe, healthy, self.labels, self.label, self.ignore), told
 
 
 def read(

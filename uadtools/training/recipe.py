@@ -28,7 +28,7 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     path = Path(name) if name.endswith((".toml", ".json")) else FOLDER / f"{name}.toml"
     if not path.exists():
         known = ", ".join(names())
-        raise UadError(f"no recipe '{name}'{near(name, names())} (there are: {known}; or name a .toml file)")
+        raise UadError(f"no recipe '{name}'{near(name, names())} (there are: {known}; or name a .toml or .json file)")
     read = read_json if path.suffix == ".json" else read_toml
     data = read(path, "not a readable recipe")
     if not isinstance(data, dict):

@@ -23,7 +23,7 @@ from uadtools.volume.listing import files_of
 from uadtools.volume.stream import base_name
 
 COLUMN = "sick"
-"""Of a list, whether each scan is: 1 or 0."""
+"""Of a list, whether each scan is: one of _YES or of _NO."""
 OPTION, BY_SLICE = "--sick", "--sick-slices"
 _YES, _NO = ("1", "true", "yes"), ("0", "false", "no")
 
@@ -79,7 +79,8 @@ def sick_of(
     if not isinstance(recipe, WeakRecipe):
         if sick or masks:
             option = OPTION if sick else BY_SLICE
-            raise UadError(f"{option}: recipe {recipe.name} is told of no sick scans (leave it out)")
+            takes = ", but takes masks of lesions, --labels" if recipe.LABELLED else ""
+            raise UadError(f"{option}: recipe {recipe.name} is told of no sick scans{takes} (leave it out)")
         return None
     files, others = _files(sick), _files(scans)
     healthy = frozenset(others)
@@ -126,5 +127,6 @@ def _told(source: str) -> Iterator[tuple[str, bool]]:
 def _truth(value: Any, where: str) -> bool:
     word = str(value).strip().lower()
     if word not in (*_YES, *_NO):
-        raise UadError(f"{where}: {COLUMN} is '{value}', and 1 or 0 is expected")
+        expected = f"{', '.join(_YES)} or {', '.join(_NO)}"
+        raise UadError(f"{where}: {COLUMN} is '{value}' (expected: {expected})")
     return word in _YES

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from uadtools.errors import UadError
+from uadtools.grids.box import box_of
 from uadtools.grids.grid import CORNERS
 
 Mask = NDArray[np.bool_]
@@ -33,17 +34,10 @@ def median(score: Score, size: int) -> Score:
         return score.copy()
     if size > 2 * max(score.shape) + 1:
         raise UadError(f"median filter of size {size}: wider than the scan (give a smaller size, or 1 for none)")
-    (occupied,) = ndimage.find_objects((score != 0).astype(np.int8))
-    box = _grown(occupied, size // 2, score.shape)  # beyond it, every window holds only zeros
+    box = box_of(score != 0, size // 2)  # beyond it, every window holds only zeros
     filtered = np.zeros_like(score)
     filtered[box] = ndimage.median_filter(score[box], size=size, mode="reflect")
     return filtered
-
-
-def _grown(box: tuple[slice, ...], layers: int, shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """Return a box with more layers of voxels around it, as far as the volume goes."""
-    ends = zip(box, shape, strict=True)
-    return tuple(slice(max(0, part.start - layers), min(size, part.stop + layers)) for part, size in ends)
 
 
 def erode(brain: Mask, iterations: int, per_slice: bool = False) -> Mask:

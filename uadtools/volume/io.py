@@ -28,7 +28,8 @@ from uadtools.volume.header import Bytes, Header
 from uadtools.volume.reading import AS_IT_IS, Reading
 from uadtools.volume.unpacked import CHUNK, Source, exactly, unpacked, up_to
 
-SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".img.gz", ".hdr.gz")
+PAIRED = (".hdr", ".img", ".img.gz", ".hdr.gz")
+SUFFIXES = (".nii.gz", ".nii", *PAIRED)
 READABLE = (*SUFFIXES, *FOREIGN)
 _NIFTI1_AXIS = 32767
 
@@ -86,13 +87,23 @@ def read_images(file: BinaryIO, name: str, reading: Reading = AS_IT_IS) -> Itera
         raise UadError(f"{name}: empty (a NIfTI image was expected; did the command before it fail?)")
 
 
-def stated(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return role and provenance as the first NIfTI header of a file states them. Raises UadError."""
-    with open_file(path) as file:
-        source, name = unpacked(file, str(path)), str(path)
-        fields, size = _header(source, up_to(source, 4, name), name)
-        provenance = headers.provenance(exactly(source, fields.offset - size, name, "header"), fields.order)
-        return headers.role(fields.intent, provenance), provenance
+def stated(path: Path, reading: Reading | None = None) -> tuple[str, dict[str, Any]]:
+    """Return role and provenance as the first header of a file states them; reading: that the image must allow.
+
+    Raises UadError, as far as the header shows what is wrong.
+    """
+    name, single = str(path), not path.name.lower().endswith(PAIRED)
+    with open_file(path if single else _half(path, ".hdr")) as file:
+        source = unpacked(file, name)
+        start = up_to(source, 4, name)
+        other = other_header(bytes(start), source, name)
+        fields, size = (other[0], 0) if other else _header(source, start, name, single=single)
+        extensions = exactly(source, fields.offset - size, name, "header") if single and not other else b""
+    provenance = headers.provenance(extensions, fields.order)
+    if reading:
+        _chosen(fields.shape, name, reading.volume)
+        headers.placed(fields, reading.geometry or provenance.get("geometry"), name)
+    return headers.role(fields.intent, provenance), provenance
 
 
 def read_pair(path: Path, reading: Reading = AS_IT_IS) -> Image:

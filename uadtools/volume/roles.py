@@ -19,9 +19,8 @@ class Role:
     """What images of a role hold.
 
     kind: intensities of a scan, other numbers, or a mask. outlines: where there is no mask, these images say where the
-    brain is, as they are 0 outside of it. scored: the metric that is the default
-    where they are there. bound: their mean is a case score.
-    title: above a picture, for what is drawn.
+    brain is, as they are 0 outside of it. scored: the metric that is the default where they are there. bound: their
+    mean is a case score. title: above a picture, for what is drawn.
     """
 
     what: str

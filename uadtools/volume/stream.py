@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import math
 import os
 import re
 import stat
@@ -23,7 +22,7 @@ from uadtools.errors import Misuse, UadError
 from uadtools.files import is_name
 from uadtools.volume.converters import dicom_in
 from uadtools.volume.flat import PICTURES, is_flat, read_flat
-from uadtools.volume.io import READABLE, Image, open_file, read_images, read_pair, stem, to_bytes
+from uadtools.volume.io import PAIRED, READABLE, Image, open_file, read_images, read_pair, stem, to_bytes
 from uadtools.volume.labels import LESION, read_labels
 from uadtools.volume.reading import AS_IT_IS, Reading
 from uadtools.volume.roles import ROLES, in_channel, parted
@@ -170,23 +169,6 @@ def with_given(study: Study, *given: Image) -> Study:
     return Study(study.name, images).adding(*images.values(), *given)
 
 
-def drawn_lesions(image: Image) -> bool:
-    """Tell whether its history says that uad-simulate drew lesions into the scan."""
-    return any(arguments.get("kind") in ("blobs", "masks", "cavities", "sprites") for arguments in _simulated(image))
-
-
-def contrast_level(image: Image) -> float | None:
-    """Return the power that uad-simulate raised the scan's intensities to; None where its history tells of none."""
-    levels = [arguments.get("level") for arguments in _simulated(image) if arguments.get("kind") == "contrast"]
-    powers = [level for level in levels if isinstance(level, int | float)]
-    return math.prod(powers) if powers else None
-
-
-def _simulated(image: Image) -> list[dict[str, Any]]:
-    """Return the arguments of every uad-simulate in an image's history."""
-    return [dict(line.get("arguments", {})) for line in lines_by(image, "uad-simulate")]
-
-
 def read_studies(file: BinaryIO, name: str, reading: Reading = AS_IT_IS) -> Iterator[Study]:
     """Read studies from a stream of images, one at a time, so that memory stays that of one study.
 
@@ -210,7 +192,7 @@ def read_path(path: Path, reading: Reading = AS_IT_IS) -> Iterator[Study]:
         return
     if reading.series:
         raise Misuse(f"--series: {path} is no folder of DICOM")
-    if path.name.lower().endswith((".hdr", ".img", ".hdr.gz", ".img.gz")):
+    if path.name.lower().endswith(PAIRED):
         image = read_pair(path, reading)
         yield _study({image.role: image}, base_name(path))
         return
@@ -234,7 +216,6 @@ def read_mask(
     path: Path, reading: Reading = AS_IT_IS, *, role: str = "brain", tell: Callable[[str], None] = lambda text: None
 ) -> Image:
     """Read a mask, of the brain or of lesions (role `truth`), as 0 and 1; tell: gets a line where that is a guess.
-
 
     What is ignored (see `labels.read_labels`) is 0. Raises UadError for an image that is no such mask.
     """

@@ -208,11 +208,13 @@ def test_a_report_that_was_damaged_is_told_in_one_line(planned, folder, content)
             runner.report(config.sets[0])
 
 
-@pytest.mark.parametrize("content", [[], {}, {"history": []}, {"history": [{"arguments": {"seconds": "x"}}]}])
-def test_what_is_noted_of_a_score_is_made_anew_where_it_was_damaged(planned, folder, content):
+@pytest.mark.parametrize("content", [None, [], {}, {"history": []}, {"history": [{"arguments": {"seconds": "x"}}]}])
+def test_a_score_and_what_is_noted_of_it_are_made_anew_where_they_were_damaged(planned, folder, content):
+    """None: the score itself is cut short."""
     config = planned(PLAN[: PLAN.rindex("[[method]]")])
     first = Bench(config, folder, folder / "out").run()
-    sorted((folder / "out/scores").rglob("*.json"))[0].write_text(json.dumps(content))
+    damaged = sorted((folder / "out/scores").rglob("*.nii.gz" if content is None else "*.json"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:100] if content is None else json.dumps(content).encode())
     for report in (folder / "out/reports").iterdir():
         report.unlink()
     assert _without_seconds(Bench(config, folder, folder / "out").run()) == _without_seconds(first)
@@ -348,15 +350,6 @@ def test_plans_that_ship_can_be_read_and_begin_with_the_threshold(plan):
     for method in config.methods:
         if method.recipe:
             load_recipe(method.recipe, method.changes)
-
-
-def test_a_score_that_was_damaged_is_made_anew(planned, folder):
-    first = Bench(planned(), folder, folder / "out").run()
-    damaged = sorted((folder / "out/scores").rglob("*.nii.gz"))[0]
-    damaged.write_bytes(damaged.read_bytes()[:100])
-    for report in (folder / "out/reports").iterdir():
-        report.unlink()
-    assert _without_seconds(Bench(planned(), folder, folder / "out").run()) == _without_seconds(first)
 
 
 def test_what_is_judged_on_is_not_learnt_from(planned, folder):

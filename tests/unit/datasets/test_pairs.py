@@ -24,6 +24,13 @@ def told(*pairs):
             ("BraTS-GLI-00001-000-t2f", "BraTS-GLI-00001-000-seg.nii"),
             ("BraTS-GLI-00002-000", "BraTS-GLI-00002-000.nii"),
         ],
+        [("s1", "s01_gt.nii")],
+        [("s1", "s01_gt.nii"), ("s2", "s02_gt.nii")],
+        [("sub-1_run-1", "sub-01_run-01_gt.nii")],
+        [("sub-01_T1w", "01_gt.nii")],
+        [("sub-01_ses-2_T1w", "patient01_gt.nii"), ("sub-02_ses-1_T1w", "patient02_gt.nii")],
+        [("p19_visit1_20200101", "p19_visit01_20230303.nii")],
+        [("a1_a2", "a2_a1.nii")],
     ],
 )
 def test_pairs_that_fit_need_no_word(pairs):
@@ -38,6 +45,11 @@ def test_pairs_that_fit_need_no_word(pairs):
         [("s0", "t1.nii"), ("s1", "t0.nii")],
         [("anna", "one.nii"), ("berta", "two.nii")],
         [("sub-1_ses-1", "sub-1_ses-2.nii"), ("sub-1_ses-2", "sub-1_ses-1.nii")],
+        [("p19_visit1", "p19_visit2.nii")],
+        [("p19_visit1", "p19_visit2.nii"), ("p20_visit1", "p20_visit2.nii")],
+        [("p19_visit1", "p19_visit2.nii"), ("p19_visit2", "p19_visit1.nii")],
+        [("scan1", "mask2.nii")],
+        [("sub-01_ses-2_T1w", "02_gt.nii")],
     ],
 )
 def test_pairs_that_do_not_fit_are_told(pairs):
@@ -65,6 +77,23 @@ def test_what_is_missing_or_ambiguous_is_refused(name, said):
     names = Names("--truth", ["sub-1_a.nii", "sub-1_b.nii", "sub-2_a.nii"])
     with pytest.raises(UadError, match=rf"{name}: --truth --match: .*{said} \(rename"):
         names.take(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("s1", "s01_gt.nii"), ("sub-01_T1w", "01_gt.nii"), ("sub-1_ses-1", "sub-01_ses-01.nii")]
+)
+def test_what_fits_by_order_is_found_by_name(name, file):
+    assert Names("--truth", [file, "s02.nii"]).take(name) == file
+
+
+def test_the_name_with_the_same_zeros_comes_first():
+    names = Names("--truth", ["sub-01.nii", "sub-1.nii"])
+    assert [names.take(name) for name in ("sub-1_T1w", "sub-01_T1w")] == ["sub-1.nii", "sub-01.nii"]
+
+
+def test_another_visit_is_not_found_by_name():
+    with pytest.raises(UadError, match="no file fits its name"):
+        Names("--truth", ["p19_visit2.nii"]).take("p19_visit1")
 
 
 def test_a_file_belongs_to_one_scan():

@@ -39,25 +39,25 @@ def test_each_box_finds_one_at_most_and_as_many_are_found_as_can_be():
     """The first detected box lies on both true ones; the second on the first alone, which is therefore its."""
     true = boxes([[0, 0, 0], [4, 2, 2]], [[4, 0, 0], [8, 2, 2]])
     detected = boxes([[1, 0, 0], [7, 2, 2]], [[0, 0, 0], [2, 2, 2]], [[0, 8, 6], [1, 9, 7]])
-    made = boxwise(true, detected)
     overlaps = ious(true, detected)
+    made = boxwise(overlaps)
     np.testing.assert_allclose(overlaps, [[3 / 7, 0.5, 0], [3 / 7, 0, 0]])
     assert LEVELS == (0.1, 0.3, 0.5)
     assert made == Boxwise(2, 3, (2, 2, 1), 0.5 + 3 / 7)
     assert made.recalls == [1, 1, 0.5]
     assert made.precisions == pytest.approx([2 / 3, 2 / 3, 1 / 3])
     assert made.iou == pytest.approx((0.5 + 3 / 7) / 2)
-    assert boxwise(true, detected[:1]) == Boxwise(2, 1, (1, 1, 0), 6 / 7)
+    assert boxwise(ious(true, detected[:1])) == Boxwise(2, 1, (1, 1, 0), 6 / 7)
 
 
 def test_no_boxes_have_no_figures_and_sums_are_of_all():
     none, some = boxes(), boxes([[0, 0, 0], [1, 1, 1]])
-    missed, made_up = boxwise(some, none), boxwise(none, some)
+    missed, made_up = boxwise(ious(some, none)), boxwise(ious(none, some))
     assert missed.recalls == [0, 0, 0]
     assert all(map(math.isnan, missed.precisions))
     assert made_up.precisions == [0, 0, 0]
     assert all(map(math.isnan, (*made_up.recalls, made_up.iou)))
-    together = sum([missed, made_up, boxwise(some, some)], Boxwise())
+    together = sum([missed, made_up, boxwise(ious(some, some))], Boxwise())
     assert together == Boxwise(2, 2, (1, 1, 1), 1.0)
 
 

@@ -292,9 +292,7 @@ def test_the_file_holds_the_whole_chain(file, healthy):
 
 
 def test_other_steps_than_the_files_are_refused(file):
-    with pytest.raises(
-        UadError, match=r"--min-size 7: the threshold of t.json was found with 2 \(leave --min-size out"
-    ):
+    with pytest.raises(UadError, match=r"--min-size 7: the threshold of t.json was found with 2 \(leave it out\)"):
         read_steps(file[0], min_size=7)
 
 

@@ -50,7 +50,7 @@ def test_a_recipe_from_a_file(tmp_path):
 
 
 def test_an_unknown_recipe_is_refused():
-    with pytest.raises(UadError, match=r"no recipe 'nope' \(there are: .*t1-ddpm.*; or name a \.toml file\)"):
+    with pytest.raises(UadError, match=r"no recipe 'nope' \(there are: .*t1-ddpm.*; or name a \.toml or \.json file\)"):
         load_recipe("nope")
 
 

@@ -97,6 +97,19 @@ def test_lists_tell_who_is_sick_and_where(put, found, tmp_path):
     assert read([listed], found([], [listed])).kinds.tolist() == [1] * 8 + [0, 0, 1, 0, 0, 0]
 
 
+@pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("yes", "no"), ("TRUE", "false")])
+def test_a_list_takes_what_its_error_says(put, found, tmp_path, yes, no):
+    for name, seed in (("a1", 0), ("b2", 1)):
+        put(f"{name}.nii.gz", seed=seed)
+    source = tmp_path / "a.csv"
+    source.write_text(f"path,sick\na1.nii.gz,{no}\nb2.nii.gz,{yes}\n")
+    assert read([str(source)], found([str(source)])).kinds.tolist() == [0] * 8 + [1] * 8
+    source.write_text("path,sick\na1.nii.gz,2\n")
+    with pytest.raises(UadError) as told:
+        found([str(source)])
+    assert all(word.lower() in str(told.value) for word in (yes, no))
+
+
 def test_what_cannot_be_is_told(put, found, tmp_path, weak_recipes):
     healthy, sick, mask = put("a1.nii.gz"), put("b2.nii.gz", seed=1), put("m/b2.nii.gz", spot(3))
     empty, other = put("e/b2.nii.gz", spot()), put("o/b2.nii.gz", np.ones((4, 4, 4)), grid=Grid((4, 4, 4), np.eye(4)))
@@ -107,7 +120,10 @@ def test_what_cannot_be_is_told(put, found, tmp_path, weak_recipes):
         ((([healthy]), ()), "recipe tiny-classifier learns from healthy and sick scans, and there are no sick ones"),
         (([healthy, sick], [sick]), r"--sick: .*b2\.nii\.gz is named as healthy, too"),
         (([], [str(tmp_path / "well.csv")]), r"b2\.nii\.gz is named as healthy, too"),
-        (([str(tmp_path / "odd.csv")], [sick]), r"odd\.csv: sick is 'maybe', and 1 or 0 is expected"),
+        (
+            ([str(tmp_path / "odd.csv")], [sick]),
+            "odd.csv: sick is 'maybe' .expected: 1, true, yes or 0, false, no",
+        ),
         (([healthy], [sick], [mask, put("m/d4.nii.gz", spot(3))]), r"--sick-slices: .*d4\.nii\.gz belongs to no scan"),
         (([healthy], [sick], [put("m/d4.nii.gz", spot(3))]), r"b2: --sick-slices: no file fits its name"),
     ):
@@ -124,8 +140,8 @@ def test_what_cannot_be_is_told(put, found, tmp_path, weak_recipes):
         found([healthy], [sick], label=[1])
     for how, option in ((([sick], ()), "--sick"), (((), [mask]), "--sick-slices")):
         with pytest.raises(UadError, match=f"^{option}: recipe plain is told of no sick scans"):
-            sick_of(SimpleNamespace(name="plain"), [healthy], *how, (), ())
-    assert sick_of(SimpleNamespace(name="plain"), [healthy], (), (), (), ()) is None
+            sick_of(SimpleNamespace(name="plain", LABELLED=False), [healthy], *how, (), ())
+    assert sick_of(SimpleNamespace(name="plain", LABELLED=False), [healthy], (), (), (), ()) is None
 
 
 def test_both_kinds_are_needed_and_none_may_be_both(put, found):

@@ -20,7 +20,6 @@ from uadtools.volume.stream import (
     PIECE,
     Study,
     base_name,
-    contrast_level,
     is_image,
     read_image,
     read_path,
@@ -338,12 +337,6 @@ def test_base_name_drops_what_tools_appended(path, name):
 @pytest.mark.parametrize(("name", "yes"), [("a.nii", 1), ("a.NII.GZ", 1), ("a.img", 1), ("a.json", 0), ("nii", 0)])
 def test_images_are_known_by_their_suffix(name, yes):
     assert is_image(Path(name)) == yes
-
-
-def test_a_contrast_level_that_is_no_number_is_none():
-    line = {"tool": "uad-simulate", "arguments": {"kind": "contrast", "level": "2"}}
-    image = Image(np.ones((2, 2, 2)), Grid((2, 2, 2), np.eye(4)), provenance={"history": [line]})
-    assert contrast_level(image) is None
 
 
 def test_a_file_that_is_written_to_while_it_is_read_is_told(tmp_path, phantom, monkeypatch):
