@@ -12,6 +12,7 @@ from typing import Any
 from uadtools.cohort.parallel import batched
 from uadtools.cohort.results import Progress
 from uadtools.concerns import Tell
+from uadtools.datasets.beside import with_given
 from uadtools.datasets.origin import Origin
 from uadtools.datasets.sink import Sink
 from uadtools.datasets.sources import Inputs
@@ -21,7 +22,7 @@ from uadtools.models.checkpoint import file_hash
 from uadtools.preparing.raw import by_default, is_raw, prepared
 from uadtools.volume.io import Image
 from uadtools.volume.reading import Reading
-from uadtools.volume.stream import Study, fingerprint, with_given
+from uadtools.volume.stream import Study, fingerprint
 
 
 @dataclass(frozen=True)

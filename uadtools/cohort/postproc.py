@@ -11,6 +11,7 @@ from typing import Any
 from uadtools.cohort.each import each
 from uadtools.cohort.results import Result, carried, done_before
 from uadtools.concerns import Tell, silent
+from uadtools.datasets.beside import with_given
 from uadtools.datasets.origin import Origin
 from uadtools.datasets.sink import Sink
 from uadtools.datasets.sources import Inputs, Sources
@@ -25,7 +26,7 @@ from uadtools.volume.chain import voxel_ml
 from uadtools.volume.clean import components
 from uadtools.volume.io import Image, stem
 from uadtools.volume.reading import AS_IT_IS, Reading
-from uadtools.volume.stream import Study, fingerprint, last_by, read_mask, with_given
+from uadtools.volume.stream import Study, fingerprint, last_by, read_mask
 
 
 def postproc_all(  # noqa: PLR0913  one parameter per option

@@ -11,6 +11,7 @@ from typing import Any
 from uadtools.cohort.each import each
 from uadtools.cohort.results import Result, carried, done_before
 from uadtools.concerns import Tell, silent
+from uadtools.datasets.beside import with_given
 from uadtools.datasets.bids import sibling
 from uadtools.datasets.origin import Origin
 from uadtools.datasets.sink import Sink, beside
@@ -26,7 +27,7 @@ from uadtools.volume.labels import looks_unlike
 from uadtools.volume.listing import files_of, is_many
 from uadtools.volume.reading import AS_IT_IS, Reading
 from uadtools.volume.roles import default_metric, require_role
-from uadtools.volume.stream import Study, base_name, fingerprint, last_by, noting, read_image, read_mask, with_given
+from uadtools.volume.stream import Study, base_name, fingerprint, last_by, noting, read_image, read_mask
 
 PAIR = "SCAN HEALED"
 PRODUCTS = ("healed", "anomaly")

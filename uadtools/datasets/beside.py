@@ -15,7 +15,7 @@ from uadtools.errors import UadError
 from uadtools.volume.io import Image, stem
 from uadtools.volume.reading import Reading
 from uadtools.volume.roles import ROLES
-from uadtools.volume.stream import Study, base_name, read_path
+from uadtools.volume.stream import Study, base_name, concerns_of, noting, read_path
 
 
 def grouped(paths: Iterable[Path]) -> list[list[Path]]:
@@ -60,6 +60,13 @@ def read_group(paths: Sequence[Path], roles: Iterable[str], reading: Reading, te
                 tell(f"{path}: lies beside, but was not made on the same way, and is left out (name it to see it)")
     latest = sorted(images.values(), key=lambda image: -len(_history(image)))
     return [Study(name, {image.role: image for image in latest})]
+
+
+def with_given(study: Study, *given: Image) -> Study:
+    """Give a study other masks and maps than its own; its images then tell what was a guess about these, too."""
+    said = concerns_of(*given)
+    images = {r: replace(i, provenance=i.provenance | noting(i, said)) for r, i in study.images.items()}
+    return Study(study.name, images).adding(*images.values(), *given)
 
 
 def _with_role(image: Image, path: Path) -> Image:

@@ -162,13 +162,6 @@ def noting(image: Image, concerns: Iterable[Concern]) -> dict[str, Any]:
     return {"concerns": noted} if noted else {}
 
 
-def with_given(study: Study, *given: Image) -> Study:
-    """Give a study other masks and maps than its own; its images then tell what was a guess about these, too."""
-    said = concerns_of(*given)
-    images = {r: replace(i, provenance=i.provenance | noting(i, said)) for r, i in study.images.items()}
-    return Study(study.name, images).adding(*images.values(), *given)
-
-
 def read_studies(file: BinaryIO, name: str, reading: Reading = AS_IT_IS) -> Iterator[Study]:
     """Read studies from a stream of images, one at a time, so that memory stays that of one study.
 
