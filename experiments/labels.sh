@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Models that learn one kind of lesion, bright blobs, from 1, 5, 20 and all labelled people, for experiments/bench/labels.toml.
+# Usage: bash experiments/labels.sh FOLDER
+# FOLDER: what experiments/ixi_brains.py made. A run that was stopped or killed goes on.
+set -euo pipefail
+cd "$1"
+mkdir -p labels
+export OMP_NUM_THREADS=1
+sed -n '/_preprocessed/{s|^|../|;p}' tune.txt | head -n 3 > labels/tune.txt
+mapfile -t heads < <(grep '^train/' learn.txt)
+uad-simulate "${heads[@]}" -o labels/simulated --kind blobs --tone bright --seed 1 --quiet
+mapfile -t labelled < <(ls labels/simulated/*_simulated.nii.gz)
+
+learn() {  # RECIPE NUMBER OPTION...
+    local scans=("${labelled[@]:0:$2}") model="labels/$1-$2.safetensors" again=
+    if [ -e "labels/$1-$2.done" ]; then return; fi
+    if [ -e "${model%.safetensors}.resume.safetensors" ]; then again=--resume; fi
+    nice -n 10 uad-train "${scans[@]}" --labels "${scans[@]/_simulated/_truth}" --recipe "$1" -o "$model" --quiet "${@:3}" $again
+    touch "labels/$1-$2.done"
+}
+
+for number in 1 5 20 122; do
+    learn fewshot "$number"
+    learn supervised "$number" --steps 1000 --set optimiser.decay=300
+    if [ "$number" != 1 ]; then learn joined "$number" --steps 1000 --set optimiser.decay=300; fi
+done
