@@ -229,6 +229,7 @@ def call_on(rng: random.Random, bad: str) -> list[str]:
     return rng.choice((
         ["preprocess", bad, *GRID, *out], ["preprocess", bad, *GRID, "--brain", "none", *out],
         ["preprocess", "raw.nii.gz", *GRID, "--brain", bad, *out], ["heal", bad, *model, *out],
+        ["preprocess", "raw.nii.gz", *GRID, "--channel", f"FLAIR={bad}", *out],
         ["heal", "good.nii.gz", *model, "--brain", bad, *out], ["heal", bad, "--method", "blur", *out],
         ["score", bad, "good.nii.gz", *out], ["score", "prepared.nii", bad, *out],
         ["score", "prepared.nii", "healed.nii", "--normal", bad, *out], ["score", bad, "healed.nii", "--native", *out],
@@ -275,6 +276,9 @@ def stream(rng: random.Random, good: Good) -> Case:
     parts = [some_image(rng, good) for _ in range(rng.choice((2, 3, 5)))]
     i = rng.randrange(len(parts))
     parts[i] = rng.choice((damaged, odd_header))(rng, parts[i])
+    if rng.random() < 0.3:
+        j, role = rng.randrange(len(parts)), rng.choice((b"scan:T2", b"healed:T2", b"scan:" + bytes(range(1, 9)), b":"))
+        parts[j] = parts[j][:328] + role.ljust(16, b"\0") + parts[j][344:]
     tools = (["heal", "--model", "model.safetensors", "-t", "3"], ["score"], ["postproc", "--threshold", "0.1"])
     return Case([*rng.choice(tools), "-o", rng.choice(("-", "out/"))], stdin=b"".join(parts), several=True)
 
