@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from uadtools import methods
-from uadtools.baselines import cevae, dae, mae
+from uadtools.baselines import cevae, dae, mae, svae
 from uadtools.diffusion.guidance import scaled_back
 from uadtools.diffusion.process import both
 from uadtools.diffusion.schedule import Schedule
@@ -179,6 +179,18 @@ def test_the_noise_of_a_denoiser_differs_between_contrasts_and_lies_in_the_brain
     one = recipe.model_copy(update={"contrasts": ()})
     dae.loss(one, lambda x: seen.append(x) or x, Batch(x0[:, :1], SEEDS), 0)
     assert torch.equal(seen[1], seen[0][:, :1])
+
+
+def test_an_autoencoder_of_windows_sees_both_contrasts_of_each_slice_and_is_judged_by_the_middle_ones():
+    recipe = svae.Recipe(
+        name="r", source="tests", contrasts=("T1", "FLAIR"), training={"steps": 1}, grid={"shape": (16, 16, 8)},
+        network={"base": 8, "multipliers": (1, 2), "latent": 6, "groups": 4, "reach": 1},
+    )  # fmt: skip
+    net, x0 = svae.build(recipe), torch.rand(2, 6, 16, 16)
+    states, _ = net.recurrent(torch.stack([net.encoder(x0[:, [z, 3 + z]]) for z in range(3)], dim=1))
+    torch.testing.assert_close(torch.cat(net.encode(x0), dim=1), net.head(states[:, 1]))
+    perfect = SimpleNamespace(encode=lambda x: (torch.zeros(2, 6), torch.zeros(2, 6)), decoder=lambda z: x0[:, [1, 4]])
+    assert svae.loss(recipe, perfect, Batch(x0, SEEDS), 0) == 0
 
 
 def test_squares_are_painted_over_in_all_contrasts_each_in_a_value_of_its_own():
