@@ -24,7 +24,7 @@ MOST = 256
 
 
 class Settings(settings.Settings):
-    """network: encoder, codebook and decoder, of slices or of whole volumes."""
+    """network: encoder, codebook and decoder, of slices, or of whole volumes, which have one contrast."""
 
     VOLUMES: ClassVar[bool] = True
     SEVERAL: ClassVar[bool] = True
