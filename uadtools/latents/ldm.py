@@ -36,7 +36,7 @@ SAMPLE = 512
 
 
 class Settings(NoisedSettings):
-    """autoencoder: makes latents of slices, or of whole volumes (of one contrast); network: removes noise from these."""
+    """autoencoder: makes latents of slices, or whole volumes (of one contrast); network: removes noise from these."""
 
     FOLLOWS: ClassVar[dict[str, dict[str, Any]]] = {"noise": {"kind": "gaussian"}}
     VOLUMES: ClassVar[bool] = True

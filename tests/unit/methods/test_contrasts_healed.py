@@ -231,6 +231,7 @@ def test_hidden_squares_are_normalised_in_each_contrast():
         for scale in (1.0, 0.5)
     ]
     torch.testing.assert_close(*losses, rtol=1e-3, atol=0)
+    assert spark.build(recipe)(x0, torch.ones(2, 1, 2, 2, dtype=torch.bool)).shape == SHAPE
 
 
 @pytest.mark.parametrize(

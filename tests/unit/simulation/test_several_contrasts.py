@@ -102,10 +102,29 @@ def test_anomalies_are_in_the_same_place_in_looks_of_their_own_and_some_are_not_
 
 
 def test_each_contrast_has_a_scanner_of_its_own(slab):
-    quiet = AnomalyConfig(none=1.0, fade=1)
-    numbers = drawn(0, anomalies=quiet)
-    assert numbers["scanner"] != numbers["others"][0]["scanner"]
-    twice = np.concatenate([slab[:5], slab[:5]])
-    item = made(twice, numbers)
-    assert np.abs(item.healthy[0] - item.healthy[1]).max() > 0.02
-    assert np.array_equal(item.healthy[0] > 0, item.healthy[1] > 0)
+    """Of a contrast that is stored and drawn like the first one, the scanner alone is other."""
+    numbers, twice = drawn(0, anomalies=AnomalyConfig(none=1.0, fade=1)), np.concatenate([slab[:5], slab[:5]])
+    (other,) = numbers["others"]
+    own, same = ({**other, "contrast": numbers["contrast"], **more} for more in ({}, {"scanner": numbers["scanner"]}))
+    item = made(twice, numbers | {"others": [own]})
+    assert np.abs(item.seen[2] - item.seen[7]).max() > 0.02
+    assert np.array_equal(item.healthy[0] > 0, item.healthy[1] > 0)  # the skull is stripped once
+    item = made(twice, numbers | {"others": [same]})
+    np.testing.assert_array_equal(item.seen[:5], item.seen[5:])
+    np.testing.assert_array_equal(*item.healthy)
+
+
+def test_what_comes_from_another_scan_comes_from_the_same_contrast_of_it(slab):
+    """Here one whose first contrast is dark, and whose other one is bright."""
+    alone = {name: 0.0 for name in ("level", "factor", "waves", "blur", "texture", "push")}
+    anomalies = AnomalyConfig(none=0, radius=(4.0, 9.0), looks=Looks(foreign=1, **alone))
+    stranger, changes = np.concatenate([np.full_like(slab[:5], 0.03), np.full_like(slab[:5], 0.99)]), []
+    for seed in range(20):
+        numbers = drawn(seed, anomalies=anomalies, domains=STILL)
+        for group in (*numbers["groups"], *numbers["others"][0]["groups"]):
+            group["look"] = group["look"] and group["look"] | {"poisson": False}
+        item = make_item(slab, numbers, lambda share: stranger)
+        changes.append((item.seen[[2, 7]] - item.healthy).sum(axis=(1, 2)))
+    first, other = np.sum(changes, axis=0)
+    assert first < -50
+    assert other > 50
