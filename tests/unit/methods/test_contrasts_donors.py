@@ -6,10 +6,13 @@ import torch
 
 from uadtools.errors import UadError
 from uadtools.interface.recipe import Recipe
+from uadtools.labelled.fewshot import looks_at
 from uadtools.models.checkpoint import read_tensors
 from uadtools.models.config import ModelConfig
 from uadtools.models.kinds import kind as file_of
 from uadtools.models.model import Model
+from uadtools.nets.layout import middle
+from uadtools.nets.readout import statistics
 from uadtools.training.data import Slices
 from uadtools.training.loop import Trainer
 from uadtools.training.start import donor_of, start_from, teacher_of
@@ -102,3 +105,15 @@ def test_how_much_is_used_is_measured_on_both_contrasts(kind, request, slices, s
     config = ModelConfig.model_validate(recipe.model({}).model_dump() | {"contrasts": CONTRASTS})
     net = file_of(kind).build(config)
     assert 0 < file_of(kind).measure(net, slices, CPU).used <= 1
+
+
+@pytest.mark.parametrize("kind", ["fewshot", "joined"])
+def test_what_is_measured_is_that_in_the_brain_of_the_first_contrast(kind, of_two, slices):
+    recipe, _ = of_two(kind, None)
+    slices.pixels[:, :8] = 0  # where the other contrast has values still
+    net, x = begun(recipe, slices)[0].net, slices.seen(slices.windows(np.arange(8), recipe.reach))
+    brain = middle(x, 2)[:, :1] > -1
+    if kind == "joined":
+        torch.testing.assert_close(net.scale, net.known(x)[1][brain].std())
+    else:
+        torch.testing.assert_close(net.centre, statistics(net.raw(*looks_at(recipe, x)), brain.float())[0])
