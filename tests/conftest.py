@@ -134,6 +134,12 @@ def tiny_models(tiny_recipes, tmp_path_factory):
     return {k: random_model(r.model({}), folder / f"{k}.safetensors") for k, r in tiny_recipes.items()}
 
 
+@pytest.fixture(scope="session")
+def save_random():
+    """Save a model with random weights: save_random(settings, path)."""
+    return random_model
+
+
 def random_model(config, path):
     import torch
 

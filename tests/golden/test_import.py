@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from uadtools.diffusion.schedule import betas
+from uadtools.errors import UadError
 from uadtools.grids.grid import Grid
 from uadtools.healing.catalogue import check, import_model
 from uadtools.healing.heal import heal
@@ -159,6 +160,29 @@ def test_guided_diffusion_with_strided_convolutions_and_a_learned_variance(tmp_p
     close(guess.eps, eps)
     close(guess.share, (between + 1) / 2)
     assert (model.config.noise.kind, model.config.target, model.config.schedule.kind) == ("gaussian", "eps", "linear")
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@torch.no_grad()
+def test_a_network_of_two_contrasts_is_taken_where_they_are_named(learned, tmp_path):
+    torch.manual_seed(0)
+    sizes = {"base": 32, "multipliers": (1, 2), "res_blocks": 1, "attention": (1,), "heads": 4, "resample": "conv"}
+    net = UNet(**sizes, embedding="scale_shift", in_channels=2, out_channels=4 if learned else 2).eval()
+    for weight in net.parameters():
+        if not weight.any():
+            weight.normal_(0, 0.05)
+    theirs = {guideds(name): value for name, value in net.state_dict().items()}
+    model, _ = imported(theirs, "guided-diffusion", tmp_path, {"contrasts": ["T1", "FLAIR"]})
+    x, t = torch.randn(2, 2, 16, 16), torch.tensor([3, 700])
+    close(model.net(x, t), net(x, t))
+    assert model.channels == 2
+    assert model.config.network.variance == ("learned" if learned else "fixed")
+    guess = model.predict(x, t)
+    close(guess.eps, net(x, t)[:, :2])
+    assert (guess.share is not None) == learned
+    for given in ({}, {"contrasts": ["T1", "T2", "FLAIR"]}):
+        with pytest.raises(UadError, match=r"theirs\.pt: a network that takes 2 channels and not [13]: .*--set 'con"):
+            import_model(tmp_path / "theirs.pt", "guided-diffusion", tmp_path / "no.safetensors", given=given)
 
 
 def guideds(name):

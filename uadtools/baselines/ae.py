@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from uadtools.interface.healing import Single, reconstruct
 from uadtools.models import settings
@@ -19,14 +19,17 @@ heal = reconstruct
 class Settings(settings.Settings):
     """network: encoder and decoder around a dense latent."""
 
+    SEVERAL: ClassVar[bool] = True
+
     kind: Literal["ae"] = "ae"
     network: DenseConfig = DenseConfig()
 
 
 def build(settings: Settings) -> nn.Module:
+    from uadtools.interface.learning import dense
     from uadtools.nets.dense import Autoencoder
 
-    return Autoencoder(settings.grid.shape[1::-1], **settings.network.model_dump(exclude={"kind"}))
+    return Autoencoder(**dense(settings))
 
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:

@@ -6,7 +6,7 @@ Their score also multiplies with the gradient of the divergence; ours is the dis
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -29,6 +29,8 @@ build = vae.build
 
 class Settings(settings.Settings):
     """network: that of vae."""
+
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["cevae"] = "cevae"
     network: DenseConfig = DenseConfig()
@@ -69,16 +71,21 @@ def loss(recipe: Recipe, net: VAE, batch: Batch, step: int) -> Tensor:
 
 
 def painted(squares: SquaresConfig, x0: Tensor, seeds: Seeds) -> Tensor:
-    """Paint squares over slices, each of one value of [-1, 1], from seeds. x0: (B, 1, H, W). Returns the same shape."""
+    """Paint squares over slices, each of one value of [-1, 1], or one in each contrast, from seeds. x0: (B, C, H, W).
+
+    Returns the same shape.
+    """
     import numpy as np
+    import torch
 
     from uadtools.interface.learning import shape_of
 
     shape, x = shape_of(x0), x0.clone()
-    for image, seed in zip(x[:, 0], seeds, strict=True):
+    for image, seed in zip(x, seeds, strict=True):
         rng = np.random.default_rng((4, int(seed)))
         for _ in range(rng.integers(squares.count[0], squares.count[1] + 1)):
             side = max(1, round(rng.uniform(*squares.side) * min(shape)))
             top, left = (int(rng.integers(length - side + 1)) for length in shape)
-            image[top : top + side, left : left + side] = float(rng.uniform(-1, 1))
+            values = torch.from_numpy(rng.uniform(-1, 1, len(image))).to(x)
+            image[:, top : top + side, left : left + side] = values[:, None, None]
     return x

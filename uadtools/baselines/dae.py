@@ -43,9 +43,9 @@ class Recipe(base.Recipe, Settings):
 
 
 def build(settings: Settings) -> nn.Module:
-    from uadtools.interface.learning import unet
+    from uadtools.interface.learning import denoiser
 
-    return unet(settings.network, in_channels=settings.channels, out_channels=settings.channels)
+    return denoiser(settings)
 
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
@@ -55,9 +55,10 @@ def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
 
     from uadtools.interface.learning import distance, shape_of
     from uadtools.noise.coarse import coarse_fields
+    from uadtools.noise.source import of_channel
 
     x0, sizes = batch.x0, recipe.coarse.model_dump()
-    of_channels = [batch.seeds + (channel << 40) for channel in range(recipe.channels)]
+    of_channels = [of_channel(batch.seeds, channel) for channel in range(recipe.channels)]
     coarse = np.stack([coarse_fields(shape_of(x0), seeds, **sizes) for seeds in of_channels], axis=1)
     noise = 2 * torch.from_numpy(coarse).to(x0.device)  # images in [0, 1] are half as wide as [-1, 1]
     brain = (x0[:, :1] > -1).float()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,8 @@ heal = reconstruct
 
 class Settings(settings.Settings):
     """network: of encoder, generator and critic."""
+
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["fanogan"] = "fanogan"
     network: DenseConfig = DenseConfig()
@@ -53,9 +55,10 @@ class Recipe(base.Recipe, Settings):
 
 
 def build(settings: Settings) -> nn.Module:
+    from uadtools.interface.learning import dense
     from uadtools.nets.dense import FAnoGAN
 
-    return FAnoGAN(settings.grid.shape[1::-1], **settings.network.model_dump(exclude={"kind"}))
+    return FAnoGAN(**dense(settings))
 
 
 def loss(recipe: Recipe, net: FAnoGAN, batch: Batch, step: int) -> Tensor:

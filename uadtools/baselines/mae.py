@@ -8,7 +8,7 @@ masks is ours.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -39,6 +39,8 @@ class MaskingConfig(Config):
 
 class Settings(settings.Settings):
     """network: a U-Net that is not told a t; masking: what it does not see of a slice."""
+
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["mae"] = "mae"
     network: UNetConfig = UNetConfig()
@@ -81,12 +83,12 @@ def settle(config: Any, given: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Tell what is behind each square. x: (B, 1, H, W) in [-1, 1]; the masks are the same for all slices."""
+    """Tell what is behind each square. x: (B, C, H, W) in [-1, 1]; all slices and contrasts have the same masks."""
     import torch
 
     masking, (height, width) = model.config.masking, x.shape[2:]
     squares = (height // masking.square, width // masking.square)
-    total, count = torch.zeros_like(x), torch.zeros_like(x[:1])
+    total, count = torch.zeros_like(x), torch.zeros_like(x[:1, :1])
     for visible in _views(options.views, squares[0] * squares[1], masking):
         seen = torch.from_numpy(visible.reshape(1, 1, *squares)).to(x.device)
         hidden = ~_pixels(seen, masking.square)
@@ -98,11 +100,14 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
 def build(settings: Settings) -> nn.Module:
     from uadtools.interface.learning import unet
 
-    return unet(settings.network, in_channels=2)
+    return unet(settings.network, in_channels=settings.channels + 1, out_channels=settings.channels)
 
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
-    """Hide squares of each slice, and tell them from the rest; the distance is that in what is hidden alone."""
+    """Hide squares of each slice, the same in all contrasts, and tell them from the rest.
+
+    The distance is that in what is hidden alone.
+    """
     import numpy as np
     import torch
 
@@ -115,14 +120,14 @@ def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
     seen = torch.from_numpy(ranks < recipe.masking.seen(rows * columns)).view(len(x0), 1, rows, columns).to(x0.device)
     hidden = ~_pixels(seen, side)
     told = net(packed(covered(x0, hidden))).float()
-    return (measure(recipe)(told, x0, reduction="none") * hidden).sum() / hidden.sum()
+    return (measure(recipe)(told, x0, reduction="none") * hidden).sum() / (recipe.channels * hidden.sum())
 
 
 def covered(x: Tensor, hidden: Tensor) -> Tensor:
-    """Return what the network sees: slices with 0 where they are hidden, and 1 there, else -1. (B, 2, H, W)."""
+    """Return what the network sees: slices with 0 where they are hidden, and 1 there, else -1. (B, C + 1, H, W)."""
     import torch
 
-    return torch.cat([torch.where(hidden, 0, x), (2 * hidden.float() - 1).expand_as(x)], dim=1)
+    return torch.cat([torch.where(hidden, 0, x), (2 * hidden.float() - 1).expand(len(x), -1, -1, -1)], dim=1)
 
 
 def _pixels(seen: Tensor, side: int) -> Tensor:

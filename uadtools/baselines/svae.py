@@ -21,6 +21,7 @@ class Settings(settings.Settings):
     """network: that of vae for windows of 2 reach + 1 slices, of which the middle one is reconstructed."""
 
     NEIGHBOURS: ClassVar[bool] = True
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["svae"] = "svae"
     network: SequenceConfig = SequenceConfig()
@@ -31,6 +32,7 @@ class Recipe(vae.Learning, Settings):
 
 
 def build(settings: Settings) -> nn.Module:
+    from uadtools.interface.learning import dense
     from uadtools.nets.dense import SequenceVAE
 
-    return SequenceVAE(settings.grid.shape[1::-1], **settings.network.model_dump(exclude={"kind"}))
+    return SequenceVAE(**dense(settings))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,8 @@ heal = reconstruct
 class Settings(settings.Settings):
     """network: encoder and decoder around a dense latent."""
 
+    SEVERAL: ClassVar[bool] = True
+
     kind: Literal["vae"] = "vae"
     network: DenseConfig = DenseConfig()
 
@@ -38,9 +40,10 @@ class Recipe(Learning, Settings):
 
 
 def build(settings: Settings) -> nn.Module:
+    from uadtools.interface.learning import dense
     from uadtools.nets.dense import VAE
 
-    return VAE(settings.grid.shape[1::-1], **settings.network.model_dump(exclude={"kind"}))
+    return VAE(**dense(settings))
 
 
 def loss(recipe: Learning, net: VAE, batch: Batch, step: int) -> Tensor:
@@ -49,8 +52,9 @@ def loss(recipe: Learning, net: VAE, batch: Batch, step: int) -> Tensor:
     Both are means, over the pixels and over the latent's numbers. Source: Kingma & Welling 2014, appendix B.
     """
     from uadtools.interface.learning import distance, normal, streams_of
+    from uadtools.nets.layout import middle
 
     mean, log_variance = (part.float() for part in net.encode(batch.x0))
     z = mean + (log_variance / 2).exp() * normal(streams_of(batch.seeds), mean)
     divergence = (mean**2 + log_variance.exp() - log_variance - 1).mean() / 2
-    return distance(recipe, net.decoder(z), batch.x0[:, [recipe.reach]]) + recipe.beta * divergence
+    return distance(recipe, net.decoder(z), middle(batch.x0, recipe.channels)) + recipe.beta * divergence

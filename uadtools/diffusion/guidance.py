@@ -90,9 +90,11 @@ def _limited(guess: Prediction, x_t: Tensor, t: Timesteps, schedule: Schedule, l
 def scaled_back(x0: Tensor, share: float) -> Tensor:
     """Limit intensities, 0 at x0 = -1, to a quantile of the slice, and where that is above 1 scale them back to 1.
 
+    Each channel has a quantile of its own, as contrasts have levels of their own.
+
     x0: (B, C, H, W); share: of the values that the quantile is above of. What is empty stays so, where thresholding of
     |x0| would make it brighter. Source: Saharia et al. 2022 (Imagen), section 2.3, dynamic thresholding.
     """
     intensity = (x0 + 1) / 2
-    level = intensity.flatten(1).quantile(share, dim=1).clamp(min=1).view(-1, *[1] * (x0.ndim - 1))
+    level = intensity.flatten(2).quantile(share, dim=2).clamp(min=1).view(*x0.shape[:2], *[1] * (x0.ndim - 2))
     return 2 * intensity.clamp(min=0).minimum(level) / level - 1

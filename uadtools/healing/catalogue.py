@@ -109,7 +109,7 @@ def _finite_answer(model: Model) -> bool:
     config, file = model.config, kind(model.config.kind)
     columns, rows, depth = config.grid.shape
     shape = (depth, rows, columns) if config.solid else (rows, columns)
-    x = torch.full((1, 2 * config.reach + 1, *shape), -1.0)
+    x = torch.full((1, config.seen, *shape), -1.0)
     if hasattr(file, "probe"):
         return bool(file.probe(model, x).isfinite().all())
     method = config.METHOD or config.kind  # of those that can heal with it, the quickest
@@ -132,7 +132,8 @@ def import_model(
     from uadtools.models.foreign import check_fit, read_foreign
 
     check_place(out, force=force)
-    foreign = read_foreign(checkpoint, program)
+    contrasts = given.get("contrasts")
+    foreign = read_foreign(checkpoint, program, len(contrasts) if isinstance(contrasts, list) and contrasts else 1)
     _agree(given, foreign.settings, str(checkpoint))
     settings = merged(merged(_defaults(program, foreign.settings, dict(leaves(given))), foreign.settings), given)
     stated = {name for name, _ in leaves(merged(foreign.settings, given))}

@@ -23,6 +23,7 @@ from uadtools.methods import needs_model
 from uadtools.models.checkpoint import located, read_config
 from uadtools.models.config import ModelConfig
 from uadtools.volume.io import Image
+from uadtools.volume.roles import in_channel
 from uadtools.volume.stream import Study, read_path, record
 
 if TYPE_CHECKING:
@@ -88,11 +89,14 @@ def slices_at_once(members: Sequence[Member], batch: int) -> int:
 def agreed(configs: Sequence[ModelConfig]) -> ModelConfig | None:
     """Return the settings by which scans are prepared for all these models; none for no model.
 
-    Raises UadError when they see images of different grids or intensities.
+    Raises UadError when they see images of different grids or intensities, or other contrasts.
     """
     seen = dict.fromkeys(f"{config.grid}, {config.intensity}" for config in configs)
     if len(seen) > 1:
         raise UadError(f"the models see images of different grids or intensities: {' and '.join(seen)}")
+    shown = dict.fromkeys(", ".join(config.contrasts) if config.channels > 1 else "one" for config in configs)
+    if len(shown) > 1:
+        raise UadError(f"the models see different contrasts: {' and '.join(shown)} (heal with models of the same)")
     return configs[0] if configs else None
 
 
@@ -128,8 +132,10 @@ def _together(study: Study, members: Sequence[Member], healings: Sequence[Study]
     image = replace(scan, provenance=provenance | worst_of([one.product for one in healings]))
     images = list[Image]()
     if plan.heals:
-        healed = mean_residual(scan.data, np.stack([one.need("healed").data for one in healings]))
-        images.append(image.derive(healed, "healed"))
+        for name in ("", *configs[0].contrasts[1:]):
+            role, shown = in_channel("healed", name), study.need(in_channel("scan", name)).data
+            healed = mean_residual(shown, np.stack([one.need(role).data for one in healings]))
+            images.append(image.derive(healed, role))
     for role in sorted(maps, key=lambda role: (role != plan.product, role)):
         mean = np.asarray(np.mean([one.need(role).data for one in healings], axis=0), dtype=np.float32)
         images.append(image.derive(mean, role))

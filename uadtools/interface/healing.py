@@ -29,7 +29,8 @@ class Option:
 
 @dataclass(frozen=True)
 class Healing:
-    """healed: (B, 1, H, W) in the units of [-1, 1]; maps: what else the method made, by name, of the same shape.
+    """healed: (B, C, H, W) in the units of [-1, 1], a channel for each contrast; maps: what else the method made, by
+    name, (B, 1, H, W), of all contrasts together.
 
     None is healed by a method whose Options say `HEALS: ClassVar[bool] = False`: the first of its `maps` is what it
     makes, above 0 inside the brain.
@@ -76,7 +77,7 @@ class Perceptive:
         return ("perceptual",) if self.perceptual else ()
 
     def compared(self, model: Perceiver, x: Tensor, healed: Tensor) -> Healing:
-        """Give healed slices, where it is wanted with the map of how unlike they are. x: (B, 1, H, W)."""
+        """Give healed slices, where it is wanted with the map of how unlike they are. x: (B, C, H, W)."""
         return Healing(healed, {role: model.perceive(x, healed) for role in self.maps})
 
 

@@ -5,6 +5,7 @@ Losses follow from slices, their seeds and the number of the step: that of a bat
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from functools import lru_cache
@@ -77,6 +78,18 @@ def unet(sizes: UNetConfig, **more: Any) -> UNet:
     return UNet(**sizes.model_dump(exclude={"kind", "reach", "variance", "pretrained"}), **more)
 
 
+def denoiser(settings: Settings, **more: Any) -> UNet:
+    """Make the U-Net of a model whose network tells as many channels as it sees, one for each contrast."""
+    channels, told = settings.channels, settings.network.outputs
+    return unet(settings.network, in_channels=channels, out_channels=channels * told, **more)
+
+
+def dense(settings: Settings) -> dict[str, Any]:
+    """Return the sizes of the networks in nets.dense for a model's images."""
+    sizes = settings.network.model_dump(exclude={"kind"})
+    return {"shape": settings.grid.shape[1::-1], "channels": settings.channels, **sizes}
+
+
 def spread_out(slices: Sized, most: int) -> NDArray[np.intp]:
     """Return the places of at most so many slices, evenly spaced."""
     return np.linspace(0, len(slices) - 1, min(most, len(slices))).round().astype(np.intp)
@@ -137,6 +150,15 @@ class Donor:
     path: str
     config: Any
     weights: dict[str, Tensor]
+
+    def check_contrasts(self, recipe: Settings) -> None:
+        """Raise UadError where either sees several contrasts, and the other one does not see the same, in order."""
+        there, here = self.config.contrasts, recipe.contrasts
+        if there != here and max(self.config.channels, recipe.channels) > 1:
+            names = [", ".join(contrasts) or "one contrast" for contrasts in (there, here)]
+            raise UadError(
+                f"{self.path}: sees {names[0]}, and the recipe {names[1]} (--set 'contrasts={json.dumps(there)}')"
+            )
 
     def check_alike(self, recipe: Settings, names: Sequence[str]) -> None:
         """Raise UadError where a setting of these names, or one in a table of these, is another than the recipe's."""

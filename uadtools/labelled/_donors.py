@@ -26,9 +26,9 @@ def file_of(network: StartedDenoiser) -> str | None:
 
 
 def like_its_network(data: Any) -> Any:
-    """Take network, target, schedule and noise of a recipe from the model of its network, where that can be read.
+    """Take network, contrasts, target, schedule and noise of a recipe from the model of its network.
 
-    Where it cannot, training tells. Raises UadError for a model of another kind.
+    Where that cannot be read, training tells. Raises UadError for a model of another kind.
     """
     network = data.get("network") if isinstance(data, dict) else None
     if not isinstance(network, dict):
@@ -36,7 +36,7 @@ def like_its_network(data: Any) -> Any:
     config = config_of("network", network.get("pretrained"), (KIND,), f"not '{KIND}', so not taken")
     if config is None:
         return data
-    told = config.model_dump(include={"network", "target", "schedule", "noise"})
+    told = config.model_dump(include={"network", "contrasts", "target", "schedule", "noise"})
     return {**told, **data, "network": {**told["network"], **network}}
 
 

@@ -30,15 +30,15 @@ def marked(probability: Tensor) -> Healing:
 def distance(logit: Tensor, middle: Tensor, labels: Tensor) -> Tensor:
     """Tell lesions: BCE in which those and the rest of the brain weigh alike, and soft Dice, over the whole batch.
 
-    logit: of a lesion; middle: the slices in [-1, 1]; labels: theirs, of which IGNORED counts neither way; all (B, 1,
-    H, W).
+    logit: of a lesion, (B, 1, H, W); middle: the slices in [-1, 1], (B, C, H, W), of which the first contrast tells the
+    brain; labels: theirs, (B, 1, H, W), of which IGNORED counts neither way.
     """
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits
 
     from uadtools.volume.labels import IGNORED, LESION
 
-    brain = (middle > -1) & (labels != IGNORED)
+    brain = (middle[:, :1] > -1) & (labels != IGNORED)
     lesion = (labels == LESION) & brain
     bce = binary_cross_entropy_with_logits(logit, lesion.float(), reduction="none")
     sides = [bce[side].mean() for side in (lesion, brain & ~lesion) if side.any()]

@@ -40,8 +40,8 @@ class Options(Unhealed):
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Walk up, told of no class, and map how far what it is led to see lies from the scan.
 
-    x: (B, 1, H, W) in [-1, 1]. Map: anomaly, the root of the mean square over these steps, in the units of [0, 1]. Each
-    slice has a t of its own: where led and plain x0 are furthest apart.
+    x: (B, C, H, W) in [-1, 1]. Map: anomaly, the root of the mean square over these steps and the contrasts, (B, 1, H,
+    W), in the units of [0, 1]. Each slice has a t of its own: where led and plain x0 are furthest apart.
     """
     from uadtools.diffusion.samplers import ddim_encode
     from uadtools.labelled.cfg import led
@@ -78,7 +78,7 @@ class Watching:
 def aggregated(x: Tensor, led: list[Tensor], plain: list[Tensor]) -> Tensor:
     """Return the root mean square of (led - x) / 2 over the steps, up to the one where led is furthest from plain.
 
-    led, plain: what was seen at each step, shaped like x.
+    led, plain: what was seen at each step, shaped like x, of whose channels it is the mean, too: (B, 1, H, W).
     """
     import torch
 
@@ -86,4 +86,4 @@ def aggregated(x: Tensor, led: list[Tensor], plain: list[Tensor]) -> Tensor:
     apart = (seen - torch.stack(plain)).square().flatten(2).mean(dim=2)
     counted = torch.arange(len(seen), device=x.device)[:, None] <= apart.argmax(dim=0)
     weights = (counted / counted.sum(dim=0)).view(*counted.shape, *[1] * (x.ndim - 1))
-    return ((weights * (seen - x).square()).sum(dim=0).sqrt() / 2).clamp(min=LOWEST)
+    return ((weights * (seen - x).square().mean(dim=2, keepdim=True)).sum(dim=0).sqrt() / 2).clamp(min=LOWEST)

@@ -36,6 +36,8 @@ class ClassesConfig(Config):
 class Settings(NoisedSettings):
     """network: a U-Net that is told the step, and healthy, sick, or nothing of that."""
 
+    SEVERAL: ClassVar[bool] = True
+
     kind: Literal["cfg"] = "cfg"
     network: DenoiserConfig = DenoiserConfig()
     classes: ClassesConfig = ClassesConfig()
@@ -89,7 +91,7 @@ class Options:
 
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Walk up, told of no class, and back, led towards healthy: u + guidance (c - u). x: (B, 1, H, W) in [-1, 1]."""
+    """Walk up, told of no class, and back, led towards healthy: u + guidance (c - u). x: (B, C, H, W) in [-1, 1]."""
     from dataclasses import replace
     from functools import partial
 
@@ -118,11 +120,11 @@ def led(model: Model, count: int, guidance: float) -> ClassifierFree:
 
 
 def build(settings: Settings) -> ClassConditioned:
-    from uadtools.interface.learning import unet
+    from uadtools.interface.learning import denoiser
     from uadtools.nets.classifier import ClassConditioned
 
     width = settings.classes.width
-    return ClassConditioned(unet(settings.network, condition=width), width)
+    return ClassConditioned(denoiser(settings, condition=width), width)
 
 
 def loss(recipe: Recipe, net: ClassConditioned, batch: Batch, step: int) -> Tensor:

@@ -26,6 +26,7 @@ class Settings(NoisedSettings):
     """network: the frozen U-Net; the classifier has the sizes of its way down."""
 
     METHOD: ClassVar[str] = "guided"
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["classifier"] = "classifier"
     network: DenoiserConfig = DenoiserConfig()
@@ -52,12 +53,11 @@ class Recipe(base.WeakRecipe, Settings):
 
 
 def build(settings: Settings) -> ClassifiedDiffusion:
-    from uadtools.interface.learning import unet
+    from uadtools.interface.learning import denoiser
     from uadtools.nets.classifier import ClassifiedDiffusion, Classifier
 
-    network = settings.network
-    sizes = network.model_dump(exclude={"kind", "reach", "variance", "skips", "pretrained"})
-    return ClassifiedDiffusion(unet(network, out_channels=network.outputs), Classifier(**sizes))
+    sizes = settings.network.model_dump(exclude={"kind", "reach", "variance", "skips", "pretrained"})
+    return ClassifiedDiffusion(denoiser(settings), Classifier(in_channels=settings.channels, **sizes))
 
 
 def loss(recipe: Recipe, net: ClassifiedDiffusion, batch: Batch, step: int) -> Tensor:

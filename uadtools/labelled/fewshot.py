@@ -77,6 +77,7 @@ class Settings(settings.Settings):
     """network: the frozen one; features: what is asked of it; head: what reads these."""
 
     NEIGHBOURS: ClassVar[bool] = True
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["fewshot"] = "fewshot"
     network: diffusion.DenoiserConfig = diffusion.DenoiserConfig()
@@ -95,7 +96,7 @@ class StartedFeatures(FeaturesConfig, base.Started):
 
 
 class Recipe(base.Recipe, Settings):
-    """features: come from another model, which tells network, schedule and noise where these are not given."""
+    """features: come from another model, which tells network, contrasts, schedule and noise where none are given."""
 
     LABELLED: ClassVar[bool] = True
 
@@ -125,6 +126,7 @@ class Recipe(base.Recipe, Settings):
             return data
         noised = config.model_dump(include={"schedule", "noise"})
         return {
+            "contrasts": config.contrasts,
             **data,
             "network": config.network.model_dump(),
             "features": {"engine": config.kind, **noised, **features},
@@ -147,33 +149,34 @@ def settle(config: Settings, given: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Tell the probability of a lesion at each pixel; nothing is healed. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
+    """Tell the probability of a lesion at each pixel; nothing is healed. x: (B, C (2 reach + 1), H, W) in [-1, 1]."""
     return marked(probe(model, x).sigmoid())
 
 
 def probe(model: Model, x: Tensor) -> Tensor:
-    """Return the logits of slices. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
+    """Return the logits of slices. x: (B, C (2 reach + 1), H, W) in [-1, 1]."""
     return model.ask(*looks_at(model.config, x))
 
 
 def looks_at(settings: Settings, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return what the frozen network is asked about slices, what it is told, and the slices, as nets.readout has them.
 
-    x: (B, 2 reach + 1, H, W) in [-1, 1].
+    x: (B, C (2 reach + 1), H, W) in [-1, 1].
     """
     import torch
 
     from uadtools.diffusion.process import add_noise
     from uadtools.diffusion.schedule import Schedule
+    from uadtools.nets.layout import middle
     from uadtools.noise.source import fields_on
 
-    features, middle = settings.features, x[:, settings.reach : settings.reach + 1]
+    features, slices = settings.features, middle(x, settings.channels)
     told, seen = features.told, [x] * len(features.told)
     if features.engine == "diffusion":
         schedule = Schedule.of(features.schedule.kind, features.schedule.steps)
-        eps = fields_on(features.noise, tuple(middle.shape[1:]), np.zeros(1, np.int64), x.device)
-        seen = [add_noise(middle, t, eps.expand_as(middle), schedule) for t in told]
-    return torch.stack(seen, dim=1).flatten(0, 1), torch.tensor(told * len(x), device=x.device), middle
+        eps = fields_on(features.noise, tuple(slices.shape[1:]), np.zeros(1, np.int64), x.device)
+        seen = [add_noise(slices, t, eps.expand_as(slices), schedule) for t in told]
+    return torch.stack(seen, dim=1).flatten(0, 1), torch.tensor(told * len(x), device=x.device), slices
 
 
 def build(settings: Settings) -> Readout:
@@ -183,9 +186,8 @@ def build(settings: Settings) -> Readout:
     frozen: Any = (diffusion if engine == "diffusion" else restoration).build(settings)
     widths = [sizes.base * multiplier for multiplier in sizes.multipliers]
     answers = frozen.out_conv.out_channels // sizes.patch**2
-    return Readout(
-        frozen, [*widths, *widths[::-1]], answers + 1, looks=len(settings.features.told), **settings.head.model_dump()
-    )
+    shown, looks = answers + settings.channels, len(settings.features.told)
+    return Readout(frozen, [*widths, *widths[::-1]], shown, looks=looks, **settings.head.model_dump())
 
 
 def loss(recipe: Recipe, net: Readout, batch: Batch, step: int) -> Tensor:
@@ -200,6 +202,7 @@ def start(recipe: Recipe, nets: Sequence[Readout], donor: Donor, slices: Healthy
     import torch
 
     from uadtools.interface.learning import spread_out
+    from uadtools.nets.layout import middle
     from uadtools.nets.readout import statistics
 
     theirs = donor.config
@@ -217,7 +220,7 @@ def start(recipe: Recipe, nets: Sequence[Readout], donor: Donor, slices: Healthy
     x = slices.seen(slices.windows(places, recipe.reach, first.centre.device))
     parts = [first.raw(*looks_at(recipe, x[i : i + 1])) for i in range(len(x))]
     levels = [torch.cat(level) for level in zip(*parts, strict=True)]
-    brain = (x[:, recipe.reach : recipe.reach + 1] > -1).float()
+    brain = (middle(x, recipe.channels)[:, :1] > -1).float()
     centre, scale = statistics(levels, brain)
     for net in nets:
         net.centre.copy_(centre)

@@ -38,7 +38,7 @@ class Options:
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Walk up as encode does, and back with eps - guidance sqrt(1 - abar) grad log C(healthy | x_t).
 
-    x: (B, 1, H, W) in [-1, 1]; x0 is limited to that both ways.
+    x: (B, C, H, W) in [-1, 1]; x0 is limited to that both ways.
     """
     from uadtools.diffusion.guidance import GradientGuided
     from uadtools.methods.encode import there_and_back

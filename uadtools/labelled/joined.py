@@ -37,6 +37,7 @@ class Settings(settings.Settings):
     """network: what learns; healer: the frozen network of restoration, which says how many neighbours are seen."""
 
     NEIGHBOURS: ClassVar[bool] = True
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["joined"] = "joined"
     network: UNetConfig = UNetConfig()
@@ -65,7 +66,7 @@ class StartedHealer(UNetConfig, base.Started):
 
 
 class Recipe(base.Recipe, Settings):
-    """healer: comes from another model, which tells its sizes."""
+    """healer: comes from another model, which tells its sizes, and the contrasts."""
 
     LABELLED: ClassVar[bool] = True
 
@@ -83,7 +84,7 @@ class Recipe(base.Recipe, Settings):
     @model_validator(mode="before")
     @classmethod
     def _like_its_healer(cls, data: Any) -> Any:
-        """Take the sizes of the healer from its model, where that can be read: else training tells.
+        """Take the sizes of the healer, and the contrasts, from its model, where that can be read: else training tells.
 
         Raises UadError for a model that heals in another way.
         """
@@ -91,16 +92,18 @@ class Recipe(base.Recipe, Settings):
         if not isinstance(healer, dict):
             return data
         config = config_of("healer", healer.get("pretrained"), HEALERS, "which does not heal in one look")
-        return data if config is None else {**data, "healer": {**config.network.model_dump(), **healer}}
+        if config is None:
+            return data
+        return {"contrasts": config.contrasts, **data, "healer": {**config.network.model_dump(), **healer}}
 
 
 def heal(model: Network, x: Tensor, options: Marking, noise: Noise) -> Healing:
-    """Tell the probability of a lesion at each pixel. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
+    """Tell the probability of a lesion at each pixel. x: (B, C (2 reach + 1), H, W) in [-1, 1]."""
     return marked(probe(model, x).sigmoid())
 
 
 def probe(model: Network, x: Tensor) -> Tensor:
-    """Return the logits of slices. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
+    """Return the logits of slices. x: (B, C (2 reach + 1), H, W) in [-1, 1]."""
     return model.ask(x)
 
 
@@ -108,21 +111,24 @@ def build(settings: Settings) -> Joined:
     from uadtools.interface.learning import unet
     from uadtools.nets.joined import Joined
 
-    seen = 2 * settings.reach + 1
     sizes = UNetConfig(**settings.healer.model_dump(include=set(UNetConfig.model_fields)))
-    frozen = unet(sizes, in_channels=seen, out_channels=2)
-    return Joined(frozen, unet(settings.network, in_channels=seen + 2), restoration.SEVERITIES - 1)
+    seen, healed = settings.seen, settings.channels
+    frozen = unet(sizes, in_channels=seen, out_channels=healed + 1)
+    return Joined(frozen, unet(settings.network, in_channels=seen + healed + 1), restoration.SEVERITIES - 1)
 
 
 def loss(recipe: Recipe, net: Joined, batch: Batch, step: int) -> Tensor:
     """Tell lesions: balanced BCE and soft Dice."""
+    from uadtools.nets.layout import middle
+
     assert batch.labels is not None
-    return distance(net(batch.x0), batch.x0[:, recipe.reach : recipe.reach + 1], batch.labels)
+    return distance(net(batch.x0), middle(batch.x0, recipe.channels), batch.labels)
 
 
 def start(recipe: Recipe, nets: Sequence[Joined], donor: Donor, slices: Healthy) -> None:
     """Take the frozen network, and measure the score of some slices. Raises UadError where it has other sizes."""
     from uadtools.interface.learning import spread_out
+    from uadtools.nets.layout import middle
 
     donor.check_alike(recipe, ("grid", "intensity"))
     donor.check(HEALERS[0], "network", "healer", recipe.healer, tuple(UNetConfig.model_fields))
@@ -130,6 +136,6 @@ def start(recipe: Recipe, nets: Sequence[Joined], donor: Donor, slices: Healthy)
         net.frozen.load_state_dict({name: weight.float() for name, weight in donor.weights.items()})
     first = nets[0]
     x = slices.seen(slices.windows(spread_out(slices, MEASURED), recipe.reach, first.scale.device))
-    score = first.known(x)[1][x[:, recipe.reach : recipe.reach + 1] > -1]
+    score = first.known(x)[1][middle(x, recipe.channels)[:, :1] > -1]
     for net in nets:
         net.scale.copy_(score.std())

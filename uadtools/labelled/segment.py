@@ -9,6 +9,7 @@ Gaussian noise, or their bits flipped (Chen et al. 2023, BerDiff).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -39,10 +40,14 @@ class Settings(NoisedSettings):
 
     FOLLOWS: ClassVar[dict[str, dict[str, Any]]] = {"noise": {"kind": "gaussian"}}
     NEIGHBOURS: ClassVar[bool] = True
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["segment"] = "segment"
     network: UNetConfig = UNetConfig()
     kernel: Kernel = "gaussian"
+
+    def noise_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        return 1, *shape
 
     @model_validator(mode="after")
     def _of_its_kernel(self) -> Self:
@@ -93,7 +98,7 @@ def settle(config: Settings, given: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Draw a mask for each slice, from noise alone; nothing is healed. x: (B, 2 reach + 1, H, W) in [-1, 1].
+    """Draw a mask for each slice, from noise alone; nothing is healed. x: (B, C (2 reach + 1), H, W) in [-1, 1].
 
     The map is the mask as the last step believes it, from 0 to 1.
     """
@@ -118,7 +123,7 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
 
 @dataclass(frozen=True)
 class Beside:
-    """A model that sees the scan beside what it is asked about, as samplers ask. seen: (B, 2 reach + 1, H, W)."""
+    """A model that sees the scan beside what it is asked about, as samplers ask. seen: (B, C (2 reach + 1), H, W)."""
 
     model: Model
     seen: Tensor
@@ -138,14 +143,17 @@ class Beside:
 
 
 def probe(model: Model, x: Tensor) -> Tensor:
-    """Return what the network makes of slices and of half a lesion everywhere, at t = 0. x: (B, 2 reach + 1, H, W)."""
+    """Return what the network makes of slices and of half a lesion everywhere, at t = 0.
+
+    x: (B, C (2 reach + 1), H, W) in [-1, 1].
+    """
     return Beside(model, x).predict(0 * x[:, :1], 0).x0
 
 
 def build(settings: Settings) -> nn.Module:
     from uadtools.interface.learning import unet
 
-    return unet(settings.network, in_channels=2 * settings.reach + 2)
+    return unet(settings.network, in_channels=settings.seen + 1)
 
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:

@@ -24,6 +24,7 @@ class Settings(settings.Settings):
     """network: a U-Net that is not told a t, and sees `reach` slices on either side of the one it marks."""
 
     NEIGHBOURS: ClassVar[bool] = True
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["supervised"] = "supervised"
     network: UNetConfig = UNetConfig()
@@ -36,23 +37,24 @@ class Recipe(base.Recipe, Settings):
 
 
 def heal(model: Network, x: Tensor, options: Marking, noise: Noise) -> Healing:
-    """Tell the probability of a lesion at each pixel; nothing is healed. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
+    """Tell the probability of a lesion at each pixel; nothing is healed. x: (B, C (2 reach + 1), H, W) in [-1, 1]."""
     return marked(probe(model, x).sigmoid())
 
 
 def probe(model: Network, x: Tensor) -> Tensor:
-    """Return the logits of slices. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
+    """Return the logits of slices. x: (B, C (2 reach + 1), H, W) in [-1, 1]."""
     return model.ask(x)
 
 
 def build(settings: Settings) -> nn.Module:
     from uadtools.interface.learning import unet
 
-    return unet(settings.network, in_channels=2 * settings.reach + 1)
+    return unet(settings.network, in_channels=settings.seen)
 
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
     """Tell lesions: balanced BCE and soft Dice."""
+    from uadtools.nets.layout import middle
+
     assert batch.labels is not None
-    middle = batch.x0[:, recipe.reach : recipe.reach + 1]
-    return distance(net(batch.x0).float(), middle, batch.labels)
+    return distance(net(batch.x0).float(), middle(batch.x0, recipe.channels), batch.labels)

@@ -29,6 +29,7 @@ class Settings(NoisedSettings):
     """
 
     FOLLOWS: ClassVar[dict[str, dict[str, Any]]] = {"noise": {"kind": "gaussian"}}
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["bernoulli"] = "bernoulli"
     network: UNetConfig = UNetConfig()
@@ -101,7 +102,7 @@ class Options:
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Encode, flip bits and walk back with all bits kept that never were flipped for sure, decode.
 
-    x: (B, 1, H, W) in [-1, 1]. Map: flipped, of the size of x, the share of the bits of a place that were healed.
+    x: (B, C, H, W) in [-1, 1]. Map: flipped, of the size of x, the share of the bits of a place that were healed.
     """
     import torch
     from torch.nn.functional import interpolate
@@ -131,9 +132,8 @@ def build(settings: Settings) -> BitDiffusion:
     from uadtools.nets.bits import BitDiffusion
 
     bits = settings.autoencoder.bits
-    return BitDiffusion(
-        binary.network_of(settings.autoencoder), unet(settings.network, in_channels=bits, out_channels=bits)
-    )
+    autoencoder = binary.network_of(settings.autoencoder, settings.channels)
+    return BitDiffusion(autoencoder, unet(settings.network, in_channels=bits, out_channels=bits))
 
 
 def loss(recipe: Recipe, net: BitDiffusion, batch: Batch, step: int) -> Tensor:

@@ -5,7 +5,7 @@ Source: Wang et al. 2023 (Binary Latent Diffusion).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from uadtools.interface.healing import Single, reconstruct
 from uadtools.models import settings
@@ -27,19 +27,21 @@ MOST = 256
 class Settings(settings.Settings):
     """network: encoder, bits and decoder, of slices."""
 
+    SEVERAL: ClassVar[bool] = True
+
     kind: Literal["binary"] = "binary"
     network: BitsConfig = BitsConfig()
 
 
 def build(settings: Settings) -> BitAutoencoder:
-    return network_of(settings.network)
+    return network_of(settings.network, settings.channels)
 
 
-def network_of(sizes: BitsConfig) -> BitAutoencoder:
-    """Make the autoencoder, with fresh weights."""
+def network_of(sizes: BitsConfig, channels: int) -> BitAutoencoder:
+    """Make the autoencoder of images of so many channels, with fresh weights."""
     from uadtools.nets.bits import BitAutoencoder
 
-    return BitAutoencoder(**sizes.model_dump(include={"widths", "residuals", "bits"}))
+    return BitAutoencoder(**sizes.model_dump(include={"widths", "residuals", "bits"}), channels=channels)
 
 
 def loss(recipe: Recipe, net: BitAutoencoder, batch: Batch, step: int) -> Tensor:

@@ -36,10 +36,11 @@ SAMPLE = 512
 
 
 class Settings(NoisedSettings):
-    """autoencoder: what makes latents of slices, or of whole volumes; network: removes noise from these."""
+    """autoencoder: makes latents of slices, or whole volumes (of one contrast); network: removes noise from these."""
 
     FOLLOWS: ClassVar[dict[str, dict[str, Any]]] = {"noise": {"kind": "gaussian"}}
     VOLUMES: ClassVar[bool] = True
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["ldm"] = "ldm"
     network: UNetConfig = UNetConfig()
@@ -177,7 +178,7 @@ def settle(config: Settings, given: dict[str, Any]) -> list[dict[str, Any]]:
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Encode, find the region, noise and walk back, with everything outside of the region kept, decode.
 
-    x: (B, 1, H, W) in [-1, 1], or (B, 1, D, H, W) where the model is one of volumes. Maps, all of the size of x: bound,
+    x: (B, C, H, W) in [-1, 1], or (B, 1, D, H, W) where the model is one of volumes. Maps, all of the size of x: bound,
     in nats per element, and region, 1 inside, but for variant a; chain, where it is asked for. Latents are not limited
     on the way. Raises UadError when the model does not know what is healthy.
     """
@@ -226,7 +227,7 @@ def build(settings: Settings) -> LatentDiffusion:
     channels = settings.autoencoder.dimension
     denoiser = unet(settings.network, in_channels=channels, out_channels=channels)
     limits = len(settings.region.counts), *settings.latent_shape
-    return LatentDiffusion(vqvae.network_of(settings.autoencoder), denoiser, limits)
+    return LatentDiffusion(vqvae.network_of(settings.autoencoder, settings.channels), denoiser, limits)
 
 
 def loss(recipe: Recipe, net: LatentDiffusion, batch: Batch, step: int) -> Tensor:

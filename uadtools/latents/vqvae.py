@@ -24,9 +24,10 @@ MOST = 256
 
 
 class Settings(settings.Settings):
-    """network: encoder, codebook and decoder, of slices or of whole volumes."""
+    """network: encoder, codebook and decoder, of slices, or of whole volumes, which have one contrast."""
 
     VOLUMES: ClassVar[bool] = True
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["vqvae"] = "vqvae"
     network: CodebookConfig = CodebookConfig()
@@ -39,14 +40,14 @@ class Recipe(base.Recipe, Settings):
 
 
 def build(settings: Settings) -> VQVAE:
-    return network_of(settings.network)
+    return network_of(settings.network, settings.channels)
 
 
-def network_of(sizes: CodebookConfig) -> VQVAE:
-    """Make the autoencoder, with fresh weights."""
+def network_of(sizes: CodebookConfig, channels: int) -> VQVAE:
+    """Make the autoencoder of images of so many channels, with fresh weights."""
     from uadtools.nets.vqvae import VQVAE
 
-    return VQVAE(**sizes.model_dump(include={"widths", "residuals", "codes", "dimension", "axes"}))
+    return VQVAE(**sizes.model_dump(include={"widths", "residuals", "codes", "dimension", "axes"}), channels=channels)
 
 
 def loss(recipe: Recipe, net: VQVAE, batch: Batch, step: int) -> Tensor:

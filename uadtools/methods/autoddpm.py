@@ -63,18 +63,19 @@ def settle(config: NoisedSettings, given: dict[str, Any]) -> list[dict[str, Any]
 
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Walk back from t, mask what that changed, stitch, and walk back from `again`. x: (B, 1, H, W) in [-1, 1].
+    """Walk back from t, mask what that changed, stitch, and walk back from `again`. x: (B, C, H, W) in [-1, 1].
 
     Maps: anomaly |x - x2| times the map of the first walk, |x - x2| in the units of [0, 1]; perceptual, of scan and x2.
-    Each slice is masked by itself.
+    Each slice is masked by itself, alike in all contrasts, of which residuals are the mean.
     """
     from uadtools.diffusion.process import add_noise
     from uadtools.diffusion.samplers import ddpm
+    from uadtools.nets.layout import apart
 
     first = end(ddpm(model, add_noise(x, options.t, noise(), model.schedule), options.t, noise, clamp=True))
     found = first_map(x, first, model.perceive(x, first))
     healed = replaced(model, x, first, masked(found, options.mask), options, noise)
-    return Healing(healed, {"anomaly": found * (x - healed).abs() / 2, "perceptual": model.perceive(x, healed)})
+    return Healing(healed, {"anomaly": found * apart(x, healed), "perceptual": model.perceive(x, healed)})
 
 
 def first_map(x: Tensor, first: Tensor, perceptual: Tensor) -> Tensor:
@@ -83,9 +84,10 @@ def first_map(x: Tensor, first: Tensor, perceptual: Tensor) -> Tensor:
     The percentile is that of the pixels of the slice's brain; the paper's, of all pixels, would change with the margin.
     """
     from uadtools.interface.maps import over_quantile
+    from uadtools.nets.layout import apart
 
-    brain = x > EMPTY
-    return perceptual * over_quantile((x - first).abs(), brain, SHARE).clamp(0, 1) * brain
+    brain = x[:, :1] > EMPTY
+    return perceptual * over_quantile(apart(x, first), brain, SHARE).clamp(0, 1) * brain
 
 
 def masked(found: Tensor, limit: float) -> Tensor:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from uadtools.interface import recipe as base
 from uadtools.interface.healing import Healing, Single, end
-from uadtools.methods import pddpm
+from uadtools.methods import pddpm, spark
 from uadtools.models.networks import EncoderConfig, UNetConfig
 from uadtools.models.settings import NoisedSettings
 
@@ -22,7 +22,9 @@ PREPARATION, TEMPLATE = pddpm.PREPARATION, pddpm.TEMPLATE
 
 
 class Settings(NoisedSettings):
-    """encoder: what makes the code."""
+    """encoder: what makes the code, one of all contrasts."""
+
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["cddpm"] = "cddpm"
     network: UNetConfig = UNetConfig()
@@ -53,7 +55,7 @@ class Options(Single):
 def heal(model: Model, x: Tensor, options: Options, noise: Noise, *, condition: Tensor | None = None) -> Healing:
     """Noise the slices to t, and take the x0 that the model sees behind the noise, given the clean slices' code.
 
-    x: (B, 1, H, W) in [-1, 1]; condition: other slices to take the code from, shaped like x (the paper's figure 2).
+    x: (B, C, H, W) in [-1, 1]; condition: other slices to take the code from, shaped like x (the paper's figure 2).
     """
     from uadtools.diffusion.process import ConditionedDenoiser, add_noise
     from uadtools.diffusion.samplers import single
@@ -64,12 +66,12 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise, *, condition: 
 
 
 def build(settings: Settings) -> Conditioned:
-    from uadtools.interface.learning import unet
-    from uadtools.nets.resnet import Conditioned, ResNet
+    from uadtools.interface.learning import denoiser
+    from uadtools.nets.resnet import Conditioned
 
     encoder = settings.encoder
-    denoiser = unet(settings.network, condition=encoder.dimension, condition_mlp=encoder.mlp)
-    return Conditioned(denoiser, ResNet(base=encoder.base, blocks=encoder.blocks, dimension=encoder.dimension))
+    unet = denoiser(settings, condition=encoder.dimension, condition_mlp=encoder.mlp)
+    return Conditioned(unet, spark.encoder_of(settings))
 
 
 def loss(recipe: Recipe, net: Conditioned, batch: Batch, step: int) -> Tensor:

@@ -41,7 +41,7 @@ class Options(Perceptive):
 
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Noise the slices to t and walk back in evenly spaced steps, x0 limited to [-1, 1]. x: (B, 1, H, W)."""
+    """Noise the slices to t and walk back in evenly spaced steps, x0 limited to [-1, 1]. x: (B, C, H, W)."""
     from uadtools.diffusion.process import add_noise
     from uadtools.diffusion.samplers import ddim, dpm_solver, heun, pndm
     from uadtools.diffusion.steps import spaced

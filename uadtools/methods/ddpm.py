@@ -42,7 +42,7 @@ def settle(config: NoisedSettings, given: dict[str, Any]) -> list[dict[str, Any]
 
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Noise the slices to t and walk back every step; x0 is limited to [-1, 1] on the way. x: (B, 1, H, W)."""
+    """Noise the slices to t and walk back every step; x0 is limited to [-1, 1] on the way. x: (B, C, H, W)."""
     from uadtools.diffusion.process import add_noise
     from uadtools.diffusion.samplers import ddpm
 

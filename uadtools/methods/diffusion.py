@@ -55,10 +55,9 @@ def check_fixed(network: DenoiserConfig) -> None:
 
 
 def build(settings: Settings) -> nn.Module:
-    from uadtools.interface.learning import unet
+    from uadtools.interface.learning import denoiser
 
-    channels = settings.channels
-    return unet(settings.network, in_channels=channels, out_channels=channels * settings.network.outputs)
+    return denoiser(settings)
 
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:

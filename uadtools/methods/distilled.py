@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -54,6 +54,8 @@ class WalkConfig(Config):
 
 class Settings(NoisedSettings):
     """network: a U-Net that is told the step; walk: the steps that it knows."""
+
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["distilled"] = "distilled"
     network: DenoiserConfig = DenoiserConfig()
@@ -143,7 +145,7 @@ def settle(config: Settings, given: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Noise the slices to t and walk back in the model's steps; x0 is not limited. x: (B, 1, H, W) in [-1, 1].
+    """Noise the slices to t and walk back in the model's steps; x0 is not limited. x: (B, C, H, W) in [-1, 1].
 
     Consistency: jump to the end, and noise that to the next step before each jump but the first.
     """

@@ -31,12 +31,12 @@ class Options(Perceptive):
 
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Walk the slices up to t and back in evenly spaced steps, x0 limited to [-1, 1] both ways. x: (B, 1, H, W)."""
+    """Walk the slices up to t and back in evenly spaced steps, x0 limited to [-1, 1] both ways. x: (B, C, H, W)."""
     return options.compared(model, x, there_and_back(model, model, x, options.t, options.steps, noise))
 
 
 def there_and_back(up: Denoiser, back: Denoiser, x: Tensor, t: int, steps: int, noise: Noise) -> Tensor:
-    """Walk up to t by one denoiser, and back by another, which may be led elsewhere. x: (B, 1, H, W) in [-1, 1]."""
+    """Walk up to t by one denoiser, and back by another, which may be led elsewhere. x: (B, C, H, W) in [-1, 1]."""
     from uadtools.diffusion.samplers import ddim, ddim_encode
     from uadtools.diffusion.steps import spaced
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -48,6 +48,8 @@ class PatchesConfig(Config):
 
 class Settings(NoisedSettings):
     """patches: which squares are noised."""
+
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["pddpm"] = "pddpm"
     network: UNetConfig = UNetConfig()
@@ -126,10 +128,10 @@ def settle(config: Settings, given: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def heal(model: Denoiser, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Noise and heal every patch of the slices by itself, and stitch them, overlaps averaged. x: (B, 1, H, W).
+    """Noise and heal every patch of the slices by itself, and stitch them, overlaps averaged. x: (B, C, H, W).
 
-    Each patch of each slice has noise of its own. The network is asked about one patch of all slices at a time, and of
-    its answer that patch counts.
+    Each patch of each slice has noise of its own, and is that of all contrasts. The network is asked about one patch of
+    all slices at a time, and of its answer that patch counts.
     """
     import torch
 

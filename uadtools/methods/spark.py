@@ -5,7 +5,7 @@ Source: Tian et al. 2023 (SparK), section 3.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,12 +16,15 @@ from uadtools.models.networks import EncoderConfig, MaskedConfig
 if TYPE_CHECKING:
     from uadtools.interface.types import Batch, Model, Tensor
     from uadtools.nets.masked import MaskedAutoencoder
+    from uadtools.nets.resnet import ResNet
 
 USE = "cddpm starts from them (uad-train --recipe cddpm --set encoder.pretrained=FILE)"
 
 
 class Settings(settings.Settings):
     """network: a light decoder that is thrown away; encoder: what is kept."""
+
+    SEVERAL: ClassVar[bool] = True
 
     kind: Literal["spark"] = "spark"
     network: MaskedConfig = MaskedConfig()
@@ -51,15 +54,22 @@ class Recipe(base.Recipe, Settings):
 
 def build(settings: Settings) -> MaskedAutoencoder:
     from uadtools.nets.masked import MaskedAutoencoder
+
+    return MaskedAutoencoder(encoder_of(settings), **settings.network.model_dump(exclude={"kind"}))
+
+
+def encoder_of(settings: Any) -> ResNet:
+    """Make the encoder of a model that has one, with fresh weights; it sees all contrasts."""
     from uadtools.nets.resnet import ResNet
 
-    encoder = settings.encoder
-    kept = ResNet(base=encoder.base, blocks=encoder.blocks, dimension=encoder.dimension)
-    return MaskedAutoencoder(kept, **settings.network.model_dump(exclude={"kind"}))
+    sizes = settings.encoder.model_dump(include={"base", "blocks", "dimension"})
+    return ResNet(**sizes, channels=settings.channels)
 
 
 def loss(recipe: Recipe, net: MaskedAutoencoder, batch: Batch, step: int) -> Tensor:
     """Hide squares of each slice, and tell them from the rest: squared error, each hidden square normalised by itself.
+
+    The same squares are hidden in all contrasts, and each contrast of one is normalised by itself.
 
     Source: section 3.3, and He et al. 2022 for the normalisation.
     """
@@ -74,12 +84,13 @@ def loss(recipe: Recipe, net: MaskedAutoencoder, batch: Batch, step: int) -> Ten
     count = max(1, round((1 - recipe.hidden) * rows * columns))
     ranks = np.stack([stream.permutation(rows * columns) for stream in streams_of(batch.seeds)])
     visible = torch.from_numpy(ranks < count).view(len(x0), 1, rows, columns).to(x0.device)
-    painted, target = (pixel_unshuffle(image, side) for image in (net(x0, visible).float(), x0))
-    target = (target - target.mean(dim=1, keepdim=True)) / (target.var(dim=1, keepdim=True) + 1e-6).sqrt()
+    images = (net(x0, visible).float(), x0)
+    painted, target = (pixel_unshuffle(image, side).view(*image.shape[:2], -1, rows, columns) for image in images)
+    target = (target - target.mean(dim=2, keepdim=True)) / (target.var(dim=2, keepdim=True) + 1e-6).sqrt()
     hidden = ~visible
-    return (((painted - target) ** 2).mean(dim=1, keepdim=True) * hidden).sum() / hidden.sum()
+    return (((painted - target) ** 2).mean(dim=(1, 2))[:, None] * hidden).sum() / hidden.sum()
 
 
 def probe(model: Model, x: Tensor) -> Tensor:
-    """Return the code of slices. x: (B, 1, H, W) in [-1, 1]."""
+    """Return the code of slices. x: (B, C, H, W) in [-1, 1]."""
     return model.ask(x, of=model.net.encoder)

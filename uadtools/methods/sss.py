@@ -31,7 +31,7 @@ class Options(Perceptive, Single):
 
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
-    """Noise the slices to t, and take the x0 that the model sees behind the noise. x: (B, 1, H, W) in [-1, 1]."""
+    """Noise the slices to t, and take the x0 that the model sees behind the noise. x: (B, C, H, W) in [-1, 1]."""
     from uadtools.diffusion.process import add_noise
     from uadtools.diffusion.samplers import single
 

@@ -64,8 +64,8 @@ def settle(config: NoisedSettings, given: dict[str, Any]) -> list[dict[str, Any]
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Walk back from t, and mix scan and x0 by a map of how unlike they are at each stop, and at the end.
 
-    x: (B, 1, H, W) in [-1, 1]. Maps: anomaly, the last map, and perceptual, of scan and healed. What was mixed is
-    noised with the noise that the walk began with. Each slice has maps of its own.
+    x: (B, C, H, W) in [-1, 1]. Maps: anomaly, the last map, and perceptual, of scan and healed. What was mixed is
+    noised with the noise that the walk began with. Each slice has maps of its own, the same for all contrasts.
     """
     from uadtools.diffusion.process import add_noise
     from uadtools.diffusion.samplers import ddpm
@@ -91,8 +91,9 @@ def seen_at(stop: int, model: Denoiser, x_t: Tensor, t: int, noise: Noise) -> Te
 def found(model: Model, x: Tensor, x0: Tensor) -> Tensor:
     """Map how unlike scan and x0 are: the smoothed perceptual distance times |x - x0|, in the units of [0, 1]."""
     from uadtools.interface.maps import smoothed
+    from uadtools.nets.layout import apart
 
-    return smoothed(model.perceive(x, x0), WIDTH) * (x - x0).abs() / 2 * (x > EMPTY)
+    return smoothed(model.perceive(x, x0), WIDTH) * apart(x, x0) * (x[:, :1] > EMPTY)
 
 
 def mixed(x: Tensor, x0: Tensor, found: Tensor) -> Tensor:

@@ -36,10 +36,11 @@ class Foreign:
     notes: list[str] = field(default_factory=list)
 
 
-def read_foreign(path: Path, program: Program) -> Foreign:
+def read_foreign(path: Path, program: Program, channels: int = 1) -> Foreign:
     """Read a checkpoint of another program. Code in it is never run.
 
-    Raises UadError for a file that is no checkpoint or would need its code, and for a network that we do not have.
+    channels: that its network takes and gives, one for each contrast. Raises UadError for a file that is no checkpoint
+    or would need its code, and for a network that we do not have.
     """
     try:
         _check_packing(path)
@@ -47,7 +48,7 @@ def read_foreign(path: Path, program: Program) -> Foreign:
         raise UadError(f"{path}: {error.strerror or error}") from None
     found = read_tensors(path) if path.suffix == ".safetensors" else _unpickled(path)
     try:
-        foreign = _of_program(dict(_tensors(found)), program)
+        foreign = _of_program(dict(_tensors(found)), program, channels)
     except UadError as error:
         raise UadError(f"{path}: {error}") from None
     except _FAULTS as error:
@@ -144,17 +145,17 @@ def _check_plain(name: str, data: Tensor) -> None:
         raise UadError(f"{name} has {data.numel():,} numbers, and fewer are stored (save it with .contiguous())")
 
 
-def _of_program(tensors: dict[str, Tensor], program: Program) -> Foreign:
+def _of_program(tensors: dict[str, Tensor], program: Program, channels: int) -> Foreign:
     if program == "monai" and (books := _prefixes(tensors, names.FIRST_OF_CODEBOOK)):
         return _codebook(_within(tensors, _one(books)))
     theirs = _within(tensors, _prefix(tensors, program))
     _refuse(theirs, program)
     weights = _monai(theirs) if program == "monai" else {names.of_guided(key): value for key, value in theirs.items()}
     shapes = dict(_shapes(weights))
-    learned = program == "guided-diffusion" and shapes.get("out_conv.weight", (1,))[0] == 2
-    if learned:  # the second output tells the variance
-        shapes |= {name: (1, *shapes[name][1:]) for name in ("out_conv.weight", "out_conv.bias")}
-    _refuse_shapes(shapes)
+    learned = program == "guided-diffusion" and shapes.get("out_conv.weight", (1,))[0] == 2 * channels
+    if learned:  # the second half of the output tells the variance
+        shapes |= {name: (channels, *shapes[name][1:]) for name in ("out_conv.weight", "out_conv.bias")}
+    _refuse_shapes(shapes, channels)
     network = names.unet_sizes(shapes) | ({"variance": "learned"} if learned else {})
     settings: dict[str, Any] = {"network": network, **_schedule(tensors)}
     if program in CONDITIONED:
@@ -208,14 +209,17 @@ def _refuse(weights: Mapping[str, Tensor], program: Program) -> None:
         raise UadError("a network without a condition (--from pddpm --set kind=diffusion reads it)")
 
 
-def _refuse_shapes(shapes: names.Shapes) -> None:
+def _refuse_shapes(shapes: names.Shapes, channels: int) -> None:
     first, last = names.shape_of(shapes, "first.weight"), names.shape_of(shapes, "out_conv.weight")
     if len(first) != 4:
         raise UadError(f"a {len(first) - 2}-D network; only 2-D ones are supported")
-    if first[1] != 1:
-        raise UadError(f"a network that takes {first[1]} channels (colour, super-resolution), which is not supported")
-    if last[0] != 1:
-        raise UadError(f"a network that gives {last[0]} channels, which is not supported")
+    if first[1] != channels:
+        raise UadError(
+            f"a network that takes {first[1]} channels and not {channels}: colour and super-resolution are not "
+            'supported, several contrasts have to be named (--set \'contrasts=["T1", "FLAIR"]\')'
+        )
+    if last[0] != channels:
+        raise UadError(f"a network that gives {last[0]} channels and not {channels}, which is not supported")
 
 
 def _monai(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

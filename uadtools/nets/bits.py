@@ -14,16 +14,18 @@ from uadtools.nets.vqvae import decoder, encoder
 class BitAutoencoder(nn.Module):
     """Encoder, bits, decoder: those of an autoencoder with a codebook, around `bits` channels of zeros and ones.
 
+    channels: of the image.
+
     Source: Wang et al. 2023 (Binary Latent Diffusion).
     """
 
-    def __init__(self, *, widths: Sequence[int], residuals: int, bits: int) -> None:
+    def __init__(self, *, widths: Sequence[int], residuals: int, bits: int, channels: int = 1) -> None:
         super().__init__()
-        self.encoder = encoder(widths, residuals, bits)
-        self.decoder = decoder(widths, residuals, bits)
+        self.encoder = encoder(widths, residuals, bits, channels=channels)
+        self.decoder = decoder(widths, residuals, bits, channels=channels)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Return the logits of the bits being 1, (B, D, H / f, W / f). x: (B, 1, H, W) in [-1, 1]."""
+        """Return the logits of the bits being 1, (B, D, H / f, W / f). x: (B, C, H, W) in [-1, 1]."""
         z: Tensor = self.encoder(x)
         return z
 
@@ -32,12 +34,12 @@ class BitAutoencoder(nn.Module):
         return (self.logits(x) > 0).float()
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return the image of bits. z: (B, D, h, w). Returns (B, 1, H, W)."""
+        """Return the image of bits. z: (B, D, h, w). Returns (B, C, H, W)."""
         image: Tensor = self.decoder(z)
         return image
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstruct (B, 1, H, W)."""
+        """Reconstruct (B, C, H, W)."""
         return self.decode(self.encode(x))
 
 
@@ -53,7 +55,7 @@ class BitDiffusion(nn.Module):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Return the bits of an image. x: (B, 1, H, W) in [-1, 1]. Returns (B, D, h, w)."""
+        """Return the bits of an image. x: (B, C, H, W) in [-1, 1]. Returns (B, D, h, w)."""
         return self.autoencoder.encode(x)
 
     @torch.no_grad()

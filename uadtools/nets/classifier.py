@@ -26,7 +26,7 @@ class Classifier(Encoder):
         self.head = nn.Linear(self.widths[-1], 1)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Return the logits of "this is sick", (B,). x: (B, 1, H, W) in the units of [-1, 1]; t: (B,) int64."""
+        """Return the logits of "this is sick", (B,). x: (B, C, H, W) in the units of [-1, 1]; t: (B,) int64."""
         logit: Tensor = self.head(silu(self.head_norm(self.encode(x, t))).flatten(2).mean(dim=2))
         return logit[:, 0].float()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -19,16 +20,18 @@ def _doubled(into: int, out: int, groups: int) -> nn.Module:
 class Encoder(nn.Module):
     """From an image to a vector: a strided convolution for each of `widths`, and a linear layer.
 
-    shape: (H, W) of the image, multiples of 2^len(widths); out: length of the vector.
+    shape: (H, W) of the image, multiples of 2^len(widths); out: length of the vector; channels: of the image.
     """
 
-    def __init__(self, shape: tuple[int, int], widths: Sequence[int], out: int, *, groups: int) -> None:
+    def __init__(
+        self, shape: tuple[int, int], widths: Sequence[int], out: int, *, groups: int, channels: int = 1
+    ) -> None:
         super().__init__()
-        self.features = nn.Sequential(*(_halved(into, to, groups) for into, to in pairwise([1, *widths])))
+        self.features = nn.Sequential(*(_halved(into, to, groups) for into, to in pairwise([channels, *widths])))
         self.head = nn.Linear(widths[-1] * _pixels(shape, widths), out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, 1, H, W) to (B, out)."""
+        """Map (B, C, H, W) to (B, out)."""
         vector: Tensor = self.head(self.features(x).flatten(1))
         return vector
 
@@ -36,7 +39,9 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """The way back, from a vector of length `latent` to an image, by transposed convolutions."""
 
-    def __init__(self, shape: tuple[int, int], widths: Sequence[int], latent: int, *, groups: int) -> None:
+    def __init__(
+        self, shape: tuple[int, int], widths: Sequence[int], latent: int, *, groups: int, channels: int = 1
+    ) -> None:
         super().__init__()
         down = 2 ** len(widths)
         self.start = (widths[-1], shape[0] // down, shape[1] // down)
@@ -45,11 +50,11 @@ class Decoder(nn.Module):
             nn.GroupNorm(groups, widths[-1]),
             nn.SiLU(),
             *(_doubled(into, to, groups) for into, to in pairwise(reversed(widths))),
-            nn.ConvTranspose2d(widths[0], 1, 4, stride=2, padding=1),
+            nn.ConvTranspose2d(widths[0], channels, 4, stride=2, padding=1),
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map (B, latent) to (B, 1, H, W)."""
+        """Map (B, latent) to (B, C, H, W)."""
         image: Tensor = self.body(self.head(z).unflatten(1, self.start))
         return image
 
@@ -62,21 +67,23 @@ def _pixels(shape: tuple[int, int], widths: Sequence[int]) -> int:
 class Autoencoder(nn.Module):
     """An encoder to `latent` numbers, and a decoder.
 
-    shape: (H, W); base: channels of the first level, times `multipliers` at each level; a level halves the image.
+    shape: (H, W); base: channels of the first level, times `multipliers` at each level; a level halves the image;
+    channels: of the image.
     """
 
     OUTPUTS = 1
 
     def __init__(
-        self, shape: tuple[int, int], *, base: int, multipliers: Sequence[int], latent: int, groups: int
-    ) -> None:
+        self, shape: tuple[int, int], *, base: int, multipliers: Sequence[int], latent: int, groups: int,
+        channels: int = 1,
+    ) -> None:  # fmt: skip
         super().__init__()
         widths = [base * multiplier for multiplier in multipliers]
-        self.encoder = Encoder(shape, widths, self.OUTPUTS * latent, groups=groups)
-        self.decoder = Decoder(shape, widths, latent, groups=groups)
+        self.encoder = Encoder(shape, widths, self.OUTPUTS * latent, groups=groups, channels=channels)
+        self.decoder = Decoder(shape, widths, latent, groups=groups, channels=channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstruct (B, 1, H, W)."""
+        """Reconstruct (B, C, H, W)."""
         image: Tensor = self.decoder(self.encoder(x))
         return image
 
@@ -92,7 +99,7 @@ class VAE(Autoencoder):
         return mean, log_variance
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstruct from the mean, without a draw. x: (B, 1, H, W)."""
+        """Reconstruct from the mean, without a draw. x: (B, C, H, W)."""
         image: Tensor = self.decoder(self.encode(x)[0])
         return image
 
@@ -104,17 +111,16 @@ class SequenceVAE(VAE):
     directions, and what it knows in the middle becomes the middle slice's mean and log variance.
     """
 
-    def __init__(
-        self, shape: tuple[int, int], *, base: int, multipliers: Sequence[int], latent: int, groups: int, reach: int
-    ) -> None:
-        super().__init__(shape, base=base, multipliers=multipliers, latent=latent, groups=groups)
-        self.reach = reach
+    def __init__(self, shape: tuple[int, int], *, latent: int, reach: int, channels: int = 1, **sizes: Any) -> None:
+        super().__init__(shape, latent=latent, channels=channels, **sizes)
+        self.reach, self.channels = reach, channels
         self.recurrent = nn.GRU(2 * latent, latent, batch_first=True, bidirectional=True)
         self.head = nn.Linear(2 * latent, 2 * latent)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log variance of the middle slices. x: windows (B, 2 reach + 1, H, W)."""
-        vectors = self.encoder(x.flatten(0, 1)[:, None]).unflatten(0, x.shape[:2])
+        """Return mean and log variance of the middle slices. x: windows (B, C (2 reach + 1), H, W)."""
+        windows = x.reshape(len(x), self.channels, -1, *x.shape[2:]).transpose(1, 2)
+        vectors = self.encoder(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
         states, _ = self.recurrent(vectors)
         mean, log_variance = self.head(states[:, self.reach]).chunk(2, dim=1)
         return mean, log_variance
@@ -127,16 +133,17 @@ class FAnoGAN(nn.Module):
     """
 
     def __init__(
-        self, shape: tuple[int, int], *, base: int, multipliers: Sequence[int], latent: int, groups: int
-    ) -> None:
+        self, shape: tuple[int, int], *, base: int, multipliers: Sequence[int], latent: int, groups: int,
+        channels: int = 1,
+    ) -> None:  # fmt: skip
         super().__init__()
         widths = [base * multiplier for multiplier in multipliers]
         self.latent = latent
-        self.generator = nn.Sequential(Decoder(shape, widths, latent, groups=groups), nn.Tanh())
-        self.critic = Encoder(shape, widths, 1, groups=1)
-        self.encoder = Encoder(shape, widths, latent, groups=groups)
+        self.generator = nn.Sequential(Decoder(shape, widths, latent, groups=groups, channels=channels), nn.Tanh())
+        self.critic = Encoder(shape, widths, 1, groups=1, channels=channels)
+        self.encoder = Encoder(shape, widths, latent, groups=groups, channels=channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstruct: encode, then generate. x: (B, 1, H, W)."""
+        """Reconstruct: encode, then generate. x: (B, C, H, W)."""
         image: Tensor = self.generator(self.encoder(x))
         return image

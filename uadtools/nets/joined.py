@@ -7,6 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from uadtools.nets.layout import apart, middle
 from uadtools.nets.restored import restored
 from uadtools.nets.unet import UNet
 
@@ -25,18 +26,21 @@ class Joined(nn.Module):
         self.scale: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits of "this is a lesion", (B, 1, H, W) float32. x: (B, 2 reach + 1, H, W) in [-1, 1]."""
+        """Return logits of "this is a lesion", (B, 1, H, W) float32. x: (B, C (2 reach + 1), H, W) in [-1, 1]."""
         healed, score = self.known(x)
         logit: Tensor = self.reader(torch.cat([x, healed, score / self.scale], dim=1))
         return logit.float()
 
     @torch.no_grad()
     def known(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the healed middle slices, in [-1, 1], and their score, that of uad-score --metric product."""
+        """Return the healed middle slices, (B, C, H, W) in [-1, 1], and their score, (B, 1, H, W).
+
+        That is uad-score --metric product; of several contrasts it is the mean.
+        """
         at = torch.full((len(x),), self.severity, device=x.device)
-        answer, middle = restored(x, self.frozen(x, at)), x.shape[1] // 2
+        answer = restored(x, self.frozen(x, at))
         healed = answer.x0.clamp(-1, 1)
-        return healed, (x[:, middle : middle + 1] - healed).abs() / 2 * answer.logit.sigmoid().sqrt()
+        return healed, apart(middle(x, healed.shape[1]), healed) * answer.logit.sigmoid().sqrt()
 
     def train(self, mode: bool = True) -> Self:
         """Set what is trained to training; the frozen network stays as it heals."""

@@ -33,7 +33,7 @@ class LatentDiffusion(nn.Module):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Return the scaled codes of an image. x: (B, 1, H, W) in [-1, 1]. Returns (B, D, h, w)."""
+        """Return the scaled codes of an image. x: (B, C, H, W) in [-1, 1]. Returns (B, D, h, w)."""
         return self.autoencoder.quantise(x).codes / self.deviation
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""How images and weights lie in memory."""
+"""How images and weights lie in memory, and what the channels of images are."""
 
 from __future__ import annotations
 
@@ -30,3 +30,8 @@ def with_middle(x: Tensor, slices: Tensor) -> Tensor:
     slabs = x.reshape(len(x), slices.shape[1], -1, *x.shape[2:]).clone()
     slabs[:, :, slabs.shape[2] // 2] = slices
     return slabs.flatten(1, 2)
+
+
+def apart(x: Tensor, other: Tensor) -> Tensor:
+    """Return |x - other| / 2, the mean over the channels, (B, 1, H, W): of images in [-1, 1] in the units of [0, 1]."""
+    return (x - other).abs().mean(dim=1, keepdim=True) / 2

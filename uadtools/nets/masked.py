@@ -15,7 +15,8 @@ class MaskedAutoencoder(nn.Module):
     """An encoder that looks at the visible squares of an image, and a decoder that paints the rest.
 
     The decoder goes up from the encoder's last features, `width` channels wide and half as wide after each doubling. At
-    each of the encoder's stages it is given the features, with a learnt vector where nothing was seen.
+    each of the encoder's stages it is given the features, with a learnt vector where nothing was seen. It paints as
+    many channels as the encoder sees.
 
     Source: Tian et al. 2023 (SparK), section 3.
     """
@@ -29,12 +30,12 @@ class MaskedAutoencoder(nn.Module):
         self.project = nn.ModuleList(nn.Conv2d(into, out, 1) for into, out in zip(features, widths, strict=False))
         self.hidden = nn.ParameterList(nn.Parameter(0.02 * torch.randn(1, into, 1, 1)) for into in features)
         self.up = nn.ModuleList(_doubled(widths[i], widths[i + 1]) for i in range(count + 1))
-        self.out = nn.Conv2d(widths[-1], 1, 1)
+        self.out = nn.Conv2d(widths[-1], encoder.stem.in_channels, 1)
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        """Paint images from what is seen of them. x: (B, 1, H, W); seen: (B, 1, H / d, W / d), d the encoder's divisor.
+        """Paint images from what is seen of them. x: (B, C, H, W); seen: (B, 1, H / d, W / d), d the encoder's divisor.
 
-        Returns (B, 1, H, W); what the decoder says of the visible squares means nothing.
+        Returns (B, C, H, W); what the decoder says of the visible squares means nothing.
         """
         stages = self.encoder.features(x, seen)[::-1]
         h: Tensor | None = None

@@ -45,7 +45,7 @@ class Readout(nn.Module):
         """Return logits of "this is a lesion", (B, 1, H, W) float32.
 
         x: (B looks, C, H, W) what the frozen network is asked about, the looks at a slice one after the other; t: (B
-        looks,) what it is told; middle: (B, 1, H, W), the slice as it is.
+        looks,) what it is told; middle: (B, C, H, W), the slice as it is, in all its contrasts.
         """
         summed = torch.zeros((), device=x.device)
         for part, convolution in zip(self.known(x, t, middle), self.first, strict=True):

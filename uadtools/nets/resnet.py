@@ -57,14 +57,14 @@ class ResNet(nn.Module):
     """From an image to a vector of length `dimension`: a strided stem, stages of blocks, a mean and a layer.
 
     base: channels inside the first stage's blocks, twice as many in each further one; blocks: their number in each
-    stage, which halves the image (but the first). base 64, blocks (3, 4, 6, 3) is ResNet-50.
+    stage, which halves the image (but the first); channels: of the image. base 64, blocks (3, 4, 6, 3) is ResNet-50.
 
     Source: He et al. 2016, with the stride in the 3x3 convolution, as is usual since.
     """
 
-    def __init__(self, *, base: int, blocks: Sequence[int], dimension: int) -> None:
+    def __init__(self, *, base: int, blocks: Sequence[int], dimension: int, channels: int = 1) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(1, base, 7, stride=2, padding=3, bias=False)
+        self.stem = nn.Conv2d(channels, base, 7, stride=2, padding=3, bias=False)
         self.norm = Norm(base)
         here, self.stages, self.widths = base, nn.ModuleList(), list[int]()
         for level, count in enumerate(blocks):
@@ -79,7 +79,7 @@ class ResNet(nn.Module):
     def features(self, x: Tensor, seen: Tensor | None = None) -> list[Tensor]:
         """Return what each stage makes of an image, (B, widths[i], H / 4 / 2^i, W / 4 / 2^i).
 
-        x: (B, 1, H, W); seen: (B, 1, h, w) boolean, in the size of the last features or a smaller one: where an image
+        x: (B, C, H, W); seen: (B, 1, h, w) boolean, in the size of the last features or a smaller one: where an image
         is to be looked at. The rest has no influence, and stays 0 in all features (submanifold convolution).
         """
         if seen is not None:
@@ -95,7 +95,7 @@ class ResNet(nn.Module):
         return stages
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, 1, H, W) to (B, dimension)."""
+        """Map (B, C, H, W) to (B, dimension)."""
         vector: Tensor = self.head(self.features(x)[-1].mean(dim=(2, 3)))
         return vector
 
@@ -108,6 +108,6 @@ class Conditioned(nn.Module):
         self.unet, self.encoder = unet, encoder
 
     def forward(self, x: Tensor, t: Tensor, code: Tensor) -> Tensor:
-        """Map (B, 1, H, W) to the same shape. t: (B,); code: (B, D), by the encoder."""
+        """Map (B, C, H, W) to the same shape. t: (B,); code: (B, D), by the encoder."""
         out: Tensor = self.unet(x, t, code)
         return out

@@ -89,20 +89,20 @@ class Residual(nn.Module):
         return F.relu(x + self.conv2(F.relu(self.conv1(x))))
 
 
-def encoder(widths: Sequence[int], residuals: int, dimension: int, axes: Axes = 2) -> nn.Sequential:
-    """Make what turns (B, 1, H, W) into (B, D, H / f, W / f). Each width halves the image, and has residual blocks."""
+def encoder(widths: Sequence[int], residuals: int, dimension: int, axes: Axes = 2, channels: int = 1) -> nn.Sequential:
+    """Make what turns (B, C, H, W) into (B, D, H / f, W / f). Each width halves the image, and has residual blocks."""
     conv = CONVOLUTIONS[axes]
     down: list[nn.Module] = []
-    for into, out in zip([1, *widths], widths, strict=False):
+    for into, out in zip([channels, *widths], widths, strict=False):
         down += [conv(into, out, 4, stride=2, padding=1), nn.ReLU(), *(Residual(out, axes) for _ in range(residuals))]
     return nn.Sequential(*down, conv(widths[-1], dimension, 3, padding=1))
 
 
-def decoder(widths: Sequence[int], residuals: int, dimension: int, axes: Axes = 2) -> nn.Sequential:
-    """Make what turns (B, D, h, w) into (B, 1, f h, f w): the same sizes, the other way round."""
+def decoder(widths: Sequence[int], residuals: int, dimension: int, axes: Axes = 2, channels: int = 1) -> nn.Sequential:
+    """Make what turns (B, D, h, w) into (B, C, f h, f w): the same sizes, the other way round."""
     rising = nn.ConvTranspose2d if axes == 2 else nn.ConvTranspose3d
     up: list[nn.Module] = [CONVOLUTIONS[axes](dimension, widths[-1], 3, padding=1)]
-    for into, out in zip(reversed(widths), [*reversed(widths[:-1]), 1], strict=True):
+    for into, out in zip(reversed(widths), [*reversed(widths[:-1]), channels], strict=True):
         up += [*(Residual(into, axes) for _ in range(residuals)), rising(into, out, 4, stride=2, padding=1), nn.ReLU()]
     return nn.Sequential(*up[:-1])
 
@@ -110,20 +110,23 @@ def decoder(widths: Sequence[int], residuals: int, dimension: int, axes: Axes = 
 class VQVAE(nn.Module):
     """Encoder, codebook, decoder. Each of `widths` halves the image, and has `residuals` residual blocks.
 
-    codes: vectors in the codebook, of `dimension` numbers; axes: 2 for slices, 3 for volumes, which have one more axis,
-    in front of the others, in all shapes. Laid out as MONAI's, whose weights can be taken over.
+    codes: vectors in the codebook, of `dimension` numbers; channels: of the image; axes: 2 for slices, 3 for volumes,
+    which have one more axis, in front of the others, in all shapes. Laid out as MONAI's, whose weights can be taken
+    over.
 
     Source: van den Oord et al. 2017.
     """
 
-    def __init__(self, *, widths: Sequence[int], residuals: int, codes: int, dimension: int, axes: Axes = 2) -> None:
+    def __init__(
+        self, *, widths: Sequence[int], residuals: int, codes: int, dimension: int, axes: Axes = 2, channels: int = 1
+    ) -> None:
         super().__init__()
-        self.encoder = encoder(widths, residuals, dimension, axes)
+        self.encoder = encoder(widths, residuals, dimension, axes, channels)
         self.codebook = Codebook(codes, dimension)
-        self.decoder = decoder(widths, residuals, dimension, axes)
+        self.decoder = decoder(widths, residuals, dimension, axes, channels)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return the latent before quantisation, (B, D, H / f, W / f). x: (B, 1, H, W) in [-1, 1]."""
+        """Return the latent before quantisation, (B, D, H / f, W / f). x: (B, C, H, W) in [-1, 1]."""
         z: Tensor = self.encoder(x)
         return z
 
@@ -133,10 +136,10 @@ class VQVAE(nn.Module):
         return quantised
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return the image of a latent. z: (B, D, h, w), which need not be of codes. Returns (B, 1, H, W)."""
+        """Return the image of a latent. z: (B, D, h, w), which need not be of codes. Returns (B, C, H, W)."""
         image: Tensor = self.decoder(z)
         return image
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstruct (B, 1, H, W)."""
+        """Reconstruct (B, C, H, W)."""
         return self.decode(self.quantise(x).codes)

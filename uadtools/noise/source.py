@@ -21,7 +21,7 @@ def fields(config: NoiseConfig, shape: Sequence[int], seeds: NDArray[np.int64]) 
     """Draw one field per seed. shape: (C, H, W); seeds: (B,). Returns (B, C, H, W), of mean 0 and unit variance but
     for simplex noise as published.
 
-    Simplex noise is the same in all channels; the others are drawn in each.
+    It is drawn in each channel: were it the same, their difference would be without noise.
     """
     match config.kind:
         case "gaussian":
@@ -35,8 +35,8 @@ def fields(config: NoiseConfig, shape: Sequence[int], seeds: NDArray[np.int64]) 
             return speckle_fields(shape, seeds, looks=config.looks)
         case "simplex":
             channels, height, width = shape
-            noise = simplex_fields((height, width), seeds, **_octaves(config))
-            return np.repeat(noise[:, None], channels, axis=1)
+            of_channels = (of_channel(seeds, channel) for channel in range(channels))
+            return np.stack([simplex_fields((height, width), own, **_octaves(config)) for own in of_channels], axis=1)
 
 
 def fields_on(config: NoiseConfig, shape: Sequence[int], seeds: NDArray[np.int64], device: torch.device) -> Tensor:
@@ -44,8 +44,13 @@ def fields_on(config: NoiseConfig, shape: Sequence[int], seeds: NDArray[np.int64
     if config.kind != "simplex" or device.type != "cuda":
         return torch.from_numpy(fields(config, shape, seeds)).to(device)
     channels, height, width = shape
-    noise = simplex_on((height, width), torch.from_numpy(seeds).to(device), **_octaves(config))
-    return noise[:, None].repeat(1, channels, 1, 1)
+    of_channels = (torch.from_numpy(of_channel(seeds, channel)).to(device) for channel in range(channels))
+    return torch.stack([simplex_on((height, width), own, **_octaves(config)) for own in of_channels], dim=1)
+
+
+def of_channel(seeds: NDArray[np.int64], channel: int) -> NDArray[np.int64]:
+    """Return the seeds of what is drawn in a channel; the first one's are those of the slices."""
+    return seeds + np.int64(channel << 40)
 
 
 def _octaves(config: NoiseConfig) -> dict[str, Any]:

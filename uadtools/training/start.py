@@ -27,10 +27,12 @@ def donor_of(recipe: Recipe) -> Donor | None:
 def start_from(donor: Donor | None, state: State, recipe: Recipe, slices: Slices) -> str:
     """Give a fresh run what it starts from; returns that model's name and hash, "" for none.
 
-    Raises UadError when it is no such model as the recipe's kind needs, or of other sizes.
+    Raises UadError when it is no such model as the recipe's kind needs, or of other sizes, or of other
+    contrasts.
     """
     if donor is None:
         return ""
+    donor.check_contrasts(recipe)
     kind(recipe.kind).start(recipe, (state.net, state.average), donor, slices)
     return f"{donor.config.name}:{file_hash(located(Path(donor.path)))}"
 

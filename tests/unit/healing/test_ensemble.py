@@ -75,6 +75,33 @@ def test_models_on_different_grids_are_refused(phantom, members):
         heal_with([phantom], [members[0], other])
 
 
+@pytest.fixture
+def of_two(phantom, tiny_config, save_random, tmp_path):
+    """A study of two contrasts, and two models that see both."""
+    other = phantom.need("scan").derive(0.9 * phantom.need("scan").data, "scan:FLAIR")
+    config = tiny_config.model_copy(update={"contrasts": ("T1", "FLAIR")})
+    model = load_model(save_random(config, tmp_path / "two.safetensors"), device="cpu", precision="fp32")
+    members = [Member(one, plan(one.config, t=(100,))) for one in (model, replace(model, name="other", net=Halved()))]
+    return phantom.adding(other, phantom.need("scan")), members
+
+
+def test_each_contrast_is_the_mean_of_its_own(of_two):
+    study, members = of_two
+    alone, made = [heal(study, m.model, m.plan, seed=3) for m in members], heal_with([study], members, seed=3)[0]
+    for channel in ("", ":FLAIR"):
+        scan = study.need(f"scan{channel}").data
+        apart = [np.abs(one.need(f"healed{channel}").data - scan) for one in (*alone, made)]
+        np.testing.assert_allclose(apart[2], (apart[0] + apart[1]) / 2, rtol=0, atol=1e-5)
+        assert np.abs(apart[0] - apart[1]).max() > 0.1
+    assert made.product.role == "healed"
+
+
+def test_models_of_different_contrasts_are_refused(of_two, members):
+    study, two = of_two
+    with pytest.raises(UadError, match="different contrasts: one and T1, FLAIR"):
+        heal_with([study], [members[0], two[0]])
+
+
 def test_the_residual_is_the_mean_wherever_the_scan_is():
     rng = np.random.default_rng(0)
     scan, healings = rng.random(4000, np.float32), rng.random((3, 4000), np.float32)

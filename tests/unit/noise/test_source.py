@@ -55,6 +55,19 @@ def test_every_setting_of_simplex_noise_is_read(change):
     np.testing.assert_array_equal(changed[:, 0], simplex_fields((16, 16), SEEDS[:1], **change))
 
 
+@pytest.mark.parametrize("kind", ["gaussian", "simplex", "pyramid", "poisson", "speckle"])
+def test_channels_have_noise_of_their_own(kind):
+    """Else the difference of two contrasts would show them without noise."""
+    seeds = np.array([5, 2**63 - 1])
+    made = fields(NoiseConfig(kind=kind), (2, 32, 24), seeds)
+    for one, other in made:
+        assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.7
+    if kind == "simplex":
+        np.testing.assert_array_equal(
+            made[:, :1], fields(NoiseConfig(kind=kind), (1, 32, 24), np.array([5, 2**63 - 1]))
+        )
+
+
 def test_one_octave_is_plain_noise_at_the_pixels():
     """Columns are x, rows are y."""
     made = simplex_fields((5, 7), np.array([3]), octaves=1, frequency=0.25)[0]

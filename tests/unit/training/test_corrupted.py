@@ -1,6 +1,7 @@
 """Batches of corrupted slabs, and the loss that is taken on them."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -44,6 +45,21 @@ def test_a_batch_equals_its_items(slices, corruptor):
         for a, b in zip(alone, together, strict=True):
             torch.testing.assert_close(a[0], b[i], rtol=0, atol=0)
         assert one.items[0] == told.items[i]
+
+
+def test_a_batch_of_two_contrasts_equals_its_items_and_is_made_again(slices):
+    others = np.where(slices.pixels > 0, 1.1 - slices.pixels, 0).astype(np.float16)[:, None]
+    both, corruptor = replace(slices, others=others), Corruptor(CorruptionConfig(), 2, channels=2)
+    together, told = corruptor(both, CHOSEN, SEEDS, step=10**6, device=CPU)
+    assert together.seen.shape == (3, 10, 24, 20)
+    assert together.healthy.shape == (3, 2, 24, 20)
+    assert together.changed.shape == together.brain.shape == (3, 1, 24, 20)
+    for i, line in enumerate(json.loads(json.dumps(told.rows()))):
+        alone, _ = corruptor(both, CHOSEN[i : i + 1], SEEDS[i : i + 1], step=10**6, device=CPU)
+        for a, b in zip(alone, together, strict=True):
+            torch.testing.assert_close(a[0], b[i], rtol=0, atol=0)
+        item = corruptor.remade(both, line.pop("slice"), line)
+        np.testing.assert_array_equal(2 * torch.from_numpy(item.seen) - 1, together.seen[i])
 
 
 def test_what_was_told_makes_the_item_again(slices, corruptor):
