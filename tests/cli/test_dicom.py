@@ -170,6 +170,15 @@ def test_a_list_names_folders(uad, exam, here):
     assert (here / "out" / "exam_preprocessed.nii.gz").is_file()
 
 
+def test_what_was_made_beside_the_dicom_is_told(uad, exam, here):
+    (exam / "out").mkdir()
+    assert uad("preprocess", exam, *GRID, "-o", "made.nii.gz").status == 0
+    healed = uad("heal", "made.nii.gz", "--method", "blur", "-o", "exam/out/healed.nii.gz")
+    assert healed.status == 0, healed.err
+    line = ("exam: holds what uad tools made beside its DICOM", "exam/out/healed.nii.gz (move that elsewhere)")
+    uad("preprocess", "exam", *GRID, "-o", "again.nii.gz").fails("preprocess", 1, *line)
+
+
 def test_an_empty_folder_is_told(uad, here):
     (here / "none").mkdir()
     uad("preprocess", "none", *GRID).fails("preprocess", 1, "none: no NIfTI file in this folder")

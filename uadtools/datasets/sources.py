@@ -71,6 +71,8 @@ def _scans(source: str) -> list[str]:
     if not Path(source).is_dir():
         return files
     found = [file for file in files if not _is_made(Path(file))]
+    if files and not found and dicom_in(Path(source)):
+        raise UadError(f"{source}: holds what uad tools made beside its DICOM, {files[0]} (move that elsewhere)")
     if files and not found:
         raise UadError(f"{source}: holds only what uad tools made of scans (name the folder of these)")
     return found

@@ -97,12 +97,17 @@ def test_layers_blend_and_window_change_what_is_drawn(opened):
     assert opened.complaints == []
 
 
-def shades(browser):
-    """The greys on the canvas but for black, as shares of white."""
+def canvas(browser):
+    """What is drawn on the canvas, in shares of each colour."""
     time.sleep(0.3)
     box = browser.ask("(({x, y, width, height}) => [x, y, width, height])(canvas.getBoundingClientRect())")
     x, y, width, height = map(round, box)
-    drawn = plt.imread(io.BytesIO(browser.shot()))[y : y + height, x : x + width, :3]
+    return plt.imread(io.BytesIO(browser.shot()))[y : y + height, x : x + width, :3]
+
+
+def shades(browser):
+    """The greys on the canvas but for black, as shares of white."""
+    drawn = canvas(browser)
     return drawn[(np.ptp(drawn, axis=2) == 0) & (drawn[..., 0] > 0.05)][:, 0]
 
 
@@ -127,6 +132,29 @@ def test_shades_are_those_of_the_window_and_nothing_shines_through_a_healed_scan
     assert np.median(shades(browser)) == pytest.approx((0.3 - low) / (high - low), abs=0.02)
     browser.ask("{ const b = document.getElementById('blend'); b.value = 100; b.dispatchEvent(new Event('input')) }")
     assert np.median(shades(browser)) == pytest.approx((0.6 - low) / (high - low), abs=0.02)
+
+
+def test_a_healed_scan_has_no_coloured_rim_where_a_mask_is_shown(browser, dim, tmp_path):
+    scan = dim.need("scan")
+    mask = np.zeros(scan.data.shape, np.uint8)
+    mask[7:9, 7:9, 3:5] = 1
+    found = scan.derive(mask, "detection")
+    path = tmp_path / "found.html"
+    path.write_text(page_html(gather(Study("dim", {"detection": found} | dim.images))), encoding="utf-8")
+    browser.open(path)
+    browser.ask("document.querySelector('[data-view=axial]').click()")
+    before = coloured(browser)
+    browser.ask("document.getElementById('show-healed').click()")
+    assert browser.ask("document.getElementById('blend').value") == "100"
+    assert 0 < coloured(browser) < 1.2 * before
+    browser.ask("document.getElementById('show-healed').click()")
+    assert browser.ask("document.getElementById('blend').value") == "0"
+
+
+def coloured(browser):
+    """How many pixels of the canvas have a warm colour, as a detection has."""
+    drawn = canvas(browser)
+    return np.count_nonzero((drawn[..., 0] > drawn[..., 1] + 0.08) & (drawn[..., 0] > drawn[..., 2] + 0.08))
 
 
 def test_heads_of_columns_sort(opened):

@@ -6,10 +6,11 @@ async function unpacked(id) {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
-// What lies below the first colour is black and, of the layers above the lowest, not there; so is nothing else of greys.
-function colormap({ colours, grey }, lowest) {
+// What lies below the first colour is black and, of the layers above the lowest, not there; so is nothing else of greys. Its
+// colour bleeds into the edges of what is drawn, so beside a healed scan it is black for all, else a mask's or a score's own.
+function colormap({ colours, grey }, lowest, beside) {
   const [first, ...rest] = colours.length > 1 ? colours : [colours[0], colours[0]];
-  const parts = grey || lowest ? ["#000000", first, ...rest] : [first, ...rest];
+  const parts = grey || lowest || beside ? ["#000000", first, ...rest] : [first, ...rest];
   const channel = (at) => parts.map((colour) => parseInt(colour.slice(at, at + 2), 16));
   const begin = parts.length - rest.length - 1;
   const places = parts.map((_, i) => (i < begin ? 0 : begin + Math.round(((255 - begin) * (i - begin)) / rest.length)));
@@ -45,15 +46,23 @@ async function start({ layers }) {
 
 function controls(nv, layers, SLICE_TYPE) {
   const grey = layers.flatMap((layer, i) => (layer.grey ? [i] : []));
-  const redraw = () => nv.updateGLVolume();
+  const blend = byId("blend"), healed = layers.findIndex((layer) => layer.role === "healed");
+  const redraw = () => {
+    const beside = nv.volumes[healed]?.opacity > 0;
+    layers.forEach((layer, i) => nv.addColormap(layer.role, colormap(layer, i === 0, beside)));
+    nv.updateGLVolume();
+  };
   layers.forEach((layer, i) => {
     const [box, slider] = [byId(`show-${layer.role}`), byId(`opacity-${layer.role}`)];
     byId(`swatch-${layer.role}`).style.background = `linear-gradient(to right, ${[...layer.colours, layer.colours.at(-1)]})`;
-    const apply = () => { nv.volumes[i].opacity = box.checked ? slider.value / 100 : 0; redraw(); };
+    const apply = () => {
+      nv.volumes[i].opacity = box.checked ? slider.value / 100 : 0;
+      if (blend && i === healed) blend.value = box.checked ? slider.value : 0;
+      redraw();
+    };
     box.addEventListener("change", apply);
     slider.addEventListener("input", () => { box.checked = true; apply(); });
   });
-  const blend = byId("blend"), healed = layers.findIndex((layer) => layer.role === "healed");
   blend?.addEventListener("input", () => {
     byId("show-healed").checked = blend.value > 0;
     byId("opacity-healed").value = blend.value;
