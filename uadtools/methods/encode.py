@@ -36,7 +36,7 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
 
 
 def there_and_back(up: Denoiser, back: Denoiser, x: Tensor, t: int, steps: int, noise: Noise) -> Tensor:
-    """Walk up to t by one denoiser, and back by another, which may be led elsewhere. x: (B, 1, H, W) in [-1, 1]."""
+    """Walk up to t by one denoiser, and back by another, which may be led elsewhere. x: (B, C, H, W) in [-1, 1]."""
     from uadtools.diffusion.samplers import ddim
     from uadtools.diffusion.steps import spaced
 
