@@ -9,7 +9,7 @@ from uadtools.models.checkpoint import read_config, read_tensors
 from uadtools.volume.io import Image, save
 from uadtools.volume.stream import read_image
 
-METHODS = {"classifier": ("guided",), "cfg": ("anofpdm", "cfg")}
+METHODS = {"classifier": ("counterfactual", "guided"), "cfg": ("anofpdm", "cfg", "derivative")}
 CHAIN = ("--median", 1, "--erode", 0, "--min-size", 1)
 
 
@@ -123,13 +123,50 @@ def test_the_options_of_classes_have_an_effect(train, uad, here):
     uad(*heal, "cfg", "--samples", 2).fails("heal", 1, "--samples has no effect with --method cfg")
 
 
+def test_a_counterfactual_changes_what_is_salient_and_is_scored_by_its_own_map(train, uad, here, tiny_model):
+    assert train().status == 0
+    plain = healed(uad, tiny_model, "--method", "encode")
+    own = ("--method", "counterfactual")
+    np.testing.assert_allclose(healed(uad, "m.safetensors", *own, "--salient", 100), plain, rtol=0, atol=1e-6)
+    made = [healed(uad, "m.safetensors", *own, *words) for words in ((), ("--salient", 40), ("--seed", 1))]
+    assert all(np.abs(one - plain).max() > 1e-4 for one in made)
+    assert not np.array_equal(made[0], made[1])
+    assert not np.array_equal(made[0], made[2])
+    assert read_image(Path("x_anomaly.nii.gz")).role == "anomaly"
+    assert uad("score", "s4.nii.gz", "x.nii.gz", "-o", "score.nii.gz").status == 0
+    words = ("--model", "m.safetensors", *own, "-t", 60, "--steps", 4, "--seed", 1, "-o", "-")
+    assert uad("score", "-o", "pipe.nii.gz", stdin=uad("heal", "s4.nii.gz", *words).out).status == 0
+    scores = [read_image(here / name) for name in ("pipe.nii.gz", "score.nii.gz")]
+    np.testing.assert_array_equal(*(score.data for score in scores))
+    assert scores[0].provenance["history"][-1]["arguments"]["metric"] == "anomaly"
+    heal = ("heal", "s4.nii.gz", "--model", "m.safetensors", *own)
+    uad(*heal, "--guidance", 3).fails("heal", 1, "--guidance has no effect with --method counterfactual")
+    uad(*heal, "--salient", 101).fails("heal", 2, "--salient")
+
+
+def test_a_derivative_leads_by_its_guidance_over_its_difference(train, uad, here):
+    assert train(recipe="cfg").status == 0
+    own = ("--method", "derivative")
+    told = healed(uad, "m.safetensors", "--guidance", 1, "--percentile", 100)
+    np.testing.assert_allclose(healed(uad, "m.safetensors", *own, "--guidance", 0), told, rtol=0, atol=1e-5)
+    made = [healed(uad, "m.safetensors", *own, "--guidance", 1e4, "--difference", d) for d in (0.5, 1)]
+    assert np.abs(made[0] - told).max() > 1e-4
+    assert not np.array_equal(made[0], made[1])
+    words = ("--model", "m.safetensors", *own, "-t", 60, "--steps", 4, "-o", "-")
+    assert uad("score", "-o", "pipe.nii.gz", stdin=uad("heal", "s4.nii.gz", *words).out).status == 0
+    heal = ("heal", "s4.nii.gz", "--model", "m.safetensors", *own)
+    uad(*heal, "--samples", 2).fails("heal", 1, "--samples has no effect with --method derivative")
+    uad(*heal, "--difference", 0).fails("heal", 2, "--difference")
+
+
 def test_they_are_compared(train, compared, here):
     for recipe in METHODS:
         assert train("--force", recipe=recipe).status == 0
         (here / "m.safetensors").rename(here / f"{recipe}.safetensors")
     heal = "heal = { t = 60, steps = 4 }"
     methods = {name: f'model = "{name}.safetensors"\n{heal}' for name in ("classifier", "cfg")}
-    methods["anofpdm"] = 'model = "cfg.safetensors"\nheal = { method = "anofpdm", t = 60, steps = 4 }'
+    for name, file in (("anofpdm", "cfg"), ("derivative", "cfg"), ("counterfactual", "classifier")):
+        methods[name] = f'model = "{file}.safetensors"\nheal = {{ method = "{name}", t = 60, steps = 4 }}'
     rows = compared("h1.nii.gz", "h2.nii.gz", methods)
     assert all(row["auprc"]["value"] > 0 for row in rows.values())
     assert rows.keys() == methods.keys()

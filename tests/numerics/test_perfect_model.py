@@ -111,6 +111,16 @@ def test_ddim_with_eta_1_over_every_step_is_ddpm():
         torch.testing.assert_close(one.x_t, other.x_t, rtol=0, atol=1e-10)
 
 
+def test_a_map_of_eta_walks_each_pixel_by_its_own():
+    schedule, x0 = Schedule.of("linear"), drawn(0)
+    model, x_t = Knows(0.5 * x0, schedule, "x0"), add_noise(x0, 60, drawn(1), schedule)
+    ways = [ddim(model, x_t, spaced(60, 5), noises(1.0), eta=eta) for eta in (0.3, 1.0)]
+    where = torch.arange(x_t[:, :1].numel()).view_as(x_t[:, :1]) % 2 == 0
+    mixed = ddim(model, x_t, spaced(60, 5), noises(1.0), eta=1 - 0.7 * where.to(x_t))
+    for made, some, full in zip(mixed, *ways, strict=True):
+        torch.testing.assert_close(made.x_t, torch.where(where, some.x_t, full.x_t), rtol=0, atol=1e-10)
+
+
 def test_large_variance_adds_more_noise():
     schedule, x0 = Schedule.of("linear"), torch.zeros(SHAPE, dtype=torch.float64)
     for t in (1, 5, 500):

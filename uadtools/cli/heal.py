@@ -39,8 +39,8 @@ def heal(
         repeat it to heal at several and combine."""),
     steps: int | None = o.option(
         """--steps N
-        Evaluations on the way back (ddim, encode, guided, cfg, distilled, disyre, ldm, bernoulli, segment), on the way
-        up (anofpdm), or of the range of t (andi).""",
+        Evaluations on the way back (ddim, encode, guided, counterfactual, cfg, derivative, distilled, disyre, ldm,
+        bernoulli, segment), on the way up (anofpdm), or of the range of t (andi).""",
         min=1,
     ),
     condition: Path | None = o.option("""--condition FILE
@@ -60,7 +60,7 @@ def heal(
         Write the method's other maps beside the healed scan, too: NAME_spread.nii.gz, with ldm
         NAME_region.nii.gz, NAME_bound.nii.gz and NAME_chain.nii.gz, with autoddpm and thor
         NAME_perceptual.nii.gz. NAME_probability.nii.gz and NAME_expected.nii.gz (restore, disyre) and
-        NAME_anomaly.nii.gz (autoddpm, thor) are always written, as the score needs them."""),
+        NAME_anomaly.nii.gz (autoddpm, thor, counterfactual) are always written, as the score needs them."""),
     strict: bool = o.STRICT,
     seed: int = o.SEED,
     device: str = o.DEVICE,

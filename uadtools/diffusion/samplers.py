@@ -92,10 +92,12 @@ def _variance(guess: Prediction, t: int, schedule: Schedule, variance: Variance)
     return (guess.share * math.log(large) + (1 - guess.share) * math.log(small)).exp()
 
 
-def _move(guess: Prediction, to: int, schedule: Schedule, sigma: float = 0.0) -> Tensor:
+def _move(guess: Prediction, to: int, schedule: Schedule, sigma: float | Tensor = 0.0) -> Tensor:
     """Place a prediction at the noise level of step `to`, leaving room for noise of deviation sigma."""
     abar = schedule.alpha_bar(to)
-    return math.sqrt(abar) * guess.x0 + math.sqrt(max(1 - abar - sigma**2, 0.0)) * guess.eps
+    left = 1 - abar - sigma**2
+    share = left.clamp(min=0).sqrt() if isinstance(left, Tensor) else math.sqrt(max(left, 0.0))
+    return math.sqrt(abar) * guess.x0 + share * guess.eps
 
 
 def ddim(
@@ -104,12 +106,13 @@ def ddim(
     timesteps: Sequence[int],
     noise: Noise,
     *,
-    eta: float = 0.0,
+    eta: float | Tensor = 0.0,
     clamp: bool = False,
     keep: Keep = lambda x, t: x,
 ) -> Iterator[Step]:
     """Walk back over the given steps, largest first, then to the clean image. eta 0: no noise; eta 1: as DDPM.
 
+    eta: one for all, or a map of it, (B, 1, H, W), which walks each pixel in its own way from one and the same guess.
     keep: what is known of the image is put back after every step. Source: Song et al. 2021, eq. 12.
     """
     for s, to in pairwise([*timesteps, -1]):
@@ -117,7 +120,7 @@ def ddim(
         now, then = model.schedule.alpha_bar(s), model.schedule.alpha_bar(to)
         sigma = eta * math.sqrt((1 - then) / (1 - now)) * math.sqrt(1 - now / then)
         x_t = _move(guess, to, model.schedule, sigma)
-        if sigma > 0:
+        if to >= 0 and (isinstance(sigma, Tensor) or sigma > 0):
             x_t = x_t + sigma * noise()
         x_t = keep(x_t, to)
         yield Step(s, x_t, guess.x0)

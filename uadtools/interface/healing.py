@@ -95,8 +95,8 @@ class Unhealed:
 Guidance = Annotated[
     float,
     Option(
-        "How strongly the way back is led towards healthy; 0: not at all. Default: 100 of guided, 3 of cfg and "
-        "anofpdm.",
+        "How strongly the way back is led towards healthy; 0: not at all, or no further than told. Default: 100 of "
+        "guided, 3 of anofpdm, cfg and derivative.",
         "X",
         0,
     ),

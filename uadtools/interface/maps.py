@@ -33,9 +33,14 @@ def over_quantile(maps: Tensor, inside: Tensor, share: float) -> Tensor:
 
     inside: boolean, shaped like maps; share: 1 for the largest value.
     """
+    level = quantiles(maps, inside, share)
+    return maps / torch.where(level > 0, level, 1)
+
+
+def quantiles(maps: Tensor, inside: Tensor, share: float) -> Tensor:
+    """Return a quantile of each slice's values inside, (B, 1, 1, 1); 0 where nothing is inside. As over_quantile."""
     levels = [
         values[within].quantile(share) if within.any() else values.new_zeros(())
         for values, within in zip(maps, inside, strict=True)
     ]
-    level = torch.stack(levels).view(-1, 1, 1, 1)
-    return maps / torch.where(level > 0, level, 1)
+    return torch.stack(levels).view(-1, 1, 1, 1)

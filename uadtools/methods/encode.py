@@ -37,12 +37,18 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
 
 def there_and_back(up: Denoiser, back: Denoiser, x: Tensor, t: int, steps: int, noise: Noise) -> Tensor:
     """Walk up to t by one denoiser, and back by another, which may be led elsewhere. x: (B, C, H, W) in [-1, 1]."""
-    from uadtools.diffusion.samplers import ddim, ddim_encode
+    from uadtools.diffusion.samplers import ddim
     from uadtools.diffusion.steps import spaced
 
+    return end(ddim(back, walked_up(up, x, t, steps), spaced(t, steps), noise, clamp=True))
+
+
+def walked_up(model: Denoiser, x: Tensor, t: int, steps: int) -> Tensor:
+    """Walk up to t. x: (B, C, H, W) in [-1, 1]."""
+    from uadtools.diffusion.samplers import ddim_encode
+
     timesteps = way_up(t, steps)
-    x_t = end(ddim_encode(up, x, timesteps, clamp=True)) if len(timesteps) > 1 else x
-    return end(ddim(back, x_t, spaced(t, steps), noise, clamp=True))
+    return end(ddim_encode(model, x, timesteps, clamp=True)) if len(timesteps) > 1 else x
 
 
 def way_up(t: int, steps: int) -> list[int]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from uadtools.interface.maps import closed, dilated, over_quantile, smoothed
+from uadtools.interface.maps import closed, dilated, over_quantile, quantiles, smoothed
 
 
 @pytest.fixture
@@ -43,3 +43,5 @@ def test_each_slice_is_divided_by_a_quantile_of_its_own(maps):
     assert not made[2].any()
     nothing = over_quantile(maps, torch.zeros_like(inside), 0.95)
     assert torch.equal(nothing, maps)
+    assert quantiles(maps, maps < 0, 0.95).shape == (3, 1, 1, 1)
+    assert not quantiles(maps, maps < 0, 0.95).any()

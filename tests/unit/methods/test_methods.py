@@ -20,7 +20,7 @@ WITHOUT_HEALING = ("andi",)
 """Of models of diffusion, too, but what they make is a map."""
 LABELLED = ("fewshot", "joined", "segment", "supervised")
 """Learnt from masks of lesions; what they make is a map, too."""
-WEAK, WEAKLY = ("cfg",), ("anofpdm", "cfg", "guided")
+WEAK, WEAKLY = ("cfg",), ("anofpdm", "cfg", "counterfactual", "derivative", "guided")
 """Kinds of models that were told which scans are sick, and the methods that heal with these, or with a classifier."""
 GUIDED = ("bernoulli", "cddpm", "distilled", "ldm", "pddpm")
 RESTORING = ("disyre", "restore")
@@ -99,7 +99,7 @@ def test_what_is_read_of_a_file_is_what_it_has_when_it_is_run(name):
 
 
 def test_another_name_is_refused():
-    there = "ae, andi, anofpdm, autoddpm, bernoulli, binary, blur, cddpm, cevae, cfg, dae, ddim, ddpm, "
+    there = "ae, andi, anofpdm, autoddpm, bernoulli, binary, blur, cddpm, cevae, cfg, counterfactual, dae, ddim, "
     with pytest.raises(UadError, match=rf"no method 'gan' \(there are: {there}"):
         methods.get("gan")
 
