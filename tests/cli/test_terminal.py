@@ -104,8 +104,8 @@ def warns(monkeypatch):
         warnings.warn("overflow encountered", RuntimeWarning, stacklevel=1)
         return original(*_)
 
-    original = sources.read_image
-    monkeypatch.setattr(sources, "read_image", read)
+    original = sources.read_path
+    monkeypatch.setattr(sources, "read_path", read)
 
 
 def test_warnings_do_not_reach_the_user_and_are_not_hidden_from_others(uad, here, prepared, warns, monkeypatch):
