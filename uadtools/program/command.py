@@ -22,6 +22,7 @@ import typer
 import typer.main
 
 from uadtools.errors import Misuse, UadError, near, plain
+from uadtools.files import clean_up
 from uadtools.program.help import Grouped
 from uadtools.terminal import Closed, keep_memory, progress, say, shown, teller, teller_of_faults
 
@@ -215,6 +216,7 @@ def _leave_at_once(leaving: SystemExit) -> NoReturn:
         with suppress(OSError, ValueError):
             stream.flush()
     atexit._run_exitfuncs()
+    clean_up()  # once more, as the very last: a thread may have gone on to write meanwhile
     os._exit(leaving.code if isinstance(leaving.code, int) else bool(leaving.code))
 
 
