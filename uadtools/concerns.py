@@ -24,6 +24,8 @@ CODES = {
     "looks-unlike": "an image that does not say what it is looks like something else; what",
     "pairs": "predictions and truths go together by order, and their names do not; the number of such pairs",
     "person": "scans are named as of one person who is among the healthy and the sick ones; how many",
+    "channel": "another contrast does not fit the scan; how much better it fits than moved aside",
+    "unseen": "a contrast beside the scan is not looked at by the model; which",
     "twice": "two inputs of one kind have the same voxels; the number of those that came before",
     "volume-far-off": "many times the volume of the lesions is detected; times",
     "lesions-in-one": "one detected component reaches many lesions; how many",

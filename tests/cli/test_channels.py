@@ -218,3 +218,51 @@ def test_settings_of_contrasts_that_cannot_be_are_told(uad, model):
     train('contrasts=["T1","T1"]').fails("train", 1, "one is named twice")
     train('contrasts=["T1","F LAIR"]').fails("train", 1, "contrasts.1")
     train("corruption.domains.contrast=0.5").fails("train", 1, "drawn from T1 alone")
+
+
+def test_a_contrast_that_the_model_does_not_look_at_is_told(uad, prepared, tiny_model):
+    done = uad("heal", "s1.nii.gz", "--model", tiny_model, "-t", 100, "-o", "h.nii.gz", "--json")
+    assert "unseen" in [concern["code"] for concern in done.json[0]["concerns"]]
+    assert "FLAIR beside the scan: not looked at by model tiny" in done.err
+    assert uad("heal", "s1.nii.gz", "--model", tiny_model, "-t", 100, "-o", "i.nii.gz", "--strict").status == 3
+
+
+def test_lesions_are_not_drawn_into_one_contrast_of_several(uad, prepared):
+    uad("simulate", "s1.nii.gz", "--kind", "bias", "-o", "x.nii.gz").fails("simulate", 1, "s1: has FLAIR, too")
+
+
+def test_nan_in_a_contrast_becomes_what_is_said(uad, raw):
+    scan = uadtools.read("s1_FLAIR.nii.gz")
+    data = scan.data.astype(np.float32)
+    data[8, 8, 4] = np.nan
+    save(Image(data, scan.grid), "nan.nii.gz")
+    words = ("s1_T1.nii.gz", "--channel", "FLAIR=nan.nii.gz", *GRID)
+    uad("preprocess", *words, "-o", "x.nii.gz").fails("preprocess", 1, "nan.nii.gz", "--nan 0")
+    assert uad("preprocess", *words, "--nan", 0, "-o", "x.nii.gz").status == 0
+
+
+def test_a_dry_run_tells_which_contrast_is_missing(uad, model):
+    words = ("s1_T1.nii.gz", "--model", model, "--brain", "none", "-o", "out")
+    hint = ("no FLAIR beside the scan", "--set preprocess.channel=FLAIR=FILE")
+    uad("run", *words, "--dry-run").fails("run", 1, *hint)
+    uad("run", *words).fails("run", 1, *hint)
+
+
+def test_a_report_repeats_what_was_done_with_the_models_and_contrasts_that_were_used(
+    uad, prepared, guided_recipes, here
+):
+    settings = guided_recipes["restoration"].model_dump(mode="json", exclude_defaults=True)
+    settings["corruption"]["domains"]["contrast"] = 0
+    settings |= {"contrasts": ["T1", "FLAIR"], "kind": "restoration", "name": "any-small"}
+    settings["training"] |= {"steps": 4}
+    (here / "own.json").write_text(json.dumps(settings))
+    assert uad("train", "s1.nii.gz", "--recipe", "own.json", "-o", "own.safetensors").status == 0
+    how = [word for text in ("preprocess.channel=FLAIR=s1_FLAIR.nii.gz", "preprocess.shape=16,16,8",
+                             "preprocess.spacing=2") for word in ("--set", text)]  # fmt: skip
+    words = ("s1_T1.nii.gz", "--model", "own.safetensors", "--brain", "none", "--threshold", 0.01, *how)
+    done = uad("run", *words, "-o", "out", "--json")
+    assert done.status == 0, done.err
+    assert "healed with any-small:" in done.err  # and its hash, as it is not the one that ships
+    page = (here / done.json[0]["report"]).read_text()
+    assert "--channel FLAIR=FLAIR.nii.gz" in page
+    assert "--model any-small.safetensors" in page

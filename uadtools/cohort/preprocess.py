@@ -200,7 +200,7 @@ class Preparing:
         path = job.output or self.sink.path(raw.name)
         others = [other for other in (job.brain, job.picture) if other]
         with blamed_on_scan(raw.name):
-            channels = self.channels.read(raw, job.source, self.preparation.reading.beside)
+            channels = self.channels.read(raw, job.source, self.preparation.reading)
         preparation = replace(self.preparation, channels=channels)
         source, arguments = fingerprint(raw.product, *channels.values()), preparation.arguments
         before = self.sink.done(path, Origin("uad-preprocess", raw.name, {"arguments": arguments}, source))

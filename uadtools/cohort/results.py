@@ -34,8 +34,11 @@ def done_before(name: str, path: Path | None, made: Image) -> Result:
 def carried(study: Study, tell: Tell = silent) -> Result:
     """Return what each tool's JSON says of a study: the concerns of all tools so far, and how unlike the scan is.
 
-    tell: gets one line where that is more than the model's limit.
+    tell: gets one line where that is more than the model's limit, and for each contrast that the model did not see.
     """
+    for concern in concerns_of(study.product):
+        if concern.code == "unseen":
+            tell(f"{study.name}: {concern}")
     if reason := too_unlike(study.product):
         tell(f"{study.name}: unlike what the model learnt from ({reason}), so what is found in it means little")
     return {

@@ -51,11 +51,15 @@ class Channels:
         return cls(places, suffix)
 
     def read(self, raw: Study, source: str, reading: Reading) -> dict[str, Image]:
-        """Read the other contrasts of a scan, and take those that its stream has. Raises UadError for a missing one."""
+        """Read the other contrasts of a scan, and take those that its stream has. Raises UadError for a missing one.
+
+        reading: of the scan's file, of which what is said of NaN and geometry is meant of all.
+        """
         self.check(source)
         known = {name: raw.images[in_channel("scan", name)] for name in raw.channels if name}
         files = {name: self._path(name, Path(source)) for name in self.places}
-        return known | {name: study_beside(file, reading, silent).product for name, file in files.items()}
+        own = Reading(geometry=reading.geometry, nan=reading.nan, surrounded=True)
+        return known | {name: study_beside(file, own, silent).product for name, file in files.items()}
 
     def words(self, source: str) -> list[str]:
         """Name the files of a scan's other contrasts, as --channel takes them for that scan alone."""

@@ -102,9 +102,8 @@ def heal_together(
     healed = []
     for study, scan_slices, slices, fit in zip(studies, scans, healed_slices, fits, strict=True):
         scan = study.need("scan")
-        provenance = record(scan, "uad-heal", arguments, **notes, **fit) | noted(
-            scan, _brain(study, scan), model.config
-        )
+        said = noted(study, _brain(study, scan), model.config)
+        provenance = record(scan, "uad-heal", arguments, **notes, **fit) | said
         healed.append(_with_healed(study, scan_slices, slices, how, model, provenance))
     return healed
 

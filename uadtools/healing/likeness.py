@@ -19,7 +19,7 @@ from uadtools.models.likeness import GroupConfig, LikenessConfig, Unlike, distan
 from uadtools.simulation.mild import CHANGES, changed
 from uadtools.volume.io import Image
 from uadtools.volume.listing import files_of
-from uadtools.volume.stream import concerns_of, noting, read_image
+from uadtools.volume.stream import Study, concerns_of, noting, read_image
 
 Features = dict[str, float]
 LIMIT = 1.1
@@ -45,13 +45,19 @@ def judged(scan: Image, brain: Any, config: ModelConfig) -> Unlike | None:
         return Unlike(2 * config.likeness.limit, config.likeness.limit, str(error), 1 / (config.likeness.scans + 1))
 
 
-def noted(scan: Image, brain: Any, config: ModelConfig) -> dict[str, Any]:
-    """Return what a scan's provenance is to say of it: `unlike`, and one more of `concerns` where it is beyond."""
-    likeness = judged(scan, brain, config)
+def noted(study: Study, brain: Any, config: ModelConfig) -> dict[str, Any]:
+    """Return what a scan's provenance is to say of it: `unlike`, and more of `concerns`.
+
+    That is where it is beyond, and where it has contrasts that the model does not look at.
+    """
+    scan, likeness = study.need("scan"), judged(study.need("scan"), brain, config)
+    left = [channel for channel in study.channels if channel and channel not in config.contrasts[1:]]
+    text = f"{', '.join(left)} beside the scan: not looked at by model {config.name}"
+    concerns = [Concern("unseen", text, ", ".join(left))] if left else []
     if likeness is None:
-        return {}
+        return noting(scan, concerns)
     text = f"unlike the healthy scans of model {config.name}: {likeness.reason}"
-    concerns = [Concern("unlike", text, round(likeness.number, 3))] if likeness.beyond else []
+    concerns += [Concern("unlike", text, round(likeness.number, 3))] if likeness.beyond else []
     return {"unlike": likeness.to_json(), **noting(scan, concerns)}
 
 

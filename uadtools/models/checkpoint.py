@@ -152,6 +152,12 @@ def amend(
     return out
 
 
+def is_bundled(model: str) -> bool:
+    """Tell whether a model of provenance, NAME:HASH, is one that ships: others are called after its recipe, too."""
+    name, _, mark = model.partition(":")
+    return any(path.stem == name and file_hash(path) == mark for path in bundled())
+
+
 def file_hash(path: Path, digits: int = 16) -> str:
     """Return the first hex digits of the file's SHA-256: 16 of them are the model's name in provenance."""
     with path.open("rb") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from uadtools.datasets.bids import SUFFIX, describe
 from uadtools.datasets.sources import Sources, check_header, is_cohort, studies, words
 from uadtools.errors import Misuse, UadError
 from uadtools.healing.ensemble import suiting
+from uadtools.models.checkpoint import is_bundled
 from uadtools.pipeline.asked import Asked, asked
 from uadtools.pipeline.folder import Folder, Place, Record, check_summary, summarise
 from uadtools.pipeline.steps import Steps
@@ -195,10 +195,20 @@ class Running:
         if self.folder.dicom_seg:
             SourceSeries.of(Path(job.source), reading.series)
         check_header(job.source, reading)
-        self.steps.channels.check(job.source)
+        if job.source != "-":
+            self._require_contrasts(name)
+            self.steps.channels.check(job.source)
         if job.source != "-":  # what a stream holds says what its studies are called
             self.folder.check(Study(name, {}), place, self.settings)
         return place
+
+    def _require_contrasts(self, name: str, *known: str) -> None:
+        """Raise UadError where a scan lacks one that the model sees. known: those that its stream has."""
+        config = self.steps.healing.ensembles[0].config
+        there = {*known, *self.steps.channels.places}
+        if missing := [each for each in config.contrasts[1:] if each not in there] if config else []:
+            hint = " ".join(f"--set preprocess.channel={each}=FILE" for each in missing)
+            raise UadError(f"{name}: no {' and no '.join(missing)} beside the scan, which the model sees, too ({hint})")
 
     def prepared(self, jobs: Sequence[ScanJob]) -> Iterator[Todo]:
         """Read scans and prepare them; what is done or fails comes in its place."""
@@ -215,7 +225,8 @@ class Running:
 
     def _todo(self, raw: Study, source: str, place: Place, series: SourceSeries | None) -> Todo:
         try:
-            channels = self.steps.channels.read(raw, source, self.steps.preparation.reading.beside)
+            self._require_contrasts(raw.name, *raw.channels)
+            channels = self.steps.channels.read(raw, source, self.steps.preparation.reading)
             record = Record(self.settings, fingerprint(raw.product, *channels.values()))
             if before := self.folder.claim(raw, place, record):
                 return Todo(place, before)
@@ -250,7 +261,8 @@ class Running:
         healed = self.steps.heal(prepared, lambda done, of: watch(PREPARED + (HEALED - PREPARED) * done / of, ""))
         model = used(healed.product)["model"]
         if self.verbose or model:
-            how = f"healed with {re.sub(r':[0-9a-f]+', '', model or '')}"
+            names = [one.partition(":")[0] if is_bundled(one) else one for one in (model or "").split(", ")]
+            how = f"healed with {', '.join(names)}"
             self.steps.tell(f"{name}: {suiting(self.steps.healing.ensembles, prepared) if self.verbose else how}")
         watch(HEALED, f"scoring {name}")
         detected = self.steps.detect(healed)

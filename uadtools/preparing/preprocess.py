@@ -18,7 +18,7 @@ from uadtools.anatomy.contrast import Contrast, seen
 from uadtools.concerns import Concern
 from uadtools.errors import UadError
 from uadtools.grids.grid import Grid, cropped_grid, oriented, resample, spaced_grid
-from uadtools.preparing.channels import in_place
+from uadtools.preparing.channels import doubts, in_place
 from uadtools.preparing.preparation import BRAIN_EXTRACTORS, Preparation
 from uadtools.preparing.values import check_raw, grounded, normalised, saturated
 from uadtools.volume.background import background
@@ -181,7 +181,7 @@ def _finished(
     contrast = None if unknown else seen(values, mask, preparation.grid.spacing)
     others = in_place(scan, work.grid, target, mask, preparation)
     strange = [doubt.about(name) for name, other in preparation.channels.items() for doubt in concerns_of(other)]
-    concerns = (*work.concerns, *cut, *lost, *strange)
+    concerns = (*work.concerns, *cut, *lost, *strange, *doubts(values, others, preparation))
     notes: dict[str, Any] = {"contrast": contrast.to_json()} if contrast else {}
     notes |= noting(scan, concerns)
     image = Image(values, target, "scan", {**scan.provenance, "study": name, "chain": chain, **notes})

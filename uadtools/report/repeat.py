@@ -9,7 +9,7 @@ from typing import Any
 
 from uadtools import methods
 from uadtools.errors import UadError
-from uadtools.models.checkpoint import bundled
+from uadtools.models.checkpoint import is_bundled
 
 Line = Mapping[str, Any]
 FILE = "FILE.nii.gz"
@@ -71,6 +71,8 @@ def _preprocess(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[s
         seed=given["seed"],
         volume=given["volume"],
         series=given.get("series"),
+        channel=[f"{name}={name}.nii.gz" for name in given.get("channels", [])],
+        align=given.get("align"),
     )
 
 
@@ -91,7 +93,8 @@ def _heal(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[str]:
 
 
 def _score(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[str]:
-    return options_as_words(metric=line["arguments"]["metric"], signed=line["arguments"]["signed"])
+    given = line["arguments"]
+    return options_as_words(metric=given["metric"], signed=given["signed"], contrast=given.get("contrast"))
 
 
 def _postproc(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[str]:
@@ -112,10 +115,9 @@ _WORDS = {
 
 def _models(history: Sequence[Line]) -> list[str]:
     """Name the models of a history as --model takes them: a bundled one's name, else a file."""
-    shipped = {path.stem for path in bundled()}
     named = [str(line["model"]) for line in history if line.get("tool") == "uad-heal" and line.get("model")]
-    names = [one.partition(":")[0] for several in named for one in several.split(", ")]
-    return [name if name in shipped else f"{name}.safetensors" for name in names]
+    models = [one for several in named for one in several.split(", ")]
+    return [one.partition(":")[0] + ("" if is_bundled(one) else ".safetensors") for one in models]
 
 
 def _file(name: str | None) -> str | None:

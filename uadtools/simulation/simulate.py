@@ -43,9 +43,8 @@ EMPTY = 0.1
 """Least share of a prepared scan that is exactly 0: what is outside the brain."""
 SMALLEST_SPRITE = 3
 """In pixels; some that are smaller would cover no pixel by half, and have no truth."""
-MOST_BLOBS, STRONGEST = 100, 10
-STD = 0.2
-"""Deviation of coarse noise at strength 1."""
+MOST_BLOBS, STRONGEST, STD = 100, 10, 0.2
+"""STD: deviation of coarse noise at strength 1."""
 
 
 @dataclass(frozen=True)
@@ -152,16 +151,17 @@ def simulate(
 ) -> Study:
     """Draw into a study's scan; gives the changed `scan` and its `truth`, uint8, 1 where there is a lesion.
 
-    plan: or a kind; options: its other fields. What was drawn before stays: its truth is part of the new.
-
-    What is 0 outside the brain stays 0, and what is inside stays above 0. All but lesions have an empty truth: what is
-    found in them is a false alarm. copy: which of several draws. What is drawn hangs
-    on seed, copy, the study's name and the plan alone, and is told in the provenance. tell: gets one line when there
-    is no room for a sprite in some images. Raises UadError for a scan that the plan is not for.
+    plan: or a kind; options: its other fields. What was drawn before stays: its truth is part of the new. What is 0
+    outside the brain stays 0, and what is inside above 0. All but lesions have an empty truth: what is found in them is
+    a false alarm. copy: which of several draws. What is drawn hangs on seed, copy, the study's name and the plan alone,
+    and is told in the provenance. tell: gets a line when there is no room for a sprite in some images. Raises UadError
+    for a scan that the plan is not for, and for several contrasts.
     """
     plan = replace(plan, **options) if isinstance(plan, Simulation) else Simulation(plan, **options)
     study = study_of(study)
     require_masks(plan.kind, plan.masks)
+    if others := ", ".join(study.channels[1:]):
+        raise UadError(f"{study.name}: has {others}, too, and one contrast is changed (give each by itself)")
     scan, before = study.need("scan"), study.images.get("truth")
     if before is None and history.drawn_lesions(scan):
         raise UadError(

@@ -12,6 +12,7 @@ from uadtools.healing.likeness import LIMIT, describe, fit_likeness, judged, kee
 from uadtools.models.checkpoint import read_config, read_tensors
 from uadtools.models.config import ModelConfig
 from uadtools.volume.io import Image, save
+from uadtools.volume.stream import study_of
 
 SHAPE = (54, 62, 50)
 GRID = Grid(SHAPE, np.diag([2.0, 2.0, 2.0, 1.0]))
@@ -44,10 +45,10 @@ def test_another_healthy_head_is_like_them_and_its_noise_is_not(config, anatomy)
     noise = head.derive(np.where(brain, np.random.default_rng(0).uniform(0.01, 1, SHAPE), 0).astype(np.float32), "scan")
     found = judged(noise, brain, config)
     assert found.beyond
-    (concern,) = noted(noise, brain, config)["concerns"]
+    (concern,) = noted(study_of(noise), brain, config)["concerns"]
     assert concern["text"] == f"unlike the healthy scans of model heads: {found.reason}"
     assert (concern["code"], concern["value"]) == ("unlike", pytest.approx(found.number, abs=1e-3))
-    assert "concerns" not in noted(head, brain, config)
+    assert "concerns" not in noted(study_of(head), brain, config)
 
 
 def test_the_table_says_what_it_is_from(config):
@@ -68,7 +69,7 @@ def test_the_same_seed_makes_the_same_table(config, folder):
 def test_a_model_without_a_table_says_nothing(config, heads):
     plain = config.model_copy(update={"likeness": None})
     assert judged(heads[0], heads[0].data > 0, plain) is None
-    assert noted(heads[0], heads[0].data > 0, plain) == {}
+    assert noted(study_of(heads[0]), heads[0].data > 0, plain) == {}
 
 
 def test_too_little_brain_is_unlike(config, heads):
@@ -82,10 +83,10 @@ def test_too_little_brain_is_unlike(config, heads):
 def test_concerns_are_added_to_those_before_and_once(config, heads):
     noise = np.where(heads[0].data > 0, np.random.default_rng(0).uniform(0.01, 1, SHAPE), 0).astype(np.float32)
     scan = replace(heads[0], data=noise, provenance={"concerns": ["the brain is odd"]})
-    once = noted(scan, noise > 0, config)
+    once = noted(study_of(scan), noise > 0, config)
     assert once["concerns"][0] == {"code": "other", "text": "the brain is odd", "value": None}
     assert len(once["concerns"]) == 2
-    assert noted(replace(scan, provenance=once), noise > 0, config)["concerns"] == once["concerns"]
+    assert noted(study_of(replace(scan, provenance=once)), noise > 0, config)["concerns"] == once["concerns"]
 
 
 def test_of_several_models_the_worst_and_all_concerns_count(heads):

@@ -85,3 +85,38 @@ def test_what_was_strange_about_a_contrast_is_told():
     told = []
     prepared(head(), channels={"T2": strange}, tell=told.append)
     assert any("T2" in line and "lies somewhere" in line for line in told)
+
+
+def folded(seed, *, inverted=False):
+    """A head with folds that no other has; inverted: in another contrast."""
+    folds = gaussian_filter(np.random.default_rng(seed).standard_normal(SHAPE), 1.5)
+    values = 300 + 900 * folds * (-0.7 if inverted else 1)
+    return head().derive(np.where(head().data > 0, np.maximum(values, 1), 0).astype(np.float32), "scan")
+
+
+def told(other):
+    return [line for line in lines(other) if "fits the scan" in line]
+
+
+def lines(other):
+    said = []
+    prepared(folded(1), channels={"FLAIR": other}, tell=said.append)
+    return said
+
+
+def test_a_contrast_of_the_same_head_is_not_doubted():
+    assert told(folded(1, inverted=True)) == []
+
+
+def test_a_contrast_that_does_not_fit_the_scan_is_told():
+    noise = np.where(head().data > 0, np.random.default_rng(0).uniform(1, 9, SHAPE), 0).astype(np.float32)
+    constant, own = np.where(head().data > 0, 7, 0).astype(np.int16), folded(1, inverted=True).data
+    for wrong in (noise, constant, own[::-1].copy(), np.roll(own, 3, 1), folded(2, inverted=True).data):
+        (line,) = told(head().derive(wrong, "scan"))
+        assert "FLAIR fits the scan" in line
+        assert "--align" in line
+
+
+def test_a_mask_as_a_contrast_is_told():
+    mask = head().derive((head().data > 300).astype(np.uint8), "scan")
+    assert any("FLAIR: looks like a mask" in line for line in lines(mask))

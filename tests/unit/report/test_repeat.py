@@ -1,9 +1,11 @@
 """The commands and the words that a history amounts to."""
 
 import shlex
+from pathlib import Path
 
 import pytest
 
+from uadtools.models.checkpoint import file_hash, located
 from uadtools.report.repeat import paragraph, pipe
 
 PREPROCESS = {
@@ -19,7 +21,7 @@ PREPROCESS = {
 HEAL = {
     "tool": "uad-heal",
     "arguments": {"method": "ddim", "t": [200, 300], "steps": 10, "eta": 0.5, "samples": 2, "combine": "vote"},
-    "model": "t1-ddpm:0123",
+    "model": f"t1-ddpm:{file_hash(located(Path('t1-ddpm')))}",
     "seed": 7,
 }
 SCORE = {"tool": "uad-score", "arguments": {"metric": "l1", "signed": "dark"}}
@@ -51,6 +53,7 @@ def test_a_model_that_does_not_ship_is_a_file_and_a_template_of_ones_own_is_not_
     line = {**PREPROCESS, "arguments": {**PREPROCESS["arguments"], "register": "smith.nii.gz", "brain": "file"}}
     text = pipe([line, {**HEAL, "model": "mine:99"}], "healed")
     assert "--model mine.safetensors" in text
+    assert "--model t1-ddpm.safetensors" in pipe([line, {**HEAL, "model": "t1-ddpm:0123"}], "healed")
     assert "--register FILE.nii.gz" in text
     assert "--brain FILE.nii.gz" in text
     assert "smith" not in text
@@ -92,5 +95,5 @@ def test_what_is_not_known_is_not_made_up(line):
 def test_methods_are_told_with_their_sources():
     text = paragraph([PREPROCESS, HEAL, SCORE, NORMAL, POSTPROC], "0.1.0")
     sources = ("Fisch et al. 2024", "Tustison et al. 2010", "Song et al. 2021", "Otsu 1979", "Behrendt et al. 2023")
-    for words in (*sources, "MNI152", "t1-ddpm:0123", "t = 200, 300", "darker", "20 healthy scans"):
+    for words in (*sources, "MNI152", HEAL["model"], "t = 200, 300", "darker", "20 healthy scans"):
         assert words in text
