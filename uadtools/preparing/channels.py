@@ -73,6 +73,8 @@ def doubts(scan: Values, others: Mapping[str, Values], preparation: Preparation)
     found = list[Concern]()
     for name, image in preparation.channels.items():
         found += [doubt.about(name) for doubt in looks_unlike(image, "scan", name)]
+        if np.array_equal(scan, others[name]):
+            found.append(Concern("twice", f"{name} has the voxels of the scan (is it the right file?)", 1))
         if preparation.grid.flat or (times := fit(scan, others[name], preparation.grid.spacing)) >= FITS:
             continue
         text = f"{name} fits the scan {times:.1f} times as well as moved by {ASIDE:g} mm, and should {FITS:g} times"
@@ -85,7 +87,7 @@ def fit(scan: Values, other: Values, spacing: Sequence[float]) -> float:
     low, high = np.percentile(other[other > 0], (5, 95))
     if high - low < 1 / BINS:
         return 0.0
-    steps = [(axis, way * round(ASIDE / size)) for axis, size in enumerate(spacing) for way in (-1, 1)]
+    steps = [(axis, way * max(1, round(ASIDE / size))) for axis, size in enumerate(spacing) for way in (-1, 1)]
     aside = max(_shared(scan, np.roll(other, step, axis)) for axis, step in steps)
     return _shared(scan, other) / max(aside, 1e-6)
 

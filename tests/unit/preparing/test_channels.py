@@ -117,6 +117,11 @@ def test_a_contrast_that_does_not_fit_the_scan_is_told():
         assert "--align" in line
 
 
+def test_the_scan_itself_as_another_contrast_is_told():
+    assert any("FLAIR has the voxels of the scan" in line for line in lines(folded(1)))
+    assert not any("has the voxels" in line for line in lines(folded(1, inverted=True)))
+
+
 def test_a_mask_as_a_contrast_is_told():
     mask = head().derive((head().data > 300).astype(np.uint8), "scan")
     assert any("FLAIR: looks like a mask" in line for line in lines(mask))
