@@ -58,7 +58,7 @@ def parallel_map(work: Callable[[T], R], items: Sequence[T], processes: int = 1)
         ) from None
     finally:
         processes_left = list((pool._processes or {}).values())  # which the pool forgets when it is shut down
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=not pool._broken)  # a broken one does so by itself, meanwhile
         _ask_to_end(processes_left)
         Thread(target=_see_ended, args=(processes_left,), daemon=True).start()
 

@@ -20,6 +20,7 @@ from parallel_work import (
     writing,
 )  # fmt: skip
 
+from uadtools.cohort import parallel
 from uadtools.cohort.parallel import parallel_map
 from uadtools.errors import UadError
 
@@ -95,13 +96,18 @@ def test_interrupts_do_not_reach_a_process_that_is_starting():
     assert not blocked(0)
 
 
-def test_a_killed_process_is_told_and_what_was_done_before_is_given(tmp_path):
+def test_a_killed_process_is_told_and_what_was_done_before_is_given(tmp_path, monkeypatch):
+    ended, shutdown = [], parallel.ProcessPoolExecutor.shutdown
+    monkeypatch.setattr(
+        parallel.ProcessPoolExecutor, "shutdown", lambda pool, **how: ended.append(how) or shutdown(pool)
+    )
     found = parallel_map(partial(killed, tmp_path), [0, 1], 2)
     assert next(found) == (0, 0)
     (tmp_path / "done").touch()
     with pytest.raises(UadError, match=r"^a process was killed, perhaps for memory \(fewer --jobs need less") as caught:
         next(found)
     assert len(str(caught.value).splitlines()) == 1
+    assert ended == [{"wait": False, "cancel_futures": False}]  # else its own thread fails, and says so, now and then
     assert until(lambda: not multiprocessing.active_children())
 
 
