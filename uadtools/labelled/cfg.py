@@ -65,13 +65,25 @@ class Recipe(base.WeakRecipe, Settings):
 
 
 @dataclass(frozen=True)
-class Options:
-    """t: how far the scan is walked up; steps: of the way up, and of the way back, each of which asks twice."""
+class Told:
+    """The options of methods whose model is told two things at each step back, and led by how its answers differ.
+
+    t: how far the scan is walked up; steps: of the way up, and of the way back, each of which asks twice.
+    """
 
     NOISY: ClassVar[bool] = False
 
     t: int = 500
     steps: int = 50
+
+    def evaluations(self, shape: tuple[int, int]) -> int:
+        from uadtools.methods.encode import way_up
+
+        return 2 * self.steps + len(way_up(self.t, self.steps)) - 1
+
+
+@dataclass(frozen=True)
+class Options(Told):
     guidance: Guidance = 3.0
     percentile: Annotated[
         float,
@@ -83,11 +95,6 @@ class Options:
             100,
         ),
     ] = 99.0
-
-    def evaluations(self, shape: tuple[int, int]) -> int:
-        from uadtools.methods.encode import way_up
-
-        return 2 * self.steps + len(way_up(self.t, self.steps)) - 1
 
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:

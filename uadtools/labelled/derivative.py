@@ -7,9 +7,10 @@ approximating the derivative of the output of a class-conditional diffusion mode
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 from uadtools.interface.healing import Guidance, Healing, Option
+from uadtools.labelled.cfg import Told, unled
 
 if TYPE_CHECKING:
     from uadtools.diffusion.guidance import ClassifierFree
@@ -19,13 +20,7 @@ KINDS = ("cfg",)
 
 
 @dataclass(frozen=True)
-class Options:
-    """t: how far the scan is walked up; steps: of the way up, and of the way back, each of which asks twice."""
-
-    NOISY: ClassVar[bool] = False
-
-    t: int = 500
-    steps: int = 50
+class Options(Told):
     guidance: Guidance = 3.0
     difference: Annotated[
         float,
@@ -38,15 +33,9 @@ class Options:
         ),
     ] = 0.5
 
-    def evaluations(self, shape: tuple[int, int]) -> int:
-        from uadtools.methods.encode import way_up
-
-        return 2 * self.steps + len(way_up(self.t, self.steps)) - 1
-
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Walk up, told of no class, and back, told healthy and led on along the derivative. x: (B, C, H, W) in [-1, 1]."""
-    from uadtools.labelled.cfg import unled
     from uadtools.methods.encode import there_and_back
 
     back = led(model, len(x), options.guidance, options.difference)

@@ -64,7 +64,7 @@ def run(  # noqa: PLR0913  one parameter per option
     several = is_cohort(words(sources), bids)
     jobs = jobs_for(sources, output, bids, suffix, participants, tell)
     how: dict[str, Any] = {"keep": keep, "keep_names": keep_names, "dicom_seg": dicom_seg, "force": force}
-    how["suffix"] = "" if bids is None else suffix or SUFFIX
+    how |= {"bids": bids, "suffix": suffix}
     whole = several and not participants
     running = Running.of(jobs, output, several, asked(**options), whole=whole, tell=tell, verbose=verbose, **how)
     describe(None if bids is None else output, __version__)
@@ -101,7 +101,7 @@ def pipes(  # noqa: PLR0913  one parameter per option
     """
     what, jobs, several = asked(**options), jobs_for(sources, output, bids, suffix), is_cohort(words(sources), bids)
     how: dict[str, Any] = {"keep": keep, "keep_names": keep_names, "dicom_seg": dicom_seg, "force": force}
-    how["suffix"] = "" if bids is None else suffix or SUFFIX
+    how |= {"bids": bids, "suffix": suffix}
     running = Running.of(jobs, output, several, what, whole=several, tell=tell, **how)
     places: list[Place] = []
     lines: list[str] = []
@@ -175,14 +175,12 @@ class Running:
         keep_names: bool,
         dicom_seg: bool,
         force: bool,
-        suffix: str,
+        bids: Path | str | None,
+        suffix: str | None,
         verbose: bool = False,
     ) -> Running:
-        """Settle how to work on scans. whole: the folder gets an index; suffix: of the scans of a data set.
-
-        Raises UadError for what is wrong with all.
-        """
-        steps = Steps.of(what, tell, several=several, suffix=suffix)
+        """Settle how to work on scans. whole: the folder gets an index. Raises UadError for what is wrong with all."""
+        steps = Steps.of(what, tell, several=several, suffix="" if bids is None else suffix or SUFFIX)
         folder = Folder.of(jobs, output, force=force, roles=steps.made if keep else (), dicom_seg=dicom_seg)
         if whole:
             check_summary(folder.path, force=force)
@@ -195,10 +193,9 @@ class Running:
         if self.folder.dicom_seg:
             SourceSeries.of(Path(job.source), reading.series)
         check_header(job.source, reading)
-        if job.source != "-":
+        if job.source != "-":  # what a stream holds says what its studies are called, and of which contrasts they are
             self._require_contrasts(name)
             self.steps.channels.check(job.source)
-        if job.source != "-":  # what a stream holds says what its studies are called
             self.folder.check(Study(name, {}), place, self.settings)
         return place
 
