@@ -83,6 +83,7 @@ def test_a_newcomer_is_told_where_to_look(uad, scan, how, here):
         ("postproc.erode=-1", ["--erode", "greater than or equal to 0"]),
         ("score.metric=l3", ["--metric", "'l3' is not one of"]),
         ("postproc.largest=1", ["--largest", "does not take a value"]),
+        ("score.contrast=FLAIR", ["score.contrast=FLAIR: the model sees one contrast"]),
         ("preprocess.spacing=0", ["--spacing: 0"]),
         ("postproc.median=2", ["--median: 2", "odd"]),
         ("heal.help", ["expected STEP.OPTION=VALUE"]),

@@ -14,6 +14,7 @@ from uadtools.concerns import Tell, silent
 from uadtools.datasets.channels import Channels
 from uadtools.datasets.failed import blamed_on_scan
 from uadtools.datasets.sources import Sources, words
+from uadtools.errors import Misuse
 from uadtools.healing.ensemble import (
     Ensemble,
     condition_of,
@@ -84,6 +85,7 @@ class Steps:
         preparation = settle(**preprocess, reading=reading)
         channels = Channels.of(given, several=several, suffix=suffix, align=preparation.align)
         healing = Healing.of(**heal, tell=tell)
+        _require_seen(score.get("contrast", "mean"), healing.ensembles[0])
         detecting = Detecting.of(**postproc, native=True, tell=tell)
         if "threshold" not in postproc:
             tell_without_threshold(healing.ensembles, tell)
@@ -112,3 +114,12 @@ class Steps:
     def detect(self, healed: Study) -> Study:
         """Score and detect: a study of all that was made, its detection on the raw scan's grid. Raises UadError."""
         return self.detecting(streamed(self.scoring(healed)))
+
+
+def _require_seen(contrast: str, ensemble: Ensemble) -> None:
+    """Raise Misuse for a contrast to score that the model does not see."""
+    seen = ensemble.config.contrasts if ensemble.config else ()
+    if contrast not in ("mean", "max", *seen):
+        raise Misuse(
+            f"--set score.contrast={contrast}: the model sees {', '.join(seen) or 'one contrast'} (or mean, or max)"
+        )

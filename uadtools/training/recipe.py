@@ -51,4 +51,6 @@ def apply_change(data: dict[str, Any], change: str) -> None:
     try:
         data[last] = parse_toml(f"value = {text}")["value"]
     except ValueError:
+        if text.lstrip().startswith(("[", "{")):
+            raise UadError(f"--set {change}: no value (words want quotes in it: '{key}=[\"...\"]')") from None
         data[last] = text

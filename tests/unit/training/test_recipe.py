@@ -109,6 +109,7 @@ def test_of_two_changes_the_last_counts():
         ("=3", "unknown key"),
         ("name.first=3", "name is no table"),
         ("training.steps.more=3", "steps is no table"),
+        ("contrasts=[T1,FLAIR]", r"words want quotes in it: 'contrasts=\[\"...\"\]'"),
         ("training.steps=many", "training.steps: Input should be a valid integer"),
         ("training.steps=0", "training.steps: Input should be greater than 0"),
         ("training.t_range=[0, 2000]", r"training.t_range \[0, 2000\) must lie in \[0, schedule.steps = 1000\)"),
