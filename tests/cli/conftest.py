@@ -210,3 +210,23 @@ def locked(monkeypatch):
         monkeypatch.setattr(os, "scandir", scandir)
 
     return lock
+
+
+@pytest.fixture
+def terminal():
+    """A terminal; read() returns what was written to it so far."""
+    leader, follower = os.openpty()
+    os.set_blocking(leader, False)
+    seen = bytearray()
+
+    def read():
+        try:
+            while piece := os.read(leader, 65536):
+                seen.extend(piece)
+        except OSError:
+            pass
+        return seen.decode()
+
+    yield follower, read
+    os.close(leader)
+    os.close(follower)

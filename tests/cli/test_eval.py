@@ -1,7 +1,6 @@
 import csv
 import fcntl
 import json
-import os
 import re
 import struct
 import subprocess
@@ -657,15 +656,13 @@ def test_plots_that_cannot_be_drawn_are_told(uad, detection, truth, here):
     assert (here / "p.png").read_text() == "mine"
 
 
-def test_on_a_terminal_the_table_has_intervals(start, detection, truth):
-    leader, follower = os.openpty()
+def test_on_a_terminal_the_table_has_intervals(start, detection, truth, terminal):
+    follower, read = terminal
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 140, 0, 0))
     words = ("uad-eval", *[detection] * 4, "--truth", *[truth] * 4)
     process = start(*words, stdout=follower, stderr=subprocess.PIPE)
     assert process.wait(60) == 0
-    text = os.read(leader, 65536).decode()
-    os.close(leader)
-    os.close(follower)
+    text = read()
     assert "─" in text
     rows = [line.split() for line in text.splitlines()]
     assert ["95%", "from", *["0.750", "0.600", "0.750", "0.750", "0.750"]] in rows

@@ -1,7 +1,6 @@
 """What only real processes show: pipes that end early, full disks, signals, terminals."""
 
 import os
-import pty
 import resource
 import signal
 import subprocess
@@ -34,26 +33,6 @@ def wait_for(happened, process):
         assert process.poll() is None, process.communicate(timeout=60)
         time.sleep(0.01)
     pytest.fail("it never happened")
-
-
-@pytest.fixture
-def terminal():
-    """A terminal; read() returns what was written to it so far."""
-    leader, follower = pty.openpty()
-    os.set_blocking(leader, False)
-    seen = bytearray()
-
-    def read():
-        try:
-            while piece := os.read(leader, 65536):
-                seen.extend(piece)
-        except OSError:
-            pass
-        return seen.decode()
-
-    yield follower, read
-    os.close(leader)
-    os.close(follower)
 
 
 def test_the_pipe_of_the_readme_equals_the_same_with_files(shell, uad, scan, tiny_model, here):

@@ -304,13 +304,12 @@ def test_verbose_tells_every_report_and_quiet_is_silent(train):
     assert (result.status, result.out, result.err) == (0, b"", "")
 
 
-def test_a_bar_with_loss_and_time_left_is_shown_on_a_terminal(train, monkeypatch):
-    leader, follower = os.openpty()
-    with os.fdopen(follower, "w") as terminal:
-        monkeypatch.setattr(sys, "stderr", terminal)
+def test_a_bar_with_loss_and_time_left_is_shown_on_a_terminal(train, terminal, monkeypatch):
+    follower, read = terminal
+    with os.fdopen(os.dup(follower), "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
         assert train("--json").status == 0
-        shown = os.read(leader, 65536).decode()
-    os.close(leader)
+    shown = read()
     assert "step 4/4  loss 0." in shown
     assert "100%" in shown
 
