@@ -11,7 +11,7 @@ from handed_out import HEALTHY, SCANS, handed_out, place
 from uadtools.datasets.layouts import layouts
 from uadtools.volume.stream import read_path
 
-AS_SMALL = ("--shape", "16", "--spacing", "10", "--brain", "none")
+AS_SMALL = ("--shape", "16", "--spacing", "2", "--brain", "none")
 PLAN = """
 name = "small"
 [postproc]
@@ -141,7 +141,7 @@ def test_scans_without_a_mask_are_told_and_in_no_list(uad, here):
 def test_a_mask_on_another_grid_is_told(uad, here):
     handed_out(here / "data", "isles2022", count=2)
     path = here / "data/sub-strokecase0001/ses-0001/dwi/sub-strokecase0001_ses-0001_dwi.nii.gz"
-    nib.save(nib.Nifti1Image(np.asarray(nib.load(path).dataobj), np.diag([9.0, 9.0, 9.0, 1.0])), path)
+    nib.save(nib.Nifti1Image(np.asarray(nib.load(path).dataobj), np.diag([3.0, 3.0, 3.0, 1.0])), path)
     done = uad("preprocess", "data", "--layout", "isles2022", "-o", "out", *AS_SMALL)
     assert "sub-strokecase0001_ses-0001_msk.nii.gz lies on another grid" in done.err
     assert [row["subject"] for row in rows(here / "out/scans.csv")] == ["strokecase0002"]

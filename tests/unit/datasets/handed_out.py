@@ -3,7 +3,7 @@
 import nibabel as nib
 import numpy as np
 
-SIDE, SPACING = 16, 10.0
+SIDE, SPACING = 16, 2.0
 LABELS = {"brats2020": (1, 2, 4), "brats2021": (1, 2, 4), "brats2023": (1, 2, 3), "wmh2017": (1, 2)}
 """Of masks: the first in the lesion, the others in its upper half. Others have 1 alone."""
 
