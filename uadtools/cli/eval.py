@@ -104,7 +104,6 @@ def evaluate(
     from uadtools.evaluation.compare import read_report
     from uadtools.evaluation.reports import SCHEMA
     from uadtools.evaluation.subgroups import read_participants, subgroups
-    from uadtools.files import check_free
     from uadtools.report.tables import headline
 
     tell = c.teller("uad-eval", quiet)
@@ -124,8 +123,7 @@ def evaluate(
         _refuse({"PRED": inputs, **named, "--by": by, "--plot": plot, "--compare": people and compare})
     columns, figures = _listed(by), _listed(figure)
     _check_pairs(columns, participants, figure, compare)
-    for path in filter(None, (output, csv)):
-        check_free(path, force=force)
+    _check_targets(output, csv, force=force)
     plots = _plots(plot or ())
     others = {str(path): read_report(path) for path in compare or ()}
     report: dict[str, Any] = {"schema": SCHEMA, "kind": "comparison"}
@@ -251,6 +249,13 @@ def _check_pairs(
         raise c.usage("go together (give both)", "--by and --participants")
     if figure is not None and not compare:
         raise c.usage("is for --compare (leave it out)", "--figure")
+
+
+def _check_targets(*paths: Path | None, force: bool) -> None:
+    from uadtools.files import check_free
+
+    for path in filter(None, paths):
+        check_free(path, force=force)
 
 
 COMMAND = c.Command(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -192,10 +192,3 @@ def _check_names(found: Sequence[Found]) -> None:
         if other is not scan:
             raise UadError(f"{other.path} and {scan.path} would both be called {scan.name} (name the folder of one)")
 
-
-def table_lines() -> Iterator[str]:
-    """Write a line of Markdown for each layout: name, what it is, contrasts, where scans and masks are."""
-    for key, layout in layouts().items():
-        contrasts = ", ".join(dict.fromkeys(layout.contrasts.values()))
-        masks = layout.truth or layout.boxes
-        yield f"| `{key}` | {layout.title} | {contrasts} | `{layout.scan}` | {f'`{masks}`' if masks else ''} |"
