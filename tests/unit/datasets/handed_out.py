@@ -23,7 +23,7 @@ SCANS = {
         for p, c in (("dwi", "dwi"), ("dwi", "adc"), ("anat", "FLAIR"))
     ],
     "nfbs": [f"A000{{n:05}}/sub-A000{{n:05}}_ses-NFB3_T1w{e}.nii.gz" for e in ("", "_brain", "_brainmask")],
-    "bids": [f"sub-{{n:02}}/anat/sub-{{n:02}}_{c}.nii.gz" for c in ("T1w", "FLAIR")],
+    "bids": [f"sub-{{n:02}}/anat/sub-{{n:02}}_{c}.nii.gz" for c in ("T1w", "T2w", "FLAIR", "PDw")],
     "mood": ["brain/brain_train/{n:05}.nii.gz"],
     "mood-toy": ["brain/toy/toy_{n}.nii.gz"],
     "fastmri": [f"file_brain_{c}_20{{n}}_60024{{n:02}}.nii.gz" for c in ("AXFLAIR", "AXT1POST")],
