@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from handed_out import ball, handed_out
+from handed_out import HEALTHY, ball, handed_out
 
 from uadtools.bench.plan import load_bench
 from uadtools.bench.run import Bench
@@ -82,10 +82,13 @@ def tiny(recipe, changes=(), shape=(SIDE, SIDE, SIDE)):
 def data(tmp_path_factory):
     """The folder of all plans: data sets, prepared and parted, and what is trained before them."""
     root = tmp_path_factory.mktemp("published")
-    raw = {layout: handed_out(root / "raw" / layout, layout) for layout in {layout for layout, _ in SETS.values()}}
+    people = {
+        layout: 3 if layout in HEALTHY else 2 for layout, _ in SETS.values()
+    }  # one is judged: no permutation test
+    raw = {layout: handed_out(root / "raw" / layout, layout, count) for layout, count in people.items()}
     small = {"shape": str(SIDE), "spacing": "2", "brain": "none"}
     for name, (layout, contrast) in SETS.items():
-        split = "test=1,val=1,train" if layout in ("ixi", "nfbs") else "val=1,test"
+        split = "test=1,val=1,train" if layout in HEALTHY else "val=1,test"
         preprocess_all(str(raw[layout]), root / name, layout=layout, suffix=contrast, split=split, **small)
     images = np.stack([ball(n)[:, :, SIDE // 2] / 1000 * 255 for n in range(4)]).astype(np.uint8)
     np.savez(root / "headct_64.npz", train=images[:2], val=images[2:3], test=images[3:])
@@ -107,7 +110,7 @@ def small(config):
         heal = {**method.heal}
         if method.recipe:
             steps = "schedule" in load_recipe(method.recipe, method.changes).model_fields_set
-            heal |= {"t": [t // 10 for t in np.atleast_1d(heal["t"])]} if steps and "t" in heal else {}
+            heal |= {"t": [int(t) // 10 for t in np.atleast_1d(heal["t"])]} if steps and "t" in heal else {}
             changes = tuple(tiny(method.recipe, method.changes, shape))
             method = method.model_copy(update={"changes": changes, "heal": heal})  # noqa: PLW2901
         methods.append(method)
