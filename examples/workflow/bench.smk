@@ -26,8 +26,10 @@ def training(method):
 
 
 def before(wanted):
-    """Name the job of the method before this one that has the same model."""
+    """Name the job before this one that has the same model: of another method, or of the fold before, if none is trained."""
     number = int(wanted.method)
+    if not METHODS[number].get("recipe"):
+        return [] if wanted.fold in ("1", "all") else [OUT / f"done/{int(wanted.fold) - 1}-{number}"]
     same = [i for i in range(number) if METHODS[i].get("recipe") and training(METHODS[i]) == training(METHODS[number])]
     return [OUT / f"done/{wanted.fold}-{i}" for i in same[-1:]]
 

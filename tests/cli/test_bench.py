@@ -1,7 +1,11 @@
 """uad-bench, as a user calls it."""
 
 import json
+import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -134,3 +138,16 @@ def test_folds_one_by_one_then_all_and_the_report(uad, plan, here):
     uad("bench", plan, "-o", "out", "--fold", "4").fails("bench", 2, "the plan has 3 folds")
     uad("bench", plan, "-o", "out", "--against", "out").fails("bench", 2, "--report")
     uad("bench", plan, "-o", "out", "--method", "AE").fails("bench", 1, "no method 'AE' in this plan")
+
+
+WORKFLOW = Path(__file__).parents[2] / "examples/workflow/bench.smk"
+
+
+def test_the_workflow_has_a_job_for_each_fold_and_method_and_none_side_by_side_that_share_a_model(plan, here):
+    trained = PLAN[PLAN.rindex("[[method]]") :]
+    (here / plan).write_text(FOLDED + trained + trained.replace('"AE"', '"AE again"'))
+    words = [sys.executable, "-m", "snakemake", "-s", WORKFLOW, "--config", f"plan={plan}", "out=out"]
+    planned = subprocess.run([*words, "-n"], capture_output=True, text=True, check=True, cwd=here).stdout
+    assert re.search(r"^fold_of_method +9$", planned, re.MULTILINE)
+    for first, second in (("1-1", "1-2"), ("1-0", "2-0")):
+        assert re.search(rf"input: out/done/{first}\n +output: out/done/{second}\n", planned)

@@ -69,4 +69,7 @@ def _times(here: float, elsewhere: dict[str, float]) -> str:
 
 
 def _time(hours: float) -> str:
-    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
+    for unit, parts in (("h", 1), ("min", 60)):
+        if hours * parts >= 1:
+            return f"{hours * parts:.1f} {unit}"
+    return f"{3600 * hours:.1f} s"

@@ -50,7 +50,7 @@ class Bench:
             "name": self.config.name,
             "version": __version__,
             "config": self.config.model_dump(mode="json", by_alias=True),
-            "folds": [] if self.fold is None and not self.config.folds else [one.fold + 1 for one in self.folds],
+            "folds": [one.fold + 1 for one in self.folds if one.fold is not None],
             "training": averaged([one.training for one in found]),
             "methods": found[0].methods,
             "manifest": manifest_of(self.config, self.scans.all_files(), self.base, self.out, self._models(found)),

@@ -84,9 +84,9 @@ class Runner:
         sick = [row for _, _, row in cases]
         healthy, others = ([ready.row(level) for ready in self._untouched(part, items)] for items in (test, val))
         known = image_thresholds(others, [ready.row(level) for ready in tuning])
-        figures = figures_of(level, ranked, detected, healthy, sick, known, seed)
+        figures = figures_of(level, ranked, detected, healthy, sick, known=known, seed=seed)
         rows = [one | other for one, other in zip(ranked["scans"], detected["scans"], strict=True)]
-        report = {"method": self.method.name, "set": part.name, "figures": figures, "scans": rows}
+        report: Row = {"method": self.method.name, "set": part.name, "figures": figures, "scans": rows}
         report |= {"concerns": concerns, "curve": curve_of(judged.ranking, level)}
         if volumes:  # what is noted of a slice is that of its stack
             report |= {"scans": [row | noted for row, noted in zip(rows, sick, strict=True)], "untouched": healthy}

@@ -36,6 +36,7 @@ def figures_of(
     detected: Report,
     healthy: Sequence[Row],
     sick: Sequence[Row],
+    *,
     known: Mapping[str, float],
     seed: int,
 ) -> Row:

@@ -95,11 +95,10 @@ def surviving(part: SetTable) -> str:
     """Say which differences from the reference survive Holm's correction."""
     found = []
     for figure in dict.fromkeys(figure for row in part["rows"] for figure in row["tests"]):
-        for row in part["rows"]:
-            test = row["tests"].get(figure)
-            if test and test["p_holm"] < ALPHA:
-                title = COLUMNS.get(figure, figure)
-                found.append(f"{title} of {row['method']} ({test['difference']:+.3g}, p = {test['p_holm']:.2g})")
+        tests = {row["method"]: row["tests"].get(figure) for row in part["rows"]}
+        sure = {name: test for name, test in tests.items() if test and test["p_holm"] < ALPHA}
+        told = [f"{name} ({test['difference']:+.3g}, p = {test['p_holm']:.2g})" for name, test in sure.items()]
+        found += [f"{COLUMNS.get(figure, figure)} of {', '.join(told)}"] if told else []
     return f"Differences from {part['against']} that survive Holm's correction: {'; '.join(found) or 'none'}."
 
 

@@ -454,9 +454,8 @@ def test_image_f1_is_at_the_threshold_from_other_scans_by_hand():
     known = image_thresholds(rows(0.1, 0.2, 0.3), rows(0.25, 0.5))
     assert known == {"case_score": 0.2, "top": pytest.approx(0.5, abs=1e-6)}
     report = {"mean": {}, "pooled": {}}
-    figures = figures_of(
-        0.1, report, report, *[[row | BLANK for row in r] for r in (rows(0.15, 0.4), rows(0.3, 0.35))], known, 0
-    )
+    sides = [[row | BLANK for row in side] for side in (rows(0.15, 0.4), rows(0.3, 0.35))]
+    figures = figures_of(0.1, report, report, *sides, known=known, seed=0)
     assert figures["image_f1"]["value"] == pytest.approx(0.8)  # two of two found, and one false alarm
     assert image_thresholds([], rows(0.5)) == {}
 
