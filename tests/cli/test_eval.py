@@ -883,8 +883,8 @@ def test_the_scores_of_mood(uad, here):
         text.parent.mkdir(exist_ok=True)
         text.write_text(str(mask[0]))
     told = uad("eval", "scores", "--mood", "toy_label", "-o", "report.json")
-    assert (told.status, told.out) == (0, b"pixel_ap  1.0\nsample_ap  1.0\n")
+    assert (told.status, told.out) == (0, b"1.0 pixel AP\n1.0 sample AP\n")
     written = json.loads((here / "report.json").read_text())
     assert uad("eval", "scores", "--mood", "toy_label", "--json").json == written
-    uad("eval", "--mood", "toy_label").fails("eval", 2, "--mood", "of the predictions")
+    uad("eval", "--mood", "toy_label").fails("eval", 1, "no scan is named")
     uad("eval", "scores", "--mood", "toy_label", "--lesions").fails("eval", 2, "--lesions", "of no use beside --mood")

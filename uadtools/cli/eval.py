@@ -116,7 +116,7 @@ def evaluate(
     judging = {name: value for name, value in judging.items() if value is not None}
     if mood is not None:
         _refuse({**_options(judging), "--by": by, "--plot": plot, "--compare": compare, "--csv": csv}, "--mood")
-        _of_mood(inputs or (), mood, output, force=force, as_json=as_json, tell=tell)
+        _of_mood(inputs or (), mood, output, force, as_json, tell)
         return
     if people or alone:
         named = _options(judging, but=("best", "threshold_from") if people else ())
@@ -179,22 +179,13 @@ def _of_people(
     return report
 
 
-def _of_mood(
-    inputs: Sequence[str], labels: Path, output: Path | None, *, force: bool, as_json: bool, tell: Callable[[str], None]
-) -> None:
+def _of_mood(inputs: Sequence[str], labels: Path, output: Path | None, force: bool, as_json: bool, tell: Any) -> None:
     """Tell the figures of the challenge."""
     from uadtools.evaluation.mood import mood
-    from uadtools.files import write_json
 
-    if not inputs:
-        raise c.usage("needs the folder or the files of the predictions (name them)", "--mood")
     report = mood(inputs, labels, tell)
-    if output is not None:
-        write_json(output, report, force=force)
-    if as_json:
-        c.print_json(report)
-    else:
-        c.say("\n".join(f"{key}  {report[key]}" for key in ("pixel_ap", "sample_ap")))
+    _write(report, output, None, force)
+    c.print_json(report) if as_json else c.say("{pixel_ap} pixel AP\n{sample_ap} sample AP".format(**report))
 
 
 def _write(report: dict[str, Any], as_json: Path | None, as_csv: Path | None, force: bool) -> None:

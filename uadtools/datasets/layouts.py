@@ -191,4 +191,3 @@ def _check_names(found: Sequence[Found]) -> None:
         other = by_name.setdefault(scan.name, scan)
         if other is not scan:
             raise UadError(f"{other.path} and {scan.path} would both be called {scan.name} (name the folder of one)")
-

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.concerns import Tell
-from uadtools.datasets.sources import Sources, listed
+from uadtools.datasets.sources import Sources, some_words
 from uadtools.errors import UadError
 from uadtools.evaluation.measures import defined
 from uadtools.evaluation.reports import SCHEMA, Row
@@ -66,9 +66,9 @@ def mood(sources: Sources, labels: Path, tell: Tell) -> Row:
 def _maps(sources: Sources) -> list[str]:
     """List the predictions; of a folder those of the names in CALLED, or all, if nothing is called so."""
     try:
-        return listed(sources, CALLED)
+        return some_words(sources, CALLED)
     except UadError:
-        return listed(sources)
+        return some_words(sources)
 
 
 def _cut(data: NDArray[np.generic], path: Path, tell: Tell) -> NDArray[np.float32]:
