@@ -75,11 +75,12 @@ def test_the_parts_of_a_name(key, path, subject, parts, tmp_path):
     ("key", "path"),
     [
         ("ixi", "IXI002-Guys-0828-T1_seg.nii.gz"),
+        ("ixi", "._IXI002-Guys-0828-T1.nii.gz"),
         ("brats2020", "BraTS20_Training_001/BraTS20_Training_002_t2.nii"),
         ("brats2021", "BraTS2021_00000/BraTS2021_00000_seg.nii.gz"),
         ("wmh2017", "Utrecht/0/orig/FLAIR.nii.gz"),
         ("nfbs", "A1/sub-A1_ses-NFB3_T1w_brainmask.nii.gz"),
-        ("bids", "sub-01/anat/._sub-01_T1w.nii.gz"),
+        ("bids", "sub-01/anat/sub-02_T1w.nii.gz"),
         ("mood", "toy/00000.nii.gz"),
     ],
 )
