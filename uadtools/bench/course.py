@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -17,11 +19,12 @@ from uadtools.bench.stored import StoredPace, StoredTraining, key, read_stored
 from uadtools.errors import UadError
 from uadtools.files import is_name, read_rows, write_json
 from uadtools.interface.recipe import Recipe
+from uadtools.models.model import pick_device
 from uadtools.training.loop import Progress
 from uadtools.training.recipe import load_recipe
 from uadtools.training.train import train
 
-MEASURED, BEFORE, SCANS, SECONDS = 12, 2, 4, 60
+MEASURED, BEFORE, SCANS, SECONDS = 12, 2, 4, 120
 """Steps that are taken to measure how long one takes, those of them that do not count, the scans they are taken on, and
 how long that lasts at most.
 """
@@ -78,7 +81,7 @@ class Course:
 
     @property
     def pace(self) -> float:
-        """Seconds that a step takes, as measured once for all folds and kept, so that all take as many steps."""
+        """Seconds that a step takes here, as measured once for all folds and kept, so that all take as many steps."""
         path = self._pace_path
         if not path.exists():
             measured = self.measured()
@@ -102,11 +105,21 @@ class Course:
         return self.out / "paces" / f"{self._named.name}-{key(about)}.json"
 
     def measured(self) -> float:
-        """Take a few steps on a few scans, and return the median of the seconds they took; nothing is kept."""
+        """Take a few steps on a few scans, and return the median of the seconds they took; nothing is kept.
+
+        On a CPU these are of processor time, over the threads, so that it does not matter who else computes there.
+        """
+        import torch
+
+        alone = pick_device(self.device).type == "cpu"
+
+        def now() -> float:
+            return time.process_time() / torch.get_num_threads() if alone else time.perf_counter()
+
         short = {"steps": MEASURED, "log_every": 1}
         training = self._named.training.model_copy(update=short)
-        took: list[float] = []
         files = self.scans.learnt
+        ends = [now()]
         with TemporaryDirectory() as folder:
             train(
                 files if self.masks else files[:SCANS],
@@ -117,11 +130,12 @@ class Course:
                 seconds=SECONDS,
                 device=self.device,
                 precision=self.precision,
-                watch=lambda progress: took.append(progress.seconds_per_step),
+                watch=lambda progress: ends.append(now()),
             )
+        took = [after - before for before, after in pairwise(ends)]
         if not took:
             raise UadError(f"{self.method.name}: not one step fits into {SECONDS} s (give training.steps, not minutes)")
-        return median(took[BEFORE:] or took)
+        return median(took[BEFORE:] or took[-1:])
 
     @cached_property
     def path(self) -> Path:
