@@ -9,13 +9,15 @@ the third, loose one is what deepbet finds, dilated once: skull strippers disagr
 the vessels, meninges and pituitary gland around it belongs to the brain, and the model should not care. Validation
 scans (split val) get the first version only; they are listed in two parts, val.txt, to find thresholds on, and
 test.txt, to judge on. Where all of them are to be judged, the last of the training people find the thresholds, in the
-first version (tune.txt), and the others are learnt from, in the first two (learn.txt).
+first version (tune.txt), and the others are learnt from, in the first two (learn.txt). The table of the people goes
+with them, for plans of uad-bench that part them into folds.
 """
 
 import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import copyfile
 
 import numpy as np
 from scipy import ndimage
@@ -63,6 +65,7 @@ def main(source: Path, out: Path) -> None:
             (out / folder).mkdir(parents=True, exist_ok=True)
             uadtools.save(study.product, out / folder / f"{name}_preprocessed.nii.gz", force=True)
     write_lists(out, people)
+    copyfile(source / "participants.csv", out / "participants.csv")
 
 
 def write_lists(out: Path, people: Sequence[tuple[str, str]]) -> None:

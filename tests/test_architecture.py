@@ -17,7 +17,7 @@ ROOT = PACKAGE.parent
 FLOORS = [
     {"__main__"},
     {"cli"},
-    {"pipeline"},
+    {"pipeline", "publishing"},
     {"cohort", "bench", "program"},
     {"report"},
     {"evaluation", "scoring"},

@@ -1,7 +1,11 @@
 """uad-bench, as a user calls it."""
 
 import json
+import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -110,3 +114,40 @@ def test_a_recipe_whose_name_leads_elsewhere_trains_nothing(name, uad, plan, her
     why = "(it holds a NUL character)" if "u0000" in name else "cannot be that of a file (change it)"
     assert (result.status, result.lines[-1].endswith(why)) == (1, True), result.err
     assert not list(here.rglob("*.safetensors"))
+
+
+FOLDED = PLAN[: PLAN.rindex("[[method]]")].replace('name = "small"', 'name = "small"\nfolds = 3')
+FOLDED = FOLDED.replace('["a.nii.gz"]', '["a.nii.gz", "b.nii.gz", "c.nii.gz"]').replace(
+    '["b.nii.gz", "c.nii.gz"]\nsim', '["a.nii.gz", "b.nii.gz", "c.nii.gz"]\nsim'
+)
+
+
+def test_folds_one_by_one_then_all_and_the_report(uad, plan, here):
+    (here / plan).write_text(FOLDED)
+    assert uad("bench", plan, "-o", "out", "--dry-run").out.decode() == "nothing is trained\n"
+    assert uad("bench", plan, "-o", "out", "--dry-run", "--json").json == []
+    assert not (here / "out").exists()
+    assert uad("bench", plan, "-o", "out", "--fold", "2", "-q").status == 0
+    assert json.loads((here / "out/folds/small-2.json").read_text())["folds"] == [2]
+    assert not (here / "out/small.json").exists()
+    assert uad("bench", plan, "-o", "out", "--fold", "1", "--method", "threshold").out == b""
+    assert uad("bench", plan, "-o", "out", "--json").json["folds"] == [1, 2, 3]
+    told = uad("bench", "out", "--report", "--against", "out/small.json")
+    assert (told.status, told.out.decode().splitlines()[1]) == (0, "made of the same: nothing differs")
+    assert (here / "out/report/small.html").exists()
+    uad("bench", plan, "-o", "out", "--fold", "4").fails("bench", 2, "the plan has 3 folds")
+    uad("bench", plan, "-o", "out", "--against", "out").fails("bench", 2, "--report")
+    uad("bench", plan, "-o", "out", "--method", "AE").fails("bench", 1, "no method 'AE' in this plan")
+
+
+WORKFLOW = Path(__file__).parents[2] / "examples/workflow/bench.smk"
+
+
+def test_the_workflow_has_a_job_for_each_fold_and_method_and_none_side_by_side_that_share_a_model(plan, here):
+    trained = PLAN[PLAN.rindex("[[method]]") :]
+    (here / plan).write_text(FOLDED + trained + trained.replace('"AE"', '"AE again"'))
+    words = [sys.executable, "-m", "snakemake", "-s", WORKFLOW, "--config", f"plan={plan}", "out=out"]
+    planned = subprocess.run([*words, "-n"], capture_output=True, text=True, check=True, cwd=here).stdout
+    assert re.search(r"^fold_of_method +9$", planned, re.MULTILINE)
+    for first, second in (("1-1", "1-2"), ("1-0", "2-0")):
+        assert re.search(rf"input: out/done/{first}\n +output: out/done/{second}\n", planned)

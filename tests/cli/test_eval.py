@@ -869,3 +869,19 @@ def test_folders_and_lists_are_cohorts(uad, detection, truth, here):
     for predictions in ("found", "l.txt"):
         report = uad("eval", predictions, "--truth", "experts", "--json").json
         assert [(row["name"], row["dice"]) for row in report["scans"]] == [("s1", 0.75), ("s2", 0.75)]
+
+
+def test_the_scores_of_mood(uad, here):
+    for name, mask, score in (("a", [1, 0], [0.9, 0.1]), ("b", [0, 0], [0.2, 0.1])):
+        for path, values in ((f"toy_label/pixel/{name}.nii.gz", mask), (f"scores/{name}_score.nii.gz", score)):
+            (here / path).parent.mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(np.array(values, np.float32).reshape(2, 1, 1), np.eye(4)), here / path)
+        text = here / f"toy_label/sample/{name}.nii.gz.txt"
+        text.parent.mkdir(exist_ok=True)
+        text.write_text(str(mask[0]))
+    told = uad("eval", "scores", "--mood", "toy_label", "-o", "report.json")
+    assert (told.status, told.out) == (0, b"1.0 pixel AP\n1.0 sample AP\n")
+    written = json.loads((here / "report.json").read_text())
+    assert uad("eval", "scores", "--mood", "toy_label", "--json").json == written
+    uad("eval", "--mood", "toy_label").fails("eval", 1, "no scan is named")
+    uad("eval", "scores", "--mood", "toy_label", "--lesions").fails("eval", 2, "--lesions", "of no use beside --mood")

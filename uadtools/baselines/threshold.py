@@ -1,4 +1,4 @@
-"""The intensity threshold: every voxel heals to the median of the brain. Source: Meissen et al. 2022, and see below.
+"""The intensity threshold: every voxel heals to the median of the brain. Source: Meissen et al. 2022.
 
 They show that in FLAIR the intensity itself, histogram-equalised, finds lesions better than many trained models: bright
 is abnormal. Here |scan - healed| is the distance from the usual intensity, and with `uad-score --signed bright` (or

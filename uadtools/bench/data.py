@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from uadtools.bench.folds import Folds, Part, parted
 from uadtools.bench.plan import BenchConfig, SetConfig, Sources
 from uadtools.errors import UadError
+from uadtools.evaluation.subgroups import read_participants
 from uadtools.files import read_rows
 from uadtools.grids.grid import cropped_grid
 from uadtools.simulation.simulate import Simulation, read_masks, simulate
@@ -43,22 +43,54 @@ class Item:
 
 @dataclass(frozen=True)
 class Scans:
-    """Where a comparison's scans are. base: the folder that sources are relative to."""
+    """Where a comparison's scans are. base: the folder that sources are relative to; fold: the one that counts."""
 
     config: BenchConfig
     base: Path
+    fold: int | None = None
 
     def files(self, sources: Sources) -> list[str]:
         """List the files of sources. Raises UadError when one is missing."""
         files = [file for source in sources for file in files_of(str(self.base / source))]
-        if missing := [file for file in files if not _bare(file).is_file()]:
+        if missing := [file for file in files if not bare(file).is_file()]:
             raise UadError(f"{missing[0]}: no such file (--data names the folder that paths are relative to)")
         return files
+
+    @property
+    def learnt(self) -> list[str]:
+        """The files to learn from. Raises UadError as files."""
+        return self._kept(self.files(self.config.data.train), "learn")
+
+    @property
+    def tuned(self) -> list[str]:
+        """The files to choose weights by. Raises UadError as files."""
+        return self._kept(self.files(self.config.data.val), "tune")
 
     def masks(self) -> dict[str, Any]:
         """Return the masks of what is learnt from, in the words of training.train.train. Raises UadError as files."""
         data = self.config.data
-        return {"labels": self.files(data.labels), "label": data.label, "ignore": data.ignore}
+        labels = self._kept(self.files(data.labels), "learn", "tune")
+        return {"labels": labels, "label": data.label, "ignore": data.ignore}
+
+    def all_files(self) -> list[str]:
+        """List all that a result depends on: scans, truths and masks. Raises UadError as files."""
+        data, drawn = self.config.data, [part.simulate for part in self.config.sets if part.simulate]
+        tables = [str(self.base / data.participants)] if data.participants else []
+        named = [data.train, data.val, data.labels, *(lesions.masks for lesions in drawn)]
+        items = [item for part in self.config.sets for split in ("val", "test") for item in self.items(part, split)]
+        judged = [file for item in items for file in (item.file, item.truth) if file]
+        return sorted({*tables, *(file for sources in named for file in self.files(sources)), *judged})
+
+    def _kept(self, files: list[str], *parts: Part) -> list[str]:
+        """Return the files that are for something in this fold; all where there are no folds."""
+        fold = self.fold
+        return files if fold is None else [file for file in files if {*parts} & {*self._folds.parts(file, fold)}]
+
+    @cached_property
+    def _folds(self) -> Folds:
+        data = self.config.data
+        people = read_participants(self.base / data.participants) if data.participants else None
+        return parted(self.files(data.train), self.config.folds, people, data.stratify, self.config.seed)
 
     def items(self, part: SetConfig, split: str) -> list[Item]:
         """List the scans of a test set: split "val" or "test". Raises UadError when some are missing."""
@@ -68,15 +100,19 @@ class Scans:
         else:
             copies = range(part.simulate.copies)
             items = [Item(file, drawn=part.name, copy=copy) for file in self.files(sources) for copy in copies]
+        kept = {*self._kept([item.file for item in items], "judge" if split == "test" else "tune")}
+        if self.fold is not None and not kept:
+            raise UadError(f"[[set]] {part.name}: in fold {self.fold + 1}, nobody is in {split} (name more people)")
+        items = [item for item in items if item.file in kept]
         return [replace(item, contrast=part.contrast) for item in items] if split == "test" else items
 
     def check(self, part: SetConfig) -> None:
         """Raise UadError when scans are missing, or when what is judged on was learnt from or tuned on."""
-        judged, data = {_place(item.file) for item in self.items(part, "test")}, self.config.data
+        judged = {_place(item.file) for item in self.items(part, "test")}
         others = {
             "its val": [item.file for item in self.items(part, "val")],
-            "data.train": self.files(data.train),
-            "data.val": self.files(data.val),
+            "data.train": self.learnt,
+            "data.val": self.tuned,
         }
         for name, files in others.items():
             if shared := judged & {_place(file) for file in files}:
@@ -156,15 +192,10 @@ def _listed(path: Path) -> list[Item]:
     return items
 
 
-def key(*parts: Any) -> str:
-    """Return a short name for settings: different ones have different names."""
-    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def stamp(file: str) -> list[Any]:
     """Return what changes when a file does: name, size and time. Raises UadError when there is none."""
     try:
-        status = _bare(file).stat()
+        status = bare(file).stat()
     except OSError as error:
         raise UadError(f"{file}: {error.strerror or error}") from None
     return [Path(file).name, status.st_size, status.st_mtime_ns]
@@ -172,11 +203,11 @@ def stamp(file: str) -> list[Any]:
 
 def _place(file: str) -> str:
     """Return a file's absolute path, links followed, with the key of FILE.npz:KEY."""
-    bare = _bare(file)
-    return str(bare.resolve()) + file[len(str(bare)) :] if file.startswith(str(bare)) else file
+    path = bare(file)
+    return str(path.resolve()) + file[len(str(path)) :] if file.startswith(str(path)) else file
 
 
-def _bare(file: str) -> Path:
+def bare(file: str) -> Path:
     """Return the path of FILE.npz:KEY without the key."""
     head, mark, _ = file.rpartition(".npz:")
     return Path(f"{head}.npz" if mark else file)

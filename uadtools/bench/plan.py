@@ -7,14 +7,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from uadtools.bench.sweep import expanded
 from uadtools.files import read_toml
 from uadtools.models.config import parse
 from uadtools.scoring.postproc import Steps
 from uadtools.scoring.score import Metric, Signed
-from uadtools.settings import Config, PositiveInt
+from uadtools.settings import Config, PositiveFloat, PositiveInt
 from uadtools.simulation.lesions import Tone
 from uadtools.simulation.simulate import STRONGEST
 
+FEWEST_FOLDS = 3
 Sources = tuple[str, ...]
 """Files, folders and lists, relative to the data's folder."""
 
@@ -24,7 +26,8 @@ class DataConfig(Config):
 
     labels: masks of lesions in those, for recipes that learn from them, as uad-train takes them; label, ignore: which
     of their labels count, and which count neither way. unit slice: each slice of a 2-D stack is a case of its own.
-    voxels with a score are those of the brain.
+    voxels with a score are those of the brain. participants: a table with a row for each person, by whose ids the names
+    of files begin; stratify: its columns in which the folds of a plan are to be alike.
     """
 
     train: Sources = ()
@@ -33,6 +36,8 @@ class DataConfig(Config):
     label: tuple[int, ...] = ()
     ignore: tuple[int, ...] = ()
     unit: Literal["scan", "slice"] = "scan"
+    participants: str | None = None
+    stratify: tuple[str, ...] = ()
 
 
 class SimulateConfig(Config):
@@ -72,17 +77,24 @@ class SetConfig(Config):
 class MethodConfig(Config):
     """A row of the table. model: "bundled", a bundled one's name, or a file; recipe: one is trained, with changes.
 
-    Neither: none is needed.
+    Neither: none is needed. minutes: of training, in place of the recipe's steps, see bench.course; rates: steps per
+    second that were measured on other machines, by their names.
     heal: options of uad-heal, such as method, t and samples. metric, signed: of uad-score; told: the set's sign.
+    postproc: what is another than in the plan's [postproc]. family, swept: of the rows that bench.sweep makes.
     """
 
     name: str
     model: str | None = None
     recipe: str | None = None
     changes: tuple[str, ...] = ()
+    minutes: PositiveFloat | None = None
+    rates: dict[str, PositiveFloat] = Field(default_factory=dict)
     heal: dict[str, Any] = Field(default_factory=dict)
     metric: Metric | None = None
     signed: Signed | Literal["told"] = "both"
+    postproc: dict[str, int] = Field(default_factory=dict)
+    family: str = ""
+    swept: dict[str, Any] = Field(default_factory=dict)
 
     def for_set(self, part: SetConfig) -> MethodConfig:
         """Return the method as it is used on a set, whose sign it knows if it is told."""
@@ -94,11 +106,13 @@ class MethodConfig(Config):
             raise ValueError("a model is named or a recipe trained, not both")
         if self.changes and not self.recipe:
             raise ValueError("changes are to a recipe, and none is named")
+        if (self.minutes or self.rates) and not self.recipe:
+            raise ValueError("minutes and rates are of training, and no recipe is named")
         return self
 
 
 class ChainConfig(Config):
-    """Post-processing, the same for all methods; the threshold is found on val."""
+    """Post-processing, the same for all methods that have none of their own; the threshold is found on val."""
 
     median: PositiveInt = 5
     erode: Annotated[int, Field(ge=0)] = 3
@@ -110,15 +124,47 @@ class ChainConfig(Config):
 
 
 class BenchConfig(Config):
-    """A comparison. reference: the method that the others are tested against; by default the first."""
+    """A comparison. reference: the method that the others are tested against; by default the first.
+
+    folds: the people are parted into so many, see bench.folds; 0: they are not.
+    """
 
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     seed: Annotated[int, Field(ge=0)] = 0
+    folds: Annotated[int, Field(ge=0, le=100)] = 0
     reference: str = ""
     data: DataConfig = DataConfig()
     postproc: ChainConfig = ChainConfig()
     sets: tuple[SetConfig, ...] = Field(alias="set", min_length=1)
     methods: tuple[MethodConfig, ...] = Field(alias="method", min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _swept(cls, data: Any) -> Any:
+        rows = data.get("method") if isinstance(data, dict) else None
+        return {**data, "method": [one for row in rows for one in expanded(row)]} if isinstance(rows, list) else data
+
+    @model_validator(mode="after")
+    def _folded(self) -> Self:
+        if 0 < self.folds < FEWEST_FOLDS:
+            raise ValueError(f"folds = {self.folds}: at least {FEWEST_FOLDS} (to judge on, to tune on, to learn from)")
+        if self.folds and not self.data.train:
+            raise ValueError("folds part the people of data.train, and there are none")
+        if not self.folds and (self.data.participants or self.data.stratify):
+            raise ValueError("data.participants and data.stratify are for folds (add folds = 5)")
+        if self.data.stratify and not self.data.participants:
+            raise ValueError("data.stratify names columns of data.participants, which is missing")
+        return self
+
+    @model_validator(mode="after")
+    def _chains(self) -> Self:
+        for method in self.methods:
+            self.chain_of(method)
+        return self
+
+    def chain_of(self, method: MethodConfig) -> ChainConfig:
+        """Return the post-processing of a method. Raises ValueError for one that there is not."""
+        return ChainConfig.model_validate({**self.postproc.model_dump(), **method.postproc})
 
     @model_validator(mode="after")
     def _names(self) -> Self:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -9,6 +11,11 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from uadtools.errors import UadError
 from uadtools.files import read_json
+
+
+def key(*parts: Any) -> str:
+    """Return a short name for settings: different ones have different names."""
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class StoredFigure(BaseModel):
@@ -46,6 +53,12 @@ class StoredTraining(BaseModel):
     parameters: int
     best_validation: float | None
     minutes: float
+
+
+class StoredPace(BaseModel):
+    """How long a step of training takes here."""
+
+    seconds_per_step: Annotated[float, Field(gt=0)]
 
 
 class StoredNotes(BaseModel):

@@ -11,7 +11,14 @@ from uadtools.evaluation.compare import compare
 from uadtools.evaluation.image_level import image_level
 from uadtools.evaluation.measures import defined
 from uadtools.evaluation.reports import Report, Row
+from uadtools.metrics.intervals import bootstrap
+from uadtools.metrics.ranking import Ranking
 from uadtools.scoring.case_scores import BOUNDS
+
+CASE_SCORES = {"": "case_score", "_top": "top", **{f"_{name}": name for name in BOUNDS}}
+"""By the ends of the names of figures."""
+CURVE_POINTS = 40
+"""Thresholds at which a curve is kept, by recall, by false alarms, and around the one that is used."""
 
 TESTED = {
     "auprc": ("scans", "auprc"),
@@ -24,9 +31,19 @@ TESTED = {
 
 
 def figures_of(
-    level: float, ranked: Report, detected: Report, healthy: Sequence[Row], sick: Sequence[Row], seed: int
+    level: float,
+    ranked: Report,
+    detected: Report,
+    healthy: Sequence[Row],
+    sick: Sequence[Row],
+    *,
+    known: Mapping[str, float],
+    seed: int,
 ) -> Row:
-    """Gather the figures of docs/bench.md from the reports on scores and detections, and what is known of each case."""
+    """Gather the figures of docs/bench.md from the reports on scores and detections, and what is known of each case.
+
+    known: thresholds of case scores, from other scans.
+    """
     return {
         "auprc": _pair(ranked, "mean", "auprc"),
         "auprc_pooled": _pair(ranked, "pooled", "auprc"),
@@ -46,23 +63,45 @@ def figures_of(
         "l1_ratio": _mean([row["l1_ratio"] for row in sick]),
         "kld": _mean([row["kld"] for row in sick]),
         "seconds_per_scan": _median([row["seconds"] for row in sick]),
-        **_image_level(healthy, sick, seed),
+        **_image_level(healthy, sick, known, seed),
     }
 
 
-def _image_level(healthy: Sequence[Row], sick: Sequence[Row], seed: int) -> Row:
-    """Tell untouched from lesioned scans by their case scores."""
-    names = {"image_auroc": "case_score", "image_auroc_top": "top"}
-    rows = [*healthy, *sick]
-    names |= {f"image_auroc_{m}": m for m in BOUNDS if all(row.get(m) is not None for row in rows)}
+def image_thresholds(healthy: Sequence[Row], sick: Sequence[Row]) -> dict[str, float]:
+    """Return the thresholds of the case scores with the best F1, lesioned scans being positive; none without both."""
     if not (healthy and sick):
-        return dict.fromkeys(names)
-    sides = ([{"name": row["name"], **{k: row[k] for k in names.values()}} for row in side] for side in (healthy, sick))
-    report = image_level(*sides, seed=seed)
-    return {
-        name: {"value": report["figures"][key]["auroc"], "interval": report["intervals"][key]["auroc"]}
-        for name, key in names.items()
+        return {}
+    keys = [key for key in CASE_SCORES.values() if all(row.get(key) is not None for row in (*healthy, *sick))]
+    report = image_level(*(_only(rows, keys) for rows in (healthy, sick)), best=True)
+    return {key: report["figures"][key]["best_threshold"] for key in keys}
+
+
+def _image_level(healthy: Sequence[Row], sick: Sequence[Row], known: Mapping[str, float], seed: int) -> Row:
+    """Tell untouched from lesioned scans by their case scores: over all thresholds, and at those that are known."""
+    rows = [*healthy, *sick]
+    names = {
+        end: key
+        for end, key in CASE_SCORES.items()
+        if key not in BOUNDS or all(row.get(key) is not None for row in rows)
     }
+    if not (healthy and sick):
+        return dict.fromkeys(f"image_{figure}{end}" for figure in ("auroc", "f1") for end in names)
+    keys = [key for key in names.values() if key in known]
+    sides = [_only(rows, [*names.values()]) for rows in (healthy, sick)]
+    reports = {"auroc": (image_level(*sides, seed=seed), [*names.values()])}
+    if keys:
+        decided = image_level(*(_only(side, keys) for side in sides), thresholds=known, seed=seed)
+        reports["f1"] = (decided, keys)
+    return {
+        f"image_{figure}{end}": {"value": report["figures"][key][figure], "interval": report["intervals"][key][figure]}
+        for figure, (report, told) in reports.items()
+        for end, key in names.items()
+        if key in told
+    }
+
+
+def _only(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
+    return [{"name": row["name"], **{key: row[key] for key in keys}} for row in rows]
 
 
 def compared(reports: Mapping[str, Mapping[str, Any]], seed: int) -> dict[str, Row]:
@@ -80,6 +119,88 @@ def compared(reports: Mapping[str, Mapping[str, Any]], seed: int) -> dict[str, R
         for row in compare(kept, [figure], seed=seed)["rows"]:
             tests.setdefault(row["method"], {})[name] = {k: row[k] for k in ("difference", "interval", "p", "p_holm")}
     return tests
+
+
+def united_folds(reports: Sequence[Mapping[str, Any]], seed: int) -> Row:
+    """Make one report of those of a method in all folds; the report of a comparison without folds stays as it is.
+
+    A figure is its mean over the folds, and `deviation` the standard deviation of it there (n - 1); `folds` are its
+    values. The interval is the bootstrap over the scans of all folds, where the figure is a mean of scans. A scan that
+    is judged in several folds has its mean figures.
+    """
+    if len(reports) == 1:
+        return dict(reports[0])
+    rows = {
+        part: _by_name([row for report in reports for row in report.get(part, ())]) for part in ("scans", "untouched")
+    }
+    figures = {}
+    for name in reports[0]["figures"]:
+        cells = [report["figures"].get(name) for report in reports]
+        values = [cell["value"] if isinstance(cell, dict) else cell for cell in cells]
+        numbers = [value for value in values if value is not None]
+        part, key = TESTED.get(name, ("", ""))
+        known = [row[key] for row in rows.get(part, ()) if row.get(key) is not None]
+        interval = bootstrap(known, seed=seed) if known else None
+        figures[name] = {
+            "value": _mean(numbers),
+            "deviation": defined(float(np.std(numbers, ddof=1))) if len(numbers) > 1 else None,
+            "interval": None if interval is None else interval.tolist(),
+            "folds": values,
+        }
+    concerns = [concern for report in reports for concern in report.get("concerns", ())]
+    return {**reports[0], **rows, "figures": figures, "concerns": concerns}
+
+
+def _by_name(rows: Sequence[Row]) -> list[Row]:
+    """Make one row of those of the same scan: means where both are numbers."""
+    alike: dict[str, list[Row]] = {}
+    for row in rows:
+        alike.setdefault(row["name"], []).append(row)
+    return [_mean_row(found) if len(found) > 1 else found[0] for found in alike.values()]
+
+
+def _mean_row(rows: Sequence[Row]) -> Row:
+    figures = {figure for _, figure in TESTED.values()}
+    return rows[0] | {key: _mean([row[key] for row in rows]) for key in rows[0] if key in figures}
+
+
+def averaged(trainings: Sequence[Mapping[str, Row]]) -> dict[str, Row]:
+    """Return what is said of the training of each method, in the mean over the folds."""
+    if len(trainings) == 1:
+        return dict(trainings[0])
+    return {
+        name: {key: _mean([one[name][key] for one in trainings]) for key in trainings[0][name]} for name in trainings[0]
+    }
+
+
+def cases_of(report: Mapping[str, Any]) -> list[Row]:
+    """Return of each scan what it is called, and what boxes are drawn from."""
+    return [{key: row.get(key) for key in ("name", "auprc", "dice")} for row in report["scans"]]
+
+
+def curve_of(ranking: Ranking | None, level: float) -> Row | None:
+    """Return points of the curves over all thresholds, from the highest: by the voxels of all scans together.
+
+    threshold: as a multiple of the one that validation found, by which methods can lie beside one another.
+    """
+    if ranking is None or not (ranking.positives and ranking.negatives):
+        return None
+    shares = np.linspace(0, 1, CURVE_POINTS)
+    kept = [np.searchsorted(counts / counts[-1], shares) for counts in (ranking.tp, ranking.fp)]
+    near = np.searchsorted(-ranking.value, -level * np.geomspace(8, 1 / 8, CURVE_POINTS))
+    at = np.unique(np.minimum(np.concatenate([*kept, near]), ranking.value.size - 1))
+    tp, fp = ranking.tp[at], ranking.fp[at]
+    return {
+        "threshold": _rounded(ranking.value[at] / level) if level > 0 else None,
+        "recall": _rounded(tp / ranking.positives),
+        "precision": _rounded(tp / (tp + fp)),
+        "fpr": _rounded(fp / ranking.negatives),
+        "dice": _rounded(2 * tp / (tp + fp + ranking.positives)),
+    }
+
+
+def _rounded(values: Any) -> list[float]:
+    return [float(f"{value:.4g}") for value in values]
 
 
 def _pair(report: Report, which: Literal["mean", "pooled"], figure: str) -> Row | None:

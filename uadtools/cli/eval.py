@@ -20,6 +20,7 @@ EXAMPLES = """
   uad-eval healed/*.nii.gz --scan simulated/*.nii.gz --by contrast
   uad-eval --healthy healthy.json --sick sick.json --threshold-from val.json
   uad-eval --compare ours.json theirs.json
+  uad-eval scores/ --mood toy_label/
 """
 
 
@@ -69,6 +70,9 @@ def evaluate(
     healthy: list[Path] | None = o.option("""--healthy FILE.json...
         Case scores of healthy people from uad-score --json, to tell them from those of --sick; instead of PRED."""),
     sick: list[Path] | None = o.option("--sick FILE.json...  Case scores of sick people."),
+    mood: Path | None = o.option("""--mood LABELS
+        Score as the MOOD challenge does, by the folder of its labels: average precision over the voxels of all cases
+        (pixel/) and over cases (sample/). PRED are score maps on the cases' grids, named after them."""),
     compare: list[Path] | None = o.option("""--compare REPORT.json...
         Compare reports that -o wrote with the first of them, or with this run's if there are PRED: differences of
         means with their intervals, and permutation tests."""),
@@ -100,7 +104,6 @@ def evaluate(
     from uadtools.evaluation.compare import read_report
     from uadtools.evaluation.reports import SCHEMA
     from uadtools.evaluation.subgroups import read_participants, subgroups
-    from uadtools.files import check_free
     from uadtools.report.tables import headline
 
     tell = c.teller("uad-eval", quiet)
@@ -111,14 +114,16 @@ def evaluate(
         "truth_boxes": truth_boxes, "picture": picture, "report": page, "volume": volume, "geometry": geometry,
     }  # fmt: skip
     judging = {name: value for name, value in judging.items() if value is not None}
+    if mood is not None:
+        _refuse({**_options(judging), "--by": by, "--plot": plot, "--compare": compare, "--csv": csv}, "--mood")
+        _of_mood(inputs or (), mood, output, force, as_json, tell)
+        return
     if people or alone:
-        of_people = ("best", "threshold_from") if people else ()
-        named = {f"--{name.replace('_', '-')}": value for name, value in judging.items() if name not in of_people}
-        _refuse({"PRED": inputs, **named, "--by": by, "--plot": plot, "--compare": compare if people else None})
+        named = _options(judging, but=("best", "threshold_from") if people else ())
+        _refuse({"PRED": inputs, **named, "--by": by, "--plot": plot, "--compare": people and compare})
     columns, figures = _listed(by), _listed(figure)
     _check_pairs(columns, participants, figure, compare)
-    for path in filter(None, (output, csv)):
-        check_free(path, force=force)
+    _check_targets(output, csv, force=force)
     plots = _plots(plot or ())
     others = {str(path): read_report(path) for path in compare or ()}
     report: dict[str, Any] = {"schema": SCHEMA, "kind": "comparison"}
@@ -174,6 +179,15 @@ def _of_people(
     return report
 
 
+def _of_mood(inputs: Sequence[str], labels: Path, output: Path | None, force: bool, as_json: bool, tell: Any) -> None:
+    """Tell the figures of the challenge."""
+    from uadtools.evaluation.mood import mood
+
+    report = mood(inputs, labels, tell)
+    _write(report, output, None, force)
+    c.print_json(report) if as_json else c.say("{pixel_ap} pixel AP\n{sample_ap} sample AP".format(**report))
+
+
 def _write(report: dict[str, Any], as_json: Path | None, as_csv: Path | None, force: bool) -> None:
     from uadtools.files import write_json
     from uadtools.report.tables import write_csv
@@ -207,11 +221,15 @@ def _show(report: dict[str, Any]) -> None:
         c.say(note)
 
 
-def _refuse(options: dict[str, Any]) -> None:
-    """Refuse options that have no effect without predictions."""
+def _options(judging: dict[str, Any], but: Sequence[str] = ()) -> dict[str, Any]:
+    return {f"--{name.replace('_', '-')}": value for name, value in judging.items() if name not in but}
+
+
+def _refuse(options: dict[str, Any], beside: str = "--healthy and --sick, or --compare without PRED") -> None:
+    """Refuse options that have no effect there."""
     for option, value in options.items():
         if value is not None and value is not False and value != []:
-            raise c.usage("is of no use beside --healthy and --sick, or --compare without PRED (leave it out)", option)
+            raise c.usage(f"is of no use beside {beside} (leave it out)", option)
 
 
 def _check_pairs(
@@ -222,6 +240,13 @@ def _check_pairs(
         raise c.usage("go together (give both)", "--by and --participants")
     if figure is not None and not compare:
         raise c.usage("is for --compare (leave it out)", "--figure")
+
+
+def _check_targets(*paths: Path | None, force: bool) -> None:
+    from uadtools.files import check_free
+
+    for path in filter(None, paths):
+        check_free(path, force=force)
 
 
 COMMAND = c.Command(

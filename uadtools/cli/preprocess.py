@@ -17,6 +17,7 @@ EXAMPLES = """
   uad-preprocess raw/ -o prepared/ --jobs 4           every scan in a folder; run again, it does what is missing
   uad-preprocess DICOM/ --series 3                    one series of a folder of DICOM
   uad-preprocess --bids study/ --suffix T1w -o study/derivatives/uadtools
+  uad-preprocess BraTS2021/ --layout brats2021 --suffix T2 --like pddpm --split val=100,test -o brats/
   uad-preprocess t1.nii.gz --channel FLAIR=flair.nii.gz --channel T2=t2.nii.gz --align
   uad-preprocess head.nii.gz --brain none --intensity ct:brain
 """
@@ -65,7 +66,16 @@ def preprocess(
     picture: Path | None = o.option("""--picture FILE|DIR
         Draw the scan before and after, with the brain's outline; several scans into a folder."""),
     bids: Path | None = o.option("--bids DIR  Take the scans of a BIDS data set; -o names derivatives."),
-    suffix: str | None = o.option("--suffix NAME  Which scans of it. Default: T1w."),
+    layout: str | None = o.option("""--layout NAME
+        IN is a data set as it is handed out: ixi, brats2020, brats2021, brats2023, mslub, atlas2, wmh2017, isles2022,
+        nfbs, bids, mood, mood-toy, fastmri or headct. Masks NAME_truth.nii.gz and lists (.csv with path, truth, subject
+        and more) are written beside the scans."""),
+    suffix: str | None = o.option("""--suffix NAME
+        Which scans of a data set: T1w with --bids, T1, T2, FLAIR and so on with --layout. Default: T1w, and what
+        docs/reproduce.md says first."""),
+    split: str | None = o.option("""--split NAME=SUBJECTS,...,NAME
+        Of --layout: lists NAME.csv of so many subjects, drawn at random, the last of all that are left, such as
+        val=100,test."""),
     strict: bool = o.STRICT,
     jobs: int = o.option("--jobs N  Scans at a time.", 1, min=1),
     skip_failed: bool = o.flag("""--skip-failed
@@ -96,7 +106,9 @@ def preprocess(
         inputs or (() if bids else "-"),
         output,
         bids=bids,
+        layout=layout,
         suffix=suffix,
+        split=split,
         channel=channel or (),
         align=align,
         save_brain=save_brain,

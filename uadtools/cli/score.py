@@ -15,8 +15,9 @@ EXAMPLES = """
   uad-heal a.nii.gz --samples 8 -o - | uad-score --metric mahalanobis -o a_score.nii.gz
 """
 Metric = Literal[
-    "l1", "l2", "product", "relative", "probability", "anomaly", "perceptual", "ssim", "gradient", "mahalanobis"
-]
+    "l1", "l2", "product", "relative", "probability", "anomaly", "perceptual", "ssim", "gradient", "mahalanobis",
+    "equalised",
+]  # fmt: skip
 Signed = Literal["both", "bright", "dark"]
 
 
@@ -35,7 +36,8 @@ def score(
         say; product: l1 times its root; relative: product in units of what healthy scans have there, as far as the
         model knows; anomaly: what the method itself finds (andi, autoddpm, thor); perceptual: how unlike the model's
         features of both are (uad-heal --perceptual); ssim: 1 - structural similarity, averaged over several
-        windows; gradient: steepness of scan - healed; mahalanobis: l1 in units of the spread over several draws.
+        windows; gradient: steepness of scan - healed; mahalanobis: l1 in units of the spread over several draws;
+        equalised: l1 of the shares of the brain that are no brighter, as of histogram equalisation.
         Default: anomaly, relative, product or l1, the first that there are maps for."""),
     signed: Signed = o.option(
         f"--signed {o.choices(Signed)}  Score only what is brighter, or darker, than its healed self.", "both"

@@ -13,10 +13,12 @@ from uadtools.cohort.results import Progress, Result, unseen
 from uadtools.concerns import Tell, silent, told
 from uadtools.datasets import bids as data_sets
 from uadtools.datasets.channels import Channels
-from uadtools.datasets.failed import blamed_on_scan, failed_before
+from uadtools.datasets.failed import FailedBefore, blamed_on_scan, failed_before
+from uadtools.datasets.lists import split_of, write_lists
 from uadtools.datasets.origin import Origin
+from uadtools.datasets.scan_jobs import ScanJob, jobs_of
 from uadtools.datasets.sink import Sink
-from uadtools.datasets.sources import NO_SCAN, Sources, is_cohort, scans, studies, words
+from uadtools.datasets.sources import Sources, is_cohort, named, studies, words
 from uadtools.errors import Misuse, UadError
 from uadtools.files import check_free
 from uadtools.grids.placement import Form
@@ -27,7 +29,7 @@ from uadtools.report.outline import outlined
 from uadtools.report.picture import check_picture
 from uadtools.volume.io import check_target, save, sidecar
 from uadtools.volume.reading import Reading
-from uadtools.volume.stream import Study, base_name, concerns_of, fingerprint
+from uadtools.volume.stream import Study, concerns_of, fingerprint
 
 PAIR = "--save-brain and --picture"
 
@@ -37,7 +39,9 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     output: Path | str | None = None,
     *,
     bids: Path | str | None = None,
+    layout: str | None = None,
     suffix: str | None = None,
+    split: str | None = None,
     channel: Sequence[str] = (),
     save_brain: Path | str | None = None,
     picture: Path | str | None = None,
@@ -60,7 +64,9 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     """Prepare scans as uad-preprocess does, and write them; returns what `uad-preprocess --json` says of each.
 
     sources: files, folders and lists of them, or "-" for a stream on standard input; none with bids, a data set of
-    which the scans with this suffix are taken (T1w). channel: other contrasts of the same people, such as
+    which the scans with this suffix are taken (T1w). layout: sources is the folder of a data set as it is handed out,
+    see datasets.layouts, and the suffix a contrast of it; masks and lists are written, too, see datasets.lists, as are
+    those of a split. channel: other contrasts of the same people, such as
     "FLAIR=flair.nii.gz", see datasets.channels. output: a file, a folder, or "-" for a stream on standard output;
     none: the current folder, or a stream where the source is one (no file at all for as_json). save_brain, picture: a
     file, or a folder for several scans. jobs: processes. skip_failed: keep a list, in the folder of the outputs, of
@@ -71,20 +77,23 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     """
     reading = Reading(volume, geometry, nan, surrounded=True, series=series)
     preparation, inputs = settle(**options, reading=reading), words(sources)
-    data_set = "" if bids is None else suffix or data_sets.SUFFIX
+    data_set = layout or ("" if bids is None else suffix or data_sets.SUFFIX)
     channels = Channels.of(channel, several=is_cohort(inputs), suffix=data_set, align=preparation.align)
     if "-" in (str(save_brain), str(picture)):
         raise Misuse(f"{PAIR}: name a file or a folder")
-    several = is_cohort(inputs, bids)
+    several, parts = is_cohort(inputs, bids), split_of(split, layout)
     work = [
         replace(
             job,
-            brain=_beside(save_brain, job.source, "brain.nii.gz", several) or job.brain,
-            picture=_beside(picture, job.source, "preprocessed.png", several),
+            brain=_beside(save_brain, job, "brain.nii.gz", several) or job.brain,
+            picture=_beside(picture, job, "preprocessed.png", several),
         )
-        for job in jobs_of(inputs, output, bids, suffix, tell)
+        for job in jobs_of(inputs, output, bids, suffix, tell, layout)
     ]
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "anonymous": anonymous}
+    if layout:
+        writing["places"] = {job.name: job.output for job in work}
+        channels = channels.of_layout(layout, inputs[0], [job.found for job in work if job.found])
     sink = Sink.of("preprocessed", [job.source for job in work], output, resumed=True, several=several, **writing)
     files = [Path(file) for name in ("brain", "register") if isinstance(file := options.get(name), str | Path)]
     sink.sources = [*sink.sources, *(file for file in files if file.is_file())]
@@ -93,12 +102,8 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     preparing = Preparing(preparation, sink, channels, force=force, provenance=provenance)
     preparing.check(work)
     data_sets.describe(None if bids is None else output, __version__)
-    results: list[Result] = []
     failed = failed_before(sink, preparation.arguments, again=force) if skip_failed else None
-    if failed:
-        results += [{"name": job.source, "failed": why} for job in work if (why := failed.why(job.source))]
-        work = [job for job in work if not failed.why(job.source)]
-        failed.keep()
+    results, work = _parted(work, failed)
     with (progress if len(work) > 1 else unseen)("preparing") as watch:
         for count, (job, outcome) in enumerate(parallel_map(preparing, work, jobs), start=1):
             watch(count, len(work))
@@ -113,53 +118,28 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
             for result in outcome:
                 _say(result, tell, verbose=verbose)
             results += outcome
+    if layout:
+        write_lists(layout, work, parts, preparation.seed, tell)
     return results
 
 
-@dataclass(frozen=True)
-class ScanJob:
-    """One input, and where what is made of it goes; None: not wanted, and for the output: where the sink says."""
-
-    source: str
-    output: Path | None = None
-    brain: Path | None = None
-    picture: Path | None = None
-
-
-def jobs_of(
-    inputs: Sequence[str], output: Path | str | None, bids: Path | str | None, suffix: str | None, tell: Tell = silent
-) -> list[ScanJob]:
-    """List the scans that are meant; tell: of those of a data set who have none.
-
-    Raises UadError, also for options that do not go together.
-    """
-    if bids is None:
-        data_sets.check_idle(suffix)
-        if not inputs:
-            raise UadError(NO_SCAN)
-        return [ScanJob(file) for file in scans(inputs)]
-    return _derivatives(Path(bids), suffix or data_sets.SUFFIX, data_sets.check_output(inputs, output), tell)
+def _parted(jobs: list[ScanJob], failed: FailedBefore | None) -> tuple[list[Result], list[ScanJob]]:
+    """Return the results of scans that failed before, and the others."""
+    if failed is None:
+        return [], jobs
+    before = {job.source: why for job in jobs if (why := failed.why(job.source))}
+    failed.keep()
+    results: list[Result] = [{"name": source, "failed": why} for source, why in before.items()]
+    return results, [job for job in jobs if job.source not in before]
 
 
-def _derivatives(root: Path, suffix: str, out: Path, tell: Tell) -> list[ScanJob]:
-    scans = data_sets.scans(root, suffix, tell)
-    return [
-        ScanJob(
-            str(scan),
-            data_sets.derivative(scan, root, out, "preproc"),
-            data_sets.derivative(scan, root, out, "brain", "mask"),
-        )
-        for scan in scans
-    ]
-
-
-def _beside(path: Path | str | None, source: str, ending: str, several: bool) -> Path | None:
+def _beside(path: Path | str | None, job: ScanJob, ending: str, several: bool) -> Path | None:
     path = None if path is None else Path(path)
     if path is None or not (several or path.is_dir()):
         return path
     if several and path.name.lower().endswith(data_sets.FILES):
         raise Misuse(f"{PAIR}: {path} is one file, and there are several scans (name a folder)")
-    return path / f"{'stdin' if source == '-' else base_name(Path(source))}_{ending}"
+    return path / f"{job.name}_{ending}"
 
 
 @dataclass(frozen=True)
@@ -190,7 +170,8 @@ class Preparing:
     def __call__(self, job: ScanJob) -> list[Result]:
         """Return one result per study. Raises UadError that names the scan."""
         results: list[Result] = []
-        for raw in _read(job.source, self.preparation.reading):
+        for study in _read(job.source, self.preparation.reading):
+            raw = named(study, job.name) if job.found else study
             if results and (job.brain or job.picture):
                 raise Misuse(f"{PAIR}: {job.source} holds several scans, and this is for one")
             results.append(self._one(raw, job))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from uadtools.concerns import silent
+from uadtools.datasets.layouts import Found, layout_of
 from uadtools.datasets.sources import study_beside
 from uadtools.errors import Misuse, UadError
 from uadtools.volume.io import SUFFIXES, Image, stem
@@ -21,11 +22,12 @@ NAME = re.compile("[A-Za-z0-9]{1,8}")
 @dataclass(frozen=True)
 class Channels:
     """Where other contrasts are, by name: a file, or a folder in which files are called as the scans; of a data set,
-    the suffix that they have in the place of the scan's.
+    the suffix that they have in the place of the scan's. others: of each scan of a layout, the files of its contrasts.
     """
 
     places: Mapping[str, str]
     suffix: str = ""
+    others: Mapping[str, Mapping[str, Path]] | None = None
 
     @classmethod
     def of(cls, given: Sequence[str], *, several: bool, suffix: str = "", align: bool = False) -> Channels:
@@ -49,6 +51,11 @@ class Channels:
                 raise Misuse(f"--channel {word}: {name} is named twice (leave one out)")
             places[name] = place
         return cls(places, suffix)
+
+    def of_layout(self, layout: str, root: str, found: Sequence[Found]) -> Channels:
+        """Return those of the scans that were found in a data set of this layout. Raises UadError where nobody has."""
+        wanted = [*self.places.values()]
+        return replace(self, others=layout_of(layout).others(found, Path(root), wanted)) if wanted else self
 
     def read(self, raw: Study, source: str, reading: Reading) -> dict[str, Image]:
         """Read the other contrasts of a scan, and take those that its stream has. Raises UadError for a missing one.
@@ -76,6 +83,8 @@ class Channels:
     def _path(self, name: str, scan: Path) -> Path:
         """Return the file in which a scan's other contrast is."""
         place = self.places[name]
+        if self.others is not None:
+            return self.others[str(scan)].get(place, scan.with_name(f"{place} of {scan.name}"))
         if not self.suffix:
             return Path(place) / scan.name if Path(place).is_dir() else Path(place)
         bare = stem(scan).removesuffix(f"_{self.suffix}")

@@ -109,7 +109,7 @@ class Sink:
             raise Misuse(f"--output: {self.target} is one file, and there are {len(names)} inputs (name a folder)")
         if not self.is_file and self.target.exists() and not self.target.is_dir():
             raise UadError(f"{self.target}: is no folder (image files have names in .nii or .nii.gz)")
-        if twice := [name for name, times in Counter(names).items() if times > 1]:
+        if not self.places and (twice := [name for name, times in Counter(names).items() if times > 1]):
             raise UadError(f"{self._path(twice[0])}: would be written twice: two inputs have this name (rename one)")
         for path in () if resumed else [self.target] if self.is_file else map(self._path, names):
             self._check_files(path, self.maps)

@@ -62,10 +62,24 @@ def _column(scans: Sequence[Row], participants: Participants | None, column: str
         return [f"{row[CONTRAST]:g}" if CONTRAST in row else "n/a" for row in scans]
     if participants is None:
         raise UadError(f"no scan tells its {column} (uad-simulate --kind contrast makes some that tell their contrast)")
-    people = [participants[_whose(row["name"], participants)] for row in scans]
-    if column not in people[0]:
-        raise UadError(f"no column '{column}' in the table of participants (it has: {', '.join(people[0])})")
-    return _groups([person[column] for person in people])
+    people = []
+    for row in scans:
+        if (person := whose(row["name"], participants)) is None:
+            raise UadError(
+                f"{row['name']}: no participant whose id this name begins with (add the row, or rename the scan)"
+            )
+        people.append(person)
+    return groups_in(people, participants, column)
+
+
+def groups_in(people: Sequence[str], participants: Participants | None, column: str) -> list[str]:
+    """Return the group of each of some participants in a column. Raises UadError where there is no such column."""
+    rows = [participants[person] for person in people] if participants else []
+    if not rows or column not in rows[0]:
+        raise UadError(
+            f"no column '{column}' in the table of participants (it has: {', '.join(rows[0] if rows else ())})"
+        )
+    return _groups([row[column] for row in rows])
 
 
 def _figures(group: str, rows: Sequence[Row], seed: int) -> Row:
@@ -73,11 +87,10 @@ def _figures(group: str, rows: Sequence[Row], seed: int) -> Row:
     return {"group": group, "scans": len(rows), "mean": mean, "intervals": intervals}
 
 
-def _whose(name: str, participants: Participants) -> str:
+def whose(name: str, participants: Participants) -> str | None:
+    """Return the longest id that a name begins with, up to its end or what is neither letter nor digit, or none."""
     fitting = [key for key in participants if name.startswith(key) and not name[len(key) : len(key) + 1].isalnum()]
-    if not fitting:
-        raise UadError(f"{name}: no participant whose id this name begins with (add the row, or rename the scan)")
-    return max(fitting, key=len)
+    return max(fitting, key=len) if fitting else None
 
 
 def _groups(values: Sequence[str]) -> list[str]:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from uadtools import __version__
-from uadtools.cohort.preprocess import ScanJob
 from uadtools.cohort.results import Result
 from uadtools.concerns import read_concerns
 from uadtools.datasets.bids import sibling
+from uadtools.datasets.scan_jobs import ScanJob
 from uadtools.datasets.sink import Sink, beside
 from uadtools.errors import Misuse, UadError
 from uadtools.files import check_free, read_json, write_json, written

@@ -12,10 +12,10 @@ from typing import Any
 from uadtools import __version__
 from uadtools.cohort.heal import used
 from uadtools.cohort.parallel import prefetched
-from uadtools.cohort.preprocess import ScanJob, jobs_of
 from uadtools.cohort.results import Progress, Result, Watch, unseen
 from uadtools.concerns import Tell, silent
 from uadtools.datasets.bids import SUFFIX, describe
+from uadtools.datasets.scan_jobs import ScanJob, jobs_of
 from uadtools.datasets.sources import Sources, check_header, is_cohort, studies, words
 from uadtools.errors import Misuse, UadError
 from uadtools.healing.ensemble import suiting

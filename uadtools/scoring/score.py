@@ -18,8 +18,9 @@ from uadtools.volume.roles import ROLES, default_metric, parted
 from uadtools.volume.stream import Study, last_by, record, study_of
 
 Metric = Literal[
-    "l1", "l2", "product", "relative", "probability", "anomaly", "perceptual", "ssim", "gradient", "mahalanobis"
-]
+    "l1", "l2", "product", "relative", "probability", "anomaly", "perceptual", "ssim", "gradient", "mahalanobis",
+    "equalised",
+]  # fmt: skip
 Signed = Literal["both", "bright", "dark"]
 Floats = NDArray[np.float32]
 NEEDED = {
@@ -55,13 +56,13 @@ def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both"
     metric: l1 |scan - healed| or l2, its square; probability, that of the method's map `probability`, and product, l1
     times its root; relative, product (or l1, where there is no probability) over what healthy scans have there, which
     the model's map `expected` says; anomaly and perceptual, the method's maps of that name, of which the first needs no
-    healed scan; ssim, see `unlikeness`; gradient, see `slope`; mahalanobis |scan - healed| / sqrt(spread^2 +
-    LEAST_SPREAD^2), where the study has a `spread` over several draws. Default: anomaly, relative, product or l1, the
-    first that there are maps for. signed: bright keeps what is brighter than its healed self, dark what is darker, with
-    every metric; without a healed scan there is no sign. contrast: of several that were healed, the mean of their
-    scores, the largest (max), or the one of this name alone. Where the study has a `region` (latent diffusion), the
-    score is multiplied with it, smoothed inside the brain. What lies outside the brain has no influence. Raises
-    UadError when images are missing or lie on different grids, or an option is unknown.
+    healed scan; ssim, see `unlikeness`; gradient, see `slope`; equalised, see `shift`; mahalanobis |scan - healed| /
+    sqrt(spread^2 + LEAST_SPREAD^2), where the study has a `spread` over several draws. Default: anomaly, relative,
+    product or l1, the first that there are maps for. signed: bright keeps what is brighter than its healed self, dark
+    what is darker, with every metric; without a healed scan there is no sign. contrast: of several that were healed,
+    the mean of their scores, the largest (max), or the one of this name alone. Where the study has a `region` (latent
+    diffusion), the score is multiplied with it, smoothed inside the brain. What lies outside the brain has no
+    influence. Raises UadError when images are missing or lie on different grids, or an option is unknown.
     """
     study = study_of(study)
     metric = metric or default_metric(study.images)
@@ -133,6 +134,18 @@ def slope(residual: Floats, brain: Mask) -> Floats:
     return np.asarray(np.hypot(_slope(smooth, brain, 0), _slope(smooth, brain, 1)), dtype=np.float32)
 
 
+def shift(scan: Floats, healed: Floats, brain: Mask) -> Floats:
+    """Measure by how much of the brain each voxel changed its place: |F(scan) - F(healed)|, in [0, 1].
+
+    F: the share of the brain's voxels that are no brighter in the scan, which is what histogram equalisation makes of
+    an intensity; so it is the same for any rising curve of intensities that both went through, and one threshold serves
+    scans of several scanners. Of `threshold`, bright, it is equalised FLAIR above its middle, as Meissen et al. 2022.
+    """
+    known = np.sort(scan[brain])
+    one, other = (np.searchsorted(known, image, side="right") / max(known.size, 1) for image in (scan, healed))
+    return np.abs(one - other).astype(np.float32)
+
+
 def case_score(study: Study) -> float:
     """Return one number for the scan: the mean score inside the brain. NaN when there is no brain."""
     score = study.need("score")
@@ -176,8 +189,9 @@ def _values(study: Study, metric: Metric, residual: Floats, brain: Mask) -> NDAr
             sure = np.sqrt(_probability(study, brain)) if "probability" in study.images else np.float32(1)
             expected = np.where(brain, study.need("expected").data, 1) if metric == "relative" else np.float32(1)
             return np.abs(residual) * sure / expected
-        case "ssim":
-            return unlikeness(_inside(study.need("scan"), brain), _inside(study.need("healed"), brain))
+        case "ssim" | "equalised":
+            scan, healed = (_inside(study.need(role), brain) for role in ("scan", "healed"))
+            return unlikeness(scan, healed) if metric == "ssim" else shift(scan, healed, brain)
         case "gradient":
             return slope(residual, brain)
         case "mahalanobis":

@@ -10,9 +10,10 @@ import pytest
 from uadtools.bench.case import Ready
 from uadtools.bench.data import Item, Scans, singles, slice_by_slice, stamp
 from uadtools.bench.plan import load_bench
-from uadtools.bench.run import Bench, Runner
+from uadtools.bench.run import Bench
+from uadtools.bench.runner import Runner
 from uadtools.bench.stored import StoredReport, read_stored
-from uadtools.bench.summary import compared
+from uadtools.bench.summary import compared, figures_of, image_thresholds
 from uadtools.bench.table import as_csv, latex, markdown
 from uadtools.errors import UadError
 from uadtools.grids.grid import Grid
@@ -41,6 +42,7 @@ heal = { method = "blur", sigma = 6.0 }
 """
 PLANS = sorted(path for top in ("examples", "experiments") for path in Path(top, "bench").glob("*.toml"))
 NAMES = "abcde"
+BLANK = dict.fromkeys(("detected", "l1", "kld", "l1_ratio", "seconds"), 0.0)
 SIGNS = ("dark", "bright")
 
 
@@ -96,7 +98,7 @@ def test_the_threshold_is_from_validation_and_not_from_test(planned, folder):
 def test_nothing_is_done_twice(planned, folder, monkeypatch):
     first = Bench(planned(), folder, folder / "out").run()
     files = {path: path.stat().st_mtime_ns for path in (folder / "out").rglob("*") if path.is_file()}
-    monkeypatch.setattr("uadtools.bench.run.heal", None)
+    monkeypatch.setattr("uadtools.bench.runner.heal", None)
     monkeypatch.setattr("uadtools.bench.data.read_path", None)
     assert Bench(planned(), folder, folder / "out").run() == first
     assert files == {path: path.stat().st_mtime_ns for path in (folder / "out").rglob("*") if path.is_file()}
@@ -112,11 +114,11 @@ def test_a_stopped_run_goes_on_with_the_next_scan(planned, folder, monkeypatch):
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    monkeypatch.setattr("uadtools.bench.run.heal", counted)
+    monkeypatch.setattr("uadtools.bench.runner.heal", counted)
     with pytest.raises(KeyboardInterrupt):
         Bench(planned(), folder, folder / "out").run()
     again = Bench(planned(), folder, folder / "out").run()
-    assert len(calls) == 4 + 2 * (2 + 3 + 3) - 3
+    assert len(calls) == 4 + 2 * (2 + 2 + 3 + 3) - 3
     assert _without_seconds(again) == _without_seconds(whole)
 
 
@@ -203,7 +205,7 @@ def test_a_report_that_was_damaged_is_told_in_one_line(planned, folder, content)
     with pytest.raises(UadError, match=r"x\.json: damaged \(remove it, and the same command makes it again\)$"):
         read_stored(StoredReport, report)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("uadtools.bench.run.key", lambda *about: "x")
+        patched.setattr("uadtools.bench.runner.key", lambda *about: "x")
         with pytest.raises(UadError, match=r"x\.json: damaged"):
             runner.report(config.sets[0])
 
@@ -333,14 +335,14 @@ def test_latex_escapes_what_latex_would_read():
 
 def test_csv_has_a_line_for_each_figure():
     lines = as_csv(TABLE).splitlines()
-    assert lines[0] == "set,method,figure,value,low,high,p_holm"
-    assert "50% dark,c,auprc,0.3,0.2,0.4,0.02" in lines
-    assert "50% dark,a_b,dice,,,," in lines
+    assert lines[0] == "set,method,figure,value,low,high,p_holm,deviation"
+    assert "50% dark,c,auprc,0.3,0.2,0.4,0.02," in lines
+    assert "50% dark,a_b,dice,,,,," in lines
 
 
 def test_csv_has_no_formulas():
     evil = {"set": "=1+1", "rows": [{"method": "@b", "dice": -0.5, "tests": {}}]}
-    assert as_csv({"sets": [evil]}).splitlines()[1:] == ["'=1+1,'@b,dice,-0.5,,,"]
+    assert as_csv({"sets": [evil]}).splitlines()[1:] == ["'=1+1,'@b,dice,-0.5,,,,"]
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda path: path.stem)
@@ -420,7 +422,7 @@ def test_both_contrasts_in_one_table(planned, folder):
     assert ranks["auprc"] == of_ranks["auprc"]
     for figure in ("auprc", "healthy_l1", "l1_ratio", "healthy_kld", "kld"):
         assert blurred[figure] != of_blurred[figure]
-    assert len(list((folder / "out" / "scores").rglob("*.nii.gz"))) == 2 * (2 + 3 + 3 + 3 + 3)
+    assert len(list((folder / "out" / "scores").rglob("*.nii.gz"))) == 2 * (2 + 2 + 3 + 3 + 3 + 3)
 
 
 def test_experts_truth_stays_at_another_contrast(planned, folder):
@@ -443,6 +445,19 @@ def test_methods_are_tested_where_a_figure_is_defined_for_all():
     assert set(found["b"]) == {"auprc", "l1_ratio"}
     assert found["b"]["l1_ratio"]["difference"] == -0.5
     assert found["c"]["auprc"]["difference"] == 0
+
+
+def test_image_f1_is_at_the_threshold_from_other_scans_by_hand():
+    def rows(*scores):
+        return [{"name": str(i), "case_score": score, "top": 1 - score} for i, score in enumerate(scores)]
+
+    known = image_thresholds(rows(0.1, 0.2, 0.3), rows(0.25, 0.5))
+    assert known == {"case_score": 0.2, "top": pytest.approx(0.5, abs=1e-6)}
+    report = {"mean": {}, "pooled": {}}
+    sides = [[row | BLANK for row in side] for side in (rows(0.15, 0.4), rows(0.3, 0.35))]
+    figures = figures_of(0.1, report, report, *sides, known=known, seed=0)
+    assert figures["image_f1"]["value"] == pytest.approx(0.8)  # two of two found, and one false alarm
+    assert image_thresholds([], rows(0.5)) == {}
 
 
 def test_what_is_better_when_lower_is_marked_so():

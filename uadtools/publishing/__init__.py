@@ -1,0 +1,1 @@
+"""A finished comparison as it is published: page, plots, prose."""
