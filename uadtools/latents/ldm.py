@@ -12,6 +12,7 @@ from uadtools.errors import UadError
 from uadtools.interface import recipe as base
 from uadtools.interface.healing import Healing, Option, end
 from uadtools.latents import vqvae
+from uadtools.latents._healthy import healthy_percentile
 from uadtools.models.images import GridConfig, IntensityConfig
 from uadtools.models.networks import CodebookConfig, RegionConfig, UNetConfig
 from uadtools.models.settings import NoisedSettings
@@ -29,8 +30,6 @@ PREPARATION: dict[str, Any] = {
 Variant = Literal["a", "b", "c", "d"]
 BOUNDS, FEW_BOUNDS, FEW_STEPS = 200, 50, 30
 """Steps of the bound, fewer of them for variant d, as in the paper; its steps of DDIM, of which the paper takes 50."""
-MOST, BATCH = 1000, 32
-"""Healthy slices that are asked about at most, and how many at a time."""
 SAMPLE = 512
 """Slices by which the deviation of latents is measured."""
 
@@ -74,16 +73,12 @@ class Settings(NoisedSettings):
         return self
 
 
-class StartedCodebook(CodebookConfig, base.Started):
-    """pretrained: a model of kind vqvae, on whose latents the diffusion model is trained."""
-
-
 class Recipe(base.NoisedRecipe, Settings):
     """autoencoder: comes from a model of kind vqvae."""
 
     FREE: ClassVar[tuple[str, ...]] = ("defaults", "region")
 
-    autoencoder: StartedCodebook = StartedCodebook()
+    autoencoder: vqvae.StartedCodebook = vqvae.StartedCodebook()
 
     @property
     def donor(self) -> str:
@@ -244,10 +239,7 @@ def start(recipe: Recipe, nets: Sequence[LatentDiffusion], donor: Donor, slices:
 
     from uadtools.interface.learning import spread_out
 
-    sizes = ("widths", "residuals", "codes", "dimension", "axes")
-    donor.check("vqvae", "network", "autoencoder", recipe.autoencoder, sizes)
-    for net in nets:
-        net.autoencoder.load_state_dict(donor.weights)
+    vqvae.take(donor, recipe.autoencoder, [net.autoencoder for net in nets])
     first, device = nets[0], nets[0].deviation.device
     windows = (slices.windows(place[None], 0, device) for place in spread_out(slices, SAMPLE))
     deviation = torch.cat([first.encode(slices.seen(x)) for x in windows]).std()
@@ -269,16 +261,15 @@ def healthy_limits(model: Model, slices: Healthy, seed: int) -> Tensor:
     import torch
 
     from uadtools.diffusion.bound import bound_map, evenly
-    from uadtools.interface.learning import spread_out
     from uadtools.noise.source import SliceNoise
 
-    region, chosen, bounds = model.config.region, spread_out(slices, MOST), []
-    batch = 1 if slices.solid else BATCH
-    with torch.inference_mode():
-        for begin in range(0, len(chosen), batch):
-            z = model.net.encode(slices.seen(slices.windows(chosen[begin : begin + batch], 0, model.device)))
-            keys = [(seed, begin + i) for i in range(len(z))]
-            noise = SliceNoise(model.config.noise, tuple(z.shape[1:]), keys, model.device)
-            maps = [bound_map(model, z, evenly(region.steps, count), noise).cpu() for count in region.counts]
-            bounds.append(torch.cat(maps, dim=1))
-        return torch.cat(bounds).quantile(region.percentile / 100, dim=0)
+    region = model.config.region
+
+    def bounds(x: Tensor, first: int) -> Tensor:
+        z = model.net.encode(x)
+        keys = [(seed, first + i) for i in range(len(z))]
+        noise = SliceNoise(model.config.noise, tuple(z.shape[1:]), keys, model.device)
+        maps = [bound_map(model, z, evenly(region.steps, count), noise) for count in region.counts]
+        return torch.cat(maps, dim=1)
+
+    return healthy_percentile(bounds, slices, region.percentile, model.device)
