@@ -70,7 +70,7 @@ class Model:
         """Of how many contrasts the images are that it sees."""
         return int(self.config.channels)
 
-    def ask(self, x: Tensor, *more: Tensor, of: nn.Module | None = None) -> Tensor:
+    def ask(self, x: Tensor, *more: Any, of: nn.Module | None = None) -> Tensor:
         """Return what the network makes of a batch, in float32.
 
         x: as the network sees it, (B, C, H, W) in [-1, 1], or (B, C, D, H, W); more: what else it is told, such as t;

@@ -142,7 +142,7 @@ class CodebookConfig(_HalvingConfig):
 class TransformerConfig(NetworkConfig):
     """The sizes of a network that tells codes one after the other, which nets.transformer explains."""
 
-    kind: Literal["transformer"] = "transformer"
+    kind: Literal["sequential"] = "sequential"
     width: Width = 256
     layers: Count = 8
     heads: Width = 8

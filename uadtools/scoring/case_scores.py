@@ -59,7 +59,10 @@ def case_scores(study: Study) -> CaseScores:
     """Sum up a study's score map in several numbers. Raises UadError when there is no brain."""
     steps = own_steps(study)
     ready = prepare(study, steps)
-    return CaseScores(*summed(ready), _detected(ready, steps), **mean_bounds(study))
+    bounds = mean_bounds(study)
+    return CaseScores(
+        *summed(ready), _detected(ready, steps), bound=bounds["bound"], chain=bounds["chain"], nll=bounds["nll"]
+    )
 
 
 def summed(ready: Prepared) -> Summed:

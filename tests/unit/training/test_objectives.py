@@ -17,8 +17,8 @@ def loss(recipe, net, x0, seeds, step):
 
 
 KINDS = (
-    "diffusion", "pddpm", "cddpm", "vqvae", "ldm", "binary", "bernoulli", "transformer", "ae", "dae", "vae", "cevae", "svae",
-    "mae", "fanogan",
+    "diffusion", "pddpm", "cddpm", "vqvae", "ldm", "binary", "bernoulli", "transformer", "ae", "dae", "vae", "cevae",
+    "svae", "mae", "fanogan",
 )  # fmt: skip
 ENDED = 10**6
 """A step after the last: f-AnoGAN's encoder is what is trained."""
