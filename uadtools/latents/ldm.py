@@ -10,9 +10,9 @@ from pydantic import model_validator
 
 from uadtools.errors import UadError
 from uadtools.interface import recipe as base
-from uadtools.interface.healing import Healing, Option, end
+from uadtools.interface.healing import Grow, Healing, Option, end
 from uadtools.latents import vqvae
-from uadtools.latents._healthy import healthy_percentile
+from uadtools.latents._region import grown, healthy_percentile
 from uadtools.models.images import GridConfig, IntensityConfig
 from uadtools.models.networks import CodebookConfig, RegionConfig, UNetConfig
 from uadtools.models.settings import NoisedSettings
@@ -127,12 +127,15 @@ class Options:
             least=1,
         ),
     ] = 1
+    grow: Grow = 0
 
     def __post_init__(self) -> None:
         if self.repeats > 1 and self.walked:
             raise UadError("--repeats has no effect where steps are left out (--variant a, b or c, without --steps)")
         if self.bounds and self.variant == "a":
             raise UadError("--bounds has no effect with --variant a, which knows no region (leave it out)")
+        if self.grow and self.variant == "a":
+            raise UadError("--grow has no effect with --variant a, which knows no region (leave it out)")
         if self.outside == "clean" and self.variant in ("a", "b"):
             raise UadError("--outside has no effect with --variant a or b, which heal all of the scan (leave it out)")
 
@@ -196,7 +199,7 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     inside = torch.ones_like(z[:, :1], dtype=torch.bool)
     if options.variant != "a":
         bound = bound_map(model, z, evenly(model.config.region.steps, options.looked), noise)
-        region = bound >= net.limits[model.config.region.place(options.looked)]
+        region = grown(bound >= net.limits[model.config.region.place(options.looked)], options.grow)
         maps = {"bound": bound, "region": region.to(x)}
         inside = inside if options.variant == "b" else region
     if options.chain:

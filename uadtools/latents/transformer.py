@@ -14,9 +14,9 @@ from pydantic import model_validator
 
 from uadtools.errors import UadError
 from uadtools.interface import recipe as base
-from uadtools.interface.healing import Healing, Option
+from uadtools.interface.healing import Grow, Healing, Option
 from uadtools.latents import vqvae
-from uadtools.latents._healthy import healthy_percentile
+from uadtools.latents._region import grown, healthy_percentile
 from uadtools.models import settings
 from uadtools.models.networks import CodebookConfig, TransformerConfig, UnlikelyConfig
 from uadtools.noise.config import NoiseConfig
@@ -99,6 +99,7 @@ class Options:
             most=8,
         ),
     ] = 1
+    grow: Grow = 0
 
     @property
     def maps(self) -> tuple[str, ...]:
@@ -126,7 +127,7 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
             "(uad-train --resume)"
         )
     codes = net.encode(x)
-    judged = [_in_order(model, codes, order, noise()[:, 0]) for order in range(options.orders)]
+    judged = [_in_order(model, codes, order, options.grow, noise()[:, 0]) for order in range(options.orders)]
     nll, regions, images = (torch.stack(parts) for parts in zip(*judged, strict=True))
     found = regions[:, :, None].to(x)
     weights = torch.stack([interpolate(part, x.shape[2:]) for part in torch.where(found.any(dim=0), found, 1.0)])
@@ -137,10 +138,10 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     )
 
 
-def _in_order(model: Model, codes: Tensor, order: int, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _in_order(model: Model, codes: Tensor, order: int, grow: int, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return, of one order, how unlikely codes are, which of them are drawn anew, (B, h, w), and the image then."""
     nll = unlikeliness(model, codes, order)
-    region = nll > model.net.limits[order]
+    region = grown((nll > model.net.limits[order])[:, None], grow)[:, 0]
     return nll, region, model.net.decode(resampled(model, codes, order, region, noise))
 
 

@@ -108,6 +108,15 @@ def test_a_place_is_healed_to_the_mean_of_the_orders_that_drew_it_anew(x):
     torch.testing.assert_close(made.healed, expected, rtol=0, atol=1e-6)
 
 
+def test_a_region_that_grows_is_drawn_anew_in_all_of_it(x):
+    model = Telling(Autoencoded(1.0))
+    made = transformer.heal(model, x, transformer.Options(orders=2, grow=1), noises(9.0))
+    region = torch.zeros_like(x)
+    region[0, :, :12, 4:] = 1  # the lesion's cells are those of row 1 and columns 2 and 3
+    torch.testing.assert_close(made.maps["region"], region, rtol=0, atol=0)
+    torch.testing.assert_close(made.healed, torch.where(region > 0, 4 / CODES, 2 / CODES), rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("orders", [1, 8])
 def test_evaluations(x, orders):
     model, options = Telling(Autoencoded(1.0)), transformer.Options(orders=orders)

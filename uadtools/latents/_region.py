@@ -1,4 +1,4 @@
-"""What is still healthy at a position of a latent: a percentile over healthy slices."""
+"""The region of a latent that is healed: what is beyond a percentile of healthy slices, and grown from there."""
 
 from __future__ import annotations
 
@@ -33,3 +33,13 @@ def healthy_percentile(
             for first in range(0, len(chosen), batch)
         ]
         return torch.cat(parts).quantile(percentile / 100, dim=0)
+
+
+def grown(region: Tensor, cells: int) -> Tensor:
+    """Return a region, (B, 1, h, w) or (B, 1, d, h, w), with all cells at most so many away, corners among them."""
+    from torch.nn.functional import max_pool2d, max_pool3d
+
+    if not cells:
+        return region
+    pool = max_pool2d if region.ndim == 4 else max_pool3d
+    return pool(region.float(), 2 * cells + 1, stride=1, padding=cells) > 0
