@@ -49,13 +49,14 @@ PARTS = {
     },
     "ldm": {"network": NETWORK | {"attention": ()}, "autoencoder": CODEBOOK, "defaults": {"method": "ldm"}},
     "distilled": {"network": NETWORK, "target": "x0", "walk": {"steps": 4, "top": 200}},
+    "transformer": {"network": {"width": 16, "layers": 2, "heads": 2}, "autoencoder": CODEBOOK},
     "binary": {"network": BITS},
     "bernoulli": {"network": NETWORK | {"attention": ()}, "autoencoder": BITS, "defaults": {"method": "bernoulli"}},
 }
 """Of the kinds of model that Behrendt et al., Pinaya et al. and Wolleb et al. train, of those that mend, and of a
 student.
 """
-UNTIMED = ("spark", "vqvae", "binary", "restoration", "distilled")
+UNTIMED = ("spark", "vqvae", "transformer", "binary", "restoration", "distilled")
 """Of these, those that draw no t from a range."""
 
 

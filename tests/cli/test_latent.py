@@ -86,6 +86,7 @@ def test_variant_steps_and_repeats_have_an_effect(uad, trained, prepared, here):
         (["--bounds", 7], "--bounds 7: the model knows how much is healthy over 50 steps alone (leave it out, or "),
         (["--chain", 1000], "--chain 1000: there are 999 steps, at most"),
         (["--variant", "a", "--bounds", 5], "--bounds has no effect with --variant a"),
+        (["--variant", "a", "--grow", 1], "--grow has no effect with --variant a"),
     ],
 )
 def test_what_the_model_cannot_do_is_refused(options, said, uad, prepared, tiny_guided):

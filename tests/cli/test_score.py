@@ -238,6 +238,7 @@ def test_json_tells_the_case_score(uad, prepared, healed, here):
         "detected_ml": None,
         "bound": None,
         "chain": None,
+        "nll": None,
         "concerns": [],
         "unlike": None,
     }  # nothing of this brain survives erosion

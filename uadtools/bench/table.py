@@ -24,6 +24,7 @@ COLUMNS: dict[str, str] = {
     "image_f1_top": "image F1",
     "image_auroc_bound": "by the bound",
     "image_auroc_chain": "by the whole chain",
+    "image_auroc_nll": "by the likelihood",
     "healthy_l1": "healthy l1",
     "l1_ratio": "l1 ratio",
     "healthy_kld": "healthy KLD",

@@ -58,7 +58,8 @@ def heal(
     prepared: bool = o.flag("--prepared  Refuse scans that were not prepared, instead of preparing them first."),
     maps: bool = o.flag("""--maps
         Write the method's other maps beside the healed scan, too: NAME_spread.nii.gz, with ldm
-        NAME_region.nii.gz, NAME_bound.nii.gz and NAME_chain.nii.gz, with autoddpm and thor
+        NAME_region.nii.gz, NAME_bound.nii.gz and NAME_chain.nii.gz, with transformer
+        NAME_region.nii.gz and NAME_nll.nii.gz, with autoddpm and thor
         NAME_perceptual.nii.gz. NAME_probability.nii.gz and NAME_expected.nii.gz (restore, disyre) and
         NAME_anomaly.nii.gz (autoddpm, thor, counterfactual) are always written, as the score needs them."""),
     strict: bool = o.STRICT,

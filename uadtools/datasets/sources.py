@@ -23,7 +23,7 @@ from uadtools.volume.stream import Study, base_name, read_path, read_studies
 STDIN = "standard input"
 Sources = Path | str | Sequence[Path | str]
 """Files, folders and lists; "-" is standard input."""
-MAPS = ("anomaly", "probability", "expected", "perceptual", "spread", "region", "bound", "chain")
+MAPS = ("anomaly", "probability", "expected", "perceptual", "spread", "region", "bound", "chain", "nll")
 MADE = ("preprocessed", "brain", "healed", *MAPS, "score", "detection")
 """How the names of files end that are made of a scan, unless the user chooses others."""
 NO_SCAN = "no scan is named (name files, or - for standard input)"

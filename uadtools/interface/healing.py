@@ -103,6 +103,17 @@ Guidance = Annotated[
 ]
 """The option of methods whose model leads a scan towards healthy ones, each with a default of its own."""
 
+Grow = Annotated[
+    int,
+    Option(
+        "Cells of the latent by which the region that is healed, and where the score counts, grows on all sides. "
+        "Default: 0.",
+        least=0,
+        most=64,
+    ),
+]
+"""The option of methods that find the region of a latent to heal."""
+
 
 def end(walk: Iterable[Step]) -> Tensor:
     """Walk to the last step and return where it arrived."""

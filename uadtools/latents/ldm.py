@@ -10,8 +10,9 @@ from pydantic import model_validator
 
 from uadtools.errors import UadError
 from uadtools.interface import recipe as base
-from uadtools.interface.healing import Healing, Option, end
+from uadtools.interface.healing import Grow, Healing, Option, end
 from uadtools.latents import vqvae
+from uadtools.latents._region import grown, healthy_percentile
 from uadtools.models.images import GridConfig, IntensityConfig
 from uadtools.models.networks import CodebookConfig, RegionConfig, UNetConfig
 from uadtools.models.settings import NoisedSettings
@@ -29,8 +30,6 @@ PREPARATION: dict[str, Any] = {
 Variant = Literal["a", "b", "c", "d"]
 BOUNDS, FEW_BOUNDS, FEW_STEPS = 200, 50, 30
 """Steps of the bound, fewer of them for variant d, as in the paper; its steps of DDIM, of which the paper takes 50."""
-MOST, BATCH = 1000, 32
-"""Healthy slices that are asked about at most, and how many at a time."""
 SAMPLE = 512
 """Slices by which the deviation of latents is measured."""
 
@@ -74,16 +73,12 @@ class Settings(NoisedSettings):
         return self
 
 
-class StartedCodebook(CodebookConfig, base.Started):
-    """pretrained: a model of kind vqvae, on whose latents the diffusion model is trained."""
-
-
 class Recipe(base.NoisedRecipe, Settings):
     """autoencoder: comes from a model of kind vqvae."""
 
     FREE: ClassVar[tuple[str, ...]] = ("defaults", "region")
 
-    autoencoder: StartedCodebook = StartedCodebook()
+    autoencoder: vqvae.StartedCodebook = vqvae.StartedCodebook()
 
     @property
     def donor(self) -> str:
@@ -132,12 +127,15 @@ class Options:
             least=1,
         ),
     ] = 1
+    grow: Grow = 0
 
     def __post_init__(self) -> None:
         if self.repeats > 1 and self.walked:
             raise UadError("--repeats has no effect where steps are left out (--variant a, b or c, without --steps)")
         if self.bounds and self.variant == "a":
             raise UadError("--bounds has no effect with --variant a, which knows no region (leave it out)")
+        if self.grow and self.variant == "a":
+            raise UadError("--grow has no effect with --variant a, which knows no region (leave it out)")
         if self.outside == "clean" and self.variant in ("a", "b"):
             raise UadError("--outside has no effect with --variant a or b, which heal all of the scan (leave it out)")
 
@@ -201,7 +199,7 @@ def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     inside = torch.ones_like(z[:, :1], dtype=torch.bool)
     if options.variant != "a":
         bound = bound_map(model, z, evenly(model.config.region.steps, options.looked), noise)
-        region = bound >= net.limits[model.config.region.place(options.looked)]
+        region = grown(bound >= net.limits[model.config.region.place(options.looked)], options.grow)
         maps = {"bound": bound, "region": region.to(x)}
         inside = inside if options.variant == "b" else region
     if options.chain:
@@ -244,10 +242,7 @@ def start(recipe: Recipe, nets: Sequence[LatentDiffusion], donor: Donor, slices:
 
     from uadtools.interface.learning import spread_out
 
-    sizes = ("widths", "residuals", "codes", "dimension", "axes")
-    donor.check("vqvae", "network", "autoencoder", recipe.autoencoder, sizes)
-    for net in nets:
-        net.autoencoder.load_state_dict(donor.weights)
+    vqvae.take(donor, recipe.autoencoder, [net.autoencoder for net in nets])
     first, device = nets[0], nets[0].deviation.device
     windows = (slices.windows(place[None], 0, device) for place in spread_out(slices, SAMPLE))
     deviation = torch.cat([first.encode(slices.seen(x)) for x in windows]).std()
@@ -269,16 +264,15 @@ def healthy_limits(model: Model, slices: Healthy, seed: int) -> Tensor:
     import torch
 
     from uadtools.diffusion.bound import bound_map, evenly
-    from uadtools.interface.learning import spread_out
     from uadtools.noise.source import SliceNoise
 
-    region, chosen, bounds = model.config.region, spread_out(slices, MOST), []
-    batch = 1 if slices.solid else BATCH
-    with torch.inference_mode():
-        for begin in range(0, len(chosen), batch):
-            z = model.net.encode(slices.seen(slices.windows(chosen[begin : begin + batch], 0, model.device)))
-            keys = [(seed, begin + i) for i in range(len(z))]
-            noise = SliceNoise(model.config.noise, tuple(z.shape[1:]), keys, model.device)
-            maps = [bound_map(model, z, evenly(region.steps, count), noise).cpu() for count in region.counts]
-            bounds.append(torch.cat(maps, dim=1))
-        return torch.cat(bounds).quantile(region.percentile / 100, dim=0)
+    region = model.config.region
+
+    def bounds(x: Tensor, first: int) -> Tensor:
+        z = model.net.encode(x)
+        keys = [(seed, first + i) for i in range(len(z))]
+        noise = SliceNoise(model.config.noise, tuple(z.shape[1:]), keys, model.device)
+        maps = [bound_map(model, z, evenly(region.steps, count), noise) for count in region.counts]
+        return torch.cat(maps, dim=1)
+
+    return healthy_percentile(bounds, slices, region.percentile, model.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
@@ -14,11 +15,12 @@ from uadtools.models.networks import CodebookConfig
 if TYPE_CHECKING:
     import torch
 
-    from uadtools.interface.types import Batch, Healthy, Model, Tensor
+    from uadtools.interface.types import Batch, Donor, Healthy, Model, Tensor
     from uadtools.nets.vqvae import VQVAE
 
 Options = Single
 heal = reconstruct
+SIZES = ("widths", "residuals", "codes", "dimension", "axes")
 MOST = 256
 """Slices by which the use of the codebook is measured, at most."""
 
@@ -31,6 +33,10 @@ class Settings(settings.Settings):
 
     kind: Literal["vqvae"] = "vqvae"
     network: CodebookConfig = CodebookConfig()
+
+
+class StartedCodebook(CodebookConfig, base.Started):
+    """pretrained: a model of this kind, whose latents another model learns."""
 
 
 class Recipe(base.Recipe, Settings):
@@ -47,7 +53,14 @@ def network_of(sizes: CodebookConfig, channels: int) -> VQVAE:
     """Make the autoencoder of images of so many channels, with fresh weights."""
     from uadtools.nets.vqvae import VQVAE
 
-    return VQVAE(**sizes.model_dump(include={"widths", "residuals", "codes", "dimension", "axes"}), channels=channels)
+    return VQVAE(**sizes.model_dump(include={*SIZES}), channels=channels)
+
+
+def take(donor: Donor, sizes: CodebookConfig, autoencoders: Sequence[VQVAE]) -> None:
+    """Give autoencoders the weights of a trained one. Raises UadError where that is of another kind or other sizes."""
+    donor.check("vqvae", "network", "autoencoder", sizes, SIZES)
+    for autoencoder in autoencoders:
+        autoencoder.load_state_dict(donor.weights)
 
 
 def loss(recipe: Recipe, net: VQVAE, batch: Batch, step: int) -> Tensor:

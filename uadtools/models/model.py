@@ -17,7 +17,7 @@ from uadtools.diffusion.process import Prediction, Timesteps, both
 from uadtools.diffusion.schedule import Schedule
 from uadtools.errors import UadError
 from uadtools.models.checkpoint import REFERENCE, file_hash, located, read_config, read_tensors
-from uadtools.models.config import NoisedSettings, Settings
+from uadtools.models.config import Settings
 from uadtools.models.kinds import kind
 from uadtools.nets.layout import layout, packed
 from uadtools.nets.perceptual import Perceptual
@@ -70,7 +70,7 @@ class Model:
         """Of how many contrasts the images are that it sees."""
         return int(self.config.channels)
 
-    def ask(self, x: Tensor, *more: Tensor, of: nn.Module | None = None) -> Tensor:
+    def ask(self, x: Tensor, *more: Any, of: nn.Module | None = None) -> Tensor:
         """Return what the network makes of a batch, in float32.
 
         x: as the network sees it, (B, C, H, W) in [-1, 1], or (B, C, D, H, W); more: what else it is told, such as t;
@@ -110,7 +110,7 @@ class Model:
 
         A model that draws none has nothing to return when it is called.
         """
-        if not isinstance(self.config, NoisedSettings):
+        if not self.config.DRAWS:
             return lambda: torch.empty(len(keys), 0, device=self.device)
         return SliceNoise(self.config.noise, self.config.noise_shape(shape), keys, self.device)
 

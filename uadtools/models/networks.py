@@ -139,6 +139,21 @@ class CodebookConfig(_HalvingConfig):
     axes: Literal[2, 3] = 2
 
 
+class TransformerConfig(NetworkConfig):
+    """The sizes of a network that tells codes one after the other, which nets.transformer explains."""
+
+    kind: Literal["sequential"] = "sequential"
+    width: Width = 256
+    layers: Count = 8
+    heads: Width = 8
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        _divides("heads", self.heads, [self.width])
+        return self
+
+
 class BitsConfig(_HalvingConfig):
     """The sizes of an autoencoder whose latent is made of bits, which nets.bits explains."""
 
@@ -165,15 +180,22 @@ class EncoderConfig(Config):
         return int(2 ** (len(self.blocks) + 1))
 
 
-class RegionConfig(Config):
-    """Where a lesion is: where the bound, averaged over steps, is above what is healthy.
+class UnlikelyConfig(Config):
+    """Where a lesion is: where a latent is less likely than healthy ones. percentile: of healthy scans, at each
+    position.
+    """
 
-    steps: from which the bound is taken, [low, high); percentile: of healthy scans, at each position; bounds: over how
-    many of the steps the bound may be averaged, as fewer make it noisier and ask for limits of their own.
+    percentile: Annotated[float, Field(gt=0, le=100)] = 97.5
+
+
+class RegionConfig(UnlikelyConfig):
+    """The same by the bound, averaged over steps.
+
+    steps: from which the bound is taken, [low, high); bounds: over how many of the steps the bound may be averaged, as
+    fewer make it noisier and ask for limits of their own.
     """
 
     steps: tuple[PositiveInt, PositiveInt] = (400, 600)
-    percentile: Annotated[float, Field(gt=0, le=100)] = 97.5
     bounds: tuple[PositiveInt, ...] = Field(default=(50,), min_length=1)
 
     @property

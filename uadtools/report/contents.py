@@ -32,6 +32,7 @@ CASE_SCORES = {
     "detected_ml": "mL above the model's threshold",
     "bound": "mean bound",
     "chain": "mean chain",
+    "nll": "mean negative log-likelihood",
 }
 NAMES = ("register", "masks", "condition")
 """Settings that may be the name of somebody's file."""

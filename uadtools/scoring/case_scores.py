@@ -17,7 +17,7 @@ from uadtools.volume.roles import ROLES
 from uadtools.volume.stream import Study
 
 BOUNDS = tuple(role for role, about in ROLES.items() if about.bound)
-"""Maps of latent diffusion whose means are case scores."""
+"""Maps of how unlikely a model finds the scan, whose means are case scores."""
 TOP = 0.01
 """Share of the brain's voxels that the case score `top` is the mean of."""
 
@@ -37,7 +37,8 @@ class CaseScores:
     case_score: mean score inside the brain. top: mean of the highest TOP of the brain's scores. peak: highest score
     after the median and the erosion of uad-postproc; the scan has a detection when it is above the threshold (but for
     small components). detected_ml: what uad-postproc detects by itself, where the model has a threshold for this way of
-    healing and scoring. bound, chain: means inside the brain of the method's maps of these roles, where there are any.
+    healing and scoring. bound, chain, nll: means inside the brain of the method's maps of these roles, where there are
+    any.
     """
 
     case_score: float
@@ -46,6 +47,7 @@ class CaseScores:
     detected_ml: float | None
     bound: float | None
     chain: float | None
+    nll: float | None
 
 
 def top(scores: NDArray[np.floating[Any]]) -> float:
@@ -58,7 +60,9 @@ def case_scores(study: Study) -> CaseScores:
     steps = own_steps(study)
     ready = prepare(study, steps)
     bounds = mean_bounds(study)
-    return CaseScores(*summed(ready), _detected(ready, steps), bounds["bound"], bounds["chain"])
+    return CaseScores(
+        *summed(ready), _detected(ready, steps), bound=bounds["bound"], chain=bounds["chain"], nll=bounds["nll"]
+    )
 
 
 def summed(ready: Prepared) -> Summed:

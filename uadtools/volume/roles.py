@@ -43,9 +43,10 @@ ROLES = {
     "probability": Role("that something was changed there", "map", scored="product"),
     "perceptual": Role("how unlike the features of scan and healed scan are", "map"),
     "spread": Role("deviation over several draws", "map"),
-    "region": Role("where latent diffusion found the scan unlikely", "mask"),
+    "region": Role("where a model of latents found the scan unlikely", "mask"),
     "bound": Role("how unlikely latent diffusion finds the scan, over the steps of the region", "map", bound=True),
     "chain": Role("how unlikely latent diffusion finds the scan, over all steps", "map", bound=True),
+    "nll": Role("the negative log-likelihood of the scan's codes, in nats", "map", bound=True),
     "flipped": Role("the share of the bits that diffusion of bits made anew", "map"),
 }
 """In this order images are asked where the brain is, and drawn. A study of several contrasts has some in each of its

@@ -10,6 +10,7 @@ from uadtools.diffusion.samplers import ddpm
 from uadtools.diffusion.schedule import Schedule
 from uadtools.errors import UadError
 from uadtools.latents import ldm
+from uadtools.latents._region import grown
 
 SCHEDULE = Schedule.of("linear")
 
@@ -58,6 +59,34 @@ def test_the_region_is_healed_and_the_rest_is_left_exactly_as_it_was(x, variant)
     torch.testing.assert_close(model.z[~outside], torch.full((4,), 0.3), rtol=0, atol=1e-3)
     assert made.maps["bound"].shape == x.shape
     assert not any(clamp for _, clamp in model.asked)
+
+
+@pytest.mark.parametrize("variant", ["b", "c", "d"])
+def test_a_region_that_grows_is_healed_in_all_of_it(x, variant):
+    model, look = Model(LIMITS), Model.predict
+
+    def predict(x_t, t, *, clamp=False):
+        """Another belief on the way back than that which finds the region."""
+        believed = torch.full_like(x_t, 0.6)
+        return both(believed, "x0", x_t, t, SCHEDULE) if isinstance(t, int) else look(model, x_t, t, clamp=clamp)
+
+    model.predict = predict
+    made = ldm.heal(model, x, ldm.Options(t=50, variant=variant, grow=1), noises())
+    region = torch.zeros(2, 1, 4, 4)
+    region[0, :, :2, :3] = 1  # the lesion's cells are the first two of the first row
+    torch.testing.assert_close(made.maps["region"], torch.nn.functional.interpolate(region, scale_factor=4))
+    healed = (region > 0).expand_as(model.z) | (variant == "b")
+    expected = torch.where(healed, 0.6, model.encode(x))
+    torch.testing.assert_close(model.z, expected, rtol=0, atol=1e-3)
+
+
+def test_a_region_of_a_volume_grows_along_all_axes():
+    region = torch.zeros(1, 1, 5, 6, 7, dtype=torch.bool)
+    region[0, 0, 2, 0, 3] = True
+    made = grown(region, 2)
+    assert made.sum() == 5 * 3 * 5
+    assert made[0, 0, :, :3, 1:6].all()
+    assert grown(region, 0) is region
 
 
 @pytest.mark.parametrize("variant", ["c", "d"])

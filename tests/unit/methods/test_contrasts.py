@@ -26,7 +26,7 @@ FIRST = {
     "joined": "reader.first",
 }  # fmt: skip
 """The first of the layers that learn, where these see images."""
-FROZEN = ("bernoulli", "fewshot", "ldm")
+FROZEN = ("bernoulli", "fewshot", "ldm", "transformer")
 """What sees images does not learn."""
 HEALING = [name for name in methods.names() if methods.needs_model(name)]
 

@@ -22,6 +22,7 @@ CPU = torch.device("cpu")
 CONTRASTS = ("T1", "FLAIR")
 TAKEN = {
     "cddpm": ("spark", "encoder", "encoder.", "encoder."), "ldm": ("vqvae", "autoencoder", "", "autoencoder."),
+    "transformer": ("vqvae", "autoencoder", "", "autoencoder."),
     "bernoulli": ("binary", "autoencoder", "", "autoencoder."), "cfg": ("diffusion", "network", "", "unet."),
     "classifier": ("diffusion", "network", "", "unet."), "joined": ("restoration", "healer", "", "frozen."),
     "fewshot": ("restoration", "features", "", "frozen."), "distilled": ("diffusion", "teacher", "", ""),

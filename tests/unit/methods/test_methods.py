@@ -27,6 +27,8 @@ RESTORING = ("disyre", "restore")
 BY_ITSELF = ("blur", "threshold")
 RECONSTRUCTING = ("ae", "binary", "cevae", "dae", "fanogan", "svae", "vae", "vqvae")
 MASKING = ("mae",)
+TELLING = ("transformer",)
+"""Heals with a model of its own that knows no t."""
 
 
 class Memory:
@@ -48,7 +50,7 @@ def test_names_are_the_modules_of_these_rooms():
     rooms = (methods, latents, labelled, baselines)
     found = {module.name for room in rooms for module in pkgutil.iter_modules(room.__path__) if module.name[0] != "_"}
     assert set(methods.names()) == found - {*ENCODERS}
-    assert set(methods.all_kinds()) == {*ENCODERS, *LABELLED, *WEAK, *GUIDED, *RECONSTRUCTING, *MASKING}
+    assert set(methods.all_kinds()) == {*ENCODERS, *LABELLED, *WEAK, *GUIDED, *RECONSTRUCTING, *MASKING, *TELLING}
     assert methods.names() == sorted(methods.names())
 
 
@@ -61,7 +63,7 @@ def test_names_are_listed_without_torch():
 def test_every_method_is_of_one_of_these():
     assert set(methods.names()) == {
         *NOISY, *WALKING, *WITHOUT_HEALING, *LABELLED, *WEAKLY, *GUIDED, *RESTORING, *BY_ITSELF, *RECONSTRUCTING,
-        *MASKING,
+        *MASKING, *TELLING,
     }  # fmt: skip
     assert [name for name in methods.names() if not methods.needs_model(name)] == list(BY_ITSELF)
     with pytest.raises(UadError, match="no method 'magic'"):
@@ -111,7 +113,7 @@ def test_helpers_are_no_methods():
 
 def test_able():
     assert methods.able("diffusion") == sorted(NOISY + WALKING + WITHOUT_HEALING)
-    assert all(methods.able(name) == [name] for name in RECONSTRUCTING + MASKING + GUIDED)
+    assert all(methods.able(name) == [name] for name in RECONSTRUCTING + MASKING + GUIDED + TELLING)
     assert methods.able("restoration") == list(RESTORING)
     assert methods.able("spark") == []
 

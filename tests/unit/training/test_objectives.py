@@ -17,8 +17,8 @@ def loss(recipe, net, x0, seeds, step):
 
 
 KINDS = (
-    "diffusion", "pddpm", "cddpm", "vqvae", "ldm", "binary", "bernoulli", "ae", "dae", "vae", "cevae", "svae", "mae",
-    "fanogan",
+    "diffusion", "pddpm", "cddpm", "vqvae", "ldm", "binary", "bernoulli", "transformer", "ae", "dae", "vae", "cevae",
+    "svae", "mae", "fanogan",
 )  # fmt: skip
 ENDED = 10**6
 """A step after the last: f-AnoGAN's encoder is what is trained."""
@@ -80,6 +80,7 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_slices(recipes, net, kind, step)
         ("vqvae", 0),
         ("binary", 0),
         ("bernoulli", 1),
+        ("transformer", 1),
         ("ae", 0),
         ("dae", 1),
         ("vae", 1),
