@@ -124,6 +124,7 @@ class Exported:
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
         settings.log_severity_level = 3
+        settings.enable_cpu_mem_arena = False  # it takes more than it saves
         if weights:
             values = [onnxruntime.OrtValue.ortvalue_from_numpy(one.astype(np.float32)) for one in weights.values()]
             settings.add_external_initializers(list(weights), values)
