@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from uadtools.diffusion.process import Prediction, Timesteps, both
 from uadtools.diffusion.schedule import Schedule
 from uadtools.errors import UadError
-from uadtools.models.checkpoint import REFERENCE, file_hash, located, read_config, read_tensors
+from uadtools.models.checkpoint import REFERENCE, by_contrast, file_hash, located, read_config, read_tensors
 from uadtools.models.config import Settings
 from uadtools.models.kinds import kind
 from uadtools.nets.layout import layout, packed
@@ -52,6 +52,8 @@ class Model:
     how many slices the network was asked about, each time.
     """
 
+    ENGINE: ClassVar[str] = "torch"
+
     config: Any
     net: Any
     device: torch.device
@@ -82,7 +84,7 @@ class Model:
         with torch.autocast(self.device.type, self.precision, enabled=cast):
             output: Tensor = net(packed(x), *more)
         if of is None:
-            self.asked(len(x))
+            self.asked(x.shape[0])
         return output.float()
 
     def predict(self, x_t: Tensor, t: Timesteps, *, clamp: bool = False, code: Tensor | None = None) -> Prediction:
@@ -91,7 +93,7 @@ class Model:
         x_t: (B, C, H, W) in the units of [-1, 1]; t: one step for all, or (B,) int64; clamp: limit x0 to [-1, 1]; code:
         of the image that the model is to go by, where it is one that needs it.
         """
-        steps = torch.as_tensor(t, dtype=torch.int64, device=x_t.device).expand(len(x_t))
+        steps = torch.as_tensor(t, dtype=torch.int64, device=x_t.device).expand(x_t.shape[0])
         codes = () if code is None else (code,)
         output, channels = self.ask(x_t, steps, *codes), x_t.shape[1]
         guess = both(output[:, :channels], self.config.target, x_t, t, self.schedule, clamp=clamp)
@@ -115,8 +117,12 @@ class Model:
         return SliceNoise(self.config.noise, self.config.noise_shape(shape), keys, self.device)
 
 
-def load_model(path: Path | str | None = None, *, device: str = "auto", precision: str = "auto") -> Model:
+def load_model(
+    path: Path | str | None = None, *, device: str = "auto", precision: str = "auto", fold: bool = True
+) -> Model:
     """Load a model file for healing (or a bundled one's name; default: the bundled one).
+
+    fold: let the network sum up weights on a CPU, where that is faster; else they stay as the file has them.
 
     Raises UadError when it is no model file, or its weights do not fit its settings or are not finite.
     """
@@ -125,7 +131,7 @@ def load_model(path: Path | str | None = None, *, device: str = "auto", precisio
     with torch.device("meta"):  # fresh weights would take time and memory
         net = build(config, str(path))
     tensors = {name: tensor.float() for name, tensor in read_tensors(path).items()}
-    expected = {name: tensors.pop(name).numpy() for name in list(tensors) if name.startswith(REFERENCE)}
+    expected = by_contrast({name: tensors.pop(name).numpy() for name in list(tensors) if name.startswith(REFERENCE)})
     try:
         net.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
@@ -137,13 +143,12 @@ def load_model(path: Path | str | None = None, *, device: str = "auto", precisio
     net = net.to(where).eval().requires_grad_(False)
     dtype = pick_precision(precision, where)
     for unet in [part for part in net.modules() if isinstance(part, UNet)]:
-        if where.type == "cpu":
+        if fold and where.type == "cpu":
             unet.fold()
         if dtype != torch.float32:
             unet.halve(dtype)
     net = net.to(memory_format=layout(3 if config.solid else 2))  # type: ignore[call-overload]
-    by_contrast = {name.removeprefix(REFERENCE).removeprefix("."): reference for name, reference in expected.items()}
-    return Model(config, net, where, dtype, f"{config.name}:{file_hash(path)}", by_contrast)
+    return Model(config, net, where, dtype, f"{config.name}:{file_hash(path)}", expected)
 
 
 def pick_device(name: str) -> torch.device:
