@@ -302,6 +302,8 @@ def mask_recipes(tiny_recipe, tiny_guided):
     data |= {"data": {"lesions": 0.5}, "training": data["training"] | {"t_range": None}}
     made = {kind: {**data, "name": f"tiny-{kind}", "kind": kind, **parts} for kind, parts in own.items()}
     made["bernoulli"] = made["segment"] | {"name": "tiny-bernoulli", "kernel": "bernoulli", "target": "eps"}
+    made["lsegdiff"] = made["segment"] | {"name": "tiny-lsegdiff", "kind": "lsegdiff"}
+    made["lsegdiff"] |= {"autoencoder": {"widths": (8,), "residuals": 1, "dimension": 3}}
     made["cold"] = made["segment"] | {"name": "tiny-cold", "kernel": "cold"}
     return {name: Recipe.model_validate(parts) for name, parts in made.items()}
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
+from uadtools.errors import UadError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -90,6 +92,26 @@ class Unhealed:
     @property
     def maps(self) -> tuple[str, ...]:
         return ("anomaly",)
+
+
+@dataclass(frozen=True)
+class Drawing(Unhealed):
+    """The options of a method that draws that map from noise alone. steps: of the walk; top: where that begins, the
+    last step of the schedule.
+    """
+
+    NOISY: ClassVar[bool] = True
+
+    steps: int = 20
+    eta: Annotated[float, Option("Fresh noise on the way back: 0 none, 1 as ddpm.", "X", 0, 1)] = 0.0
+    top: int = 999
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= self.top + 1:
+            raise UadError(f"--steps {self.steps}: from noise alone there are 1 to {self.top + 1}")
+
+    def evaluations(self, shape: tuple[int, int]) -> int:
+        return self.steps
 
 
 Guidance = Annotated[

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
 from uadtools.errors import UadError
 from uadtools.interface import recipe as base
-from uadtools.interface.healing import Option, Unhealed
+from uadtools.interface.healing import Drawing
 from uadtools.labelled._lesions import marked
 from uadtools.models.networks import UNetConfig
 from uadtools.models.settings import NoisedSettings
@@ -79,21 +79,8 @@ class Recipe(base.NoisedRecipe, Settings):
 
 
 @dataclass(frozen=True)
-class Options(Unhealed):
+class Options(Drawing):
     """steps: of the walk, from noise alone to the mask; top: where that begins, the last step of the schedule."""
-
-    NOISY: ClassVar[bool] = True
-
-    steps: int = 20
-    eta: Annotated[float, Option("Fresh noise on the way back: 0 none, 1 as ddpm.", "X", 0, 1)] = 0.0
-    top: int = 999
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.steps <= self.top + 1:
-            raise UadError(f"--steps {self.steps}: from noise alone there are 1 to {self.top + 1}")
-
-    def evaluations(self, shape: tuple[int, int]) -> int:
-        return self.steps
 
 
 def settle(config: Settings, given: dict[str, Any]) -> list[dict[str, Any]]:
