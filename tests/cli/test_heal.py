@@ -425,7 +425,8 @@ class TestOptionsOfMethods:
         text = uad("heal", "--help").out.decode()
         sections = [line for line in text.splitlines() if line.startswith("Options of")]
         methods = (
-            "andi", "anofpdm, cfg, derivative, guided", "autoddpm", "autoddpm, ldm", "bernoulli", "blur", "cfg",
+            "andi", "anofpdm, cfg, derivative, guided", "autoddpm", "autoddpm, ldm",
+            "autoddpm, ddim, ddpm, encode, sss, thor", "bernoulli", "blur", "cfg",
             "counterfactual", "ddim, lsegdiff, segment", "ddim", "ddim, ddpm, encode, sss", "ddpm", "derivative",
             "disyre", "ldm", "mae", "pddpm", "restore", "thor",
         )  # fmt: skip

@@ -85,7 +85,10 @@ def heal_together(
     if model is None:
         raise UadError(f"--method {how.method} needs a model")
     from uadtools.healing.batches import ScanSlices
+    from uadtools.models.features import load_features
 
+    if features := getattr(how.options[0], "features", None):
+        model = replace(model, features=load_features(Path(features), model.device))
     scans = []
     for study in studies:
         positions = positions_of(study, model)

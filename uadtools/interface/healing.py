@@ -66,13 +66,31 @@ class Perceiver(Protocol):
 
 
 @dataclass(frozen=True)
-class Perceptive:
+class Perceiving:
+    """The option of a method that makes a perceptual map: by which features images are compared in it."""
+
+    features: Annotated[
+        str | None,
+        Option(
+            "Compare images by these features in the perceptual map: a file that `uad-models import --from lpips` "
+            "made. Default: the model's own.",
+            "FILE",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Perceptive(Perceiving):
     """The option of a method whose healed slices may be compared with the scan in the network's features."""
 
     perceptual: Annotated[
         bool | None,
-        Option("Make the map of uad-score --metric perceptual, too: the distance in the model's features.", ""),
+        Option("Make the map of uad-score --metric perceptual, too: the distance in the features.", ""),
     ] = None
+
+    def __post_init__(self) -> None:
+        if self.features and not self.perceptual:
+            raise UadError("--features has no effect without --perceptual, whose map it is for (leave it out)")
 
     @property
     def maps(self) -> tuple[str, ...]:
