@@ -303,12 +303,15 @@ def mask_recipes(tiny_recipe, tiny_guided):
     data |= {"data": {"lesions": 0.5}, "training": data["training"] | {"t_range": None}}
     made = {kind: {**data, "name": f"tiny-{kind}", "kind": kind, **parts} for kind, parts in own.items()}
     made["bernoulli"] = made["segment"] | {"name": "tiny-bernoulli", "kernel": "bernoulli", "target": "eps"}
+    made["lsegdiff"] = made["segment"] | {"name": "tiny-lsegdiff", "kind": "lsegdiff"}
+    made["lsegdiff"] |= {"autoencoder": {"widths": (8,), "residuals": 1, "dimension": 3}}
+    made["cold"] = made["segment"] | {"name": "tiny-cold", "kernel": "cold"}
     return {name: Recipe.model_validate(parts) for name, parts in made.items()}
 
 
 @pytest.fixture(scope="session")
 def mask_models(mask_recipes, tmp_path_factory):
-    """Models of these kinds with random weights; bernoulli is that of masks whose bits are flipped."""
+    """Models of these kinds with random weights; bernoulli and cold are of masks that are flipped, or moved."""
     folder = tmp_path_factory.mktemp("masks")
     return {name: random_model(r.model({}), folder / f"{name}.safetensors") for name, r in mask_recipes.items()}
 

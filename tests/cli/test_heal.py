@@ -425,9 +425,10 @@ class TestOptionsOfMethods:
         text = uad("heal", "--help").out.decode()
         sections = [line for line in text.splitlines() if line.startswith("Options of")]
         methods = (
-            "andi", "anofpdm, cfg, derivative, guided", "autoddpm", "autoddpm, ldm", "bernoulli", "blur", "cfg",
-            "counterfactual", "ddim, segment", "ddim", "ddim, ddpm, encode, sss", "ddpm", "derivative", "disyre",
-            "ldm", "mae", "pddpm", "restore", "thor",
+            "andi", "anofpdm, cfg, derivative, guided", "autoddpm", "autoddpm, ldm",
+            "autoddpm, ddim, ddpm, encode, sss, thor", "bernoulli", "blur", "cfg",
+            "counterfactual", "ddim, lsegdiff, segment", "ddim", "ddim, ddpm, encode, sss", "ddpm", "derivative",
+            "disyre", "ldm", "mae", "pddpm", "restore", "thor",
         )  # fmt: skip
         assert sections == [f"Options of --method {names}:" for names in methods]
         assert "--sigma MM" in text.partition("Options of --method blur:")[2].partition("Options of")[0]

@@ -15,16 +15,19 @@ OWN = {
     "supervised": ["network.reach=1"],
     "segment": ["network.reach=1", "defaults.samples=2"],
     "bernoulli": ["network.reach=1", "defaults.samples=2", "kernel=bernoulli", "target=eps"],
+    "cold": ["network.reach=1", "defaults.samples=2", "kernel=cold"],
+    "lsegdiff": ["network.reach=1", "defaults.samples=2", "autoencoder.widths=[8]"],
     "joined": [],
 }
-EVALUATIONS = {"segment": ("--steps", 3), "bernoulli": ("--steps", 3)}
+DRAWING = ("segment", "bernoulli", "cold", "lsegdiff")
+EVALUATIONS = dict.fromkeys(DRAWING, ("--steps", 3))
 
 
 @pytest.fixture
 def settings(tiny_guided):
     """Changes to the recipe of a name that make it tiny."""
     own = OWN | {"joined": [f"healer.pretrained={tiny_guided['restoration']}"]}
-    return lambda name: ("segment" if name == "bernoulli" else name, [*TINY, *own[name]])
+    return lambda name: ("segment" if name in ("bernoulli", "cold") else name, [*TINY, *own[name]])
 
 
 @pytest.fixture
@@ -76,7 +79,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(train, here, name):
     assert all((before[name] == value).all() for name, value in after.items())
 
 
-@pytest.mark.parametrize("name", ["segment", "bernoulli"])
+@pytest.mark.parametrize("name", DRAWING)
 def test_draws_have_a_mean_and_a_spread_that_follow_the_seeds(train, uad, here, name):
     assert train(name).status == 0
     heal = ("heal", "s2.nii.gz", "--model", "m.safetensors", "--steps", 2)

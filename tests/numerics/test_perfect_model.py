@@ -7,7 +7,7 @@ import torch
 from oracles import Knows
 
 from uadtools.diffusion.process import add_noise, both
-from uadtools.diffusion.samplers import cold, ddim, ddim_encode, ddpm, dpm_solver, heun, pndm, single
+from uadtools.diffusion.samplers import blended, cold, ddim, ddim_encode, ddpm, dpm_solver, heun, pndm, single
 from uadtools.diffusion.schedule import Schedule
 from uadtools.diffusion.steps import spaced
 
@@ -145,7 +145,7 @@ def test_the_walk_of_cold_diffusion_arrives_at_the_truth_along_the_blends(steps)
         asked.append(s)
         return clean
 
-    walk = list(cold(knows, given, way))
+    walk = list(cold(knows, given, way, blended(given, way[0])))
     assert asked == [step.t for step in walk] == way
     torch.testing.assert_close(walk[-1].x_t, clean, rtol=0, atol=1e-10)
 
@@ -153,7 +153,7 @@ def test_the_walk_of_cold_diffusion_arrives_at_the_truth_along_the_blends(steps)
 def test_the_walk_of_cold_diffusion_weighs_what_it_is_told_by_its_steps():
     """A guess that changes on the way moves x by its own share of the severities alone."""
     given, guesses = drawn(0), {99: drawn(1), 49: drawn(2), 9: drawn(3)}
-    *_, last = cold(lambda x_t, s: guesses[s], given, list(guesses))
+    *_, last = cold(lambda x_t, s: guesses[s], given, list(guesses), blended(given, 99))
     torch.testing.assert_close(last.x_t, 0.5 * guesses[99] + 0.4 * guesses[49] + 0.1 * guesses[9], rtol=0, atol=1e-10)
 
 

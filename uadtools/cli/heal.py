@@ -41,7 +41,7 @@ def heal(
     steps: int | None = o.option(
         """--steps N
         Evaluations on the way back (ddim, encode, guided, counterfactual, cfg, derivative, distilled, disyre, ldm,
-        bernoulli, segment), on the way up (anofpdm), or of the range of t (andi).""",
+        bernoulli, segment, lsegdiff), on the way up (anofpdm), or of the range of t (andi).""",
         min=1,
     ),
     condition: Path | None = o.option("""--condition FILE

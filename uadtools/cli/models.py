@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from uadtools.models.foreign_programs import Program
 from uadtools.program import command as c
@@ -17,8 +18,10 @@ EXAMPLES = """
   uad-models reference mine.safetensors --healthy prepared/ --force         how far healthy scans are from healed ones
   uad-models settle mine.safetensors --set defaults.t=[400,999] -o mine-2.safetensors     other defaults
   uad-models import --from pddpm pddpm.pt -o pddpm.safetensors --set grid.shape=[96,96,50]
+  uad-models import --from lpips alex.pth -o alex.safetensors               features, for the perceptual map of uad-heal
 """
 
+Source = Literal[Program, "lpips"]
 FILE = o.argument(
     "FILE  A model file, or a bundled model's name. Default: the bundled one.", autocompletion=o.bundled_names
 )
@@ -108,8 +111,14 @@ def export(
 
 def import_(
     checkpoint: Path = o.argument("CKPT  A checkpoint of torch.save with plain weights, or .safetensors.", ...),
-    program: Program = o.option(f"--from {o.choices(Program)}  The program that it was trained with.", ...),
-    output: Path = o.option("--output -o MODEL  The model file to write, .safetensors.", ...),
+    program: Source = o.option(
+        f"""--from {o.choices(Program)}|lpips
+        The program that it was trained with; lpips: what images are compared by, for uad-heal --features.""",
+        ...,
+    ),
+    output: Path = o.option(
+        "--output -o MODEL  The model file to write, .safetensors; of lpips, one of features.", ...
+    ),
     config: Path | None = o.option("""--config FILE
         A .toml file with settings that the checkpoint does not tell, named as in a recipe."""),
     changes: list[str] | None = o.option("""--set KEY=VALUE
@@ -124,6 +133,9 @@ def import_(
 
     What the checkpoint does not tell takes that program's default, and is said on standard error; --set changes it.
     """
+    if program == "lpips":
+        _import_features(checkpoint, output, (config, changes, licence, half), force, as_json, quiet)
+        return
     from uadtools.healing.catalogue import import_model, read_given
 
     given = read_given(config, changes or []) | ({"licence": licence} if licence else {})
@@ -137,6 +149,20 @@ def import_(
         c.print_json(imported)
     else:
         tell(f"{imported['model']}: of kind {imported['kind']}, heals with {', '.join(imported['methods'])}")
+
+
+def _import_features(
+    checkpoint: Path, output: Path, idle: tuple[object, ...], force: bool, as_json: bool, quiet: bool
+) -> None:
+    from uadtools.models.features import import_features
+
+    if any(idle):
+        raise c.usage("without an effect with --from lpips (leave them out)", "--config, --set, --licence and --half")
+    imported = import_features(checkpoint, output, force=force)
+    if as_json:
+        c.print_json(imported)
+    else:
+        c.teller("uad-models", quiet)(f"{output}: features of {imported['network']}, for uad-heal --features")
 
 
 def describe(

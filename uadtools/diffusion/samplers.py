@@ -25,6 +25,8 @@ Noise = Callable[[], Tensor]
 Keep = Callable[[Tensor, int], Tensor]
 """Changes where a step has led: keep(x, t) puts back what is known of an image at the noise level of t, -1 for none."""
 
+Degraded = Callable[[Tensor, int], Tensor]
+"""degraded(x0, s): the image as it is at severity s, from 0 on; at -1 it is x0."""
 
 MULTISTEP = {
     1: (1.0,),
@@ -126,18 +128,27 @@ def ddim(
         yield Step(s, x_t, guess.x0)
 
 
-def cold(predict: Callable[[Tensor, int], Tensor], x: Tensor, severities: Sequence[int]) -> Iterator[Step]:
-    """Walk from a corrupted image to the clean one without noise: x_next = x_t - D(x0, s) + D(x0, next).
+def cold(
+    predict: Callable[[Tensor, int], Tensor], x_t: Tensor, severities: Sequence[int], degraded: Degraded
+) -> Iterator[Step]:
+    """Walk from a degraded image to the clean one without noise: x_next = x_t - D(x0, s) + D(x0, next).
 
-    predict(x_t, s): the clean image behind one of severity s; severities: largest first. D(x0, s) blends x0 with what
-    was given, x, in the share s of the first severity, so that the last step, to none, arrives at the clean image.
-    Source: Bansal et al. 2022 (Cold Diffusion), algorithm 2; Naval Marimont et al. 2023, section 2.3.
+    predict(x_t, s): the clean image behind one of severity s; severities: largest first; degraded: D, which of severity
+    -1 leaves the image as it is, so that the last step arrives at the clean one.
+    Source: Bansal et al. 2022 (Cold Diffusion), algorithm 2.
     """
-    x_t, most = x, severities[0] + 1
     for s, to in pairwise([*severities, -1]):
         x0 = predict(x_t, s)
-        x_t = x_t - (s - to) / most * (x - x0)
+        x_t = x_t - degraded(x0, s) + degraded(x0, to)
         yield Step(s, x_t, x0)
+
+
+def blended(x: Tensor, first: int) -> Degraded:
+    """Blend the clean image with what was given, x, in the share s of the first severity.
+
+    Source: Naval Marimont et al. 2023, section 2.3.
+    """
+    return lambda x0, s: x0 + (s + 1) / (first + 1) * (x - x0)
 
 
 def consistency(model: Denoiser, x_t: Tensor, timesteps: Sequence[int], noise: Noise) -> Iterator[Step]:

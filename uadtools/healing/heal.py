@@ -74,6 +74,15 @@ def heal(
     return heal_together([study], model, how, condition=condition, seed=seed, batch=batch, watch=watch)[0]
 
 
+def _comparing_by(features: Path, model: Loaded) -> Loaded:
+    """Return the model with other features by which it compares images."""
+    from uadtools.models.features import load_features
+    from uadtools.models.model import Model
+
+    assert isinstance(model, Model)  # an exported one heals as its options were when it was exported
+    return replace(model, features=load_features(features, model.device))
+
+
 def heal_together(
     studies: Sequence[Study],
     model: Loaded | None = None,
@@ -90,6 +99,8 @@ def heal_together(
         return [study.adding(_by_itself(study, how)) for study in studies]
     if model is None:
         raise UadError(f"--method {how.method} needs a model")
+    if features := getattr(how.options[0], "features", None):
+        model = _comparing_by(Path(features), model)
     scans = [slices_of(study, model) for study in studies]
     if condition:
         pairs = [(one, _condition(condition, study, how, model)) for one, study in zip(scans, studies, strict=True)]

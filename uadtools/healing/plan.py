@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import product
+from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from uadtools import methods
@@ -12,6 +13,7 @@ from uadtools.errors import UadError
 from uadtools.healing.combine import Rule
 from uadtools.models.config import ModelConfig
 from uadtools.models.defaults import DefaultsConfig
+from uadtools.models.features import named
 from uadtools.models.kinds import kind
 from uadtools.volume.roles import ROLES
 
@@ -101,6 +103,8 @@ class Plan:
         """What is noted of it; options without a value are not, so that a new one changes no older note."""
         first = {f.name: getattr(self.options[0], f.name) for f in fields(self.options[0])}
         first = {name: value for name, value in first.items() if value is not None}
+        if "features" in first:
+            first["features"] = named(Path(first["features"]))
         if len(steps := self.values_of("steps")) > 1:
             first["steps"] = steps
         arguments: dict[str, Any] = {"method": self.method, **first}
@@ -137,11 +141,13 @@ def plan(
     needs = {"t": ("t" in names, t), "samples": (is_noisy(options_class), samples)}
     idle |= {name for name, (able, value) in needs.items() if value not in (None, ()) and not able}
     if idle:
-        named = ", ".join(sorted(f"--{key}" if len(key) > 1 else f"-{key}" for key in idle))
-        raise UadError(f"{named} has no effect with --method {name} (leave it out)")
+        words = ", ".join(sorted(f"--{key}" if len(key) > 1 else f"-{key}" for key in idle))
+        raise UadError(f"{words} has no effect with --method {name} (leave it out)")
     given |= {
         key: (given[key],) if isinstance(given[key], int) else tuple(given[key]) for key in several if key in given
     }
+    if "features" in given:
+        named(Path(given["features"]))  # before the work
     heals = _heals(options_class)
     if combine == "vote" and not heals:
         raise UadError(f"--combine vote: --method {name} heals nothing that could be voted on (leave it out)")

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
+from uadtools.errors import UadError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -69,13 +71,31 @@ class Perceiver(Protocol):
 
 
 @dataclass(frozen=True)
-class Perceptive:
+class Perceiving:
+    """The option of a method that makes a perceptual map: by which features images are compared in it."""
+
+    features: Annotated[
+        str | None,
+        Option(
+            "Compare images by these features in the perceptual map: a file that `uad-models import --from lpips` "
+            "made. Default: the model's own.",
+            "FILE",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Perceptive(Perceiving):
     """The option of a method whose healed slices may be compared with the scan in the network's features."""
 
     perceptual: Annotated[
         bool | None,
-        Option("Make the map of uad-score --metric perceptual, too: the distance in the model's features.", ""),
+        Option("Make the map of uad-score --metric perceptual, too: the distance in the features.", ""),
     ] = None
+
+    def __post_init__(self) -> None:
+        if self.features and not self.perceptual:
+            raise UadError("--features has no effect without --perceptual, whose map it is for (leave it out)")
 
     @property
     def maps(self) -> tuple[str, ...]:
@@ -95,6 +115,26 @@ class Unhealed:
     @property
     def maps(self) -> tuple[str, ...]:
         return ("anomaly",)
+
+
+@dataclass(frozen=True)
+class Drawing(Unhealed):
+    """The options of a method that draws that map from noise alone. steps: of the walk; top: where that begins, the
+    last step of the schedule.
+    """
+
+    NOISY: ClassVar[bool] = True
+
+    steps: int = 20
+    eta: Annotated[float, Option("Fresh noise on the way back: 0 none, 1 as ddpm.", "X", 0, 1)] = 0.0
+    top: int = 999
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= self.top + 1:
+            raise UadError(f"--steps {self.steps}: from noise alone there are 1 to {self.top + 1}")
+
+    def evaluations(self, shape: tuple[int, int]) -> int:
+        return self.steps
 
 
 Guidance = Annotated[

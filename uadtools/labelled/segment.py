@@ -3,39 +3,44 @@ the network is.
 
 Source: Bercea et al. 2024 (survey), 5.1. The scan lies beside the noisy mask as more channels (Saharia et al. 2022,
 Palette; Amit et al. 2021, SegDiff), and the mean of draws is the map (Wolleb et al. 2022); masks are noised with
-Gaussian noise, or their bits flipped (Chen et al. 2023, BerDiff).
+Gaussian noise, or their bits flipped (Chen et al. 2023, BerDiff), or they are shifted and turned (Zaman et al. 2023,
+Surf-CDM, whose surfaces are no masks and always somewhere).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
 from uadtools.errors import UadError
 from uadtools.interface import recipe as base
-from uadtools.interface.healing import Option, Unhealed
+from uadtools.interface.healing import Drawing
 from uadtools.labelled._lesions import marked
 from uadtools.models.networks import UNetConfig
 from uadtools.models.settings import NoisedSettings
 
 if TYPE_CHECKING:
     from uadtools.diffusion.process import Prediction, Timesteps
+    from uadtools.diffusion.samplers import Step
     from uadtools.diffusion.schedule import Schedule
     from uadtools.interface.healing import Healing
     from uadtools.interface.types import Batch, Model, Noise, Tensor, nn
 
-Kernel = Literal["gaussian", "bernoulli"]
+Kernel = Literal["gaussian", "bernoulli", "cold"]
+TOLD = {"bernoulli": ("eps", "what was flipped"), "cold": ("x0", "the mask")}
+"""What the network tells with kernels that leave no choice, and what that is."""
 
 
 class Settings(NoisedSettings):
     """network: sees the slab and the noisy mask of its middle; kernel: how masks are noised.
 
     gaussian: with `noise`, as `target` says; bernoulli: by flipped bits, of which Gaussian noise says which they are,
-    and the network tells these.
+    and the network tells these; cold: by a shift and a turn, of which it says how large they are, and the network tells
+    the mask.
     """
 
     FOLLOWS: ClassVar[dict[str, dict[str, Any]]] = {"noise": {"kind": "gaussian"}}
@@ -53,10 +58,11 @@ class Settings(NoisedSettings):
     def _of_its_kernel(self) -> Self:
         if self.defaults.t:
             raise ValueError(f"defaults.t {list(self.defaults.t)}: masks are drawn from noise alone (leave it out)")
-        if self.kernel == "bernoulli" and self.noise.kind != "gaussian":
-            raise ValueError(f"noise.kind {self.noise.kind}: bits are flipped by gaussian")
-        if self.kernel == "bernoulli" and self.target != "eps":
-            raise ValueError(f"target {self.target}: with kernel bernoulli the network tells what was flipped (eps)")
+        target, what = TOLD.get(self.kernel, (self.target, ""))
+        if self.kernel in TOLD and self.noise.kind != "gaussian":
+            raise ValueError(f"noise.kind {self.noise.kind}: kernel {self.kernel} draws from gaussian")
+        if self.target != target:
+            raise ValueError(f"target {self.target}: with kernel {self.kernel} the network tells {what} ({target})")
         return self
 
 
@@ -73,52 +79,56 @@ class Recipe(base.NoisedRecipe, Settings):
 
 
 @dataclass(frozen=True)
-class Options(Unhealed):
+class Options(Drawing):
     """steps: of the walk, from noise alone to the mask; top: where that begins, the last step of the schedule."""
-
-    NOISY: ClassVar[bool] = True
-
-    steps: int = 20
-    eta: Annotated[float, Option("Fresh noise on the way back: 0 none, 1 as ddpm.", "X", 0, 1)] = 0.0
-    top: int = 999
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.steps <= self.top + 1:
-            raise UadError(f"--steps {self.steps}: from noise alone there are 1 to {self.top + 1}")
-
-    def evaluations(self, shape: tuple[int, int]) -> int:
-        return self.steps
 
 
 def settle(config: Settings, given: dict[str, Any]) -> list[dict[str, Any]]:
     """Begin where the model's schedule ends. Raises UadError for an option that its kernel does not have."""
-    if given.get("eta") and config.kernel == "bernoulli":
-        raise UadError(f"--eta {given['eta']:g}: has no effect with a model of kernel bernoulli (leave it out)")
+    if given.get("eta") and config.kernel != "gaussian":
+        raise UadError(f"--eta {given['eta']:g}: has no effect with a model of kernel {config.kernel} (leave it out)")
     return [{**given, "top": config.levels - 1}]
 
 
 def heal(model: Model, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Draw a mask for each slice, from noise alone; nothing is healed. x: (B, C (2 reach + 1), H, W) in [-1, 1].
 
-    The map is the mask as the last step believes it, from 0 to 1.
+    The map is the mask as the last step believes it, from 0 to 1. With kernel cold the walk begins at an empty mask, as
+    each mask has left the image there; a draw is a way by which it comes in.
     """
-    import torch
-
-    from uadtools.diffusion.bits import unflip
     from uadtools.diffusion.samplers import ddim
     from uadtools.diffusion.steps import spaced
 
-    timesteps = spaced(options.top, options.steps)
+    timesteps, beside = spaced(options.top, options.steps), Beside(model, x)
     if model.config.kernel == "bernoulli":
+        return marked(last(_unflipped(beside, timesteps, noise)))
+    if model.config.kernel == "cold":
+        return marked(last(_moved_back(beside, timesteps, noise())))
+    return marked((last(ddim(beside, noise(), timesteps, noise, eta=options.eta, clamp=True)) + 1) / 2)
 
-        def told(z_t: Tensor, t: int) -> Tensor:
-            at = torch.full((len(z_t),), t, device=z_t.device)
-            return model.ask(torch.cat([x, 2 * z_t - 1], dim=1), at).sigmoid()
 
-        drawn = unflip(told, (noise() > 0).to(x), timesteps, model.schedule, noise)
-        return marked(deque(drawn, maxlen=1)[0].x0_pred)
-    walk = ddim(Beside(model, x), noise(), timesteps, noise, eta=options.eta, clamp=True)
-    return marked((deque(walk, maxlen=1)[0].x0_pred + 1) / 2)
+def last(walk: Iterable[Step]) -> Tensor:
+    """Walk to the last step and return what that believes in."""
+    return deque(walk, maxlen=1)[0].x0_pred
+
+
+def _unflipped(beside: Beside, timesteps: Sequence[int], noise: Noise) -> Iterator[Step]:
+    from uadtools.diffusion.bits import unflip
+
+    def flips(z_t: Tensor, t: int) -> Tensor:
+        return beside.ask(2 * z_t - 1, t).sigmoid()
+
+    return unflip(flips, (noise() > 0).to(beside.seen), timesteps, beside.schedule, noise)
+
+
+def _moved_back(beside: Beside, timesteps: Sequence[int], eps: Tensor) -> Iterator[Step]:
+    from uadtools.diffusion.motion import moved
+    from uadtools.diffusion.samplers import cold
+
+    def told(mask: Tensor, t: int) -> Tensor:
+        return (beside.ask(2 * mask.clamp(0, 1) - 1, t).clamp(-1, 1) + 1) / 2
+
+    return cold(told, 0 * eps, timesteps, lambda mask, t: moved(mask, t, eps, beside.schedule))
 
 
 @dataclass(frozen=True)
@@ -132,14 +142,17 @@ class Beside:
     def schedule(self) -> Schedule:
         return self.model.schedule
 
-    def predict(self, x_t: Tensor, t: Timesteps, *, clamp: bool = False) -> Prediction:
+    def ask(self, x_t: Tensor, t: Timesteps) -> Tensor:
+        """Return what the network says of x_t, by itself."""
         import torch
 
+        at = torch.as_tensor(t, dtype=torch.int64, device=x_t.device).expand(len(x_t))
+        return self.model.ask(torch.cat([self.seen, x_t], dim=1), at)
+
+    def predict(self, x_t: Tensor, t: Timesteps, *, clamp: bool = False) -> Prediction:
         from uadtools.diffusion.process import both
 
-        at = torch.as_tensor(t, dtype=torch.int64, device=x_t.device).expand(len(x_t))
-        output = self.model.ask(torch.cat([self.seen, x_t], dim=1), at)
-        return both(output, self.model.config.target, x_t, t, self.schedule, clamp=clamp)
+        return both(self.ask(x_t, t), self.model.config.target, x_t, t, self.schedule, clamp=clamp)
 
 
 def probe(model: Model, x: Tensor) -> Tensor:
@@ -157,7 +170,7 @@ def build(settings: Settings) -> nn.Module:
 
 
 def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
-    """Noise the mask of each slice to a t of its own, and tell mask or noise; of bits, which were flipped.
+    """Noise or move the mask of each slice to a t of its own, and tell mask or noise; of bits, which were flipped.
 
     Source: Amit et al. 2021, section 3; Chen et al. 2023, whose divergence of the bits' steps is left out beside the
     cross-entropy. What is IGNORED counts neither way, and is no lesion where it is seen.
@@ -166,6 +179,7 @@ def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
     from torch.nn.functional import binary_cross_entropy_with_logits
 
     from uadtools.diffusion.bits import flip
+    from uadtools.diffusion.motion import moved
     from uadtools.interface.learning import drawn, measure, noised
     from uadtools.nets.layout import packed
     from uadtools.volume.labels import IGNORED, LESION
@@ -181,6 +195,10 @@ def loss(recipe: Recipe, net: nn.Module, batch: Batch, step: int) -> Tensor:
         t, eps, schedule = drawn(recipe, lesion, batch.seeds)
         z_t = flip(lesion, t, eps, schedule)
         apart = binary_cross_entropy_with_logits(told(2 * z_t - 1, t), (z_t - lesion).abs(), reduction="none")
+    elif recipe.kernel == "cold":
+        t, eps, schedule = drawn(recipe, lesion, batch.seeds)
+        seen = 2 * moved(lesion, t, eps, schedule) - 1
+        apart = measure(recipe)(told(seen, t), 2 * lesion - 1, reduction="none")
     else:
         noisy = noised(recipe, 2 * lesion - 1, batch.seeds)
         apart = measure(recipe)(told(noisy.x_t, noisy.t), noisy.target, reduction="none")

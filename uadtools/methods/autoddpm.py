@@ -1,7 +1,8 @@
 """Mask, stitch, resample: what a first walk finds unlike is replaced, the rest is kept. Source: Bercea et al. 2023.
 
 AutoDDPM. Its map is the perceptual distance times the residual over its 95th percentile. Theirs is LPIPS of natural
-images; ours is that of the model's own features (uadtools.nets.perceptual), so that the limit of the mask is another.
+images; ours is that of the model's own features (uadtools.nets.perceptual), or LPIPS by file, so that the limit of the
+mask is another.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from uadtools.interface.healing import Healing, Option, end
+from uadtools.interface.healing import Healing, Option, Perceiving, end
 
 if TYPE_CHECKING:
     from uadtools.interface.types import Denoiser, Model, Noise, Tensor
@@ -23,7 +24,7 @@ EMPTY = -1.0
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Perceiving):
     """t: how far the scan is noised for the first walk."""
 
     t: int = 200

@@ -33,6 +33,7 @@ class Options(Perceptive):
     ] = "ddim"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.eta and self.solver != "ddim":
             raise UadError(f"--eta has no effect with --solver {self.solver}, which adds no noise (leave it out)")
 

@@ -39,7 +39,7 @@ def heal(model: Network, x: Tensor, options: Options, noise: Noise) -> Healing:
     """Walk the middle slices of slabs back to health. x: (B, C (2 reach + 1), H, W) in [-1, 1]."""
     import torch
 
-    from uadtools.diffusion.samplers import cold
+    from uadtools.diffusion.samplers import blended, cold
     from uadtools.diffusion.steps import spaced
     from uadtools.nets.layout import middle, with_middle
 
@@ -52,7 +52,7 @@ def heal(model: Network, x: Tensor, options: Options, noise: Noise) -> Healing:
 
     start, severities = middle(x, model.channels), spaced(options.t, options.steps)
     if options.accumulate == "walk":
-        *_, last = cold(predict, start, severities)
+        *_, last = cold(predict, start, severities, blended(start, severities[0]))
         x0 = last.x_t
     else:  # of the scan itself: the mean of what a walk sees on its way is where it arrives
         x0 = torch.stack([predict(start, severity) for severity in severities]).mean(dim=0)

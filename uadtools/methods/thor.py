@@ -1,8 +1,8 @@
 """A walk back that is guided by anomaly maps on its way: what is unlike is healed, the rest is drawn to the scan.
 
 Source: Bercea et al. 2024 (THOR). Its perceptual distance is LPIPS of natural images; ours is that of the model's own
-features (uadtools.nets.perceptual). The published program walks freely from its last map on; here the end of the walk
-gets a map, too, so that the scan stays as it is where nothing was found.
+features (uadtools.nets.perceptual), or LPIPS by file. The published program walks freely from its last map on; here the
+end of the walk gets a map, too, so that the scan stays as it is where nothing was found.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from uadtools.interface.healing import Healing, Option, end
+from uadtools.interface.healing import Healing, Option, Perceiving, end
 
 if TYPE_CHECKING:
     from uadtools.interface.types import Denoiser, Model, Noise, Tensor
@@ -26,7 +26,7 @@ EMPTY = -1.0
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Perceiving):
     """t: how far the scan is noised; levels: steps of the model's schedule."""
 
     t: int = 350

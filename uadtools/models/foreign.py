@@ -42,22 +42,36 @@ def read_foreign(path: Path, program: Program, channels: int = 1) -> Foreign:
     channels: that its network takes and gives, one for each contrast. Raises UadError for a file that is no checkpoint
     or would need its code, and for a network that we do not have.
     """
+    tensors = read_weights(path)
+    try:
+        foreign = _of_program(tensors, program, channels)
+    except UadError as error:
+        raise UadError(f"{path}: {error}") from None
+    except _FAULTS as error:
+        raise UadError(f"{path}: its weights are not those of a network of {program} ({error})") from None
+    check_finite(path, foreign.weights)
+    return foreign
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint, by the names of the tables they are in. Raises UadError as read_foreign."""
     try:
         _check_packing(path)
     except OSError as error:
         raise UadError(f"{path}: {error.strerror or error}") from None
     found = read_tensors(path) if path.suffix == ".safetensors" else _unpickled(path)
     try:
-        foreign = _of_program(dict(_tensors(found)), program, channels)
+        return dict(_tensors(found))
     except UadError as error:
         raise UadError(f"{path}: {error}") from None
-    except _FAULTS as error:
-        raise UadError(f"{path}: its weights are not those of a network of {program} ({error})") from None
-    learnt = {name: value.float() for name, value in foreign.weights.items() if value.is_floating_point()}
+
+
+def check_finite(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Raise UadError for weights that are no numbers."""
+    learnt = {name: value.float() for name, value in weights.items() if value.is_floating_point()}
     bad = [name for name, value in learnt.items() if not value.isfinite().all()]
     if bad:
         raise UadError(f"{path}: {bad[0]} holds NaN or infinity (was its training cut short?)")
-    return foreign
 
 
 def check_fit(settings: Settings, weights: Mapping[str, Tensor], where: str) -> None:

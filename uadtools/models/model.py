@@ -49,7 +49,8 @@ class Model:
     config: the ModelConfig of its kind; net: the network, built by the kind's file. name: what the model is called in
     provenance, its own name and the hash of its file. expected: how far healthy scans are from their healed selves, on
     every second voxel of the grid, by contrast, and "" for any other; empty where the model does not know. asked: told
-    how many slices the network was asked about, each time.
+    how many slices the network was asked about, each time. features: what images are compared by in place of the
+    network, see models.features.
     """
 
     ENGINE: ClassVar[str] = "torch"
@@ -61,6 +62,7 @@ class Model:
     name: str = ""
     expected: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     asked: Callable[[int], None] = lambda count: None
+    features: nn.Module | None = None
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -102,8 +104,11 @@ class Model:
     def perceive(self, x: Tensor, other: Tensor) -> Tensor:
         """Return how unlike two clean images are in the features of a network that removes noise, (B, 1, H, W).
 
-        x, other: (B, C, H, W) in [-1, 1]. From 0 for the same to 4; no image is noised, see nets.perceptual.
+        x, other: (B, C, H, W) in [-1, 1]. From 0 for the same to 4; no image is noised, see nets.perceptual. With
+        `features`, what these say: nets.lpips.
         """
+        if self.features is not None:
+            return self.ask(x, other, of=self.features)
         t = x.new_full((len(x),), PERCEIVED * self.schedule.steps // 1000, dtype=torch.int64)
         return self.ask(x, other, t, of=Perceptual(self.net))
 

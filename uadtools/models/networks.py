@@ -154,6 +154,15 @@ class TransformerConfig(NetworkConfig):
         return self
 
 
+class MaskCodeConfig(_HalvingConfig):
+    """The sizes of an autoencoder of masks, which nets.latent explains."""
+
+    kind: Literal["mask"] = "mask"
+    widths: tuple[Width, ...] = Field(default=(16, 32), min_length=1, max_length=16)
+    residuals: Count = 1
+    dimension: Width = 4
+
+
 class BitsConfig(_HalvingConfig):
     """The sizes of an autoencoder whose latent is made of bits, which nets.bits explains."""
 

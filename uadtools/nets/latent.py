@@ -1,4 +1,4 @@
-"""Diffusion on the latents of an autoencoder with a codebook."""
+"""Diffusion on the latents of an autoencoder: of images, with a codebook, or of masks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uadtools.nets.unet import UNet
-from uadtools.nets.vqvae import VQVAE
+from uadtools.nets.vqvae import VQVAE, decoder, encoder
 
 
 class LatentDiffusion(nn.Module):
@@ -54,3 +55,35 @@ def _with_limits(net: LatentDiffusion, weights: dict[str, Tensor], prefix: str, 
         return
     single = limits.ndim < len(wanted) and wanted[0] == 1
     weights[f"{prefix}limits"] = limits[None] if single else limits.new_full(wanted, torch.inf)
+
+
+class MaskDiffusion(nn.Module):
+    """An autoencoder of masks whose latents lie in (-1, 1), and a U-Net that removes noise from these.
+
+    Each of `widths` halves the mask, and has `residuals` residual blocks; dimension: channels of the latent. The U-Net
+    sees an image beside the latent, of which f x f pixels are channels of one place, f pixels being one of the latent.
+    """
+
+    def __init__(self, unet: UNet, *, widths: Sequence[int], residuals: int, dimension: int) -> None:
+        super().__init__()
+        self.encoder, self.decoder = (make(widths, residuals, dimension) for make in (encoder, decoder))
+        self.unet, self.factor = unet, 2 ** len(widths)
+
+    def encode(self, mask: Tensor) -> Tensor:
+        """Return the latent of a mask, (B, D, h, w). mask: (B, 1, H, W), -1 or 1."""
+        z: Tensor = self.encoder(mask)
+        return z.tanh()
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the logits of a mask, (B, 1, H, W). z: (B, D, h, w)."""
+        logits: Tensor = self.decoder(z)
+        return logits
+
+    def beside(self, x: Tensor) -> Tensor:
+        """Return the image as the U-Net sees it beside a latent. x: (B, C, H, W). Returns (B, C f f, h, w)."""
+        return F.pixel_unshuffle(x, self.factor)
+
+    def forward(self, z_t: Tensor, t: Tensor) -> Tensor:
+        """Return what the U-Net tells of image and latent, (B, D, h, w). z_t: (B, C f f + D, h, w); t: (B,)."""
+        told: Tensor = self.unet(z_t, t)
+        return told

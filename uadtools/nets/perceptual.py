@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,10 +26,15 @@ class Perceptual(nn.Module):
     def forward(self, x: Tensor, other: Tensor, t: Tensor) -> Tensor:
         """Return (B, 1, H, W). x, other: (B, C, H, W); t: (B,) the step that the network is told for both."""
         levels = self.unet.features(torch.cat([x, other]), torch.cat([t, t]))
-        return torch.stack([self._distance(level, x) for level in levels]).mean(dim=0)
+        return torch.stack([distance(level, x.shape[2:]) for level in levels]).mean(dim=0)
 
-    @staticmethod
-    def _distance(level: Tensor, x: Tensor) -> Tensor:
-        one, two = F.normalize(level.float(), dim=1).chunk(2)
-        squared = (one - two).square().sum(dim=1, keepdim=True)
-        return F.interpolate(squared, size=x.shape[2:], mode="bilinear", align_corners=False)
+
+def distance(features: Tensor, shape: Sequence[int], weights: Tensor | None = None) -> Tensor:
+    """Return how far the directions of features are from one another, squared, spread over images (H, W).
+
+    features: (2 B, C, h, w), those of both; weights: (C,), of the channels; none: all 1. Returns (B, 1, H, W).
+    """
+    one, two = F.normalize(features.float(), dim=1).chunk(2)
+    squared = (one - two).square()
+    squared = squared if weights is None else squared * weights.view(-1, 1, 1)
+    return F.interpolate(squared.sum(dim=1, keepdim=True), size=list(shape), mode="bilinear", align_corners=False)

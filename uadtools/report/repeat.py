@@ -88,7 +88,7 @@ def _heal(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[str]:
     options = {name: given[name] for name in ("t", "steps", *own) if name in given}
     options |= {"samples": given["samples"]} if given.get("samples", 1) > 1 else {}
     options |= {"combine": given["combine"]} if len(given.get("t", [])) > 1 else {}
-    options |= {"condition": FILE} if "condition" in line["arguments"] else {}
+    options |= {name: FILE for name in ("condition", "features") if name in given or name in line["arguments"]}
     return options_as_words(model=_models([line]), method=given["method"], **options, seed=line.get("seed"))
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from uadtools.diffusion.bits import flip
+from uadtools.diffusion.motion import moved
 from uadtools.diffusion.process import add_noise, eps_from_x0
 from uadtools.diffusion.schedule import Schedule
 from uadtools.errors import UadError
@@ -23,7 +24,8 @@ from uadtools.training.state import fresh
 
 CPU = torch.device("cpu")
 LINEAR = Schedule.of("linear")
-NAMES = ("segment", "bernoulli")
+KERNELS = {"segment": "gaussian", "bernoulli": "bernoulli", "cold": "cold"}
+NAMES = tuple(KERNELS)
 
 
 class Knows(nn.Module):
@@ -51,10 +53,12 @@ def noises(shape, seed=0):
     return lambda: torch.randn(shape, generator=drawn)
 
 
-@pytest.mark.parametrize(("name", "target"), [("segment", "x0"), ("segment", "eps"), ("bernoulli", "eps")])
+@pytest.mark.parametrize(
+    ("name", "target"), [("segment", "x0"), ("segment", "eps"), ("bernoulli", "eps"), ("cold", "x0")]
+)
 def test_who_knows_the_mask_draws_it(mask_models, name, target):
     mask = (torch.rand(2, 1, 16, 16) < 0.3).float()
-    net = Knows(mask, "bernoulli" if name == "bernoulli" else "gaussian", target)
+    net = Knows(mask, KERNELS[name], target)
     model, x, asked = with_net(mask_models[name], net, target=target), torch.randn(2, 3, 16, 16), []
     (options,) = plan(model.config, steps=7).options
     made = segment.heal(replace(model, asked=asked.append), x, options, noises((2, 1, 16, 16)))
@@ -66,7 +70,29 @@ def test_who_knows_the_mask_draws_it(mask_models, name, target):
     assert sum(asked) == 2 * options.evaluations((16, 16)) == 14
 
 
-@pytest.mark.parametrize(("name", "eta", "draws"), [("segment", 0.0, 1), ("segment", 1.0, 4), ("bernoulli", 0.0, 4)])
+@pytest.mark.parametrize("name", NAMES)
+def test_of_a_lesion_that_is_nowhere_nothing_is_drawn(mask_models, name):
+    net = Knows(torch.zeros(2, 1, 16, 16), KERNELS[name], "eps" if name == "bernoulli" else "x0")
+    model = with_net(mask_models[name], net)
+    made = segment.heal(model, torch.randn(2, 3, 16, 16), segment.Options(steps=5), noises((2, 1, 16, 16)))
+    assert 0 < made.maps["anomaly"].min() <= made.maps["anomaly"].max() < 1e-6
+
+
+def test_a_moved_mask_comes_in_from_nowhere_by_the_way_that_its_noise_says(mask_models):
+    mask = torch.zeros(2, 1, 16, 16)
+    mask[0, 0, 5:9, 6:9], eps = 1, noises((2, 1, 16, 16), seed=3)()
+    net, seen = Knows(mask, "cold", "x0"), []
+    net.register_forward_pre_hook(lambda _, given: seen.append((given[0][:, -1:] + 1) / 2))
+    segment.heal(with_net(mask_models["cold"], net), torch.zeros(2, 3, 16, 16), segment.Options(8), lambda: eps)
+    for (_, t), x_t in zip(net.asked, seen, strict=True):
+        torch.testing.assert_close(x_t, moved(mask, t[0], eps, LINEAR), rtol=0, atol=1e-5)
+    assert not seen[0].any()
+    assert (seen[-1] - mask).abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "eta", "draws"), [("segment", 0.0, 1), ("segment", 1.0, 4), ("bernoulli", 0.0, 4), ("cold", 0.0, 1)]
+)
 def test_noise_is_drawn_at_the_start_and_where_eta_or_the_kernel_has_it_on_the_way(mask_models, name, eta, draws):
     model = load_model(mask_models[name], device="cpu", precision="fp32")
     (options,), drawn, noise = plan(model.config, steps=4, eta=eta).options, [], noises((1, 1, 16, 16))
@@ -92,10 +118,12 @@ def test_the_walk_begins_where_the_schedule_ends_and_has_no_more_steps(mask_mode
         plan(config, t=300)
     with pytest.raises(UadError, match="--samples 0: at least 1"):
         plan(config, samples=0)
-    flips = load_model(mask_models["bernoulli"], device="cpu").config
-    assert plan(flips, eta=0.0).options[0].eta == 0
-    with pytest.raises(UadError, match=r"^--eta 0.5: has no effect with a model of kernel bernoulli \(leave it out\)$"):
-        plan(flips, eta=0.5)
+    for name in ("bernoulli", "cold"):
+        other = load_model(mask_models[name], device="cpu").config
+        assert plan(other, eta=0.0).options[0].eta == 0
+        said = rf"^--eta 0.5: has no effect with a model of kernel {name} \(leave it out\)$"
+        with pytest.raises(UadError, match=said):
+            plan(other, eta=0.5)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -117,6 +145,8 @@ def test_the_loss_tells_mask_or_flips_and_leaves_out_what_is_ignored(mask_recipe
         z_t = flip(lesion, t, eps, LINEAR)
         noisy, flipped = 2 * z_t - 1, z_t != lesion
         apart = torch.where(flipped, -np.log(1 / (1 + np.exp(-0.5))), -np.log(1 - 1 / (1 + np.exp(-0.5))))
+    elif name == "cold":
+        noisy, apart = 2 * moved(lesion, t, eps, LINEAR) - 1, (0.5 - (2 * lesion - 1)) ** 2
     else:
         noisy = add_noise(2 * lesion - 1, t, eps, LINEAR)
         apart = (0.5 - (2 * lesion - 1)) ** 2
@@ -137,7 +167,9 @@ def test_what_is_shown_is_drawn_elsewhere(mask_recipes, sick, name):
     x = others.seen(others.windows(np.arange(count), 1))
     with torch.no_grad():
         draws = [segment.heal(model, x, segment.Options(steps=8), noise).maps["anomaly"] for _ in range(4)]
-    assert average_precision(torch.stack(draws).mean(dim=0)[:, 0].numpy(), others.labels == 1) > 0.7
+    mean = torch.stack(draws).mean(dim=0)
+    assert average_precision(mean[:, 0].numpy(), others.labels == 1) > 0.7
+    assert mean[1::2].max() < 0.4 < mean[::2].max()  # nothing is drawn where there is no lesion
 
 
 @pytest.mark.parametrize(
@@ -145,7 +177,12 @@ def test_what_is_shown_is_drawn_elsewhere(mask_recipes, sick, name):
     [
         ({"kernel": "poisson"}, "kernel"),
         ({"kernel": "bernoulli", "target": "x0"}, r"target x0: with kernel bernoulli the network tells what was flipp"),
-        ({"kernel": "bernoulli", "target": "eps", "noise": {"kind": "simplex"}}, "bits are flipped by gaussian"),
+        (
+            {"kernel": "bernoulli", "target": "eps", "noise": {"kind": "simplex"}},
+            "kernel bernoulli draws from gaussian",
+        ),
+        ({"kernel": "cold", "target": "eps"}, r"target eps: with kernel cold the network tells the mask \(x0\)"),
+        ({"kernel": "cold", "noise": {"kind": "simplex"}}, "noise.kind simplex: kernel cold draws from gaussian"),
         ({"defaults": {"t": (300,)}}, r"defaults.t \[300\]: masks are drawn from noise alone \(leave it out\)"),
     ],
 )

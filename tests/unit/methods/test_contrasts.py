@@ -23,7 +23,7 @@ FIRST = {
     **dict.fromkeys(("dae", "mae", "diffusion", "pddpm", "distilled", "restoration", "supervised", "segment"), "first"),
     **dict.fromkeys(("vqvae", "binary"), "encoder.0"),
     "cddpm": "encoder.stem", "spark": "encoder.stem", "cfg": "unet.first", "classifier": "classifier.first",
-    "joined": "reader.first",
+    "joined": "reader.first", "lsegdiff": "unet.first",
 }  # fmt: skip
 """The first of the layers that learn, where these see images."""
 FROZEN = ("bernoulli", "fewshot", "ldm", "transformer")

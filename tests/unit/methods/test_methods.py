@@ -18,7 +18,7 @@ WALKING = ("autoddpm", "encode", "thor")
 """With models of the same kind, and maps of their own or no noise."""
 WITHOUT_HEALING = ("andi",)
 """Of models of diffusion, too, but what they make is a map."""
-LABELLED = ("fewshot", "joined", "segment", "supervised")
+LABELLED = ("fewshot", "joined", "lsegdiff", "segment", "supervised")
 """Learnt from masks of lesions; what they make is a map, too."""
 WEAK, WEAKLY = ("cfg",), ("anofpdm", "cfg", "counterfactual", "derivative", "guided")
 """Kinds of models that were told which scans are sick, and the methods that heal with these, or with a classifier."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from uadtools import methods
-from uadtools.diffusion.samplers import cold
+from uadtools.diffusion.samplers import blended, cold
 from uadtools.diffusion.steps import spaced
 from uadtools.nets.restored import restored
 
@@ -64,7 +64,7 @@ def test_with_a_perfect_network_the_clean_scan_comes_back(slabs, name, options, 
 def test_the_walk_takes_equal_steps_from_a_constant_guess():
     """The change left is the share of severities left."""
     x, goal = torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
-    left = [step.x_t.mean().item() for step in cold(lambda x_t, s: goal, x, spaced(99, 4))]
+    left = [step.x_t.mean().item() for step in cold(lambda x_t, s: goal, x, spaced(99, 4), blended(x, 99))]
     assert left == pytest.approx([0.75, 0.5, 0.25, 0.0], abs=0.011)
 
 

@@ -26,7 +26,9 @@ def test_every_shipped_recipe_makes_a_model(name):
     with torch.device("meta"):  # the published networks are large, and only their sizes are asked for
         least = 4e5 if name == "binary-t1" else 9e5  # which has two levels alone
         assert sum(weight.numel() for weight in build(config).parameters()) > least
-    assert bool(config.defaults.t) == (isinstance(config, NoisedSettings) and name != "segment")  # from noise alone
+    assert bool(config.defaults.t) == (
+        isinstance(config, NoisedSettings) and name not in ("lsegdiff", "segment")
+    )  # from noise alone
     assert not config.defaults.t or max(config.defaults.t) < recipe.t_range[1]
 
 
@@ -168,7 +170,7 @@ def test_a_change_without_a_meaning_is_refused(recipe, change, reason):
 @pytest.mark.parametrize("name", names())
 def test_every_recipe_fits_the_grid_of_headct_but_those_that_need_neighbours(name):
     change = ["grid.shape=[64, 64, 1]", "grid.spacing=[1, 1, 1]", "intensity.kind=none", "data.min_brain=0"]
-    if name in ("any-small", "fewshot", "joined", "segment", "supervised", "svae"):
+    if name in ("any-small", "fewshot", "joined", "lsegdiff", "segment", "supervised", "svae"):
         with pytest.raises(UadError, match="neighbouring slices"):
             load_recipe(name, change)
     elif name.endswith("-3d"):
