@@ -98,7 +98,7 @@ def _runner(plan: Path, output: Path, data: Path | None, fold: int | None, *, ve
     """Make the comparison of a plan, or one fold of it."""
     from uadtools.bench.plan import load_bench
     from uadtools.bench.run import Bench
-    from uadtools.cli._training import line
+    from uadtools.program.training import line
 
     config = load_bench(plan)
     if fold is not None and fold > config.folds:

@@ -102,11 +102,8 @@ def export(
 
     with c.progress("exporting", quiet):
         exported = work(path, output, force=force)
-    if as_json:
-        c.print_json(exported)
-    else:
-        told = "{method}, weights in {bits} bits, opset {opset}; {apart:.1g} from its source".format(**exported)
-        c.teller("uad-models", quiet)(f"{output}: {told}")
+    told = "{method}, weights in {bits} bits, opset {opset}; {apart:.1g} from its source".format(**exported)
+    c.print_json(exported) if as_json else c.teller("uad-models", quiet)(f"{output}: {told}")
 
 
 def import_(
@@ -159,10 +156,8 @@ def _import_features(
     if any(idle):
         raise c.usage("without an effect with --from lpips (leave them out)", "--config, --set, --licence and --half")
     imported = import_features(checkpoint, output, force=force)
-    if as_json:
-        c.print_json(imported)
-    else:
-        c.teller("uad-models", quiet)(f"{output}: features of {imported['network']}, for uad-heal --features")
+    told = f"{output}: features of {imported['network']}, for uad-heal --features"
+    c.print_json(imported) if as_json else c.teller("uad-models", quiet)(told)
 
 
 def describe(

@@ -86,7 +86,7 @@ def train(
 
     import torch
 
-    from uadtools.cli._training import reporting, steps_of
+    from uadtools.program.training import reporting, steps_of
     from uadtools.training.train import train as work
 
     if workers:
