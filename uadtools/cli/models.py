@@ -12,6 +12,7 @@ EXAMPLES = """
   uad-models list                                                           what ships, and what one can train
   uad-models info mine.safetensors                                          the model card
   uad-models check mine.safetensors && uad-heal scan_preprocessed.nii.gz --model mine.safetensors
+  uad-models export mine.safetensors -o mine.onnx && uad-models check mine.safetensors --exported mine.onnx
   uad-models describe mine.safetensors --healthy prepared/ --force          what its healthy inputs look like
   uad-models reference mine.safetensors --healthy prepared/ --force         how far healthy scans are from healed ones
   uad-models settle mine.safetensors --set defaults.t=[400,999] -o mine-2.safetensors     other defaults
@@ -57,16 +58,52 @@ def info(path: Path | None = FILE, as_json: bool = o.JSON) -> None:
         c.say(card(about))
 
 
-def check(path: Path | None = FILE, quiet: bool = o.QUIET) -> None:
-    """Check that a model is sound.
+def check(
+    path: Path | None = FILE,
+    exported: Path | None = o.option("--exported FILE.onnx  Compare what uad-models export made of it, too."),
+    scans: list[str] | None = o.option("""--scan SCAN
+        With --exported: compare on this prepared scan, too, beside random slices; may be repeated."""),
+    quiet: bool = o.QUIET,
+) -> None:
+    """Check that a model is sound, and that its exported form says the same.
 
     Its weights are read and must fit its settings; they and the answer to an empty slice must be finite.
     """
     from uadtools.healing.catalogue import check as work
 
-    checked = work(path)
+    if scans and not exported:
+        raise c.usage("compares an exported model with its source (name it with --exported)", "--scan")
+    checked, told = work(path), ""
+    if exported:
+        from uadtools.healing.export import check_exported
+
+        apart = check_exported(checked, exported, scans or [])
+        told = f"; {exported} says the same ({', '.join(f'{name} to {value:.1g}' for name, value in apart.items())})"
     if not quiet:
-        c.say(f"{checked}: ok")
+        c.say(f"{checked}: ok{told}")
+
+
+def export(
+    path: Path = MODEL,
+    output: Path = o.option("--output -o OUT  The file to write, .onnx.", ...),
+    force: bool = o.FORCE,
+    as_json: bool = o.JSON,
+    quiet: bool = o.QUIET,
+) -> None:
+    """Export a model as an ONNX graph, from slices to healed slices, with its settings and references beside it.
+
+    For models whose default method, or another, asks the network a fixed number of times. What is written is compared
+    with the model on random slices first.
+    """
+    from uadtools.healing.export import export as work
+
+    with c.progress("exporting", quiet):
+        exported = work(path, output, force=force)
+    if as_json:
+        c.print_json(exported)
+    else:
+        told = "{method}, weights in {bits} bits, opset {opset}; {apart:.1g} from its source".format(**exported)
+        c.teller("uad-models", quiet)(f"{output}: {told}")
 
 
 def import_(
@@ -198,6 +235,7 @@ COMMAND = c.Command(
         c.Command(list_, "list"),
         c.Command(info, "info"),
         c.Command(check, "check"),
+        c.Command(export, "export"),
         c.Command(import_, "import"),
         c.Command(describe, "describe"),
         c.Command(reference, "reference"),

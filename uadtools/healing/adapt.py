@@ -120,10 +120,10 @@ def fitted(
     for step in range(STEPS):
         places = np.sort(rng.permutation(len(scan.x))[:BATCH])
         noise = own.noise(scan.x.shape[2:], [(seed, step, int(z), 0) for z in scan.positions[places]])
-        x, within = seen.slices(places), usual[places]
+        (x, given), within = seen.tensors(places), usual[places]
         middle = x.shape[1] // 2
         with torch.enable_grad():
-            healed = methods.get(plan.method).heal(own, curve(x), options, noise, **seen.given(places)).healed
+            healed = methods.get(plan.method).heal(own, curve(x), options, noise, **given).healed
             away = (curve.back(healed) - x[:, middle : middle + 1]).abs()
             loss = (away * within).sum() / within.sum().clamp(min=1)
             optimiser.zero_grad()

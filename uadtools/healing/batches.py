@@ -79,7 +79,8 @@ def heal_slices(
                 key = (getattr(options, "t", 0), k, *plan.noise_key(options))
                 noise = model.noise(shape, [(seed, int(z), *key) for z in seen.positions[part]])
                 with torch.inference_mode():
-                    result = heal(asked, seen.slices(part), options, noise, **seen.given(part))
+                    x, given = seen.tensors(part)
+                    result = heal(asked, x, options, noise, **given)
                 made = result.healed if plan.heals else result.maps[plan.product]
                 healed.x[i, k, part] = from_network(made.cpu().numpy()) if plan.heals else made.cpu().numpy()
                 healed.add(part, result.maps, 1 / (len(plan.options) * plan.samples))
@@ -135,18 +136,19 @@ class Seen:
             np.repeat(ends - 1, sizes),
         )
 
-    def slices(self, part: slice | NDArray[np.intp]) -> Tensor:
-        """Return slices with as many neighbours as the model needs, (B, C (2 reach + 1), H, W), each contrast's in a
-        row; the ends are repeated.
+    def slices(self, part: slice | NDArray[np.intp]) -> Floats:
+        """Return slices in [-1, 1] with as many neighbours as the model needs, (B, C (2 reach + 1), H, W), each
+        contrast's in a row; the ends are repeated.
         """
         chosen, reach = np.arange(len(self.x))[part][:, None], self.model.config.reach
         places = np.clip(chosen + np.arange(-reach, reach + 1), self.first[part][:, None], self.last[part][:, None])
         slabs = self.x[places].swapaxes(1, 2)  # (B, C, 2 reach + 1, H, W); of volumes H is their depth
-        return self._seen(slabs.reshape(len(slabs), -1, *slabs.shape[3:]))
+        return to_network(slabs.reshape(len(slabs), -1, *slabs.shape[3:]))
 
-    def given(self, part: slice | NDArray[np.intp]) -> dict[str, Tensor]:
-        """Return the method's other arguments."""
-        return {} if self.condition is None else {"condition": self._seen(self.condition[part])}
+    def tensors(self, part: slice | NDArray[np.intp]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return slices as the model gets them, and the method's other arguments."""
+        import torch
 
-    def _seen(self, slices: Floats) -> Tensor:
-        return torch.from_numpy(to_network(slices)).to(self.model.device)
+        images = [self.slices(part), *([] if self.condition is None else [to_network(self.condition[part])])]
+        x, *condition = (torch.from_numpy(slices).to(self.model.device) for slices in images)
+        return x, dict(zip(("condition",), condition, strict=False))

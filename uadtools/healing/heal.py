@@ -84,15 +84,10 @@ def heal_together(
         return [study.adding(_by_itself(study, how)) for study in studies]
     if model is None:
         raise UadError(f"--method {how.method} needs a model")
-    from uadtools.healing.batches import ScanSlices
-
-    scans = []
-    for study in studies:
-        positions = positions_of(study, model)
-        condition_slices = (
-            None if condition is None else _cut(_condition(condition, study, how, model), positions, model)
-        )
-        scans.append(ScanSlices(_cut(_seen(study, model.config), positions, model), positions, condition_slices))
+    scans = [slices_of(study, model) for study in studies]
+    if condition:
+        pairs = [(one, _condition(condition, study, how, model)) for one, study in zip(scans, studies, strict=True)]
+        scans = [replace(one, condition=_cut(images, one.positions, model)) for one, images in pairs]
     healed_slices, fits = _healed_slices(model, scans, how, seed=seed, batch=batch, watch=watch)
     arguments = how.arguments | ({"condition": condition.name} if condition else {})
     notes = {"seed": seed, "model": model.name or model.config.name, **detection(how, model.config)}
@@ -106,6 +101,14 @@ def heal_together(
         provenance = record(scan, "uad-heal", arguments, **notes, **fit) | said
         healed.append(_with_healed(study, scan_slices, slices, how, model, provenance))
     return healed
+
+
+def slices_of(study: Study, model: Model) -> ScanSlices:
+    """Return the slices of a study to heal. Raises UadError as heal() does."""
+    from uadtools.healing.batches import ScanSlices
+
+    positions = positions_of(study, model)
+    return ScanSlices(_cut(_seen(study, model.config), positions, model), positions)
 
 
 def _healed_slices(

@@ -104,7 +104,7 @@ class Plan:
         if len(steps := self.values_of("steps")) > 1:
             first["steps"] = steps
         arguments: dict[str, Any] = {"method": self.method, **first}
-        if _noisy(type(self.options[0])):
+        if is_noisy(type(self.options[0])):
             arguments |= {"samples": self.samples}
         if "t" in first:
             arguments |= {"t": self.values_of("t"), "combine": self.combine}
@@ -134,7 +134,7 @@ def plan(
     names, several = {f.name for f in fields(options_class)}, repeated(options_class)
     given = {key: value for key, value in options.items() if value is not None and value != ()}
     idle = given.keys() - names
-    needs = {"t": ("t" in names, t), "samples": (_noisy(options_class), samples)}
+    needs = {"t": ("t" in names, t), "samples": (is_noisy(options_class), samples)}
     idle |= {name for name, (able, value) in needs.items() if value not in (None, ()) and not able}
     if idle:
         named = ", ".join(sorted(f"--{key}" if len(key) > 1 else f"-{key}" for key in idle))
@@ -146,7 +146,7 @@ def plan(
     if combine == "vote" and not heals:
         raise UadError(f"--combine vote: --method {name} heals nothing that could be voted on (leave it out)")
     expected = heals and config is not None and config.reference is not None and name == config.defaults.method
-    if config is None or not ("t" in names or _noisy(options_class)):
+    if config is None or not ("t" in names or is_noisy(options_class)):
         return _adapting(config, Plan(name, _listed(config, name, (), given), expected=expected, adapt=adapt))
     steps = _steps(config, name, t) if "t" in names else ()
     count = samples if samples is not None else _own(config, name, t).samples
@@ -196,7 +196,7 @@ def _each_of(given: dict[str, Any], several: Sequence[str]) -> list[dict[str, An
     return [dict(zip(names, values, strict=True)) for values in product(*(given[name] for name in names))]
 
 
-def _noisy(options: type[Any]) -> bool:
+def is_noisy(options: type[Any]) -> bool:
     """Tell whether a method's options are those of one that adds noise."""
     return bool(getattr(options, "NOISY", "t" in {f.name for f in fields(options)}))
 

@@ -50,7 +50,12 @@ class Network(Protocol):
 
 @dataclass(frozen=True)
 class Single:
-    """The options of a method that asks the network once; by itself there are none."""
+    """The options of a method that asks the network once; by itself there are none.
+
+    ONE_GRAPH: what it does is the same whatever the network answers, so that it can be exported as one graph.
+    """
+
+    ONE_GRAPH: ClassVar[bool] = True
 
     def evaluations(self, shape: tuple[int, int]) -> int:
         """Return how often the network is asked about a slice (H, W)."""

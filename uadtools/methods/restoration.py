@@ -19,7 +19,7 @@ from uadtools.simulation.config import CorruptionConfig
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from uadtools.interface.types import Batch, Donor, Healthy, Network, Tensor, nn
+    from uadtools.interface.types import Batch, Donor, Healthy, Network, Tensor, Timesteps, nn
     from uadtools.nets.restored import Restored
 
 SEVERITIES = 1000
@@ -108,13 +108,14 @@ def start(recipe: Recipe, nets: Sequence[nn.Module], donor: Donor, slices: Healt
         net.load_state_dict({name: weight.float() for name, weight in donor.weights.items()})
 
 
-def ask(model: Network, x: Tensor, t: int) -> Restored:
+def ask(model: Network, x: Tensor, t: Timesteps) -> Restored:
     """Return the healthy middle slices, and where they were changed.
 
-    x: (B, C (2 reach + 1), H, W) in [-1, 1]; t: the highest severity to be expected, below SEVERITIES.
+    x: (B, C (2 reach + 1), H, W) in [-1, 1]; t: the highest severity to be expected, below SEVERITIES, one for all or
+    (B,) int64.
     """
     import torch
 
     from uadtools.nets.restored import restored
 
-    return restored(x, model.ask(x, torch.full((len(x),), t, device=x.device)))
+    return restored(x, model.ask(x, torch.as_tensor(t, device=x.device).expand(x.shape[0])))

@@ -35,6 +35,8 @@ class Restoring:
 class Options(Restoring):
     """t: less than all leaves strong and large changes as they are."""
 
+    ONE_GRAPH: ClassVar[bool] = True
+
     flips: Annotated[bool, Option("The mean with what the mirrored scan is restored to.", "")] = False
 
     def evaluations(self, shape: tuple[int, int]) -> int:

@@ -128,8 +128,13 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 def save_model(path: Path, config: ModelConfig, weights: dict[str, Tensor], *, half: bool = True) -> None:
     """Write a model file. half: store the weights in 16 bits (they are read back as 32)."""
-    text = json.dumps({"format": FORMAT, **config.model_dump(mode="json")}, indent=1)
-    write_tensors(path, {k: v.half() if half and v.is_floating_point() else v for k, v in weights.items()}, {KEY: text})
+    stored = {k: v.half() if half and v.is_floating_point() else v for k, v in weights.items()}
+    write_tensors(path, stored, {KEY: as_text(config)})
+
+
+def as_text(config: ModelConfig) -> str:
+    """Return what a model file says about itself, as it stands in its metadata."""
+    return json.dumps({"format": FORMAT, **config.model_dump(mode="json")}, indent=1)
 
 
 def check_place(path: Path, *, force: bool) -> None:

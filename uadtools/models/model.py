@@ -82,7 +82,7 @@ class Model:
         with torch.autocast(self.device.type, self.precision, enabled=cast):
             output: Tensor = net(packed(x), *more)
         if of is None:
-            self.asked(len(x))
+            self.asked(x.shape[0])
         return output.float()
 
     def predict(self, x_t: Tensor, t: Timesteps, *, clamp: bool = False, code: Tensor | None = None) -> Prediction:
@@ -91,7 +91,7 @@ class Model:
         x_t: (B, C, H, W) in the units of [-1, 1]; t: one step for all, or (B,) int64; clamp: limit x0 to [-1, 1]; code:
         of the image that the model is to go by, where it is one that needs it.
         """
-        steps = torch.as_tensor(t, dtype=torch.int64, device=x_t.device).expand(len(x_t))
+        steps = torch.as_tensor(t, dtype=torch.int64, device=x_t.device).expand(x_t.shape[0])
         codes = () if code is None else (code,)
         output, channels = self.ask(x_t, steps, *codes), x_t.shape[1]
         guess = both(output[:, :channels], self.config.target, x_t, t, self.schedule, clamp=clamp)
@@ -115,8 +115,12 @@ class Model:
         return SliceNoise(self.config.noise, self.config.noise_shape(shape), keys, self.device)
 
 
-def load_model(path: Path | str | None = None, *, device: str = "auto", precision: str = "auto") -> Model:
+def load_model(
+    path: Path | str | None = None, *, device: str = "auto", precision: str = "auto", fold: bool = True
+) -> Model:
     """Load a model file for healing (or a bundled one's name; default: the bundled one).
+
+    fold: let the network sum up weights on a CPU, where that is faster; else they stay as the file has them.
 
     Raises UadError when it is no model file, or its weights do not fit its settings or are not finite.
     """
@@ -137,7 +141,7 @@ def load_model(path: Path | str | None = None, *, device: str = "auto", precisio
     net = net.to(where).eval().requires_grad_(False)
     dtype = pick_precision(precision, where)
     for unet in [part for part in net.modules() if isinstance(part, UNet)]:
-        if where.type == "cpu":
+        if fold and where.type == "cpu":
             unet.fold()
         if dtype != torch.float32:
             unet.halve(dtype)

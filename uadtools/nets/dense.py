@@ -119,7 +119,7 @@ class SequenceVAE(VAE):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log variance of the middle slices. x: windows (B, C (2 reach + 1), H, W)."""
-        windows = x.reshape(len(x), self.channels, -1, *x.shape[2:]).transpose(1, 2)
+        windows = x.reshape(x.shape[0], self.channels, -1, *x.shape[2:]).transpose(1, 2)
         vectors = self.encoder(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
         states, _ = self.recurrent(vectors)
         mean, log_variance = self.head(states[:, self.reach]).chunk(2, dim=1)

@@ -21,7 +21,7 @@ def middle(x: Tensor, channels: int = 1) -> Tensor:
 
     x: (B, C (2 reach + 1), H, W), the slices of each channel in a row.
     """
-    slabs = x.reshape(len(x), channels, -1, *x.shape[2:])
+    slabs = x.reshape(x.shape[0], channels, -1, *x.shape[2:])
     return slabs[:, :, slabs.shape[2] // 2]
 
 

@@ -167,7 +167,7 @@ class Encoder(nn.Module):
 
     def _begun(self, x: Tensor, t: Tensor | None, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the first layer's features, and the embedding of step and condition."""
-        t = x.new_zeros(len(x)) if t is None else t
+        t = x.new_zeros(x.shape[0]) if t is None else t
         embedding = self.time_embed(sinusoid(t, self.base, self.sinusoid).to(self._dtype))
         if condition is not None:
             embedding = torch.cat([embedding, self.condition_embed(condition.to(self._dtype))], dim=1)
