@@ -1,6 +1,6 @@
 // Where voxels lie in the world, and how a volume is brought onto another grid: uadtools/grids/grid.py, to the last bit
 // that matters. Voxels lie as in NIfTI, x fastest; world coordinates are RAS millimetres.
-import { type Mask, type Shape, type Values, components, gaussian, strides } from "./filters.ts";
+import { type Mask, type Shape, type Values, gaussian, strides } from "./filters.ts";
 
 export type Triple = [number, number, number];
 /** Four rows of four, one after the other. */
@@ -10,9 +10,7 @@ export interface Grid {
   affine: Matrix;
 }
 
-const AXES = [0, 1, 2] as const;
-/** Share of a voxel that rounding may take from what covers half of it. */
-const TIE = 1e-4;
+export const AXES = [0, 1, 2] as const;
 
 export const each = (make: (axis: number) => number): Triple => [make(0), make(1), make(2)];
 
@@ -32,7 +30,7 @@ export function inverse(m: Matrix): Matrix {
   return [...rows.flatMap((row) => [...row, -(row[0] * m[3] + row[1] * m[7] + row[2] * m[11])]), 0, 0, 0, 1];
 }
 
-function determinant(m: Matrix): number {
+export function determinant(m: Matrix): number {
   return AXES.reduce<number>((sum, c) => {
     const [c1, c2] = [(c + 1) % 3, (c + 2) % 3];
     return sum + m[c] * (m[4 + c1] * m[8 + c2] - m[4 + c2] * m[8 + c1]);
@@ -60,7 +58,7 @@ export function same(a: Grid, b: Grid): boolean {
   return corners(a.shape).every((corner) => at(onto, corner).every((x, i) => Math.abs(x - corner[i]) < 0.01));
 }
 
-function corners(shape: Shape, low = 0, high = -1): Triple[] {
+export function corners(shape: Shape, low = 0, high = -1): Triple[] {
   return [0, 1, 2, 3, 4, 5, 6, 7].map((bits) => each((i) => ((bits >> i) & 1 ? shape[i] + high : low)));
 }
 
@@ -68,7 +66,8 @@ function corners(shape: Shape, low = 0, high = -1): Triple[] {
 export function oriented<T extends Values | Mask>(data: T, grid: Grid): { data: T; grid: Grid } {
   const { source, flip } = axesOf(grid.affine);
   const shape = each((i) => grid.shape[source[i]]) as Shape;
-  const step = strides(grid.shape), out = data.slice() as T;
+  const step = strides(grid.shape),
+    out = data.slice() as T;
   let place = 0;
   for (let z = 0; z < shape[2]; z++) {
     for (let y = 0; y < shape[1]; y++) {
@@ -93,11 +92,13 @@ export function oriented<T extends Values | Mask>(data: T, grid: Grid): { data: 
 function axesOf(affine: Matrix): { source: Triple; flip: boolean[] } {
   const sizes = each((c) => Math.hypot(affine[c], affine[4 + c], affine[8 + c]));
   let turn: Matrix = affine.map((value, i) => (i % 4 === 3 || i > 11 ? Number(i === 15) : value / sizes[i % 4]));
-  for (let i = 0; i < 50; i++) { // the nearest rotation, by Newton's iteration
+  for (let i = 0; i < 50; i++) {
+    // the nearest rotation, by Newton's iteration
     const other = inverse(turn);
     turn = turn.map((value, k) => (k === 15 ? 1 : (value + other[4 * (k % 4) + Math.floor(k / 4)]) / 2));
   }
-  const source: Triple = [-1, -1, -1], flip = [false, false, false];
+  const source: Triple = [-1, -1, -1],
+    flip = [false, false, false];
   const strongest = (c: number) => Math.max(...AXES.map((r) => Math.abs(turn[4 * r + c])));
   for (const c of [...AXES].sort((a, b) => strongest(b) - strongest(a))) {
     const free = AXES.filter((r) => source[r] < 0);
@@ -110,18 +111,33 @@ function axesOf(affine: Matrix): { source: Triple; flip: boolean[] } {
 
 /** Return a grid over the same box with another voxel size, axes and centre kept. */
 export function spacedGrid(grid: Grid, size: Triple): Grid {
-  const now = spacing(grid), scale = each((i) => size[i] / now[i]);
+  const now = spacing(grid),
+    scale = each((i) => size[i] / now[i]);
   const shape = each((i) => Math.max(1, Math.ceil(grid.shape[i] / scale[i] - 1e-3))) as Shape;
   const affine = grid.affine.map((value, i) => (i % 4 < 3 && i < 12 ? value * scale[i % 4] : value));
-  const middle = at(grid.affine, each((i) => (grid.shape[i] - 1) / 2));
-  const begin = at(affine.map((value, i) => (i % 4 === 3 && i < 12 ? 0 : value)), each((i) => (shape[i] - 1) / 2));
-  AXES.forEach((r) => { affine[4 * r + 3] = middle[r] - begin[r]; });
+  const middle = at(
+    grid.affine,
+    each((i) => (grid.shape[i] - 1) / 2),
+  );
+  const begin = at(
+    affine.map((value, i) => (i % 4 === 3 && i < 12 ? 0 : value)),
+    each((i) => (shape[i] - 1) / 2),
+  );
+  AXES.forEach((r) => {
+    affine[4 * r + 3] = middle[r] - begin[r];
+  });
   return { shape, affine };
 }
 
 /** Return the grid of `shape` voxels, in step with `grid`, whose middle is nearest to a voxel of it. */
 export function croppedGrid(grid: Grid, shape: Shape, centre: Triple): Grid {
-  return { shape, affine: moved(grid, each((i) => roundEven(centre[i] - (shape[i] - 1) / 2))) };
+  return {
+    shape,
+    affine: moved(
+      grid,
+      each((i) => roundEven(centre[i] - (shape[i] - 1) / 2)),
+    ),
+  };
 }
 
 /** Return the part of a grid from a voxel on. */
@@ -133,7 +149,7 @@ function roundEven(x: number): number {
 }
 
 /** Return the matrix from target voxels to source voxels, rounded so that ties go the same way everywhere. */
-function mapping(source: Grid, target: Grid): Matrix {
+export function mapping(source: Grid, target: Grid): Matrix {
   return multiply(inverse(source.affine), target.affine).map((value) => Math.round(value * 1e9) / 1e9);
 }
 
@@ -143,16 +159,21 @@ function visit(m: Matrix, shape: Shape, tell: (place: number, x: number, y: numb
   for (let z = 0; z < shape[2]; z++) {
     for (let y = 0; y < shape[1]; y++) {
       for (let x = 0; x < shape[0]; x++) {
-        tell(place++, m[3] + x * m[0] + y * m[1] + z * m[2], m[7] + x * m[4] + y * m[5] + z * m[6],
-          m[11] + x * m[8] + y * m[9] + z * m[10]);
+        tell(
+          place++,
+          m[3] + x * m[0] + y * m[1] + z * m[2],
+          m[7] + x * m[4] + y * m[5] + z * m[6],
+          m[11] + x * m[8] + y * m[9] + z * m[10],
+        );
       }
     }
   }
 }
 
 /** Return which source voxel is nearest to each target voxel, -1 for none. */
-function nearestPlaces(m: Matrix, from: Shape, to: Shape): Int32Array {
-  const places = new Int32Array(count(to)), [nx, ny, nz] = from;
+export function nearestPlaces(m: Matrix, from: Shape, to: Shape): Int32Array {
+  const places = new Int32Array(count(to)),
+    [nx, ny, nz] = from;
   visit(m, to, (place, x, y, z) => {
     const [i, j, k] = [Math.floor(x + 0.5), Math.floor(y + 0.5), Math.floor(z + 0.5)];
     places[place] = i >= 0 && j >= 0 && k >= 0 && i < nx && j < ny && k < nz ? i + nx * (j + ny * k) : -1;
@@ -169,18 +190,21 @@ export function nearest(data: Values, source: Grid, target: Grid): Float32Array 
 /** Sample a volume linearly on another grid, after a Gaussian where that is coarser; 0 outside the source's voxels. */
 export function resample(data: Values, source: Grid, target: Grid): Float32Array {
   if (same(source, target)) return Float32Array.from(data);
-  const m = mapping(source, target), [nx, ny, nz] = source.shape;
+  const m = mapping(source, target),
+    [nx, ny, nz] = source.shape;
   const widths = each((r) => {
     const step = Math.hypot(m[4 * r], m[4 * r + 1], m[4 * r + 2]);
     return step > 1.01 ? 0.5 * Math.sqrt(step * step - 1) : 0;
   });
   const smooth = gaussian(data, source.shape, widths, 4, "nearest");
-  const places = nearestPlaces(m, source.shape, target.shape), out = new Float32Array(places.length);
+  const places = nearestPlaces(m, source.shape, target.shape),
+    out = new Float32Array(places.length);
   const within = (x: number, n: number) => Math.min(Math.max(x, 0), n - 1);
   visit(m, target.shape, (place, px, py, pz) => {
     if (places[place] < 0) return;
     const [x, y, z] = [within(px, nx), within(py, ny), within(pz, nz)];
-    const [i, j, k] = [Math.floor(x), Math.floor(y), Math.floor(z)], [u, v, w] = [x - i, y - j, z - k];
+    const [i, j, k] = [Math.floor(x), Math.floor(y), Math.floor(z)],
+      [u, v, w] = [x - i, y - j, z - k];
     const first = i + nx * (j + ny * k);
     const [dx, dy, dz] = [i + 1 < nx ? 1 : 0, j + 1 < ny ? nx : 0, k + 1 < nz ? nx * ny : 0];
     const row = (from: number) => smooth[from] * (1 - u) + smooth[from + dx] * u;
@@ -188,91 +212,4 @@ export function resample(data: Values, source: Grid, target: Grid): Float32Array
     out[place] = plane(first) * (1 - w) + plane(first + dz) * w;
   });
   return out;
-}
-
-/** Bring a mask onto another grid so that volume and components stay: what is half covered, and what else would vanish. */
-export function carryMask(mask: Mask, source: Grid, target: Grid): Mask {
-  if (same(source, target)) return mask.slice();
-  const m = mapping(source, target);
-  const carried = Uint8Array.from(coverage(mask, source.shape, m, target.shape), (share) => Number(share > 0.5 - TIE));
-  const onward = inverse(m), scale = 1 / Math.abs(determinant(m));
-  for (const voxels of components(mask, source.shape)) restore(voxels, source.shape, m, onward, scale, carried, target.shape);
-  return carried;
-}
-
-/** Give a component that kept less than half of its volume the voxels that hold most of it. */
-function restore(
-  voxels: number[], from: Shape, m: Matrix, onward: Matrix, scale: number, carried: Mask, to: Shape,
-): void {
-  const placed = voxels.map((v): Triple => [v % from[0], Math.floor(v / from[0]) % from[1], Math.floor(v / from[0] / from[1])]);
-  const begin = each((i) => placed.reduce((least, p) => Math.min(least, p[i]), Infinity));
-  const size = each((i) => placed.reduce((most, p) => Math.max(most, p[i]), 0) - begin[i] + 1) as Shape;
-  const ends = corners(size, -0.5, -0.5).map((p) => at(onward, each((i) => p[i] + begin[i])));
-  const low = each((i) => Math.min(Math.max(Math.floor(Math.min(...ends.map((p) => p[i]))), 0), to[i]));
-  const high = each((i) => Math.min(Math.max(Math.ceil(Math.max(...ends.map((p) => p[i]))) + 1, 0), to[i]));
-  if (low.some((value, i) => value >= high[i])) return;
-  const box = each((i) => high[i] - low[i]) as Shape, part = new Uint8Array(count(size));
-  for (const p of placed) part[p[0] - begin[0] + size[0] * (p[1] - begin[1] + size[1] * (p[2] - begin[2]))] = 1;
-  const first = at(m, low), there = [...m];
-  AXES.forEach((r) => { there[4 * r + 3] = first[r] - begin[r]; });
-  const share = coverage(part, size, there, box, 3);
-  const onto = (i: number) => low[0] + (i % box[0]) +
-    to[0] * (low[1] + (Math.floor(i / box[0]) % box[1]) + to[1] * (low[2] + Math.floor(i / box[0] / box[1])));
-  const touched = [...share.keys()].filter((i) => share[i] > 0);
-  const volume = Math.min(voxels.length * scale, share.reduce((sum, value) => sum + value, 0));
-  const kept = touched.filter((i) => carried[onto(i)]).length;
-  if (kept && 2 * kept >= volume) return;
-  const rounded = (i: number) => Math.round(share[i] * 1e6);
-  touched.sort((a, b) => rounded(b) - rounded(a));
-  for (const i of touched.slice(0, Math.max(1, Math.round(volume)))) carried[onto(i)] = 1;
-}
-
-/** Return the covered share of each target voxel: exact where axes are parallel, else asked at points in it. */
-function coverage(mask: Mask, from: Shape, m: Matrix, to: Shape, least = 1): Float32Array {
-  const largest = Math.max(...AXES.flatMap((r) => AXES.map((c) => Math.abs(m[4 * r + c]))));
-  const straight = (r: number, c: number) => Math.abs(m[4 * r + c]) > 1e-6 * largest;
-  const of = AXES.map((c) => AXES.findIndex((r) => straight(r, c)));
-  const parallel = AXES.every((r) => AXES.filter((c) => straight(r, c)).length === 1) && new Set(of).size === 3;
-  return parallel ? exactCoverage(mask, from, m, to, of) : askedCoverage(mask, from, m, to, least);
-}
-
-function exactCoverage(mask: Mask, from: Shape, m: Matrix, to: Shape, of: number[]): Float32Array {
-  let share: Float32Array = Float32Array.from(mask), shape = from;
-  for (const c of AXES) { // each source axis shrinks to the target axis along it; they are put in order at the end
-    const r = of[c], [step, start] = [m[4 * r + c], m[4 * r + 3]];
-    const next = each((i) => (i === r ? to[c] : shape[i])) as Shape, out = new Float32Array(count(next));
-    const [old, now] = [strides(shape)[r], strides(next)[r]];
-    for (let i = 0; i < to[c]; i++) {
-      const low = start + step * i - Math.abs(step) / 2, high = low + Math.abs(step);
-      for (let s = Math.max(0, Math.floor(low + 0.5)); s < shape[r] && s - 0.5 < high; s++) {
-        const weight = Math.max(Math.min(high, s + 0.5) - Math.max(low, s - 0.5), 0) / Math.abs(step);
-        const outer = count(shape) / (old * shape[r]);
-        for (let b = 0; b < outer; b++) {
-          const [read, write] = [b * old * shape[r] + s * old, b * now * to[c] + i * now];
-          for (let a = 0; a < old; a++) out[write + a] += weight * share[read + a];
-        }
-      }
-    }
-    [share, shape] = [out, next];
-  }
-  const step = strides(shape), ordered = new Float32Array(count(to));
-  let place = 0;
-  for (let z = 0; z < to[2]; z++) for (let y = 0; y < to[1]; y++) for (let x = 0; x < to[0]; x++) {
-    ordered[place++] = share[x * step[of[0]] + y * step[of[1]] + z * step[of[2]]];
-  }
-  return ordered;
-}
-
-function askedCoverage(mask: Mask, from: Shape, m: Matrix, to: Shape, least: number): Float32Array {
-  const counts = each((c) => {
-    const wanted = Math.max(Math.ceil(Math.hypot(m[c], m[4 + c], m[8 + c]) - 1e-3), least);
-    return Math.floor(wanted / 2) * 2 + 1;
-  });
-  const covered = new Float32Array(count(to)), point = (i: number, n: number) => (i + 0.5) / n - 0.5;
-  for (let i = 0; i < counts[0]; i++) for (let j = 0; j < counts[1]; j++) for (let k = 0; k < counts[2]; k++) {
-    const first = at(m, [point(i, counts[0]), point(j, counts[1]), point(k, counts[2])]), there = [...m];
-    AXES.forEach((r) => { there[4 * r + 3] = first[r]; });
-    nearestPlaces(there, from, to).forEach((place, t) => { if (place >= 0) covered[t] += mask[place]; });
-  }
-  return covered.map((value) => value / (counts[0] * counts[1] * counts[2]));
 }

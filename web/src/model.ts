@@ -31,42 +31,70 @@ export interface Healed {
   engine: string;
 }
 
-const TOGETHER = 8, REFERENCE = "reference.expected";
+const TOGETHER = 8,
+  REFERENCE = "reference.expected";
 /** Smallest value inside the brain. */
 const FLOOR = 1e-3;
 
 /** Read what stands beside the graph: texts by name, as they are in the ONNX file, and the table of contrasts. */
 export async function readModel(texts: Record<string, string>): Promise<Model> {
-  const form = JSON.parse(texts["uadtools.exported"]), expected: Model["expected"] = {};
+  const form = JSON.parse(texts["uadtools.exported"]),
+    expected: Model["expected"] = {};
   for (const [name, text] of Object.entries(texts)) {
     if (!name.startsWith(REFERENCE)) continue;
-    const { shape, float16 } = JSON.parse(text), bytes = Uint8Array.from(atob(float16), (c) => c.charCodeAt(0));
-    expected[name.slice(REFERENCE.length + 1)] = { shape, values: Float32Array.from(new Uint16Array(bytes.buffer), half) };
+    const { shape, float16 } = JSON.parse(text),
+      bytes = Uint8Array.from(atob(float16), (c) => c.charCodeAt(0));
+    expected[name.slice(REFERENCE.length + 1)] = {
+      shape,
+      values: Float32Array.from(new Uint16Array(bytes.buffer), half),
+    };
   }
   return {
-    settings: JSON.parse(texts.uadtools), method: form.method, t: form.t, source: form.source,
-    contrasts: JSON.parse(texts.contrasts), version: texts.version, expected,
+    settings: JSON.parse(texts.uadtools),
+    method: form.method,
+    t: form.t,
+    source: form.source,
+    contrasts: JSON.parse(texts.contrasts),
+    version: texts.version,
+    expected,
   };
 }
 
 function half(bits: number): number {
-  const sign = bits >> 15 ? -1 : 1, exponent = (bits >> 10) & 31, rest = bits & 1023;
+  const sign = bits >> 15 ? -1 : 1,
+    exponent = (bits >> 10) & 31,
+    rest = bits & 1023;
   return sign * (exponent ? 2 ** (exponent - 15) * (1 + rest / 1024) : 2 ** -14 * (rest / 1024));
 }
 
 /** Heal a prepared scan, slice by slice, each seen with its neighbours. told: of the share that is done. */
 export async function heal(
-  graph: Uint8Array, model: Model, data: Float32Array, brain: Mask, told: (share: number) => void,
+  graph: Uint8Array,
+  model: Model,
+  data: Float32Array,
+  brain: Mask,
+  told: (share: number) => void,
 ): Promise<Healed> {
-  const { session, engine } = await sessionOf(graph), { grid: { shape }, network: { reach } } = model.settings;
-  const [nx, ny, nz] = shape, area = nx * ny, seen = 2 * reach + 1;
-  const slices = Array.from({ length: nz }, (_, z) => z).filter((z) => brain.subarray(z * area, (z + 1) * area).includes(1));
-  const healed = new Float32Array(data.length), probability = new Float32Array(data.length);
+  const { session, engine } = await sessionOf(graph),
+    {
+      grid: { shape },
+      network: { reach },
+    } = model.settings;
+  const [nx, ny, nz] = shape,
+    area = nx * ny,
+    seen = 2 * reach + 1;
+  const slices = Array.from({ length: nz }, (_, z) => z).filter((z) =>
+    brain.subarray(z * area, (z + 1) * area).includes(1),
+  );
+  const healed = new Float32Array(data.length),
+    probability = new Float32Array(data.length);
   for (let first = 0; first < slices.length; first += TOGETHER) {
-    const batch = slices.slice(first, first + TOGETHER), x = new Float32Array(batch.length * seen * area);
+    const batch = slices.slice(first, first + TOGETHER),
+      x = new Float32Array(batch.length * seen * area);
     batch.forEach((_, b) => {
       for (let k = 0; k < seen; k++) {
-        const z = slices[Math.min(Math.max(first + b + k - reach, 0), slices.length - 1)], to = (b * seen + k) * area;
+        const z = slices[Math.min(Math.max(first + b + k - reach, 0), slices.length - 1)],
+          to = (b * seen + k) * area;
         for (let i = 0; i < area; i++) x[to + i] = 2 * data[z * area + i] - 1;
       }
     });
@@ -92,7 +120,9 @@ export async function heal(
 async function sessionOf(graph: Uint8Array): Promise<{ session: ort.InferenceSession; engine: string }> {
   ort.env.logLevel = "error";
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 8) : 1;
-  const gpu = await (navigator as { gpu?: { requestAdapter(): Promise<unknown> } }).gpu?.requestAdapter().catch(() => null);
+  const gpu = await (navigator as { gpu?: { requestAdapter(): Promise<unknown> } }).gpu
+    ?.requestAdapter()
+    .catch(() => null);
   const session = await ort.InferenceSession.create(graph, { executionProviders: [gpu ? "webgpu" : "wasm"] });
   return { session, engine: gpu ? "WebGPU" : `WebAssembly, threads: ${ort.env.wasm.numThreads}` };
 }

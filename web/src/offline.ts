@@ -9,12 +9,16 @@ interface Asking extends Event {
 const worker = self as unknown as { skipWaiting(): void; clients: { claim(): Promise<void> } };
 
 self.addEventListener("install", (event) => {
-  (event as Lasting).waitUntil(caches.open(BUILD).then((cache) => cache.addAll(FILES.map((file) => new Request(file, { cache: "reload" })))));
+  (event as Lasting).waitUntil(
+    caches.open(BUILD).then((cache) => cache.addAll(FILES.map((file) => new Request(file, { cache: "reload" })))),
+  );
   worker.skipWaiting();
 });
 
 self.addEventListener("activate", (event) => {
-  const older = caches.keys().then((names) => Promise.all(names.filter((name) => name !== BUILD).map((name) => caches.delete(name))));
+  const older = caches
+    .keys()
+    .then((names) => Promise.all(names.filter((name) => name !== BUILD).map((name) => caches.delete(name))));
   (event as Lasting).waitUntil(older.then(() => worker.clients.claim()));
 });
 

@@ -6,14 +6,16 @@ const [scanInput, folderInput, maskInput] = ["scan", "folder", "mask"].map((id) 
 const [status, bar, problem, result] = ["status", "bar", "problem", "result"].map((id) => byId(id));
 const frame = byId<HTMLIFrameElement>("report");
 const asked: { scan: File | null; brain: File | null } = { scan: null, brain: null };
-let worker: Worker | null = null, links: string[] = [];
+let worker: Worker | null = null,
+  links: string[] = [];
 
 function begin(): void {
   if (!asked.scan) return tell("", "Give the scan, too: this is its brain mask.");
   worker?.terminate();
   worker = new Worker("work.js", { type: "module" });
   worker.onmessage = ({ data }: MessageEvent<Answer>) => answered(data);
-  worker.onerror = () => tell("", "This browser cannot run the page's programs (a current Firefox, Chrome, Edge or Safari does).");
+  worker.onerror = () =>
+    tell("", "This browser cannot run the page's programs (a current Firefox, Chrome, Edge or Safari does).");
   clear();
   const message: Asked = { scan: asked.scan, brain: asked.brain };
   worker.postMessage(message);
@@ -34,15 +36,18 @@ function answered(answer: Answer): void {
   worker = null;
   if (answer.kind === "failed") return tell("", answer.text);
   const stem = (asked.scan?.name ?? "scan").replace(/\.nii(\.gz)?$|\.gz$/i, "");
-  byId("downloads").replaceChildren(...Object.entries(answer.files).map(([name, blob]) => {
-    const link = document.createElement("a"), item = document.createElement("li");
-    links.push(link.href = URL.createObjectURL(blob));
-    if (name === "report.html") frame.src = link.href;
-    link.download = `${stem}_${name}`;
-    link.textContent = name;
-    item.append(link);
-    return item;
-  }));
+  byId("downloads").replaceChildren(
+    ...Object.entries(answer.files).map(([name, blob]) => {
+      const link = document.createElement("a"),
+        item = document.createElement("li");
+      links.push((link.href = URL.createObjectURL(blob)));
+      if (name === "report.html") frame.src = link.href;
+      link.download = `${stem}_${name}`;
+      link.textContent = name;
+      item.append(link);
+      return item;
+    }),
+  );
   result.hidden = false;
   tell(`Done: ${answer.summary}`, "");
   document.body.dataset.state = "done";
@@ -61,11 +66,13 @@ function tell(text: string, wrong: string, share?: number): void {
 
 /** Take files: NIfTI, of which one called a mask is the brain's, or a folder of DICOM, which becomes NIfTI first. */
 async function take(files: File[]): Promise<void> {
-  const images = files.filter(({ name }) => /\.(nii|gz)$/i.test(name)), masks = images.filter(({ name }) => /mask|brain\b/i.test(name));
+  const images = files.filter(({ name }) => /\.(nii|gz)$/i.test(name)),
+    masks = images.filter(({ name }) => /mask|brain\b/i.test(name));
   if (images.length === 2 && masks.length === 1) {
     return takeScan(images.find((image) => image !== masks[0]) as File, masks[0]);
   }
-  if (images.length > 1) return tell("", `These are ${images.length} images: give one scan (and its brain mask, called so, beside it).`);
+  if (images.length > 1)
+    return tell("", `These are ${images.length} images: give one scan (and its brain mask, called so, beside it).`);
   if (images.length === 1 || files.length === 1) return takeScan(images[0] ?? files[0]);
   if (files.length) await convert(files);
 }
@@ -87,15 +94,18 @@ async function convert(files: File[]): Promise<void> {
     await converter.init();
     const made: File[] = await converter.input(files).b("n").z("n").f("%s_%d").run();
     const images = made.filter(({ name }) => name.endsWith(".nii"));
-    if (images.length < 2) return images[0] ? takeScan(images[0]) : tell("", "No DICOM image was found in these files.");
+    if (images.length < 2)
+      return images[0] ? takeScan(images[0]) : tell("", "No DICOM image was found in these files.");
     tell("These are several series: choose one.", "");
-    byId("series").replaceChildren(...images.map((image) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = image.name.replace(/\.nii$/, "");
-      button.addEventListener("click", () => takeScan(image));
-      return button;
-    }));
+    byId("series").replaceChildren(
+      ...images.map((image) => {
+        const button = document.createElement("button");
+        button.type = "button";
+        button.textContent = image.name.replace(/\.nii$/, "");
+        button.addEventListener("click", () => takeScan(image));
+        return button;
+      }),
+    );
   } catch {
     tell("", "No DICOM image could be read in these files (give a .nii or .nii.gz, or the folder of one series).");
   } finally {
@@ -107,9 +117,12 @@ async function convert(files: File[]): Promise<void> {
 async function dropped(items: DataTransferItemList): Promise<File[]> {
   const entries = [...items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
   const walk = async (entry: FileSystemEntry): Promise<File[]> => {
-    if (entry.isFile) return [await new Promise<File>((tellIt, fail) => (entry as FileSystemFileEntry).file(tellIt, fail))];
-    const reader = (entry as FileSystemDirectoryEntry).createReader(), inside: FileSystemEntry[] = [];
-    for (;;) { // a reader tells at most a hundred at a time
+    if (entry.isFile)
+      return [await new Promise<File>((tellIt, fail) => (entry as FileSystemFileEntry).file(tellIt, fail))];
+    const reader = (entry as FileSystemDirectoryEntry).createReader(),
+      inside: FileSystemEntry[] = [];
+    for (;;) {
+      // a reader tells at most a hundred at a time
       const some = await new Promise<FileSystemEntry[]>((tellIt, fail) => reader.readEntries(tellIt, fail));
       if (!some.length) return (await Promise.all(inside.map(walk))).flat();
       inside.push(...some);
@@ -139,15 +152,20 @@ document.addEventListener("drop", async (event) => {
   event.preventDefault();
   if (event.dataTransfer) await take(await dropped(event.dataTransfer.items));
 });
-frame.addEventListener("load", () => { // the report is as tall as it is
+frame.addEventListener("load", () => {
+  // the report is as tall as it is
   const inner = frame.contentDocument?.documentElement;
-  if (inner && frame.src) new ResizeObserver(() => { frame.style.height = `${inner.scrollHeight + 2}px`; }).observe(inner);
+  if (inner && frame.src)
+    new ResizeObserver(() => {
+      frame.style.height = `${inner.scrollHeight + 2}px`;
+    }).observe(inner);
 });
 
 if ("serviceWorker" in navigator) {
   await navigator.serviceWorker.register("offline.js", { type: "module" });
   await navigator.serviceWorker.ready;
-  if (!crossOriginIsolated && !document.body.dataset.state) { // once: it is the service worker that allows threads
+  if (!crossOriginIsolated && !document.body.dataset.state) {
+    // once: it is the service worker that allows threads
     if (!sessionStorage.getItem("reloaded")) {
       sessionStorage.setItem("reloaded", "yes");
       location.reload();

@@ -29,45 +29,76 @@ self.onmessage = async ({ data }: MessageEvent<Asked>) => {
   try {
     await work(data);
   } catch (error) {
-    const text = error instanceof Told ? error.message : `Something went wrong, which is a fault of this page: ${error}`;
+    const text =
+      error instanceof Told ? error.message : `Something went wrong, which is a fault of this page: ${error}`;
     say({ kind: "failed", text });
   }
 };
 
 async function work(asked: Asked): Promise<void> {
   doing("Reading the scan", 0.02);
-  const scan = await read(asked.scan), brain = asked.brain && (await read(asked.brain));
+  const scan = await read(asked.scan),
+    brain = asked.brain && (await read(asked.brain));
   const model = await readModel(await (await fetched("model.json")).json());
   doing("Bringing it onto the model's grid", 0.08);
-  const { grid: { shape, spacing }, intensity, likeness, defaults: { chain, thresholds } } = model.settings;
+  const {
+    grid: { shape, spacing },
+    intensity,
+    likeness,
+    defaults: { chain, thresholds },
+  } = model.settings;
   const prepared = prepare(scan, brain, shape, spacing, intensity);
   doing("Asking whether it is like what the model learnt from", 0.2);
-  const looks = features(prepared.data, prepared.brain, shape), strange = unlike(looks, likeness);
+  const looks = features(prepared.data, prepared.brain, shape),
+    strange = unlike(looks, likeness);
   const contrast = looks ? recognise(looks, model.contrasts) : "other";
   doing("Loading the model", 0.25);
   const graph = new Uint8Array(await (await fetched("model.onnx")).arrayBuffer());
   const made = await heal(graph, model, prepared.data, prepared.brain, (share) => doing("Healing", 0.3 + 0.55 * share));
   doing("Scoring", 0.87);
-  const reference = model.expected[contrast] ?? model.expected[""], threshold = thresholds[`${model.method} ${model.t}`];
+  const reference = model.expected[contrast] ?? model.expected[""],
+    threshold = thresholds[`${model.method} ${model.t}`];
   const expected = onGrid(reference.values, reference.shape, shape);
   const scored = score(prepared.data, made.healed, made.probability, expected, prepared.brain);
   const { smooth, detection } = detect(scored, prepared.brain, shape, chain, threshold);
   const found = native(strange ? detection.fill(0) : detection, smooth, prepared.grid, scan.grid);
   doing("Writing", 0.93);
-  const concerns = [...prepared.concerns, ...(strange ? [`No detection: the scan is unlike what the model learnt from: ${strange}.`] : [])];
+  const concerns = [
+    ...prepared.concerns,
+    ...(strange ? [`No detection: the scan is unlike what the model learnt from: ${strange}.`] : []),
+  ];
   const images = { scan: prepared.data, healed: made.healed, score: scored, detection: found.mask };
   const report = await reportOf({
-    images, grid: prepared.grid, native: scan.grid, findings: found.findings, withheld: Boolean(strange), concerns, threshold,
-    settings: settingsOf(model, contrast, made.engine, brain), version: model.version,
+    images,
+    grid: prepared.grid,
+    native: scan.grid,
+    findings: found.findings,
+    withheld: Boolean(strange),
+    concerns,
+    threshold,
+    settings: settingsOf(model, contrast, made.engine, brain),
+    version: model.version,
   });
   say({ kind: "done", summary: report.summary, files: await filesOf(scan, prepared.grid, images, report.html) });
 }
 
 /** Say what was done, for the report. */
-function settingsOf({ settings, method, t, source }: Model, contrast: string, engine: string, brain: Scan | null): [string, string][] {
-  const { grid, intensity, defaults: { chain } } = settings;
+function settingsOf(
+  { settings, method, t, source }: Model,
+  contrast: string,
+  engine: string,
+  brain: Scan | null,
+): [string, string][] {
+  const {
+    grid,
+    intensity,
+    defaults: { chain },
+  } = settings;
   return [
-    ["model", source], ["engine", engine], ["method", `${method}, t ${t}`], ["contrast, as recognised", contrast],
+    ["model", source],
+    ["engine", engine],
+    ["method", `${method}, t ${t}`],
+    ["contrast, as recognised", contrast],
     ["brain", brain ? "a mask that was given" : "what is not background"],
     ["grid", `${grid.shape.join(" x ")} voxels of ${grid.spacing.join(" x ")} mm`],
     ["intensities", `${intensity.kind} ${intensity.low} to ${intensity.high}`],
@@ -77,9 +108,13 @@ function settingsOf({ settings, method, t, source }: Model, contrast: string, en
 
 /** Write what is downloaded: volumes on the scan's own grid, with its header's words for it, and the report. */
 async function filesOf(
-  { grid, header }: Scan, here: Scan["grid"], images: Record<string, Float32Array | Uint8Array>, report: string,
+  { grid, header }: Scan,
+  here: Scan["grid"],
+  images: Record<string, Float32Array | Uint8Array>,
+  report: string,
 ): Promise<Record<string, Blob>> {
-  const packed = async (data: Float32Array | Uint8Array) => new Blob([await write(data, grid, { like: header }) as BlobPart]);
+  const packed = async (data: Float32Array | Uint8Array) =>
+    new Blob([(await write(data, grid, { like: header })) as BlobPart]);
   return {
     "detection.nii.gz": await packed(images.detection as Uint8Array),
     "score.nii.gz": await packed(resample(images.score, here, grid)),

@@ -8,7 +8,13 @@ import puppeteer from "puppeteer-core";
 
 const [page, out, scan, ...wrong] = process.argv.slice(2);
 const axe = fs.readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf-8");
-const types = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".wasm": "application/wasm" };
+const types = {
+  ".html": "text/html",
+  ".js": "text/javascript",
+  ".mjs": "text/javascript",
+  ".css": "text/css",
+  ".wasm": "application/wasm",
+};
 const server = http.createServer((request, response) => {
   const file = path.join(page, new URL(request.url, "http://local").pathname.replace(/\/$/, "/index.html"));
   if (!file.startsWith(page) || !fs.existsSync(file)) return response.writeHead(404).end();
@@ -19,11 +25,15 @@ await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
 const origin = `http://127.0.0.1:${server.address().port}`;
 const gl = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"];
 const browser = await puppeteer.launch({
-  executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-dev-shm-usage", ...gl], protocolTimeout: 600000,
+  executablePath: process.env.CHROMIUM,
+  args: ["--no-sandbox", "--disable-dev-shm-usage", ...gl],
+  protocolTimeout: 600000,
 });
-const tab = await browser.newPage(), told = { requests: [], said: [], axe: [], refused: {} };
+const tab = await browser.newPage(),
+  told = { requests: [], said: [], axe: [], refused: {} };
 await tab.setViewport({ width: 1400, height: 1000 });
-browser.on("targetcreated", async (target) => { // workers and their requests, too
+browser.on("targetcreated", async (target) => {
+  // workers and their requests, too
   const session = await target.createCDPSession().catch(() => null);
   await session?.send("Network.enable").catch(() => null);
   session?.on("Network.requestWillBeSent", ({ request }) => told.requests.push(request.url));
@@ -34,21 +44,31 @@ tab.on("pageerror", (error) => told.said.push(`error: ${error.message}`));
 
 const ready = () => tab.waitForFunction("document.body?.dataset.ready", { timeout: 300000 });
 const state = () => tab.evaluate("document.body.dataset.state");
-const ended = () => tab.waitForFunction("['done', 'failed'].includes(document.body.dataset.state)", { timeout: 600000, polling: 200 });
+const ended = () =>
+  tab.waitForFunction("['done', 'failed'].includes(document.body.dataset.state)", { timeout: 600000, polling: 200 });
 async function give(file) {
   const start = Date.now();
   await (await tab.$("#scan")).uploadFile(file);
-  await tab.waitForFunction("document.body.dataset.state === 'working'", { polling: 20, timeout: 5000 }).catch(() => null);
+  await tab
+    .waitForFunction("document.body.dataset.state === 'working'", { polling: 20, timeout: 5000 })
+    .catch(() => null);
   await ended();
   return (Date.now() - start) / 1000;
 }
 async function kept(folder) {
   fs.mkdirSync(folder, { recursive: true });
-  const files = await tab.evaluate(async () => Promise.all([...document.querySelectorAll("#downloads a")].map(async ({ textContent, href }) => {
-    const reader = new FileReader();
-    await new Promise((read) => { reader.onload = read; reader.readAsDataURL(globalThis.made[href]); });
-    return [textContent, reader.result.split(",")[1]];
-  })));
+  const files = await tab.evaluate(async () =>
+    Promise.all(
+      [...document.querySelectorAll("#downloads a")].map(async ({ textContent, href }) => {
+        const reader = new FileReader();
+        await new Promise((read) => {
+          reader.onload = read;
+          reader.readAsDataURL(globalThis.made[href]);
+        });
+        return [textContent, reader.result.split(",")[1]];
+      }),
+    ),
+  );
   for (const [name, text] of files) fs.writeFileSync(path.join(folder, name), Buffer.from(text, "base64"));
 }
 async function asked(scheme) {
@@ -56,11 +76,13 @@ async function asked(scheme) {
   for (const frame of tab.frames()) {
     await frame.evaluate(axe);
     const { violations } = await frame.evaluate("axe.run()");
-    for (const { id, nodes } of violations) told.axe.push([frame === tab.mainFrame() ? "page" : "report", scheme, id, nodes[0].html]);
+    for (const { id, nodes } of violations)
+      told.axe.push([frame === tab.mainFrame() ? "page" : "report", scheme, id, nodes[0].html]);
   }
 }
 
-await tab.evaluateOnNewDocument(() => { // the policy lets nobody fetch what is offered for download
+await tab.evaluateOnNewDocument(() => {
+  // the policy lets nobody fetch what is offered for download
   const make = URL.createObjectURL;
   URL.createObjectURL = (blob) => {
     const url = make.call(URL, blob);
@@ -75,10 +97,15 @@ await ready();
 told.isolated = await tab.evaluate("crossOriginIsolated");
 await tab.screenshot({ path: path.join(out, "empty.png") });
 told.seconds = await give(scan);
-told.state = [await state(), await tab.evaluate("document.getElementById('status').textContent + document.getElementById('problem').textContent")];
+told.state = [
+  await state(),
+  await tab.evaluate("document.getElementById('status').textContent + document.getElementById('problem').textContent"),
+];
 if (told.state[0] === "done") {
   const frame = await (await tab.$("#report")).contentFrame();
-  await frame.waitForFunction("document.body.dataset.ready || document.getElementById('failed')?.hidden === false", { timeout: 300000 });
+  await frame.waitForFunction("document.body.dataset.ready || document.getElementById('failed')?.hidden === false", {
+    timeout: 300000,
+  });
   told.viewer = await frame.evaluate("document.body.dataset.ready === 'true'");
   await new Promise((rest) => setTimeout(rest, 3000));
   await tab.screenshot({ path: path.join(out, "done.png"), fullPage: true });
