@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test hostile lint man bench page-check dist clean
+.PHONY: demo test hostile lint man bench page-check web web-check dist clean
 
 demo: $(READY)         ## find the lesions of a real patient, and show them: demo/patient19_FLAIR.html, _T1w.html
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh demo
@@ -30,6 +30,15 @@ bench: $(READY)        ## time and memory of the commands, and of the network, a
 page-check: $(READY)   ## the reports against an HTML validator and axe-core; takes npm, node and chromium
 	npm install --prefix build/page-check --no-audit --no-fund axe-core@4.14.1 html-validate@10.17.0 puppeteer-core@24.43.1
 	$(BIN)/python -m pytest tests/unit/report/test_accessible.py
+
+web: $(READY)          ## build/web/: a page that heals scans in the browser (docs/web.md); takes npm and node
+	npm ci --prefix web --no-audit --no-fund
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[export]'
+	$(BIN)/python web/model.py any-small build/web
+	npm run build --prefix web
+
+web-check: web         ## the page in Chromium against uad-run, offline, and against axe-core; takes chromium
+	UADTOOLS_WEB_CHECK=1 $(BIN)/python -m pytest tests/web
 
 dist:                  ## build dist/, tell its size, install the wheel in an empty environment, and run the demo there
 	rm -rf dist build/dist

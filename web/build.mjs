@@ -73,6 +73,7 @@ if (process.argv[2] === "tests") {
   for (const name of ["index.jpeg.js", "worker.jpeg.js", "dcm2niix.jpeg.js", "dcm2niix.jpeg.wasm"])
     copy(`@niivue/dcm2niix/dist/${name}`, `dcm2niix/${name}`);
   fs.writeFileSync(path.join(out, "niivue.txt"), packed.toString("base64"));
+  fs.copyFileSync(path.join(report, "niivue-LICENSE.txt"), path.join(out, "niivue-LICENSE.txt"));
   fs.copyFileSync(path.join(here, "../examples/data/patient19_FLAIR.nii.gz"), path.join(out, "example.nii.gz"));
   fs.writeFileSync(
     path.join(out, "index.html"),

@@ -20,7 +20,7 @@ import {
 /** Share of a voxel that rounding may take from what covers half of it. */
 const TIE = 1e-4;
 
-/** Bring a mask onto another grid so that volume and components stay: what is half covered, and what else would vanish. */
+/** Bring a mask onto another grid: what is half covered, and of components that would vanish as much as they had. */
 export function carryMask(mask: Mask, source: Grid, target: Grid): Mask {
   if (same(source, target)) return mask.slice();
   const m = mapping(source, target);
@@ -79,9 +79,10 @@ function restore(
   const kept = touched.filter((i) => carried[onto(i)]).length;
   if (kept && 2 * kept >= volume) return;
   const rounded = (i: number) => Math.round(share[i] * 1e6);
+  // of equal ones the first as NumPy counts, z fastest
   const place = (i: number) =>
     Math.floor(i / box[0] / box[1]) + box[2] * ((Math.floor(i / box[0]) % box[1]) + box[1] * (i % box[0]));
-  touched.sort((a, b) => rounded(b) - rounded(a) || place(a) - place(b)); // of equal ones the first as NumPy counts, z fastest
+  touched.sort((a, b) => rounded(b) - rounded(a) || place(a) - place(b));
   for (const i of touched.slice(0, Math.max(1, Math.round(volume)))) carried[onto(i)] = 1;
 }
 

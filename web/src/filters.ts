@@ -8,7 +8,7 @@ export type Border = "nearest" | "reflect";
 
 export const strides = ([x, y]: Shape): Shape => [1, x, x * y];
 
-/** Return the place that stands for one beyond the end of a line of n: its last (nearest), or mirrored (d c b a | a b). */
+/** Return the place that stands for one beyond the end of a line of n: the last (nearest), or the mirrored one. */
 function beyond(i: number, n: number, border: Border): number {
   if (border === "nearest") return Math.min(Math.max(i, 0), n - 1);
   const turn = ((i % (2 * n)) + 2 * n) % (2 * n);

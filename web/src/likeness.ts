@@ -159,7 +159,7 @@ function contrast(ranks: Float32Array, brain: Mask, depth: Float32Array, shape: 
   return [...means, ...shares, ...order(ranks, brain, depth, shape), symmetry];
 }
 
-/** Tell which tissue is next to which: by the distance from the darkest and the brightest quarter, and by thin things. */
+/** Tell which tissue is next to which: by the distance from the darkest and the brightest, and by thin things. */
 function order(ranks: Float32Array, brain: Mask, depth: Float32Array, shape: Shape): number[] {
   const soft = smoothed(ranks, brain, shape, 0.5);
   const found = [both(brain, (i) => soft[i] < 0.25), both(brain, (i) => soft[i] > 0.75)].map((extreme) => {
@@ -271,7 +271,7 @@ export function recognise(found: Features, table: Contrasts): string {
   return Math.min(...away.map(({ far }) => far)) / table.usual <= table.margin ? likeliest.name : "other";
 }
 
-/** Say why nothing should be detected in a scan, as it is unlike a model's healthy ones; "" where nothing speaks against it. */
+/** Say how a scan is unlike a model's healthy ones, so that nothing should be detected; "" where it is not. */
 export function unlike(found: Features | null, { contrasts, limit }: Likeness): string {
   if (!found) return "too little of it is brain";
   const all = Object.entries(contrasts).map(([contrastName, groups]) => {

@@ -21,7 +21,7 @@ export interface Model {
   source: string;
   contrasts: Contrasts;
   version: string;
-  /** What is to be expected of a healthy residual, by contrast, and "" for any other, on every second voxel, z fastest. */
+  /** What a healthy residual is to be, by contrast, and "" for any other, on every second voxel, z fastest. */
   expected: Record<string, { shape: Shape; values: Float32Array }>;
 }
 export interface Healed {

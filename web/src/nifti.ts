@@ -137,7 +137,7 @@ function swapped(buffer: ArrayBuffer, size: number): ArrayBuffer {
   return buffer;
 }
 
-/** Write a volume as .nii.gz: floats or a mask, placed as its grid is, or as the header of the scan on that grid says. */
+/** Write a volume as .nii.gz, placed as its grid is, or in the words of the header of the scan on that grid. */
 export async function write(
   data: Float32Array | Int16Array | Mask,
   grid: Grid,

@@ -73,8 +73,9 @@ async function take(files: File[]): Promise<void> {
   }
   if (images.length > 1)
     return tell("", `These are ${images.length} images: give one scan (and its brain mask, called so, beside it).`);
-  if (images.length === 1 || files.length === 1) return takeScan(images[0] ?? files[0]);
-  if (files.length) await convert(files);
+  if (images.length === 1) return takeScan(images[0]);
+  if (files.length > 1 || /^[^.]*$|\.(dcm|ima)$/i.test(files[0]?.name ?? ".")) return convert(files);
+  if (files.length) takeScan(files[0]);
 }
 
 /** Begin with a scan. brain: its mask, by default one that was given for it, but not that of a scan before it. */
@@ -161,16 +162,15 @@ frame.addEventListener("load", () => {
     }).observe(inner);
 });
 
-if ("serviceWorker" in navigator) {
+/** Keep the page for when there is no network; load it anew once, as it is the service worker that allows threads. */
+async function keep(): Promise<void> {
   await navigator.serviceWorker.register("offline.js", { type: "module" });
   await navigator.serviceWorker.ready;
-  if (!crossOriginIsolated && !document.body.dataset.state) {
-    // once: it is the service worker that allows threads
-    if (!sessionStorage.getItem("reloaded")) {
-      sessionStorage.setItem("reloaded", "yes");
-      location.reload();
-    }
-  }
   byId("offline").hidden = false;
+  if (crossOriginIsolated || document.body.dataset.state || sessionStorage.getItem("reloaded")) return;
+  sessionStorage.setItem("reloaded", "yes");
+  location.reload();
 }
+
+if ("serviceWorker" in navigator) await keep().catch(() => null); // else it works, but does not say that it is kept
 document.body.dataset.ready = "true";

@@ -22,7 +22,7 @@ const HOT = [
   [255, 243, 160],
 ];
 
-/** Draw slices of scan, healed, score and detection beside one another; returns a PNG as a data URL. ranges: of each. */
+/** Draw slices of all four beside one another; returns a PNG as a data URL. ranges: what is black, and what white. */
 export async function drawn(images: Drawn, grid: Grid, ranges: [number, number][], native: Grid): Promise<string> {
   const [nx, ny, nz] = grid.shape,
     mask = nearest(images.detection, native, grid);

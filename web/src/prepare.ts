@@ -1,5 +1,5 @@
-// From a scan as a scanner wrote it to what the model sees: uadtools/preparing, with the brain from a mask, or where the
-// skull is gone already.
+// From a scan as a scanner wrote it to what the model sees: uadtools/preparing, with the brain from a mask, or of a
+// scan whose skull is gone.
 import { type Mask, fillHoles, quantiles, where } from "./filters.ts";
 import {
   type Grid,
@@ -36,7 +36,7 @@ interface Raw {
   grid: Grid;
 }
 
-/** In mL; no adult's brain is smaller or larger, and every scan with scalp is larger; less than the last is no brain. */
+/** In mL; no adult's brain is smaller or larger, every scan with scalp is; less than the last is no brain. */
 const SMALLEST_BRAIN = 800,
   LARGEST_BRAIN = 2200,
   LEAST_BRAIN = 100;
@@ -47,7 +47,7 @@ const CUT_BRAIN = 10,
 /** Smallest value inside the brain. */
 const FLOOR = 1e-3;
 
-/** Prepare a scan for a model. brain: a mask on its grid, or null. Throws Told for a scan that needs one, or shows none. */
+/** Prepare a scan for a model. brain: a mask on its grid, or null. Throws Told where a mask is needed, or empty. */
 export function prepare(scan: Raw, brain: Raw | null, shape: Triple, size: Triple, intensity: Intensity): Prepared {
   if (scan.data.every((value) => value === scan.data[0]))
     throw new Told("All voxels have one value (is this the right file?).");
@@ -154,7 +154,7 @@ function doubts(brain: Mask, grid: Grid): string[] {
   return told;
 }
 
-/** Return, at both ends of an axis, the area of brain in cm2 and how much is beyond, in mL, where it tapers to there. */
+/** Return, at both ends of an axis, the area of brain in cm2 and how much is beyond, in mL, if it tapers to there. */
 function cutsOf(brain: Mask, grid: Grid, axis: number): [number, number][] {
   const sizes = spacing(grid),
     areas = new Array<number>(grid.shape[axis]).fill(0),

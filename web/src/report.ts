@@ -41,9 +41,9 @@ const MOST_ROWS = 200,
 const COLOURS = { scan: GREY, healed: GREY, score: ["#7a1020", "#ff7a1a", "#fff3a0"], detection: ["#ff5a1f"] };
 const TITLES = { scan: "scan", healed: "healed", score: "anomaly score", detection: "detection" };
 const METHODS =
-  "The scan was brought onto the model's grid and healed: a network took out what does not belong into a " +
-  "healthy brain, and said where. The score of a voxel is the difference, weighed by the root of that probability, over " +
-  "what healthy scans have at that place; the detection is what is above the model's threshold after a median filter, " +
+  "The scan was brought onto the model's grid and healed: a network took out what does not belong into a healthy " +
+  "brain, and said where. The score of a voxel is the difference, weighed by the root of that probability, over what " +
+  "healthy scans have at that place; the detection is what is above the model's threshold after a median filter, " +
   "without small components. All of it was computed in a browser by uadtools; nothing was uploaded.";
 
 export async function reportOf(what: Reported): Promise<{ html: string; summary: string }> {
@@ -63,18 +63,15 @@ export async function reportOf(what: Reported): Promise<{ html: string; summary:
       "Slices",
       `<img alt="Axial slices, the patient's left on the right: scan, healed, score, detection." src="${picture}">`,
     ),
-    section(
-      "What was done",
-      `<table class="words"><thead><tr><th scope="col">what</th><th scope="col">how</th></tr></thead>
-<tbody>${[...what.settings, ["threshold of the detection", what.threshold.toPrecision(4)]].map(line).join("")}</tbody></table>`,
-    ),
+    section("What was done", done([...what.settings, ["threshold of the detection", what.threshold.toPrecision(4)]])),
     section("Methods", `<p>${shown(METHODS)}</p>`),
   ].join("\n");
   const policy =
     `default-src 'none'; img-src data:; style-src '${HASHES.style}'; script-src '${HASHES.script}' ` +
     `'${HASHES.niivue}'; base-uri 'none'; form-action 'none'`;
   const json = JSON.stringify({ layers }).replaceAll("<", "\\u003c");
-  const data = `<script type="text/plain" id="niivue">${niivue}</script>\n<script type="application/json" id="report">${json}</script>`;
+  const kept = { niivue: ["text/plain", niivue], report: ["application/json", json] };
+  const data = Object.entries(kept).map(([id, [type, text]]) => `<script type="${type}" id="${id}">${text}</script>`);
   const credits = `Made by uadtools ${what.version}. Viewer: NiiVue (BSD 2-Clause).`;
   const html = filled(frame, {
     policy,
@@ -83,7 +80,7 @@ export async function reportOf(what: Reported): Promise<{ html: string; summary:
     summary: shown(summary),
     content,
     credits,
-    data,
+    data: data.join("\n"),
     script: sort + moving,
   });
   return { html, summary };
@@ -92,6 +89,9 @@ export async function reportOf(what: Reported): Promise<{ html: string; summary:
 const filled = (template: string, parts: Record<string, string>) =>
   template.replace(/\$(\w+)/g, (_, name) => parts[name]);
 const section = (title: string, content: string) => `<section><h2>${shown(title)}</h2>\n${content}</section>`;
+const done = (rows: string[][]) =>
+  `<table class="words"><thead><tr><th scope="col">what</th><th scope="col">how</th></tr></thead>
+<tbody>${rows.map(line).join("")}</tbody></table>`;
 const line = (cells: string[]) => `<tr>${cells.map((cell) => `<td>${shown(cell)}</td>`).join("")}</tr>`;
 const shown = (text: string) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 
@@ -160,7 +160,8 @@ function rowOf({ role, title, opacity, shown: checked }: Layer): string {
   return (
     `<div class="row"><label><input type="checkbox" id="show-${role}"${checked ? " checked" : ""}>` +
     `<span class="swatch" id="swatch-${role}"></span>${title}</label>` +
-    `<input type="range" id="opacity-${role}" min="0" max="100" value="${100 * opacity}" aria-label="Opacity: ${title}"></div>`
+    `<input type="range" id="opacity-${role}" min="0" max="100" value="${100 * opacity}" ` +
+    `aria-label="Opacity: ${title}"></div>`
   );
 }
 
@@ -183,7 +184,8 @@ function tableOf(findings: Finding[]): string {
   const more = findings.length - MOST_ROWS;
   return (
     '<section class="scroll" tabindex="0" aria-label="Findings"><table id="findings">' +
-    `<caption>Findings, the largest first</caption><thead><tr>${heads.join("")}</tr></thead><tbody>${rows.join("")}</tbody></table></section>` +
+    `<caption>Findings, the largest first</caption><thead><tr>${heads.join("")}</tr></thead>` +
+    `<tbody>${rows.join("")}</tbody></table></section>` +
     (more > 0 ? `<p class="quiet">${more} smaller ones are not listed.</p>` : "")
   );
 }

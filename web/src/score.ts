@@ -18,7 +18,7 @@ export interface Finding {
 /** Smallest score inside the brain. */
 const LEAST = 1e-6;
 
-/** Score each voxel: |scan - healed| sqrt(probability) over what is expected of healthy scans there; 0 outside the brain. */
+/** Score each voxel: |scan - healed| sqrt(probability) / expected of healthy scans there; 0 outside the brain. */
 export function score(
   scan: Float32Array,
   healed: Float32Array,

@@ -1,4 +1,4 @@
-// node browser.mjs PAGE OUT SCAN WRONG...: opens a built page in Chromium, gives it a scan, then without a network again,
+// node browser.mjs PAGE OUT SCAN WRONG...: opens a built page in Chromium, gives it a scan, then one without a network,
 // and what it must refuse. Writes what it offers for download and screenshots to OUT, and tells the rest as JSON.
 import fs from "node:fs";
 import http from "node:http";
@@ -96,7 +96,13 @@ await new Promise((rest) => setTimeout(rest, 1500)); // it loads itself anew, on
 await ready();
 told.isolated = await tab.evaluate("crossOriginIsolated");
 await tab.screenshot({ path: path.join(out, "empty.png") });
+const cpu = async () => {
+  const session = await browser.target().createCDPSession();
+  return (await session.send("SystemInfo.getProcessInfo")).processInfo.reduce((sum, { cpuTime }) => sum + cpuTime, 0);
+};
+const before = await cpu();
 told.seconds = await give(scan);
+told.cpu = (await cpu()) - before;
 told.state = [
   await state(),
   await tab.evaluate("document.getElementById('status').textContent + document.getElementById('problem').textContent"),

@@ -18,8 +18,8 @@ from uadtools.healing.expected import on_grid
 from uadtools.healing.likeness import judged
 from uadtools.models.checkpoint import default_path, read_config
 from uadtools.models.config import GridConfig
-from uadtools.preparing.preprocess import prepare
 from uadtools.preparing.preparation import Preparation
+from uadtools.preparing.preprocess import prepare
 from uadtools.scoring.postproc import Steps, detect
 from uadtools.scoring.score import score
 from uadtools.volume.clean import median
