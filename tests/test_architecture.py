@@ -20,7 +20,7 @@ FLOORS = [
     {"pipeline"},
     {"cohort", "bench", "program"},
     {"report"},
-    {"evaluation", "scoring"},
+    {"evaluation", "scoring", "exporting"},
     {"healing"},
     {"preparing"},
     {"training"},

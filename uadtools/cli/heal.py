@@ -20,6 +20,7 @@ EXAMPLES = """
 """
 Combine = Literal["mean", "vote"]
 Adapted = Literal["curve", "all"]
+Engine = Literal["auto", "torch", "onnx"]
 
 
 def heal(
@@ -63,6 +64,13 @@ def heal(
         NAME_anomaly.nii.gz (autoddpm, thor, counterfactual) are always written, as the score needs them."""),
     strict: bool = o.STRICT,
     seed: int = o.SEED,
+    engine: Engine = o.option(
+        f"""--engine {o.choices(Engine)}
+        What computes; onnx: onnxruntime, on a CPU, for models and methods with an exported form (those of restore that
+        ship; uad-models export), which starts in a fraction of the time. Default: auto, onnx where it is installed
+        (extra light) and can.""",
+        "auto",
+    ),
     device: str = o.DEVICE,
     precision: o.Precision = o.PRECISION,
     batch: int = o.BATCH,
@@ -103,6 +111,7 @@ def heal(
         prepared=prepared,
         maps=maps,
         seed=seed,
+        engine=engine,
         device=device,
         precision=precision,
         batch=batch,

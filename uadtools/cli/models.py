@@ -75,7 +75,7 @@ def check(
         raise c.usage("compares an exported model with its source (name it with --exported)", "--scan")
     checked, told = work(path), ""
     if exported:
-        from uadtools.healing.export import check_exported
+        from uadtools.exporting.export import check_exported
 
         apart = check_exported(checked, exported, scans or [])
         told = f"; {exported} says the same ({', '.join(f'{name} to {value:.1g}' for name, value in apart.items())})"
@@ -95,7 +95,7 @@ def export(
     For models whose default method, or another, asks the network a fixed number of times. What is written is compared
     with the model on random slices first.
     """
-    from uadtools.healing.export import export as work
+    from uadtools.exporting.export import export as work
 
     with c.progress("exporting", quiet):
         exported = work(path, output, force=force)

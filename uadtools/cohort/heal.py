@@ -61,7 +61,7 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     bids: instead, the derivatives that uad-preprocess made there, of scans with this suffix. output: a file, a folder,
     or "-" for a stream on standard output; none: the current folder, the data set, or a stream where the source is one
     (no file at all for as_json). model: several have the mean of their scores; none: the bundled one that suits the
-    scan. prepared: refuse raw scans instead of preparing them. options: what else the method has, see
+    scan. prepared: refuse raw scans instead of preparing them. options: what else there is, such as engine, see
     `uad-heal --help`. tell: gets a line for whatever the user should know, and with verbose for each scan. Of several
     sources, one that fails does not stop the others: fail gets the line, and its result an `error`. Raises UadError for
     an only one, and for what is wrong with all of them.

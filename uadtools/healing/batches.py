@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from uadtools import methods
 from uadtools.grids.slices import from_network, to_network
 from uadtools.healing.plan import Plan, Watch
-from uadtools.models.model import Model
+from uadtools.models.exported import ExportedModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from uadtools.models.model import Model
 
 Floats = NDArray[np.float32]
 HELD, ROOM = 16, 2**29
@@ -50,15 +54,15 @@ class HealedSlices:
         """Return those of some of the slices."""
         return HealedSlices(self.x[:, :, part], {name: values[part] for name, values in self.maps.items()})
 
-    def add(self, part: slice, maps: dict[str, Tensor], weight: float) -> None:
+    def add(self, part: slice, maps: Mapping[str, Floats], weight: float) -> None:
         for name, values in maps.items():
             size = (self.x.shape[2], *values.shape[1:])
             whole = self.maps.setdefault(name, np.zeros(size, dtype=np.float32))
-            whole[part] += weight * values.cpu().numpy()
+            whole[part] += weight * values
 
 
 def heal_slices(
-    model: Model, scans: Sequence[ScanSlices], plan: Plan, *, seed: int, batch: int, watch: Watch
+    model: Model | ExportedModel, scans: Sequence[ScanSlices], plan: Plan, *, seed: int, batch: int, watch: Watch
 ) -> list[HealedSlices]:
     """Heal every slice of the scans with all of the plan's options, in every draw; scans share batches."""
     seen = Seen.of(model, scans)
@@ -70,22 +74,36 @@ def heal_slices(
         done += count
         watch(done, total)
 
-    asked, heal = replace(model, asked=tick), methods.get(plan.method).heal
     made_of = seen.x.shape if plan.heals else (count, 1, *shape)
     healed = HealedSlices(np.empty((len(plan.options), plan.samples, *made_of), np.float32), {})
     for i, options in enumerate(plan.options):
         for k in range(plan.samples):
             for part in _parts(count, batch or fitting(model, shape)):
-                key = (getattr(options, "t", 0), k, *plan.noise_key(options))
-                noise = model.noise(shape, [(seed, int(z), *key) for z in seen.positions[part]])
-                with torch.inference_mode():
-                    x, given = seen.tensors(part)
-                    result = heal(asked, x, options, noise, **given)
-                made = result.healed if plan.heals else result.maps[plan.product]
-                healed.x[i, k, part] = from_network(made.cpu().numpy()) if plan.heals else made.cpu().numpy()
-                healed.add(part, result.maps, 1 / (len(plan.options) * plan.samples))
+                if isinstance(model, ExportedModel):
+                    made = model.graph(seen.slices(part), getattr(options, "t", None))
+                    tick(int(options.evaluations((shape[-2], shape[-1]))) * len(made[plan.product]))
+                else:
+                    key = (getattr(options, "t", 0), k, *plan.noise_key(options))
+                    keys = [(seed, int(z), *key) for z in seen.positions[part]]
+                    made = _by_torch(replace(model, asked=tick), plan, options, seen.tensors(part), keys)
+                product = made.pop("healed") if plan.heals else made[plan.product]
+                healed.x[i, k, part] = from_network(product) if plan.heals else product
+                healed.add(part, made, 1 / (len(plan.options) * plan.samples))
     ends = np.cumsum([len(scan.x) for scan in scans])
     return [healed.of(slice(end - len(scan.x), end)) for scan, end in zip(scans, ends, strict=True)]
+
+
+def _by_torch(
+    model: Model, plan: Plan, options: Any, seen: tuple[Tensor, dict[str, Tensor]], keys: Sequence[tuple[int, ...]]
+) -> dict[str, Floats]:
+    """Return what a method makes of slices, by role. seen: they, and its other arguments; keys: of each one's noise."""
+    import torch
+
+    x, given = seen
+    with torch.inference_mode():
+        made = methods.get(plan.method).heal(model, x, options, model.noise(x.shape[2:], keys), **given)
+    by_role = made.maps if made.healed is None else {"healed": made.healed, **made.maps}
+    return {role: values.cpu().numpy() for role, values in by_role.items()}
 
 
 def _parts(count: int, batch: int) -> Iterator[slice]:
@@ -94,19 +112,26 @@ def _parts(count: int, batch: int) -> Iterator[slice]:
     return (slice(start, end) for start, end in pairwise(ends))
 
 
-def fitting(model: Model, shape: Sequence[int]) -> int:
+def fitting(model: Model | ExportedModel, shape: Sequence[int]) -> int:
     """Return how many slices of a shape (H, W) to ask about at a time: 64 on a GPU and 16 elsewhere, if they fit.
 
     What a U-Net holds at once is about HELD maps of its first level; it may take half of what a GPU has free, and
     ROOM on a CPU, where larger batches are not faster.
     """
-    gpu = model.device.type == "cuda"
+    gpu = str(model.device).startswith("cuda")
     most = 64 if gpu else 16
     bytes_of_slice = HELD * model.config.held(shape) * model.precision.itemsize
     if not bytes_of_slice:
         return most
-    free = torch.cuda.mem_get_info(model.device)[0] // 2 if gpu else ROOM
+    free = _free(str(model.device)) if gpu else ROOM
     return int(min(max(free // bytes_of_slice, 1), most))
+
+
+def _free(device: str) -> int:
+    """Return half of what a GPU has free, in bytes."""
+    import torch
+
+    return int(torch.cuda.mem_get_info(device)[0] // 2)
 
 
 @dataclass(frozen=True)
@@ -115,7 +140,7 @@ class Seen:
     first and last place of the scan that each slice is in.
     """
 
-    model: Model
+    model: Model | ExportedModel
     x: Floats
     positions: NDArray[np.intp]
     condition: Floats | None
@@ -123,7 +148,7 @@ class Seen:
     last: NDArray[np.intp]
 
     @classmethod
-    def of(cls, model: Model, scans: Sequence[ScanSlices]) -> Seen:
+    def of(cls, model: Model | ExportedModel, scans: Sequence[ScanSlices]) -> Seen:
         sizes = [len(scan.x) for scan in scans]
         ends = np.cumsum(sizes)
         conditions = [scan.condition for scan in scans if scan.condition is not None]

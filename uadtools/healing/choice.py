@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from uadtools import methods
 from uadtools.anatomy.contrast import contrast_of
@@ -16,9 +14,6 @@ from uadtools.models.config import ModelConfig
 from uadtools.models.likeness import SURE
 from uadtools.preparing.raw import prepared
 from uadtools.volume.stream import Study
-
-if TYPE_CHECKING:
-    from uadtools.models.model import Model
 
 
 def bundled_for(method: str | None = None) -> Path:
@@ -66,8 +61,8 @@ def suited(study: Study, configs: Sequence[ModelConfig]) -> int:
     return 0
 
 
-def ready(study: Study, model: Path | str | None, method: str | None) -> tuple[Study, Model | None]:
-    """Return a study that is prepared, and the model to heal it with, loaded; none where the method has none.
+def ready(study: Study, model: Path | str | None, method: str | None) -> tuple[Study, Path | None]:
+    """Return a study that is prepared, and the file of the model to heal it with; none where the method has none.
 
     model: a file or a bundled model's name; none: the bundled one that does the method and suits the scan.
     """
@@ -76,16 +71,7 @@ def ready(study: Study, model: Path | str | None, method: str | None) -> tuple[S
     paths = alternatives(method) if model is None else [located(Path(model))]
     configs = [read_config(path) for path in paths]
     study = prepared(study, configs[0])
-    path = paths[suited(study, configs)]
-    return study, _loaded(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=2)
-def _loaded(path: Path, written: int) -> Model:
-    """Load a model once, however many scans it heals; a file that was written anew since is loaded again."""
-    from uadtools.models.model import load_model
-
-    return load_model(path)
+    return study, paths[suited(study, configs)]
 
 
 def _recipe(method: str, kinds: Sequence[str]) -> str:

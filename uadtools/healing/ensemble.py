@@ -14,6 +14,7 @@ from uadtools.concerns import Tell
 from uadtools.errors import Misuse, UadError
 from uadtools.healing.choice import alternatives, suited
 from uadtools.healing.combine import Rule, mean_residual
+from uadtools.healing.engines import Engine, load
 from uadtools.healing.heal import check_conditioned, check_prepared, heal_together, positions_of
 from uadtools.healing.likeness import worst_of
 from uadtools.healing.plan import Plan, Watch
@@ -27,6 +28,7 @@ from uadtools.volume.roles import in_channel
 from uadtools.volume.stream import Study, read_path, record
 
 if TYPE_CHECKING:
+    from uadtools.models.exported import ExportedModel
     from uadtools.models.model import Model
 
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 class Member:
     """A model, none for a method without one, and how to heal with it."""
 
-    model: Model | None
+    model: Model | ExportedModel | None
     plan: Plan
 
 
@@ -128,6 +130,7 @@ def _together(study: Study, members: Sequence[Member], healings: Sequence[Study]
     configs = [member.model.config for member in members if member.model]
     if lost := without_threshold([member.plan for member in members], configs):
         notes["without_threshold"] = lost
+    notes["engine"] = ", ".join(dict.fromkeys(member.model.ENGINE for member in members if member.model))
     provenance = record(scan, "uad-heal", arguments, seed=seed, model=names, threshold=None, **notes)
     image = replace(scan, provenance=provenance | worst_of([one.product for one in healings]))
     images = list[Image]()
@@ -165,6 +168,7 @@ class Ensemble:
     settle: Callable[[ModelConfig | None], Plan]
     device: str
     precision: str
+    engine: Engine
 
     def __post_init__(self) -> None:
         self.configs = [read_config(path) for path in self.paths]
@@ -176,10 +180,8 @@ class Ensemble:
     def members(self) -> list[Member]:
         if not self.paths:
             return [Member(None, self.plans[0])]
-        from uadtools.models.model import load_model
-
-        loaded = [load_model(path, device=self.device, precision=self.precision) for path in self.paths]
-        return [Member(model, plan) for model, plan in zip(loaded, self.plans, strict=True)]
+        places = {"engine": self.engine, "device": self.device, "precision": self.precision}
+        return [Member(load(path, plan, **places), plan) for path, plan in zip(self.paths, self.plans, strict=True)]
 
     def slices_of(self, study: Study) -> int:
         members = self.members
@@ -205,6 +207,7 @@ def ensembles_of(
     combine: Rule | None = None,
     device: str = "auto",
     precision: str = "auto",
+    engine: Engine = "auto",
     **options: Any,
 ) -> list[Ensemble]:
     """Settle what to heal with, in uad-heal's words: models together, or several of which a scan gets one.
@@ -215,8 +218,8 @@ def ensembles_of(
     def settle(config: ModelConfig | None) -> Plan:
         return settle_plan(config, method=method, combine=combine or "mean", **options)
 
-    ensembles = [Ensemble(paths, settle, device, precision) for paths in files_of(models, method)]
-    if device not in ("auto", "cpu") and ensembles[0].paths:
+    ensembles = [Ensemble(paths, settle, device, precision, engine) for paths in files_of(models, method)]
+    if device not in ("auto", "cpu") and engine != "onnx" and ensembles[0].paths:
         from uadtools.models.model import pick_device
 
         pick_device(device)

@@ -17,12 +17,13 @@ from uadtools.errors import UadError
 from uadtools.grids.slices import filled, to_slices, to_solid, to_volume
 from uadtools.healing.choice import ready
 from uadtools.healing.combine import combine
+from uadtools.healing.engines import load_once
 from uadtools.healing.expected import expected_of, on_grid
 from uadtools.healing.likeness import noted
 from uadtools.healing.plan import Plan, Watch
 from uadtools.healing.plan import plan as settle_plan
 from uadtools.healing.recommended import detection
-from uadtools.models.checkpoint import DEFAULT, bundled
+from uadtools.models.checkpoint import DEFAULT, bundled, read_config
 from uadtools.models.config import IntensityConfig, ModelConfig, parse
 from uadtools.volume.io import Image
 from uadtools.volume.roles import in_channel
@@ -30,7 +31,10 @@ from uadtools.volume.stream import Study, last_by, record, study_of
 
 if TYPE_CHECKING:
     from uadtools.healing.batches import HealedSlices, ScanSlices
+    from uadtools.models.exported import ExportedModel
     from uadtools.models.model import Model
+
+    Loaded = Model | ExportedModel
 
 
 TOGETHER = "uad-preprocess SCAN --channel NAME=FILE"
@@ -38,7 +42,7 @@ TOGETHER = "uad-preprocess SCAN --channel NAME=FILE"
 
 def heal(
     study: Study | Image,
-    model: Model | Path | str | None = None,
+    model: Loaded | Path | str | None = None,
     how: Plan | None = None,
     *,
     condition: Study | None = None,
@@ -63,14 +67,16 @@ def heal(
         raise UadError(f"{', '.join(options)}: the plan is settled (name options, or give a plan)")
     study = study_of(study)
     if isinstance(model, str | Path) or (model is None and how is None):
-        study, model = ready(study, model, how.method if how else options.get("method"))
+        study, path = ready(study, model, how.method if how else options.get("method"))
+        how = how or settle_plan(read_config(path) if path else None, **options)
+        model = load_once(path, how) if path else None
     how = how or settle_plan(model.config if model else None, **options)
     return heal_together([study], model, how, condition=condition, seed=seed, batch=batch, watch=watch)[0]
 
 
 def heal_together(
     studies: Sequence[Study],
-    model: Model | None = None,
+    model: Loaded | None = None,
     how: Plan | None = None,
     *,
     condition: Study | None = None,
@@ -90,7 +96,8 @@ def heal_together(
         scans = [replace(one, condition=_cut(images, one.positions, model)) for one, images in pairs]
     healed_slices, fits = _healed_slices(model, scans, how, seed=seed, batch=batch, watch=watch)
     arguments = how.arguments | ({"condition": condition.name} if condition else {})
-    notes = {"seed": seed, "model": model.name or model.config.name, **detection(how, model.config)}
+    notes: dict[str, Any] = {"seed": seed, "model": model.name or model.config.name, "engine": model.ENGINE}
+    notes |= detection(how, model.config)
     notes |= {"maps": list(how.maps)} if how.maps else {}
     notes |= {} if how.heals else {"product": how.product}
     notes |= {"contrasts": list(model.config.contrasts)} if model.channels > 1 else {}
@@ -103,7 +110,7 @@ def heal_together(
     return healed
 
 
-def slices_of(study: Study, model: Model) -> ScanSlices:
+def slices_of(study: Study, model: Loaded) -> ScanSlices:
     """Return the slices of a study to heal. Raises UadError as heal() does."""
     from uadtools.healing.batches import ScanSlices
 
@@ -112,7 +119,7 @@ def slices_of(study: Study, model: Model) -> ScanSlices:
 
 
 def _healed_slices(
-    model: Model, scans: Sequence[ScanSlices], how: Plan, **settings: Any
+    model: Loaded, scans: Sequence[ScanSlices], how: Plan, **settings: Any
 ) -> tuple[list[HealedSlices], list[dict[str, Any]]]:
     """Heal the slices of scans, and say what is to be noted of each alone."""
     from uadtools.healing.batches import heal_slices
@@ -121,11 +128,12 @@ def _healed_slices(
         return heal_slices(model, scans, how, **settings), [{} for _ in scans]
     from uadtools.healing.adapt import heal_adapted
 
+    assert not isinstance(model, ExportedModel)
     pairs = [heal_adapted(model, scan, how, **settings) for scan in scans]
     return [healed for healed, _ in pairs], [{"adapted": fit} for _, fit in pairs]
 
 
-def positions_of(study: Study, model: Model) -> NDArray[np.intp]:
+def positions_of(study: Study, model: Loaded) -> NDArray[np.intp]:
     """Return the z of the slices to heal; 0 for a volume that is healed whole. Raises UadError as heal() does."""
     check_prepared(study, model.config)
     scan, others = study.need("scan"), _seen(study, model.config)[1:]
@@ -140,7 +148,7 @@ def _seen(study: Study, config: ModelConfig) -> list[Image]:
     return [study.need("scan"), *study.of_contrasts(config.contrasts[1:])]
 
 
-def _cut(images: Sequence[Image], positions: NDArray[np.intp], model: Model) -> NDArray[np.float32]:
+def _cut(images: Sequence[Image], positions: NDArray[np.intp], model: Loaded) -> NDArray[np.float32]:
     """Return slices of images, their channels, (S, C, H, W); of a volume that is healed whole (1, 1, D, H, W)."""
     if model.config.solid:
         return to_solid(images[0].data)
@@ -148,7 +156,7 @@ def _cut(images: Sequence[Image], positions: NDArray[np.intp], model: Model) -> 
 
 
 def _with_healed(
-    study: Study, slices: ScanSlices, healed: HealedSlices, plan: Plan, model: Model, provenance: dict[str, Any]
+    study: Study, slices: ScanSlices, healed: HealedSlices, plan: Plan, model: Loaded, provenance: dict[str, Any]
 ) -> Study:
     """Give a study what its healed slices come to: the product and the maps, 0 outside the brain."""
     scan = study.need("scan")
@@ -182,7 +190,7 @@ def _by_itself(study: Study, plan: Plan) -> Image:
     return start.derive(inside(healed, brain), "healed")
 
 
-def _condition(condition: Study, study: Study, plan: Plan, model: Model) -> list[Image]:
+def _condition(condition: Study, study: Study, plan: Plan, model: Loaded) -> list[Image]:
     """Return what to condition on, in all channels. Raises UadError when it does not fit the scan or the method."""
     check_conditioned(plan)
     scan, images = study.need("scan"), [condition.product, *condition.of_contrasts(model.config.contrasts[1:])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from itertools import product
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -199,6 +199,16 @@ def _each_of(given: dict[str, Any], several: Sequence[str]) -> list[dict[str, An
 def is_noisy(options: type[Any]) -> bool:
     """Tell whether a method's options are those of one that adds noise."""
     return bool(getattr(options, "NOISY", "t" in {f.name for f in fields(options)}))
+
+
+def one_graph(options: Any) -> bool:
+    """Tell whether a method does the same whatever the network answers, so that it can be exported as one graph."""
+    return bool(getattr(options, "ONE_GRAPH", False))
+
+
+def settled(options: Any) -> dict[str, Any]:
+    """Return a method's options but for t, by name."""
+    return {name: value for name, value in asdict(options).items() if name != "t"}
 
 
 def _heals(options: type[Any]) -> bool:

@@ -6,9 +6,13 @@ import hashlib
 import json
 import operator
 import struct
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from uadtools.errors import UadError, near
 from uadtools.files import check_free, parse_json, written
@@ -17,6 +21,7 @@ from uadtools.models.config import ModelConfig, parse
 if TYPE_CHECKING:
     from torch import Tensor
 
+T = TypeVar("T")
 KEY = "uadtools"
 REFERENCE = "reference.expected"
 """The tensor of how far healthy scans are from their healed selves, on every second voxel of the model's grid.
@@ -108,13 +113,31 @@ def read_config(path: Path) -> ModelConfig:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read all tensors of a safetensors file as they are. Raises UadError when it is damaged."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    return _loaded(path, load_file)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the same as arrays, without torch."""
+    from safetensors.numpy import load_file
+
+    return _loaded(path, load_file)
+
+
+def _loaded(path: Path, load: Callable[[Path], dict[str, T]]) -> dict[str, T]:
+    from safetensors import SafetensorError
+
     try:
-        return load_file(path)
+        return load(path)
     except (SafetensorError, OSError) as error:
         raise UadError(f"{path}: damaged or cut short ({error})") from None
+
+
+def by_contrast(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    """Return the references among a model's tensors by contrast, "" for all others."""
+    found = {name: value for name, value in arrays.items() if name.startswith(REFERENCE)}
+    return {name.removeprefix(REFERENCE).removeprefix("."): np.float32(value) for name, value in found.items()}
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uadtools.errors import UadError
+from uadtools.models.checkpoint import REFERENCE, by_contrast, default_path, file_hash, read_arrays, read_config
 
 Floats = NDArray[np.float32]
 FORM = "uadtools.exported"
@@ -21,6 +23,10 @@ FORM = "uadtools.exported"
 model file, and each reference under its tensor's name there, such as reference.expected.FLAIR, as `packed_floats`.
 """
 SUFFIX = ".onnx"
+GRAPHS = default_path().parents[1] / "graphs"
+"""Graphs of bundled models, which have their weights from the model files."""
+NOT_IN_GRAPH = {"name", "licence", "intensity", "defaults", "quantiles", "likeness", "reference", "training"}
+"""Settings that no graph depends on."""
 NEEDS_ONNXRUNTIME = "needs the package onnxruntime (pip install 'uadtools[light]')"
 
 
@@ -57,6 +63,52 @@ class Form:
         raise UadError(f"{path}: an ONNX file that this version did not export (uad-models export MODEL -o {path})")
 
 
+@dataclass(frozen=True)
+class ExportedModel:
+    """A model that onnxruntime asks: what there is in the place of models.model.Model without torch. Fields as there.
+
+    graph: its healing, see Form.
+    """
+
+    ENGINE: ClassVar[str] = "onnx"
+    device: ClassVar[str] = "cpu"
+    precision: ClassVar[np.dtype[Any]] = np.dtype(np.float32)
+
+    config: Any
+    graph: Exported
+    name: str
+    expected: Mapping[str, Floats]
+
+    @property
+    def channels(self) -> int:
+        return int(self.config.channels)
+
+
+def load_exported(path: Path, graph: Path) -> ExportedModel:
+    """Load a model to be asked by onnxruntime. graph: exported from it, or a bundled one, which takes its weights.
+
+    Raises UadError where the file is damaged, the weights do not fit or are not finite, or the graph is another's.
+    """
+    config, tensors = read_config(path), read_arrays(path)
+    name, expected = f"{config.name}:{file_hash(path)}", by_contrast(tensors)
+    weights = {key: value.astype(np.float32) for key, value in tensors.items() if not key.startswith(REFERENCE)}
+    if bad := [key for key, value in weights.items() if not np.isfinite(value).all()]:
+        raise UadError(f"{path}: {bad[0]} holds NaN or infinity")
+    shared = graph.parent == GRAPHS
+    asked = Exported(graph, weights if shared else None)
+    if not shared and asked.form.source != name:
+        raise UadError(f"{graph}: was made of {asked.form.source}, not of {name} (uad-models export {path} -o {graph})")
+    return ExportedModel(config, asked, name, expected)
+
+
+def bundled_graph(config: Any, method: str, options: Mapping[str, Any]) -> Path:
+    """Return where the graph without weights ships, if it does, for models with these settings and this healing."""
+    settings = config.model_dump(mode="json", exclude=NOT_IN_GRAPH)
+    settings["grid"] = settings["grid"]["shape"] if config.solid else settings["grid"]["shape"][:2]
+    text = json.dumps([settings, method, dict(options)], sort_keys=True)
+    return GRAPHS / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}{SUFFIX}"
+
+
 class Exported:
     """A graph that onnxruntime computes, on as many cores as there are or OMP_NUM_THREADS says."""
 
@@ -87,7 +139,8 @@ class Exported:
 
     def __call__(self, x: Floats, t: int | None = None, noise: Floats | None = None) -> dict[str, Floats]:
         """Return what the graph makes of slices, by name: see Form."""
-        given = {"x": x, "t": np.array([self.form.t if t is None else t], np.int64), "noise": noise}
+        at = self.form.t if t is None else t
+        given = {"x": x, "noise": noise, "t": None if at is None else np.array([at], np.int64)}
         made = self._session.run(None, {name: given[name] for name in self.inputs})
         return dict(zip(self._outputs, made, strict=True))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from uadtools.diffusion.process import Prediction, Timesteps, both
 from uadtools.diffusion.schedule import Schedule
 from uadtools.errors import UadError
-from uadtools.models.checkpoint import REFERENCE, file_hash, located, read_config, read_tensors
+from uadtools.models.checkpoint import REFERENCE, by_contrast, file_hash, located, read_config, read_tensors
 from uadtools.models.config import NoisedSettings, Settings
 from uadtools.models.kinds import kind
 from uadtools.nets.layout import layout, packed
@@ -51,6 +51,8 @@ class Model:
     every second voxel of the grid, by contrast, and "" for any other; empty where the model does not know. asked: told
     how many slices the network was asked about, each time.
     """
+
+    ENGINE: ClassVar[str] = "torch"
 
     config: Any
     net: Any
@@ -129,7 +131,7 @@ def load_model(
     with torch.device("meta"):  # fresh weights would take time and memory
         net = build(config, str(path))
     tensors = {name: tensor.float() for name, tensor in read_tensors(path).items()}
-    expected = {name: tensors.pop(name).numpy() for name in list(tensors) if name.startswith(REFERENCE)}
+    expected = by_contrast({name: tensors.pop(name).numpy() for name in list(tensors) if name.startswith(REFERENCE)})
     try:
         net.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
@@ -146,8 +148,7 @@ def load_model(
         if dtype != torch.float32:
             unet.halve(dtype)
     net = net.to(memory_format=layout(3 if config.solid else 2))  # type: ignore[call-overload]
-    by_contrast = {name.removeprefix(REFERENCE).removeprefix("."): reference for name, reference in expected.items()}
-    return Model(config, net, where, dtype, f"{config.name}:{file_hash(path)}", by_contrast)
+    return Model(config, net, where, dtype, f"{config.name}:{file_hash(path)}", expected)
 
 
 def pick_device(name: str) -> torch.device:

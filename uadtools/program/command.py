@@ -30,8 +30,10 @@ __all__ = ["keep_memory", "progress", "say", "shown", "teller", "teller_of_fault
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
 CONCERNED = 3
-_interrupted = threading.Event()
 """Exit status where --strict was asked for and something speaks against a result; all is written."""
+NOT_LIGHT = ("torch", "mlxtend")
+"""Packages that a light install (requirements-light.txt) has not."""
+_interrupted = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,8 @@ def _whole() -> Iterator[None]:
     except Exception as error:
         if _interrupted.is_set():
             raise KeyboardInterrupt from error
+        if isinstance(error, ModuleNotFoundError) and error.name in NOT_LIGHT:
+            raise UadError(f"this needs {error.name} (pip install {error.name})") from None
         raise
     _flush()
 

@@ -9,9 +9,10 @@ from uadtools.errors import UadError
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
-from uadtools.healing.export import TOLERANCE, check_exported, export, one_graph, random_slices
+from uadtools.exporting.export import TOLERANCE, check_exported, export, how_exported, random_slices
 from uadtools.models.checkpoint import KEY, read_config, save_model
 from uadtools.models.exported import Exported, packed_floats, unpacked_floats
+from uadtools.volume.io import save
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +83,12 @@ def test_noise_is_an_input_of_methods_that_draw_it(tiny_model, tmp_path):
 @pytest.mark.parametrize("kind", ["pddpm", "ldm", "distilled"])
 def test_methods_that_walk_have_no_graph(kind, tiny_guided):
     with pytest.raises(UadError, match=rf"models of kind '{kind}' have no exported form: .*step by step"):
-        one_graph(read_config(tiny_guided[kind]), tiny_guided[kind])
+        how_exported(read_config(tiny_guided[kind]), tiny_guided[kind])
 
 
 def test_kinds_that_heal_nothing_have_no_graph(tiny_guided):
     with pytest.raises(UadError, match="heal nothing"):
-        one_graph(read_config(tiny_guided["spark"]), tiny_guided["spark"])
+        how_exported(read_config(tiny_guided["spark"]), tiny_guided["spark"])
 
 
 def test_a_graph_is_compared_with_its_source(restoring, fine_model, tmp_path):
@@ -111,13 +112,14 @@ def test_a_graph_that_says_otherwise_is_found(restoring, tmp_path):
         check_exported(source, tmp_path / "other.onnx")
 
 
-def test_real_scans_are_compared_too(restoring, tiny_prepared):
+def test_real_scans_are_compared_too(restoring, phantom, tmp_path):
     source, out, _ = restoring
-    assert check_exported(source, out, [str(tiny_prepared)])["healed"] <= TOLERANCE
+    save(phantom.need("scan"), tmp_path / "scan.nii.gz")
+    assert check_exported(source, out, [str(tmp_path / "scan.nii.gz")])["healed"] <= TOLERANCE
 
 
 def test_weights_that_16_bits_would_change_stay_in_32(tiny_guided, tmp_path, monkeypatch):
-    monkeypatch.setattr("uadtools.healing.export.TOLERANCE", 1e-5)
+    monkeypatch.setattr("uadtools.exporting.export.TOLERANCE", 1e-5)
     from uadtools.models.checkpoint import read_tensors
 
     weights = {name: value.float() * 1.01 + 3e-5 for name, value in read_tensors(tiny_guided["restoration"]).items()}

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from uadtools import methods
 from uadtools.errors import UadError
 from uadtools.files import check_free, written
-from uadtools.healing.plan import is_noisy, plan
+from uadtools.healing.plan import is_noisy, one_graph, plan, settled
 from uadtools.models.checkpoint import KEY, REFERENCE, as_text, located, read_config
 from uadtools.models.config import ModelConfig, NoisedSettings
 from uadtools.models.exported import FORM, SUFFIX, Exported, Form, packed_floats
@@ -46,12 +46,12 @@ def export(path: Path, out: Path, *, force: bool = False) -> dict[str, Any]:
         raise UadError(f"{out}: an exported model ends in {SUFFIX} (change -o)")
     check_free(out, force=force)
     path = located(path)
-    how = one_graph(read_config(path), path)
+    how = how_exported(read_config(path), path)
     from uadtools.models.model import load_model
 
     model = load_model(path, device="cpu", precision="fp32", fold=False)
     graph = graph_of(model, *how)
-    for name, text in _texts(model, *how).items():
+    for name, text in texts(model, *how).items():
         graph.metadata_props.add(key=name, value=text)
     with written(out, force=force) as part:
         for bits, most in ((16, TOLERANCE / 2), (32, TOLERANCE)):
@@ -87,7 +87,7 @@ def check_exported(path: Path, exported: Path, scans: Sequence[str] = ()) -> dic
     return apart
 
 
-def one_graph(config: ModelConfig, path: Path) -> tuple[str, Any]:
+def how_exported(config: ModelConfig, path: Path) -> tuple[str, Any]:
     """Return the method, and its options, that a model is exported with: its default one, else the first that can be.
 
     Raises UadError where all that heal with it walk.
@@ -95,7 +95,7 @@ def one_graph(config: ModelConfig, path: Path) -> tuple[str, Any]:
     names = sorted(methods.able(config.kind), key=lambda name: name != config.defaults.method)
     plans = [plan(config, method=name) for name in names or [config.defaults.method]]
     for how in plans:
-        if getattr(how.options[0], "ONE_GRAPH", False):
+        if one_graph(how.options[0]):
             return how.method, how.options[0]
     walks = f"{' and '.join(names)}, which heal{'s' * (len(names) == 1)} with it, ask the network step by step"
     raise UadError(f"{path}: models of kind '{config.kind}' have no exported form: {walks}")
@@ -181,10 +181,9 @@ def _slices_of(scan: Path, model: Model) -> Floats:
     return Seen.of(model, [slices_of(next(read_path(scan)), model)]).slices(slice(None))
 
 
-def _texts(model: Model, method: str, options: Any) -> dict[str, str]:
+def texts(model: Model, method: str, options: Any) -> dict[str, str]:
     """Return what stands beside the graph: settings, form and references, by their names."""
-    settled = asdict(options)
-    form = Form(method=method, t=settled.pop("t", None), options=settled, source=model.name)
+    form = Form(method=method, t=getattr(options, "t", None), options=settled(options), source=model.name)
     texts = {KEY: as_text(model.config), FORM: form.text()}
     for contrast, expected in model.expected.items():
         texts[f"{REFERENCE}.{contrast}" if contrast else REFERENCE] = packed_floats(expected)

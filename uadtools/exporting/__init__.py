@@ -1,0 +1,1 @@
+"""Models exported for other programs, and held to their sources."""
