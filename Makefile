@@ -34,7 +34,9 @@ page-check: $(READY)   ## the reports against an HTML validator and axe-core; ta
 web: $(READY)          ## build/web/: a page that heals scans in the browser (docs/web.md); takes npm and node
 	npm ci --prefix web --no-audit --no-fund
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[export]'
-	$(BIN)/python web/model.py any-small build/web
+	mkdir -p build/web
+	$(BIN)/uad-models export any-small -o build/web/model.onnx --force
+	$(BIN)/python web/model.py build/web/model.onnx
 	npm run build --prefix web
 
 web-check: web         ## the page in Chromium against uad-run, offline, and against axe-core; takes chromium

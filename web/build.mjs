@@ -1,4 +1,4 @@
-// Builds the page into ../build/web, beside model.onnx and model.json, which model.py writes there; `tests`: the tests.
+// Builds the page into ../build/web, beside model.onnx and model.json (make web); `tests`: its tests.
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
