@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import uadtools
+from uadtools.grids.grid import Grid
+from uadtools.volume.io import Image
 
 ROOT = Path(__file__).parents[2]
 WEB, PAGE = ROOT / "web", ROOT / "build" / "web"
@@ -46,7 +48,7 @@ def test_its_parts_compute_what_uadtools_does():
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory):
+def seen(make_series, tmp_path_factory):
     """What the page told of a scan, of the example without a network, and of wrong files; and where its files are."""
     if not os.environ.get("UADTOOLS_WEB_CHECK"):
         pytest.skip("takes a minute in Chromium (make web-check)")
@@ -57,7 +59,9 @@ def seen(tmp_path_factory):
     wrong |= {name: gzip.compress(header(*shape)) for name, shape in shapes.items()}
     for name, data in wrong.items():
         (out / name).write_bytes(data)
-    words = [node, WEB / "tests" / "browser.mjs", PAGE, out, SCAN, *(out / name for name in wrong)]
+    image = Image(np.arange(16 * 20 * 9).reshape(16, 20, 9), Grid((16, 20, 9), np.diag([2.0, 2, 3, 1])))
+    given = [*(out / name for name in wrong), make_series(out / "dicom", image)]
+    words = [node, WEB / "tests" / "browser.mjs", PAGE, out, SCAN, *given]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, "CHROMIUM": chromium})
     assert done.returncode == 0, done.stderr[-3000:]
     print(done.stdout)
@@ -88,6 +92,7 @@ def test_what_is_no_scan_of_a_head_gets_a_sentence(seen):
     assert "is no NIfTI file" in refused["photo.jpg"]
     assert "200 volumes" in refused["fmri.nii.gz"]
     assert "uad-run takes it" in refused["cube.nii.gz"]
+    assert "16 x 20 x 9 voxels, which is no 3-D scan" in refused["dicom"]  # which dcm2niix read, without a network
 
 
 def test_the_report_is_one_file_that_asks_for_nothing(seen):

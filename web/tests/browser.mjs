@@ -39,16 +39,18 @@ browser.on("targetcreated", async (target) => {
   session?.on("Network.requestWillBeSent", ({ request }) => told.requests.push(request.url));
 });
 tab.on("request", (request) => told.requests.push(request.url()));
-tab.on("console", (message) => told.said.push(`${message.type()}: ${message.text()}`));
+tab.on("console", (message) => message.type() !== "log" && told.said.push(`${message.type()}: ${message.text()}`));
 tab.on("pageerror", (error) => told.said.push(`error: ${error.message}`));
 
 const ready = () => tab.waitForFunction("document.body?.dataset.ready", { timeout: 300000 });
 const state = () => tab.evaluate("document.body.dataset.state");
 const ended = () =>
   tab.waitForFunction("['done', 'failed'].includes(document.body.dataset.state)", { timeout: 600000, polling: 200 });
+/** Give a file, or all of a folder, and wait for what comes of it; returns how many seconds that took. */
 async function give(file) {
   const start = Date.now();
-  await (await tab.$("#scan")).uploadFile(file);
+  const files = fs.statSync(file).isDirectory() ? fs.readdirSync(file).map((name) => path.join(file, name)) : [file];
+  await (await tab.$("#scan")).uploadFile(...files);
   await tab
     .waitForFunction("document.body.dataset.state === 'working'", { polling: 20, timeout: 5000 })
     .catch(() => null);

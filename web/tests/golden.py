@@ -56,7 +56,7 @@ def prepared(rng):
     """A stripped scan, its background -7, on oblique axes, brought onto a coarse grid."""
     grid = Grid((44, 50, 46), np.array(OBLIQUE))
     raw = head(grid.shape, grid.spacing, rng).astype(np.int16) - 7
-    whole = prepare(Image(raw, grid), Preparation(grid=GridConfig(shape=(40, 48, 40), spacing=(4.0, 4.0, 4.0))))
+    whole = prepare(Image(raw, grid), Preparation(grid=GridConfig(shape=(40, 48, 40), spacing=(4.4, 4.4, 4.4))))
     scan, brain = whole.study.need("scan"), whole.study.need("brain")
     made = {"grid": placed(scan.grid), "scan": packed(scan.data), "brain": packed(brain.data)}
     return {"raw": packed(raw), "grid": placed(grid), "made": made}

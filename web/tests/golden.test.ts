@@ -41,7 +41,7 @@ const unequal = (a: Uint8Array, b: Uint8Array) => a.reduce((sum, value, i) => su
 test("a scan is brought onto the model's grid and intensities", () => {
   const { raw, grid, made } = golden.prepared,
     wanted = gridOf(made.grid);
-  const got = prepare({ data: values(raw), grid: gridOf(grid) }, null, wanted.shape, [4, 4, 4], {
+  const got = prepare({ data: values(raw), grid: gridOf(grid) }, null, wanted.shape, [4.4, 4.4, 4.4], {
     kind: "percentile",
     low: 1,
     high: 99,
@@ -57,7 +57,7 @@ test("a mask given for the brain does the same", () => {
     wanted = gridOf(made.grid),
     data = values(raw);
   const brain = { data: data.map((value) => Number(value > -7)), grid: gridOf(grid) };
-  const got = prepare({ data, grid: gridOf(grid) }, brain, wanted.shape, [4, 4, 4], {
+  const got = prepare({ data, grid: gridOf(grid) }, brain, wanted.shape, [4.4, 4.4, 4.4], {
     kind: "percentile",
     low: 1,
     high: 99,
@@ -70,7 +70,7 @@ test("a scan with its skull, a small thing and an empty one are refused in a sen
     all = gridOf(grid),
     shape = shapeOf(made.grid);
   const asked = (data: Float32Array, size: Grid) => () =>
-    prepare({ data, grid: size }, null, shape, [4, 4, 4], { kind: "percentile", low: 1, high: 99 });
+    prepare({ data, grid: size }, null, shape, [4.4, 4.4, 4.4], { kind: "percentile", low: 1, high: 99 });
   const large = { ...all, affine: all.affine.map((value, i) => (i % 4 === 3 || i > 11 ? value : value * 2)) };
   const small = { ...all, affine: all.affine.map((value, i) => (i % 4 === 3 || i > 11 ? value : value * 0.3)) };
   assert.throws(asked(values(raw), large), /has its skull/);
