@@ -53,7 +53,7 @@ dist:                  ## build dist/, tell its size, install the wheel in an em
 	PATH="$(CURDIR)/build/dist/empty/bin:$$PATH" sh examples/demo.sh build/dist/demo
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info bench.json bench-network.json
+	rm -rf $(VENV) demo build dist web/node_modules *.egg-info bench.json bench-network.json
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -33,7 +33,7 @@ function clear(): void {
 function answered(answer: Answer): void {
   if (answer.kind === "doing") return tell(answer.text, "", answer.share);
   worker?.terminate();
-  worker = null;
+  worker = asked.brain = null; // the next scan has another brain
   if (answer.kind === "failed") return tell("", answer.text);
   const stem = (asked.scan?.name ?? "scan").replace(/\.nii(\.gz)?$|\.gz$/i, "");
   byId("downloads").replaceChildren(
@@ -78,8 +78,8 @@ async function take(files: File[]): Promise<void> {
   if (files.length) takeScan(files[0]);
 }
 
-/** Begin with a scan. brain: its mask, by default one that was given for it, but not that of a scan before it. */
-function takeScan(file: File, brain = document.body.dataset.state === "done" ? null : asked.brain): void {
+/** Begin with a scan. brain: its mask, by default one that was given before it. */
+function takeScan(file: File, brain = asked.brain): void {
   Object.assign(asked, { scan: file, brain });
   byId("series").replaceChildren();
   begin();
@@ -164,7 +164,7 @@ frame.addEventListener("load", () => {
 
 /** Keep the page for when there is no network; load it anew once, as it is the service worker that allows threads. */
 async function keep(): Promise<void> {
-  await navigator.serviceWorker.register("offline.js", { type: "module" });
+  await navigator.serviceWorker.register("offline.js");
   await navigator.serviceWorker.ready;
   byId("offline").hidden = false;
   if (crossOriginIsolated || document.body.dataset.state || sessionStorage.getItem("reloaded")) return;
