@@ -26,6 +26,11 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 BIN = Path(sys.executable).parent
 START = "from uadtools.datasets.sink import Sink; import uadtools; uadtools.load_model()"
 """All that uad-heal does before it has a scan to work on."""
+OPEN = (
+    "from uadtools.models import checkpoint; path = checkpoint.default_path(); "
+    "engines.load(path, plan.plan(checkpoint.read_config(path)), engine='{}')"
+)
+"""The same by an engine."""
 COMMANDS = ("preprocess", "train", "heal", "score", "postproc", "report", "eval")
 
 
@@ -55,23 +60,49 @@ def report(found: dict[str, Any], file: Path | None) -> None:
         file.write_text(text + "\n")
 
 
-def measured(words: list[str]) -> tuple[float, float]:
-    """Run a command; return its wall time in seconds and its largest resident size in MB."""
+def measured(words: list[str]) -> tuple[float, float, float]:
+    """Run a command; return its wall time in seconds, its largest resident size in MB, and its processor time."""
     start = time.perf_counter()
     process = subprocess.Popen([str(BIN / words[0]), *words[1:]], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{' '.join(words)}: status {os.waitstatus_to_exitcode(status)}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    return time.perf_counter() - start, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
 
 
 def median(words: list[str], runs: int) -> dict[str, float]:
-    found = [measured(words) for _ in range(runs + 1)][1:]
+    return in_turn({"": words}, runs)[""]
+
+
+def in_turn(rows: dict[str, list[str]], runs: int) -> dict[str, dict[str, float]]:
+    """Run commands one after the other, again and again, so that what else the machine does meets all alike."""
+    turns = [{name: measured(words) for name, words in rows.items()} for _ in range(runs + 1)][1:]
     return {
-        "seconds": statistics.median(f[0] for f in found),
-        "slowest": max(f[0] for f in found),
-        "megabytes": max(f[1] for f in found),
+        name: {
+            "seconds": statistics.median(turn[name][0] for turn in turns),
+            "slowest": max(turn[name][0] for turn in turns),
+            "megabytes": max(turn[name][1] for turn in turns),
+            "processor": statistics.median(turn[name][2] for turn in turns),
+        }
+        for name in rows
     }
+
+
+def engines(raw: str, folder: Path, runs: int) -> dict[str, dict[str, float]]:
+    """Compare the engines of uad-heal: a prepared scan, the start alone, and the pipe from the stripped scan."""
+    prepared, healed, found = (str(folder / f"scan_{name}.nii.gz") for name in ("prepared", "healed", "found"))
+    measured(["uad-preprocess", raw, "-o", prepared])
+    rows = {}
+    for engine in ("onnx", "torch"):
+        heal = f"uad-heal --engine {engine}"
+        pipe = f"uad-preprocess {raw} -o - | {heal} | uad-score | uad-postproc --native -o {found} --force --quiet"
+        start = f"from uadtools.cohort import heal; from uadtools.healing import engines, plan; {OPEN}"
+        rows |= {
+            heal: [*heal.split(), prepared, "-o", healed, "--force"],
+            f"{heal}: start": ["python", "-c", start.format(engine)],
+            f"{heal}: pipe": ["/bin/sh", "-c", f"PATH={BIN}:$PATH; {pipe}"],
+        }
+    return in_turn(rows, runs)
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -144,11 +175,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=at_least(1), default=5)
     parser.add_argument("--json", type=writable)
+    parser.add_argument("--engines", action="store_true", help="compare the engines of uad-heal alone")
     settings = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         roles = ("preprocessed", "healed", "score", "detection")
         prepared, healed, score, found = (str(Path(folder) / f"scan_{role}.nii.gz") for role in roles)
         raw, truth = (str(EXAMPLES / "data" / f"patient19_{kind}.nii.gz") for kind in ("T1w", "lesion"))
+        if settings.engines:
+            report(engines(raw, Path(folder), settings.runs), settings.json)
+            return
         rows = {f"uad-{name} --help": median([f"uad-{name}", "--help"], settings.runs) for name in COMMANDS}
         rows["start of uad-heal, model loaded"] = median(["python", "-c", START], settings.runs)
         for words in (

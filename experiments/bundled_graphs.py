@@ -13,7 +13,7 @@ from onnx import TensorProto
 from uadtools.errors import UadError
 from uadtools.exporting.export import graph_of, how_exported, texts
 from uadtools.healing.plan import is_noisy, settled
-from uadtools.models.checkpoint import bundled, read_config, read_shapes
+from uadtools.models.checkpoint import REFERENCE, bundled, read_config, read_shapes
 from uadtools.models.exported import GRAPHS, bundled_graph
 from uadtools.models.model import load_model
 
@@ -31,7 +31,9 @@ def main() -> None:
             if out.exists():
                 continue
             model = load_model(path, device="cpu", precision="fp32", fold=False)
-            graph, names = graph_of(model, method, options), read_shapes(path)
+            graph = graph_of(model, method, options, optimize=False)
+            names = {name for name in read_shapes(path) if not name.startswith(REFERENCE)}
+            assert names <= {weight.name for weight in graph.graph.initializer}
             for weight in graph.graph.initializer:
                 if weight.name in names:
                     weight.ClearField("raw_data")

@@ -101,8 +101,11 @@ def how_exported(config: ModelConfig, path: Path) -> tuple[str, Any]:
     raise UadError(f"{path}: models of kind '{config.kind}' have no exported form: {walks}")
 
 
-def graph_of(model: Model, method: str, options: Any) -> ModelProto:
-    """Return a method's healing as an ONNX graph, with the weights by their names in the model file, in 32 bits."""
+def graph_of(model: Model, method: str, options: Any, *, optimize: bool = True) -> ModelProto:
+    """Return a method's healing as an ONNX graph, with the weights by their names in the model file, in 32 bits.
+
+    optimize: let what follows from the weights alone be computed already, so that some weights are other ones.
+    """
     import torch
     from torch import nn
 
@@ -134,6 +137,7 @@ def graph_of(model: Model, method: str, options: Any) -> ModelProto:
         healer(x, **given)  # tells the maps
         program = torch.onnx.export(
             healer, (x,), kwargs=given, dynamo=True, opset_version=OPSET, dynamic_shapes=shapes, verbose=False,
+            optimize=optimize,
             input_names=["x", *more], output_names=["healed", *maps],
         )  # fmt: skip
     assert program is not None
@@ -201,7 +205,7 @@ def _rename(graph: ModelProto) -> None:
         node.doc_string = ""
     for part in (*graph.graph.value_info, *graph.graph.input, *graph.graph.output, *graph.graph.initializer):
         del part.metadata_props[:]
-    del graph.graph.value_info[:], graph.graph.metadata_props[:], graph.metadata_props[:], graph.functions[:]
+    del graph.graph.value_info[:], graph.graph.metadata_props[:], graph.metadata_props[:]
 
 
 def _halved(graph: ModelProto) -> ModelProto:

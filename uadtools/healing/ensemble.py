@@ -180,8 +180,9 @@ class Ensemble:
     def members(self) -> list[Member]:
         if not self.paths:
             return [Member(None, self.plans[0])]
-        places = {"engine": self.engine, "device": self.device, "precision": self.precision}
-        return [Member(load(path, plan, **places), plan) for path, plan in zip(self.paths, self.plans, strict=True)]
+        pairs = zip(self.paths, self.plans, strict=True)
+        how: dict[str, Any] = {"engine": self.engine, "device": self.device, "precision": self.precision}
+        return [Member(load(path, plan, **how), plan) for path, plan in pairs]
 
     def slices_of(self, study: Study) -> int:
         members = self.members

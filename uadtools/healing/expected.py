@@ -22,5 +22,9 @@ def expected_of(scan: Image, brain: NDArray[np.bool_], by_contrast: Mapping[str,
 
 def on_grid(expected: Floats, shape: tuple[int, ...]) -> Floats:
     """Return a reference at every voxel of the model's grid, linearly."""
-    places = np.meshgrid(*[np.arange(n) / 2 for n in shape], indexing="ij", sparse=False)
-    return np.asarray(ndimage.map_coordinates(expected, np.stack(places), order=1, mode="nearest", output=np.float32))
+    on_plane = [np.arange(n) / 2 for n in shape[1:]]
+    whole = np.empty(shape, np.float32)
+    for x in range(shape[0]):  # all places at once would take more memory than all else
+        places = np.stack(np.meshgrid([x / 2], *on_plane, indexing="ij"))
+        whole[x] = ndimage.map_coordinates(expected, places, order=1, mode="nearest", output=np.float32)[0]
+    return whole

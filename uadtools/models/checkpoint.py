@@ -137,7 +137,7 @@ def _loaded(path: Path, load: Callable[[Path], dict[str, T]]) -> dict[str, T]:
 def by_contrast(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
     """Return the references among a model's tensors by contrast, "" for all others."""
     found = {name: value for name, value in arrays.items() if name.startswith(REFERENCE)}
-    return {name.removeprefix(REFERENCE).removeprefix("."): np.float32(value) for name, value in found.items()}
+    return {name.removeprefix(REFERENCE).removeprefix("."): value.astype(np.float32) for name, value in found.items()}
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

@@ -91,7 +91,7 @@ def load_exported(path: Path, graph: Path) -> ExportedModel:
     """
     config, tensors = read_config(path), read_arrays(path)
     name, expected = f"{config.name}:{file_hash(path)}", by_contrast(tensors)
-    weights = {key: value.astype(np.float32) for key, value in tensors.items() if not key.startswith(REFERENCE)}
+    weights = {key: value for key, value in tensors.items() if not key.startswith(REFERENCE)}
     if bad := [key for key, value in weights.items() if not np.isfinite(value).all()]:
         raise UadError(f"{path}: {bad[0]} holds NaN or infinity")
     shared = graph.parent == GRAPHS
@@ -124,8 +124,9 @@ class Exported:
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
         settings.log_severity_level = 3
+        settings.enable_cpu_mem_arena = False  # it takes more than it saves
         if weights:
-            values = [onnxruntime.OrtValue.ortvalue_from_numpy(weight) for weight in weights.values()]
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(one.astype(np.float32)) for one in weights.values()]
             settings.add_external_initializers(list(weights), values)
         try:
             self._session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
