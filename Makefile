@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test hostile lint man bench page-check dist clean
+.PHONY: demo test hostile lint man bench page-check web web-check dist clean
 
 demo: $(READY)         ## find the lesions of a real patient, and show them: demo/patient19_FLAIR.html, _T1w.html
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh demo
@@ -31,6 +31,17 @@ page-check: $(READY)   ## the reports against an HTML validator and axe-core; ta
 	npm install --prefix build/page-check --no-audit --no-fund axe-core@4.14.1 html-validate@10.17.0 puppeteer-core@24.43.1
 	$(BIN)/python -m pytest tests/unit/report/test_accessible.py
 
+web: $(READY)          ## build/web/: a page that heals scans in the browser (docs/web.md); takes npm and node
+	npm ci --prefix web --no-audit --no-fund
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[export]'
+	mkdir -p build/web
+	$(BIN)/uad-models export any-small -o build/web/model.onnx --force
+	$(BIN)/python web/model.py build/web/model.onnx
+	npm run build --prefix web
+
+web-check: web         ## the page in Chromium against uad-run, offline, and against axe-core; takes chromium
+	UADTOOLS_WEB_CHECK=1 $(BIN)/python -m pytest tests/web
+
 dist:                  ## build dist/, tell its size, install the wheel in an empty environment, and run the demo there
 	rm -rf dist build/dist
 	$(PYTHON) -m venv build/dist/tools
@@ -42,7 +53,7 @@ dist:                  ## build dist/, tell its size, install the wheel in an em
 	PATH="$(CURDIR)/build/dist/empty/bin:$$PATH" sh examples/demo.sh build/dist/demo
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info bench.json bench-network.json
+	rm -rf $(VENV) demo build dist web/node_modules *.egg-info bench.json bench-network.json
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

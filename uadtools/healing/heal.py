@@ -25,13 +25,13 @@ from uadtools.healing.plan import plan as settle_plan
 from uadtools.healing.recommended import detection
 from uadtools.models.checkpoint import DEFAULT, bundled, read_config
 from uadtools.models.config import IntensityConfig, ModelConfig, parse
+from uadtools.models.exported import ExportedModel
 from uadtools.volume.io import Image
 from uadtools.volume.roles import in_channel
 from uadtools.volume.stream import Study, last_by, record, study_of
 
 if TYPE_CHECKING:
     from uadtools.healing.batches import HealedSlices, ScanSlices
-    from uadtools.models.exported import ExportedModel
     from uadtools.models.model import Model
 
     Loaded = Model | ExportedModel
@@ -139,7 +139,7 @@ def _healed_slices(
         return heal_slices(model, scans, how, **settings), [{} for _ in scans]
     from uadtools.healing.adapt import heal_adapted
 
-    assert not isinstance(model, ExportedModel)
+    assert not isinstance(model, ExportedModel)  # engines has none for it
     pairs = [heal_adapted(model, scan, how, **settings) for scan in scans]
     return [healed for healed, _ in pairs], [{"adapted": fit} for _, fit in pairs]
 
