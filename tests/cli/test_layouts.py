@@ -9,6 +9,8 @@ import pytest
 from handed_out import HEALTHY, SCANS, handed_out, place
 
 from uadtools.datasets.layouts import layouts
+from uadtools.training.lesions import masks_of
+from uadtools.training.recipe import load_recipe
 from uadtools.volume.stream import read_path
 
 AS_SMALL = ("--shape", "16", "--spacing", "2", "--brain", "none")
@@ -199,6 +201,9 @@ def test_the_lists_are_taken_by_other_commands(uad, here):
     assert uad("heal", "out/scans.csv", "--method", "blur", "-o", "healed").status == 0
     assert uad("score", "healed", "--scan", "out/scans.csv", "-o", "scores").status == 0
     truths = [str(here / "out" / row["truth"]) for row in rows(here / "out/scans.csv")]
+    recipe = load_recipe("supervised")  # learns from masks, which it finds in the list
+    masks = masks_of(recipe, [str(here / "out/scans.csv")], (), (), ())
+    assert sorted(masks.files.values()) == sorted(truths)
     words = [word for truth in truths for word in ("--truth", truth)]
     judged = uad("eval", *sorted(map(str, (here / "scores").glob("*.nii.gz"))), *words, "--match", "--json", "-q")
     assert judged.status == 0, judged.err
