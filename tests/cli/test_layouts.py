@@ -208,3 +208,18 @@ def test_the_lists_are_taken_by_other_commands(uad, here):
     judged = uad("eval", *sorted(map(str, (here / "scores").glob("*.nii.gz"))), *words, "--match", "--json", "-q")
     assert judged.status == 0, judged.err
     assert len(json.loads(judged.out)["scans"]) == 3
+
+
+def test_all_scans_of_a_person_are_in_one_part(uad, here):
+    handed_out(here / "data", "brats2023", count=2)
+    for n in (1, 2):
+        first = here / f"data/GLI/BraTS-GLI-{n:05}-000"
+        again = first.with_name(f"BraTS-GLI-{n:05}-001")
+        again.mkdir()
+        for path in first.iterdir():
+            (again / path.name.replace("-000-", "-001-")).write_bytes(path.read_bytes())
+    words = ("preprocess", "data", "--layout", "brats2023", "-o", "out", "--split", "val=1,test", *AS_SMALL)
+    assert uad(*words).status == 0
+    val, test = ([row["subject"] for row in rows(here / f"out/{part}.csv")] for part in ("val", "test"))
+    assert sorted([*val, *test]) == [f"BraTS-GLI-{n:05}" for n in (1, 1, 2, 2)]
+    assert len({*val}) == len({*test}) == 1
