@@ -9,6 +9,8 @@ import pytest
 from handed_out import HEALTHY, SCANS, handed_out, place
 
 from uadtools.datasets.layouts import layouts
+from uadtools.training.lesions import masks_of
+from uadtools.training.recipe import load_recipe
 from uadtools.volume.stream import read_path
 
 AS_SMALL = ("--shape", "16", "--spacing", "2", "--brain", "none")
@@ -199,7 +201,25 @@ def test_the_lists_are_taken_by_other_commands(uad, here):
     assert uad("heal", "out/scans.csv", "--method", "blur", "-o", "healed").status == 0
     assert uad("score", "healed", "--scan", "out/scans.csv", "-o", "scores").status == 0
     truths = [str(here / "out" / row["truth"]) for row in rows(here / "out/scans.csv")]
+    recipe = load_recipe("supervised")  # learns from masks, which it finds in the list
+    masks = masks_of(recipe, [str(here / "out/scans.csv")], (), (), ())
+    assert sorted(masks.files.values()) == sorted(truths)
     words = [word for truth in truths for word in ("--truth", truth)]
     judged = uad("eval", *sorted(map(str, (here / "scores").glob("*.nii.gz"))), *words, "--match", "--json", "-q")
     assert judged.status == 0, judged.err
     assert len(json.loads(judged.out)["scans"]) == 3
+
+
+def test_all_scans_of_a_person_are_in_one_part(uad, here):
+    handed_out(here / "data", "brats2023", count=2)
+    for n in (1, 2):
+        first = here / f"data/GLI/BraTS-GLI-{n:05}-000"
+        again = first.with_name(f"BraTS-GLI-{n:05}-001")
+        again.mkdir()
+        for path in first.iterdir():
+            (again / path.name.replace("-000-", "-001-")).write_bytes(path.read_bytes())
+    words = ("preprocess", "data", "--layout", "brats2023", "-o", "out", "--split", "val=1,test", *AS_SMALL)
+    assert uad(*words).status == 0
+    val, test = ([row["subject"] for row in rows(here / f"out/{part}.csv")] for part in ("val", "test"))
+    assert sorted([*val, *test]) == [f"BraTS-GLI-{n:05}" for n in (1, 1, 2, 2)]
+    assert len({*val}) == len({*test}) == 1
