@@ -84,6 +84,11 @@ def test_what_has_no_exported_form_is_refused_by_name(uad, scan, words, why):
     uad("heal", scan, "-o", "a.nii.gz", "--engine", "onnx", *words).fails("heal", 1, f"--engine onnx: {why}")
 
 
+def test_an_engine_without_a_model_is_refused(uad, prepared):
+    words = ("heal", prepared, "--method", "blur", "--engine", "onnx", "-o", "a.nii.gz")
+    uad(*words).fails("heal", 2, "--engine onnx: --method blur needs no model (leave it out)")
+
+
 def test_what_needs_torch_says_so_in_one_line(scan):
     for name, words in {
         "heal": [scan, "--method", "sss", "-o", "a.nii.gz"],
