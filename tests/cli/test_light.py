@@ -81,14 +81,19 @@ def test_the_pipe_and_the_run_need_no_torch_and_detect_the_same(uad, scan, here)
     ],
 )
 def test_what_has_no_exported_form_is_refused_by_name(uad, scan, words, why):
-    uad("heal", scan, "-o", "a.nii.gz", "--engine", "onnx", *words).fails("heal", 1, f"--engine onnx: {why}")
+    uad("heal", scan, "-q", "-o", "a.nii.gz", "--engine", "onnx", *words).fails("heal", 1, f"--engine onnx: {why}")
+
+
+def test_an_engine_without_a_model_is_refused(uad, prepared):
+    words = ("heal", prepared, "--method", "blur", "--engine", "onnx", "-o", "a.nii.gz")
+    uad(*words).fails("heal", 2, "--engine onnx: --method blur needs no model (leave it out)")
 
 
 def test_what_needs_torch_says_so_in_one_line(scan):
     for name, words in {
         "heal": [scan, "--method", "sss", "-o", "a.nii.gz"],
         "models": ["check", "any-small"],
-        "train": [scan.parent, "--recipe", "t1-small", "-o", "a.safetensors", "--device", "cpu"],
+        "train": [scan.parent, "--recipe", "any-small", "-o", "a.safetensors", "--device", "cpu"],
     }.items():
         said = without_torch(name, *words, status=1).stderr.decode()
         assert said.count("\n") == 1, said

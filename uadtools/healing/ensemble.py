@@ -220,6 +220,8 @@ def ensembles_of(
         return settle_plan(config, method=method, combine=combine or "mean", **options)
 
     ensembles = [Ensemble(paths, settle, device, precision, engine) for paths in files_of(models, method)]
+    if engine == "onnx" and not ensembles[0].paths:
+        raise Misuse(f"--engine onnx: --method {method} needs no model (leave it out)")
     if device not in ("auto", "cpu") and engine != "onnx" and ensembles[0].paths:
         from uadtools.models.model import pick_device
 
