@@ -63,7 +63,7 @@ TABLE = {
             "against": NAMES[0],
             "rows": [row(name, 0.2 + 0.1 * i) for i, name in enumerate(NAMES)],
             "cases": {name: [{"name": "a", "auprc": 0.2, "dice": None}] for name in NAMES},
-            "curves": {name: [CURVE, None, CURVE] for name in NAMES},
+            "curves": {name: [CURVE, None, CURVE | {"precision": [1.0, 0.8, 0.3]}] for name in NAMES},
             "concerns": [],
         }
     ],
@@ -113,7 +113,7 @@ def test_curves_are_means_over_folds_and_sweeps_are_lines():
     drawn = figures(TABLE)
     (axis,) = drawn["pr-1.svg"][1].axes
     x, y = axis.lines[0].get_data()
-    assert dict(zip(x.round(2), y, strict=True))[0.5] == pytest.approx(0.6)
+    assert dict(zip(x.round(2), y, strict=True))[0.5] == pytest.approx(0.7)
     (axis,) = drawn["sweep-sigma-1.svg"][1].axes
     assert [tuple(axis.lines[0].get_data()[i]) for i in (0, 1)] == [(2.0, 4.0), (0.4, 0.5)]
 
