@@ -40,11 +40,13 @@ MEASURED = 32
 class FeaturesConfig(Config):
     """engine: the kind of the frozen network; t: that it is told, one look after the other; none: TOLD.
 
+    levels: whether what it makes on the way is read, too; its answer alone is enough for one labelled scan or two.
     schedule, noise: of a network of diffusion. There is one field of noise, the same for all slices and t, as in the
     published program.
     """
 
     engine: Engine = "restoration"
+    levels: bool = True
     t: tuple[Annotated[int, Field(ge=0)], ...] = ()
     schedule: ScheduleConfig = ScheduleConfig()
     noise: NoiseConfig = NoiseConfig()
@@ -184,7 +186,7 @@ def build(settings: Settings) -> Readout:
 
     engine, sizes = settings.features.engine, settings.network
     frozen: Any = (diffusion if engine == "diffusion" else restoration).build(settings)
-    widths = [sizes.base * multiplier for multiplier in sizes.multipliers]
+    widths = [sizes.base * multiplier for multiplier in sizes.multipliers if settings.features.levels]
     answers = frozen.out_conv.out_channels // sizes.patch**2
     shown, looks = answers + settings.channels, len(settings.features.told)
     return Readout(frozen, [*widths, *widths[::-1]], shown, looks=looks, **settings.head.model_dump())

@@ -15,9 +15,10 @@ from uadtools.nets.unet import UNet
 class Readout(nn.Module):
     """A frozen U-Net, asked about a slice once or several times, and 1x1 convolutions on all that it makes of it.
 
-    channels: of its levels, as UNet.looked_into returns them; shown: channels of the slice and of the network's answer
-    to it; looks: how often it is asked; width, depth, dropout: of the classifier. What the network makes is brought to
-    mean 0 and deviation 1 in each channel by `centre` and `scale`, which `statistics` finds.
+    channels: of its levels, as UNet.looked_into returns them, none where these are not read; shown: channels of the
+    slice and of the network's answer to it; looks: how often it is asked; width, depth, dropout: of the classifier.
+    What the network makes is brought to mean 0 and deviation 1 in each channel by `centre` and `scale`, which
+    `statistics` finds.
 
     The first convolution works on each level before that is brought to the size of the slice: both are linear, so the
     order is no matter, and 1,000 channels of full size need not be held.
@@ -72,7 +73,8 @@ class Readout(nn.Module):
         """Return the same as the network makes it."""
         answer, levels = self.frozen.looked_into(x, t)
         shown = torch.cat([answer.float(), middle.repeat_interleave(self.looks, dim=0)], dim=1)
-        return [p.float().reshape(-1, self.looks * p.shape[1], *p.shape[2:]) for p in (*levels, shown)]
+        parts = (*levels, shown)[-len(self.first) :]
+        return [p.float().reshape(-1, self.looks * p.shape[1], *p.shape[2:]) for p in parts]
 
     @property
     def _firsts(self) -> list[nn.Conv2d]:

@@ -67,6 +67,21 @@ def test_the_first_convolution_is_one_on_all_features_at_the_size_of_the_slice(r
     torch.testing.assert_close(net(x, t, middle), expected, rtol=0, atol=1e-5)
 
 
+@torch.no_grad()
+def test_without_levels_the_answer_and_the_slice_alone_are_read(random_unet):
+    net = Readout(random_unet(), [], 2, looks=2, width=5, depth=1, dropout=0.0).eval()
+    x, middle, t = torch.randn(4, 1, 16, 16), torch.randn(2, 1, 16, 16), torch.tensor([3, 70] * 2)
+    answers = net.frozen(x, t).reshape(2, 2, 16, 16)
+    known = torch.stack([answers[:, 0], middle[:, 0], answers[:, 1], middle[:, 0]], dim=1)
+    expected = net.rest(nn.functional.conv2d(known, net.first[0].weight, net.bias))
+    torch.testing.assert_close(net(x, t, middle), expected, rtol=0, atol=1e-5)
+
+
+def test_a_recipe_leaves_levels_out(few_recipe):
+    few = longer(few_recipe, features={"levels": False})
+    assert [convolution.in_channels for convolution in fewshot.build(few).first] == [len(few.features.told) * 3]
+
+
 def test_features_are_normalised_inside_the_brain():
     brain = torch.zeros(2, 1, 8, 8)
     brain[:, :, :4] = 1
