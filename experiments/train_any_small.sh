@@ -36,7 +36,8 @@ t1)
     ;;
 flair)
     given+=(--set corruption.domains.contrast=1 --set corruption.domains.flair=1 --set corruption.domains.t2=0)
-    given+=(--set corruption.anomalies.looks.bright=0.75 --set corruption.anomalies.looks.dark=0.25 --set name=flair-small)
+    given+=(--set corruption.anomalies.looks.bright=0.75 --set corruption.anomalies.looks.dark=0.25)
+    given+=(--set corruption.anomalies.shapes.rim=0.3 --set name=flair-small)
     falling "$out/any-small-finished.safetensors" "$out/flair-small.safetensors"
     ;;
 esac
