@@ -427,7 +427,7 @@ class TestOptionsOfMethods:
         methods = (
             "andi", "anofpdm, cfg, derivative, guided", "autoddpm", "autoddpm, ldm", "bernoulli", "blur", "cfg",
             "counterfactual", "ddim, segment", "ddim", "ddim, ddpm, encode, sss", "ddpm", "derivative", "disyre",
-            "ldm", "mae", "pddpm", "restore", "thor",
+            "ldm", "ldm, transformer", "mae", "pddpm", "restore", "thor", "transformer",
         )  # fmt: skip
         assert sections == [f"Options of --method {names}:" for names in methods]
         assert "--sigma MM" in text.partition("Options of --method blur:")[2].partition("Options of")[0]
