@@ -428,7 +428,7 @@ class TestOptionsOfMethods:
             "andi", "anofpdm, cfg, derivative, guided", "autoddpm", "autoddpm, ldm",
             "autoddpm, ddim, ddpm, encode, sss, thor", "bernoulli", "blur", "cfg",
             "counterfactual", "ddim, lsegdiff, segment", "ddim", "ddim, ddpm, encode, sss", "ddpm", "derivative",
-            "disyre", "ldm", "mae", "pddpm", "restore", "thor",
+            "disyre", "ldm", "ldm, transformer", "mae", "pddpm", "restore", "thor", "transformer",
         )  # fmt: skip
         assert sections == [f"Options of --method {names}:" for names in methods]
         assert "--sigma MM" in text.partition("Options of --method blur:")[2].partition("Options of")[0]
