@@ -66,8 +66,6 @@ class Recipe(base.Recipe, Settings):
 class Options:
     """views: more make a smoother mean."""
 
-    ONE_GRAPH: ClassVar[bool] = True
-
     views: Annotated[
         int, Option("How often a slice is seen, each time with other squares hidden. Default: 8.", least=2)
     ] = 8

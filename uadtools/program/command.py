@@ -31,8 +31,8 @@ __all__ = ["keep_memory", "progress", "say", "shown", "teller", "teller_of_fault
 INTERRUPTED, CLOSED_PIPE = 130, 141
 CONCERNED = 3
 """Exit status where --strict was asked for and something speaks against a result; all is written."""
-NOT_LIGHT = {"torch": "torch", "matplotlib": "matplotlib", "mlxtend": "mlxtend", "PIL": "pillow"}
-"""What a light install (requirements-light.txt) has not, and the packages that bring it."""
+NOT_LIGHT = ("torch", "mlxtend")
+"""Packages that a light install (requirements-light.txt) has not."""
 _interrupted = threading.Event()
 
 
@@ -193,7 +193,7 @@ def _whole() -> Iterator[None]:
         if _interrupted.is_set():
             raise KeyboardInterrupt from error
         if isinstance(error, ModuleNotFoundError) and error.name in NOT_LIGHT:
-            raise UadError(f"this needs {error.name} (pip install {NOT_LIGHT[error.name]})") from None
+            raise UadError(f"this needs {error.name} (pip install {error.name})") from None
         raise
     _flush()
 

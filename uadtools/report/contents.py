@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from typing import Any
 
 from uadtools import __version__
@@ -61,11 +60,6 @@ def gather(
     detected = listed(whole, smooth)
     healthy, scores = _healthy(study), _case_scores(study)
     missing = [*whole.missing, *([] if history else ["how this was made (no history)"])]
-    pictures: list[Picture] = []
-    if find_spec("matplotlib"):
-        pictures = [Picture("Slices", _slices(whole), _shows(whole)), *_against(scores, healthy), *plots]
-    else:
-        missing.append("pictures of slices (matplotlib is not installed)")
     tables = [*figures, *_lesions(whole, smooth), *_scores(study, scores, healthy), *_steps(history)]
     return Page(
         title,
@@ -77,7 +71,7 @@ def gather(
         _places(whole, study),
         healthy,
         tables,
-        pictures,
+        [Picture("Slices", _slices(whole), _shows(whole)), *_against(scores, healthy), *plots],
         repeat.paragraph(history, __version__),
         repeat.pipe(history, study.product.role, unlike=bool(too_unlike(study.product))),
         __version__,
