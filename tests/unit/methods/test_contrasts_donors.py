@@ -104,6 +104,7 @@ def test_a_donor_of_two_contrasts_is_refused_where_one_is_learnt_from(kind, of_t
 def test_how_much_is_used_is_measured_on_both_contrasts(kind, request, slices, save_random, tmp_path):
     recipe = request.getfixturevalue("guided_recipes")[kind]
     config = ModelConfig.model_validate(recipe.model({}).model_dump() | {"contrasts": CONTRASTS})
+    torch.manual_seed(0)
     net = file_of(kind).build(config)
     assert 0 < file_of(kind).measure(net, slices, CPU).used <= 1
 
