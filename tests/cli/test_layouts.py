@@ -129,6 +129,8 @@ def test_what_does_not_go_together_is_refused(uad, here):
     uad("preprocess", "data", "--layout", "ixi", "-o", "out", "--split", "val=3,test", *AS_SMALL).fails(
         "preprocess", 2, "4 subjects are needed, and 3 are there"
     )
+    uad("preprocess", "data", "--layout", "ixi", "-o", "early", "--split", "val=3,test", *AS_SMALL)
+    assert not (here / "early").exists()  # told before a scan is prepared
 
 
 def test_scans_without_a_mask_are_told_and_in_no_list(uad, here):

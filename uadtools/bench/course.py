@@ -19,6 +19,7 @@ from uadtools.bench.stored import StoredPace, StoredTraining, key, read_stored
 from uadtools.errors import UadError
 from uadtools.files import is_name, read_rows, write_json
 from uadtools.interface.recipe import Recipe
+from uadtools.models.config import ModelConfig
 from uadtools.models.model import pick_device
 from uadtools.training.loop import Progress
 from uadtools.training.recipe import load_recipe
@@ -74,6 +75,11 @@ class Course:
         if recipe.LABELLED and not self.scans.config.data.labels:
             raise UadError(f"recipe {recipe.name} learns from masks of lesions (name them as data.labels)")
         return recipe
+
+    @property
+    def settings(self) -> ModelConfig:
+        """The settings of the model, of which nothing need be trained."""
+        return self._named.model({})
 
     @cached_property
     def masks(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ def planned(bench: Bench) -> list[Row]:
     are taken. elsewhere: hours on other machines, by the rates that the plan gives. Methods that share a model are one
     row. Raises UadError for data that are missing and recipes that do not fit.
     """
+    bench.check()
     alike: dict[Any, list[MethodConfig]] = {}
     for method in bench.config.methods:
         if method.recipe:

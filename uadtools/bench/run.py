@@ -60,12 +60,18 @@ class Bench:
 
     def found(self) -> list[Found]:
         """Do what is not done yet, a fold after the other; returns what was found in each. Raises UadError as run."""
+        self.check()
+        return [bench._found() for bench in self.folds]
+
+    def check(self) -> None:
+        """Raise UadError for data that are missing, and for options that do not fit, before anything is trained."""
         if self.out.exists() and not self.out.is_dir():
             raise UadError(f"{self.out}: is no folder (name one with -o)")
         for bench in self.folds:
             for part in self.config.sets:
                 bench.scans.check(part)
-        return [bench._found() for bench in self.folds]
+            for method in self.config.methods:
+                Runner(bench, method).check_options()
 
     @cached_property
     def folds(self) -> list[Bench]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from uadtools.evaluation.reports import Row
 from uadtools.files import write_json
 from uadtools.healing.choice import bundled_for
 from uadtools.healing.heal import heal
-from uadtools.healing.plan import plan
+from uadtools.healing.plan import Plan, plan
 from uadtools.models.checkpoint import file_hash, located, read_config
 from uadtools.models.model import Model, load_model
 from uadtools.scoring.case_scores import BOUNDS, mean_bounds
@@ -33,6 +33,7 @@ from uadtools.volume.stream import Study, concerns_of, read_image, record
 
 if TYPE_CHECKING:
     from uadtools.bench.run import Bench
+    from uadtools.models.config import ModelConfig
 
 REPORTS = 2
 """Of what a report consists: another number where that changes."""
@@ -172,9 +173,19 @@ class Runner:
         return load_model(self._path, device=self.bench.device, precision=self.bench.precision)
 
     @cached_property
-    def _plan(self) -> Any:
+    def _plan(self) -> Plan:
+        return self._planned(lambda: read_config(self._path) if self._path else None)
+
+    def check_options(self) -> None:
+        """Raise UadError for options of healing that do not fit the model, which need not be trained for that."""
+        if self.method.recipe:
+            self._planned(lambda: self.course.settings)
+        else:
+            self._plan  # noqa: B018  names the model's file, too
+
+    def _planned(self, config: Callable[[], ModelConfig | None]) -> Plan:
         try:
-            return plan(read_config(self._path) if self._path else None, **self.method.heal)
+            return plan(config(), **self.method.heal)
         except (TypeError, UadError) as error:
             raise UadError(f"method '{self.method.name}': {error}") from None
 

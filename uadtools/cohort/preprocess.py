@@ -14,7 +14,7 @@ from uadtools.concerns import Tell, silent, told
 from uadtools.datasets import bids as data_sets
 from uadtools.datasets.channels import Channels
 from uadtools.datasets.failed import FailedBefore, blamed_on_scan, failed_before
-from uadtools.datasets.lists import split_of, write_lists
+from uadtools.datasets.lists import check_split, split_of, write_lists
 from uadtools.datasets.origin import Origin
 from uadtools.datasets.scan_jobs import ScanJob, jobs_of
 from uadtools.datasets.sink import Sink
@@ -93,7 +93,9 @@ def preprocess_all(  # noqa: PLR0913  one parameter per option
     writing: dict[str, Any] = {"force": force, "provenance": provenance, "as_json": as_json, "anonymous": anonymous}
     if layout:
         writing["places"] = {job.name: job.output for job in work}
-        channels = channels.of_layout(layout, inputs[0], [job.found for job in work if job.found])
+        found = [job.found for job in work if job.found]
+        check_split(found, parts)
+        channels = channels.of_layout(layout, inputs[0], found)
     sink = Sink.of("preprocessed", [job.source for job in work], output, resumed=True, several=several, **writing)
     files = [Path(file) for name in ("brain", "register") if isinstance(file := options.get(name), str | Path)]
     sink.sources = [*sink.sources, *(file for file in files if file.is_file())]

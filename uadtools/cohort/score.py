@@ -234,7 +234,7 @@ class Pairing:
             file = beside(healed_file, role)
             if not file.exists():
                 raise UadError(
-                    f"{file}: not there, and part of the score (uad-heal wrote it beside HEALED; --metric l1)"
+                    f"{file}: not there, and part of the score (uad-heal --maps writes it beside HEALED; --metric l1)"
                 )
             images[role] = read_image(file)
         return named(Study("", images), base_name(scan_file) if made_of else made.name)

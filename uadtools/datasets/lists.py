@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +42,11 @@ def split_of(text: str | None, layout: str | None) -> dict[str, int | None]:
             raise Misuse(f"--split: {word}: expected NAME=SUBJECTS,...,NAME, such as val=100,test")
         parts[name] = None if last else int(count)
     return parts
+
+
+def check_split(found: Sequence[Found], split: Mapping[str, int | None]) -> None:
+    """Raise Misuse where a data set has fewer subjects than the parts of a split need, before scans are prepared."""
+    _enough({one.subject for one in found if one.truth} or {one.subject for one in found}, split)
 
 
 def write_lists(key: str, jobs: Sequence[ScanJob], split: Mapping[str, int | None], seed: int, tell: Tell) -> None:
@@ -120,9 +125,7 @@ def _told(path: Path) -> str:
 def _parted(rows: Sequence[Row], split: Mapping[str, int | None], seed: int) -> dict[str, list[Row]]:
     """Draw subjects for each part of a split; all scans of a subject go together."""
     subjects = sorted({row["subject"] for row in rows})
-    needed = sum(count or 1 for count in split.values())
-    if needed > len(subjects):
-        raise Misuse(f"--split: {needed} subjects are needed, and {len(subjects)} are there (take fewer)")
+    _enough(subjects, split)
     random.Random(seed).shuffle(subjects)
     parts, at = dict[str, list[Row]](), 0
     for name, count in split.items():
@@ -130,6 +133,12 @@ def _parted(rows: Sequence[Row], split: Mapping[str, int | None], seed: int) -> 
         drawn, at = {*subjects[at:end]}, end
         parts[name] = [row for row in rows if row["subject"] in drawn]
     return parts
+
+
+def _enough(subjects: Collection[str], split: Mapping[str, int | None]) -> None:
+    needed = sum(count or 1 for count in split.values())
+    if needed > len(subjects):
+        raise Misuse(f"--split: {needed} subjects are needed, and {len(subjects)} are there (take fewer)")
 
 
 def _write(path: Path, rows: Sequence[Row]) -> None:

@@ -97,7 +97,10 @@ def how_exported(config: ModelConfig, path: Path) -> tuple[str, Any]:
     for how in plans:
         if one_graph(how.options[0]):
             return how.method, how.options[0]
-    walks = f"{' and '.join(names)}, which heal{'s' * (len(names) == 1)} with it, ask the network step by step"
+    one = len(names) == 1
+    walks = (
+        f"{' and '.join(names)}, which heal{'s' * one} with it, ask{'s' * one} the network step by step or at random"
+    )
     raise UadError(f"{path}: models of kind '{config.kind}' have no exported form: {walks}")
 
 

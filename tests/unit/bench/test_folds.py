@@ -216,6 +216,19 @@ def test_a_dry_run_tells_steps_and_hours_here_and_by_the_plans_rates_and_keeps_n
     assert told_of(planned(bench(planned_folds(PLAN), tmp_path))) == "nothing is trained"
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        '[[method]]\nname = "b"\nsweep.heal.sigmma = [1.0]\nheal = { method = "blur" }\n',
+        AE + "heal = { sigma = 6.0 }\n",
+    ],
+)
+def test_a_dry_run_refuses_options_that_the_run_would(planned_folds, tmp_path, method, monkeypatch):
+    monkeypatch.setattr(Course, "measured", lambda course: 0.5)
+    with pytest.raises(UadError, match=r"^method '(b, sigmma = 1.0|AE)': --sigm+a has no effect with --method"):
+        planned(bench(planned_folds(PLAN + method), tmp_path))
+
+
 def test_a_few_steps_are_measured_and_nothing_of_them_is_left(planned_folds, tmp_path, monkeypatch):
     monkeypatch.setattr("uadtools.bench.course.MEASURED", 3)
     config = planned_folds(PLAN + MINUTES)
