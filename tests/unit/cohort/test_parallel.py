@@ -1,6 +1,8 @@
 import multiprocessing
 import os
+import time
 import warnings
+from concurrent.futures import process
 from functools import partial
 
 import pytest
@@ -109,6 +111,22 @@ def test_a_killed_process_is_told_and_what_was_done_before_is_given(tmp_path, mo
     assert len(str(caught.value).splitlines()) == 1
     assert ended == [{"wait": False, "cancel_futures": False}]  # else its own thread fails, and says so, now and then
     assert until(lambda: not multiprocessing.active_children())
+
+
+def test_a_pool_that_broke_has_closed_its_pipes_when_that_is_told(tmp_path, monkeypatch):
+    """Else it closes them as the program ends around it, and fails aloud, now and then."""
+    closing = []
+    thread = process._ExecutorManagerThread
+    close = thread.join_executor_internals
+    monkeypatch.setattr(
+        thread, "join_executor_internals", lambda self: (time.sleep(0.5), close(self), closing.append(self))
+    )
+    found = parallel_map(partial(killed, tmp_path), [0, 1], 2)
+    next(found)
+    (tmp_path / "done").touch()
+    with pytest.raises(UadError, match=r"^a process was killed"):
+        next(found)
+    assert closing
 
 
 def test_items_that_are_equal_are_items_each_and_when_all_are_done_the_processes_end():
