@@ -51,7 +51,7 @@ LESIONS = (Simulation("blobs", tone="dark"), Simulation("blobs", tone="bright"))
 ALLOWED = ((1.0, 0.5), (5.0, 0.9))
 """mL that may be detected, and the share of the scans in which no more is."""
 SIGNS = ("both", "dark", "bright")
-CHAIN = "{median = 3, erode = 0, min_size = 4}"
+CHAIN = "{median = 1, smooth = 0.6, erode = 0, min_size = 4}"
 
 
 def plain(files: list[Path], labels: Path | None, contrast: ContrastName | None) -> Iterator[Study]:

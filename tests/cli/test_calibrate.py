@@ -79,7 +79,7 @@ def test_a_file_is_written_that_postproc_takes(uad, files, here):
     report = json.loads((here / "t.json").read_text())
     assert report["threshold"] == float(np.float32(0.2))
     assert (report["rule"], report["level"], report["healthy"]["needed"]) == ("scanwise", 0.05, 19)
-    assert report["chain"] == {"median": 1, "erode": 0, "min_size": 1, "dilate": 0, "largest": False}
+    assert report["chain"] == {"median": 1, "smooth": 0.0, "erode": 0, "min_size": 1, "dilate": 0, "largest": False}
     (told,) = uad("postproc", files[-1], "--threshold", "t.json", "--json").json
     assert (told["threshold_from"], told["detected_voxels"]) == ("scanwise", 0)
     used = json.loads((here / "h20_detection.json").read_text())["history"][-1]["arguments"]

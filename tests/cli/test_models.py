@@ -449,7 +449,7 @@ def test_what_is_settled_holds_when_it_heals(uad, tiny_guided, prepared, here):
     uad("models", "settle", tiny_guided["restoration"], "--set", change, "-o", "m.safetensors")
     assert uad("heal", prepared, "--model", "m.safetensors").status == 0
     line = json.loads((here / "p_healed.json").read_text())["history"][-1]
-    assert line["chain"] == {"median": 1, "erode": 2, "min_size": 4}
+    assert line["chain"] == {"median": 1, "smooth": 0.0, "erode": 2, "min_size": 4}
     assert line["model"] == f"tiny-restoration:{file_hash(here / 'm.safetensors')}"
 
 

@@ -70,7 +70,7 @@ def test_the_json_beside_it_continues_the_history(uad, stream, here):
     assert kept == read_image(here / "d.nii").provenance
     assert [line["tool"] for line in kept["history"]] == ["uad-heal", "uad-score", "uad-postproc"]
     assert kept["history"][-1]["arguments"] == {
-        "median": 1, "erode": 0, "threshold": 0.7, "min_size": 0, "dilate": 0, "largest": False,
+        "median": 1, "erode": 0, "threshold": 0.7, "min_size": 0, "dilate": 0, "largest": False, "smooth": 0.0,
         "threshold_from": "model", "native": False,
     }  # fmt: skip
 
@@ -199,6 +199,12 @@ def test_dilate_has_an_effect(uad, path, count):
     uad("postproc", path, "--dilate", -1).fails("postproc", 2, "--dilate")
 
 
+def test_smooth_has_an_effect_and_is_a_deviation(uad, path, count):
+    assert count(*RAW, "--threshold", 0.1, "--smooth", 3) < count(*RAW, "--threshold", 0.1)
+    uad("postproc", path, "--smooth", "nan").fails("postproc", 1, "smoothing by nan voxels: from 0, for none, to 100")
+    uad("postproc", path, "--smooth", -1).fails("postproc", 2, "--smooth")
+
+
 def test_largest_has_an_effect(count):
     assert count(*RAW, "--threshold", 0.1, "--largest") == 27
 
@@ -206,7 +212,7 @@ def test_largest_has_an_effect(count):
 def test_defaults_are_those_of_the_papers(uad, path, here):
     uad("postproc", path, "--threshold", 0.1)
     used = json.loads((here / "p_detection.json").read_text())["history"][-1]["arguments"]
-    assert used | {"median": 5, "erode": 3, "min_size": 7, "dilate": 0, "largest": False} == used
+    assert used | {"median": 5, "smooth": 0.0, "erode": 3, "min_size": 7, "dilate": 0, "largest": False} == used
 
 
 def test_brain_limits_the_detection(uad, path, mask, here):

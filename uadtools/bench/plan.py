@@ -115,12 +115,13 @@ class ChainConfig(Config):
     """Post-processing, the same for all methods that have none of their own; the threshold is found on val."""
 
     median: PositiveInt = 5
+    smooth: Annotated[float, Field(ge=0, le=100)] = 0.0
     erode: Annotated[int, Field(ge=0)] = 3
     min_size: Annotated[int, Field(ge=0)] = 7
 
     @property
     def steps(self) -> Steps:
-        return Steps(median=self.median, erode=self.erode, min_size=self.min_size)
+        return Steps(**self.model_dump())
 
 
 class BenchConfig(Config):

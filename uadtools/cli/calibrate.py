@@ -49,6 +49,7 @@ def calibrate(
     per: Per | None = o.option(f"""--per {o.choices(Per)}
         What a position of --reference is. Default: voxel."""),
     median: int | None = o.MEDIAN,
+    smooth: float | None = o.SMOOTH,
     erode: int | None = o.ERODE,
     min_size: int | None = o.MIN_SIZE,
     dilate: int | None = o.DILATE,
@@ -68,15 +69,9 @@ def calibrate(
 
     tell = c.teller("uad-calibrate", quiet)
     options: dict[str, Any] = {"rule": rule, "level": level, "percentile": percentile, "allow": allow}
-    options |= {
-        "power": power,
-        "truth": truth,
-        "match": match or None,
-        "label": label,
-        "ignore": ignore,
-        "median": median,
-    }
-    options |= {"erode": erode, "min_size": min_size, "dilate": dilate, "largest": largest}
+    options |= {"power": power, "truth": truth, "match": match or None, "label": label, "ignore": ignore}
+    options |= {"median": median, "smooth": smooth, "erode": erode, "min_size": min_size, "dilate": dilate}
+    options |= {"largest": largest}
     if reference is not None:
         _check_idle({"output": output, **options})
         learnt = learn_all(

@@ -21,6 +21,7 @@ def postproc(
     bids: Path | None = o.BIDS,
     suffix: str | None = o.SUFFIX,
     median: int | None = o.MEDIAN,
+    smooth: float | None = o.SMOOTH,
     erode: int | None = o.ERODE,
     threshold: str = o.option(
         """--threshold model|otsu|scanwise|voxelwise|X|FILE.json
@@ -55,7 +56,7 @@ def postproc(
     verbose: bool = o.VERBOSE,
     version: bool = o.VERSION,
 ) -> None:
-    """Turn score maps into detections: median filter, eroded brain, threshold, small components dropped."""
+    """Turn score maps into detections: filtered, eroded brain, threshold, small components dropped."""
     from uadtools.cohort.postproc import postproc_all
 
     tell = c.teller("uad-postproc", quiet)
@@ -81,6 +82,7 @@ def postproc(
         fail=c.teller_of_faults("uad-postproc"),
         verbose=verbose,
         median=median,
+        smooth=smooth,
         erode=erode,
         min_size=min_size,
         dilate=dilate,

@@ -50,8 +50,8 @@ def calibrate_all(  # noqa: PLR0913  one parameter per option
     sources: score maps of healthy scans, or "-" for a stream on standard input; those whose truth shows a lesion tell
     what the threshold leaves. power: score maps of scans with lesions. truth: their lesion masks, in their order or,
     with match, by their names; without power, those of the sources. label, ignore: which of their labels count, and
-    which neither way. rule (scanwise), level, percentile, allow: see `uad-calibrate --help`. steps: median, erode,
-    min_size, dilate, largest. tell: gets the concerns, and the name of each scan, if verbose. Raises UadError.
+    which neither way. rule (scanwise), level, percentile, allow: see `uad-calibrate --help`. steps: median,
+    smooth, erode, min_size, dilate, largest. tell: gets the concerns, and names of scans, if verbose. Raises UadError.
     """
     inputs, sick, truths = some_words(sources, "score"), listed(power, "score"), listed(truth)
     given = chosen(**steps) | _aims(rule, level, percentile, allow)

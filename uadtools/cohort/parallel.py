@@ -57,8 +57,8 @@ def parallel_map(work: Callable[[T], R], items: Sequence[T], processes: int = 1)
             "a process was killed, perhaps for memory (fewer --jobs need less; what is done stays)"
         ) from None
     finally:
-        # which the pool forgets when it is shut down
-        processes_left, manager = list((pool._processes or {}).values()), pool._executor_manager_thread
+        processes_left = list((pool._processes or {}).values())  # which the pool forgets when it is shut down
+        manager: Any = pool._executor_manager_thread  # and this
         pool.shutdown(wait=False, cancel_futures=not pool._broken)  # a broken one does so by itself, meanwhile
         _ask_to_end(processes_left)
         Thread(target=_see_ended, args=(processes_left,), daemon=True).start()

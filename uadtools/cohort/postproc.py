@@ -60,8 +60,8 @@ def postproc_all(  # noqa: PLR0913  one parameter per option
     standard output; none: the current folder, the data set, or a stream where the source is one (none for as_json).
     threshold: a number, a word or a file, see `uad-postproc --help`. dicom_seg: the folder of DICOM that the scan came
     from, and series which one there: the detection, native then, is written as DICOM-SEG beside its file, too.
-    steps: median, erode, min_size, dilate, largest. tell: gets a line for each study, and for whatever else the user
-    should know. Of several files, one that fails does not stop the others: fail gets the line, and its result an
+    steps: median, smooth, erode, min_size, dilate, largest. tell: gets a line for each study, and for whatever else the
+    user should know. Of several files, one that fails does not stop the others: fail gets the line, and its result an
     `error`; what is done is skipped. Raises UadError for an only one, and for what is wrong with all.
     """
     reading, native = Reading(volume, geometry), native or dicom_seg is not None

@@ -123,6 +123,12 @@ SUFFIX = option("--suffix NAME  Which scans of it. Default: T1w.")
 MEDIAN = option(
     "--median SIZE  Median filter of SIZE x SIZE x SIZE voxels; 1: none. Default: the model's, else 5.", min=1
 )
+SMOOTH = option(
+    """--smooth SIGMA
+    Smooth with a Gaussian of this deviation in voxels, after the median; 0: none. Default: the model's, else 0.""",
+    min=0,
+    max=100,
+)
 ERODE = option(
     """--erode N
     Take N layers of voxels off the brain, where skull stripping leaves its traces. Default: the model's, else 3.""",

@@ -87,9 +87,9 @@ def listed(whole: Layered, smooth: Image | None) -> list[Finding] | None:
 
 
 def _healthy(study: Study) -> HealthyScores | None:
-    """Return what is known of healthy scans' scores, if they went through the same median filter."""
+    """Return what is known of healthy scans' scores, if they went through the same filters."""
     known = healthy_scores(study.need("score")) if "score" in study.images else None
-    return known if known and known.median == steps_of(study).median else None
+    return known if known and known.filters == steps_of(study).filters else None
 
 
 def _case_scores(study: Study) -> dict[str, float]:

@@ -10,13 +10,14 @@ from scipy import ndimage
 
 from uadtools.errors import UadError
 from uadtools.grids.grid import CORNERS, Grid, nearest
-from uadtools.scoring.postproc import Steps, own_steps, prepare
+from uadtools.scoring.postproc import FILTERS, Steps, own_steps, possible, prepare
 from uadtools.volume.chain import GridChain, in_scan_space
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, last_by
 
 Place = tuple[float, float, float]
 PLACES = 6
+WIDE = 20  # a median filter of such a window takes minutes
 """Decimals of volumes in mL, so that what binary fractions add to them is not told."""
 
 
@@ -78,8 +79,10 @@ def smoothed(study: Study) -> Image | None:
 def steps_of(study: Study) -> Steps:
     """Return the chain that the detection went through, else the one that the model recommends."""
     noted = last_by(study.images.get("detection", study.product), "uad-postproc").get("arguments", {})
-    median = noted.get("median") if isinstance(noted, dict) else None
-    return own_steps(study, **({"median": median} if isinstance(median, int) and 0 < median < 20 else {}))
+    known = (
+        {step: noted[step] for step in FILTERS if possible(step, noted.get(step))} if isinstance(noted, dict) else {}
+    )
+    return own_steps(study, **(known if known.get("median", 1) < WIDE else {}))
 
 
 def _middle(inside: NDArray[np.bool_]) -> NDArray[np.intp]:

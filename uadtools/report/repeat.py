@@ -99,9 +99,9 @@ def _score(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[str]:
 
 def _postproc(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[str]:
     given = line["arguments"]
-    names = ("median", "erode", "threshold", "min_size", "dilate", "largest", "native")
+    names = ("median", "smooth", "erode", "threshold", "min_size", "dilate", "largest", "native")
     forced = unlike and "withheld" not in given
-    return options_as_words(**{name: given[name] for name in names}, force_detection=forced)
+    return options_as_words(**{name: given[name] for name in names if name in given}, force_detection=forced)
 
 
 _WORDS = {
@@ -191,6 +191,7 @@ def _of_postproc(line: Line) -> str:
         return "Nothing was detected, as the scan is unlike what the model learnt from."
     source = {"model": ", which the model recommends", "otsu": " (Otsu 1979)", "scanwise": ", found on healthy scans"}
     parts = [f"a median filter of {given['median']} voxels"] if given["median"] > 1 else []
+    parts += [f"a Gaussian of {given['smooth']:g} voxels"] if given.get("smooth") else []
     parts += [f"an erosion of the brain by {given['erode']}"] if given["erode"] else []
     parts += [f"the threshold {given['threshold']:.4g}{source.get(given['threshold_from'], '')}"]
     parts += [f"components of at least {given['min_size']} voxels"] if given["min_size"] > 1 else []

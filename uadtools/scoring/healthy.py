@@ -17,12 +17,12 @@ from uadtools.volume.io import Image
 class HealthyScores:
     """Case scores of healthy scans, rising, by their names.
 
-    median: of the window before the peak. both: they are of both signs, and the score that was asked about is of one,
-    which is nowhere above that of both.
+    filters: median and smoothing before the peak. both: they are of both signs, and the score that was asked about is
+    of one, which is nowhere above that of both.
     """
 
     case_scores: Mapping[str, Sequence[float]]
-    median: int
+    filters: tuple[int, float]
     both: bool
 
     def as_high(self, name: str, value: float) -> int:
@@ -42,4 +42,4 @@ def healthy_scores(score: Image) -> HealthyScores | None:
     both = {"uad-score signed": "both"} if "uad-score signed" in way else {}
     if not isinstance(steps, Calibrated) or unlike(way | both, steps.way) or "case_scores" not in healthy:
         return None
-    return HealthyScores(healthy["case_scores"], steps.median, both=way | both != way)
+    return HealthyScores(healthy["case_scores"], steps.filters, both=way | both != way)

@@ -16,6 +16,7 @@ from uadtools.files import read_json
 from uadtools.healing.likeness import too_unlike
 from uadtools.models.checkpoint import bundled, default_path
 from uadtools.scoring.history import model_floor, model_threshold, unlike, way_of, without_threshold
+from uadtools.scoring.otsu import otsu
 from uadtools.scoring.score import LEAST
 from uadtools.volume import clean
 from uadtools.volume.chain import to_native
@@ -25,8 +26,11 @@ from uadtools.volume.labels import LESION, looks_unlike, read_labels
 from uadtools.volume.roles import ROLES, stated_role
 from uadtools.volume.stream import Study, last_by, noting, record, study_of
 
-NO_CHAIN = {"median": (1,), "erode": (0,), "min_size": (0, 1), "dilate": (0,), "largest": (False,)}
+NO_CHAIN = {"median": (1,), "smooth": (0,), "erode": (0,), "min_size": (0, 1), "dilate": (0,), "largest": (False,)}
 """Steps that leave scores and what is above a threshold as they are."""
+FILTERS = ("median", "smooth")
+CHAIN = (*FILTERS, "erode", "min_size")
+"""The steps that a model recommends."""
 MOST_NOTED = 1000
 """A history or a file that says more voxels than this for a step is damaged."""
 IMPLAUSIBLE = 0.1
@@ -35,12 +39,12 @@ IMPLAUSIBLE = 0.1
 
 @dataclass(frozen=True)
 class Steps:
-    """The chain, in the order of the papers: median, erode, threshold, min_size, then dilate and largest.
+    """The chain, in the order of the papers: median, smooth, erode, threshold, min_size, then dilate and largest.
 
-    median: size of the window; erode: layers taken off the brain; threshold: a number (score > threshold), "otsu", or
-    "model" for the one that uad-heal noted; min_size: voxels a component needs; dilate: layers added; largest: keep
-    only the largest component.
-    Source: Behrendt et al. 2023 (pDDPM, cDDPM); dilation and largest component: Damudi & Kini 2024.
+    median: size of the window; smooth: deviation of a Gaussian, in voxels; erode: layers taken off the brain;
+    threshold: a number (score > threshold), "otsu", or "model" for the one that uad-heal noted; min_size: voxels a
+    component needs; dilate: layers added; largest: keep only the largest component.
+    Source: Behrendt et al. 2023 (pDDPM, cDDPM), without smoothing; dilation, largest component: Damudi & Kini 2024.
     """
 
     median: int = 5
@@ -49,6 +53,11 @@ class Steps:
     min_size: int = 7
     dilate: int = 0
     largest: bool = False
+    smooth: float = 0.0
+
+    @property
+    def filters(self) -> tuple[int, float]:
+        return self.median, self.smooth
 
     @property
     def chain(self) -> dict[str, Any]:
@@ -70,7 +79,7 @@ class Calibrated(Steps):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A score ready for the threshold: its median, the brain, and the eroded brain, all (X, Y, Z)."""
+    """A score ready for the threshold: filtered, the brain, and the eroded brain, all (X, Y, Z)."""
 
     score: Image
     smooth: Score
@@ -147,19 +156,22 @@ def own_steps(study: Study, **changes: Any) -> Steps:
     """Return the chain that the model recommends for its scores, the papers' where it has none, with some changes."""
     noted = last_by(score_of(study), "uad-heal").get("chain")
     chain = noted if isinstance(noted, dict) else {}
-    return Steps(**{s: chain[s] for s in ("median", "erode", "min_size") if _possible(s, chain.get(s))} | changes)
+    return Steps(**{s: chain[s] for s in CHAIN if possible(s, chain.get(s))} | changes)
 
 
-def _possible(step: str, size: Any) -> bool:
+def possible(step: str, size: Any) -> bool:
+    """Tell whether what a history or a file says of a step can be."""
+    if step == "smooth":
+        return isinstance(size, int | float) and 0 <= size <= clean.MOST_SMOOTH
     return isinstance(size, int) and 0 <= size <= MOST_NOTED and (step != "median" or size % 2 == 1)
 
 
 def prepare(study: Study, steps: Steps, brain: Image | None = None) -> Prepared:
-    """Do what comes before the threshold: the median of the score, and the eroded brain. Raises UadError."""
+    """Do what comes before the threshold: the filters on the score, and the eroded brain. Raises UadError."""
     score = score_of(study)
     inside = _brain(study, score, brain)
-    try:  # where the model did not look, its score is 0; the median filter sees that as the papers' code does
-        smooth = clean.median(score.data, steps.median)
+    try:  # where the model did not look, its score is 0; the filters see that as the papers' code does
+        smooth = clean.smooth(clean.median(score.data, steps.median), steps.smooth)
     except UadError as error:
         source = f"{steps.source}: " if isinstance(steps, Calibrated) else ""
         raise UadError(f"{study.name}: {source}{error}") from None
@@ -182,10 +194,10 @@ def read_steps(path: Path, **given: Any) -> Steps:
     if "chain" not in data:
         return Steps(threshold=level, **given)
     chain = data["chain"] if isinstance(data["chain"], dict) else {}
-    stored = {"rule": data.get("rule"), "way": data.get("way"), **chain}
+    stored = {"rule": data.get("rule"), "way": data.get("way"), "smooth": 0.0, **chain}
     example = {"rule": "", "way": {}, **Steps().chain}
     typed = {name: type(value) for name, value in stored.items()} == {name: type(v) for name, v in example.items()}
-    if not typed or not all(_possible(step, size) for step, size in chain.items()):
+    if not typed or not all(possible(step, size) for step, size in chain.items()):
         raise UadError(f"{path}: damaged, or of another version (make it again with uad-calibrate)")
     floor = data.get("floor")
     steps = Calibrated(**stored, threshold=level, source=path.name, floor=floor if isinstance(floor, float) else None)
@@ -282,7 +294,7 @@ def _level(steps: Steps, ready: Prepared, name: str) -> tuple[float, str]:
     if threshold == "model" and (noted := model_threshold(ready.score)) is not None:
         return noted, "model"
     try:
-        return clean.otsu(ready.smooth[ready.eroded]), "otsu"
+        return otsu(ready.smooth[ready.eroded]), "otsu"
     except UadError as error:
         raise UadError(f"{name}: {error}") from None
 

@@ -1,6 +1,7 @@
 """From score map to detection: the steps of post-processing, each a pure function on (X, Y, Z) arrays.
 
-The papers' order is median, erode, threshold, drop_small. Every step gives back a new array and leaves its input alone.
+The papers' order is median, erode, threshold, drop_small; smooth comes after median. Every step gives back a new array
+and leaves its input alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from uadtools.grids.grid import CORNERS
 Mask = NDArray[np.bool_]
 Score = NDArray[np.floating[Any]]
 
+MOST_SMOOTH = 100
 FACES = ndimage.generate_binary_structure(3, 1)  # 6-connected
 IN_PLANE = ndimage.generate_binary_structure(2, 1)[:, :, np.newaxis]  # 4-connected in each axial slice
 
@@ -40,6 +42,16 @@ def median(score: Score, size: int) -> Score:
     return filtered
 
 
+def smooth(score: Score, deviation: float) -> Score:
+    """Smooth with a Gaussian of this standard deviation in voxels, of four deviations' reach; 0 changes nothing.
+
+    The volume is mirrored at its border, as for the median. Raises UadError unless deviation is from 0 to 100.
+    """
+    if not 0 <= deviation <= MOST_SMOOTH:
+        raise UadError(f"smoothing by {deviation:g} voxels: from 0, for none, to {MOST_SMOOTH}")
+    return score.copy() if deviation == 0 else ndimage.gaussian_filter(score, deviation)
+
+
 def erode(brain: Mask, iterations: int, per_slice: bool = False) -> Mask:
     """Peel `iterations` layers of voxels off the mask; beyond the border of the volume is background.
 
@@ -58,25 +70,6 @@ def dilate(detection: Mask, iterations: int) -> Mask:
     if iterations == 0:
         return detection.copy()
     return ndimage.binary_dilation(detection, FACES, iterations=iterations)
-
-
-def otsu(values: Score) -> float:
-    """Otsu's threshold over the positive values: the split with the largest variance between its two classes.
-
-    Exact, without a histogram: every distinct value is tried. Voxels at or below 0 are left out, because a score is 0
-    outside the brain. Returns the highest value of the lower class, so that `values > otsu(values)` is the upper class.
-    Raises UadError if there are not two different positive values, or if one is infinite.
-    Source: Otsu 1979, eq. 18.
-    """
-    ranked = np.sort(values[values > 0], axis=None).astype(np.float64)
-    if not ranked.size or ranked[0] == ranked[-1] or not np.isfinite(ranked[-1]):
-        raise UadError("Otsu's threshold needs at least two different positive, finite scores (give a number instead)")
-    ends = np.flatnonzero(ranked[1:] != ranked[:-1])
-    lower = ends + 1
-    total = np.cumsum(ranked - ranked.mean())
-    # with the mean taken off, the two classes' sums are s and -s, and w0 w1 (mu0 - mu1)^2 is s^2 / (n0 n1)
-    between = total[ends] ** 2 / (lower * (ranked.size - lower))
-    return float(ranked[ends[np.argmax(between)]])
 
 
 def threshold(score: Score, t: float) -> Mask:

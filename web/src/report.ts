@@ -43,7 +43,7 @@ const TITLES = { scan: "scan", healed: "healed", score: "anomaly score", detecti
 const METHODS =
   "The scan was brought onto the model's grid and healed: a network took out what does not belong into a healthy " +
   "brain, and said where. The score of a voxel is the difference, weighed by the root of that probability, over what " +
-  "healthy scans have at that place; the detection is what is above the model's threshold after a median filter, " +
+  "healthy scans have at that place; the detection is what is above the model's threshold after smoothing, " +
   "without small components. All of it was computed in a browser by uadtools; nothing was uploaded.";
 
 export async function reportOf(what: Reported): Promise<{ html: string; summary: string }> {

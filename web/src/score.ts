@@ -1,10 +1,11 @@
 // From scan and healed scan to a score and a detection: uadtools/scoring, with the model's own metric and chain.
-import { type Mask, type Shape, components, median } from "./filters.ts";
+import { type Mask, type Shape, components, gaussian, median } from "./filters.ts";
 import { carryMask } from "./carry.ts";
 import { type Grid, type Triple, at, each, nearest, voxelMl } from "./grid.ts";
 
 export interface Chain {
   median: number;
+  smooth: number;
   min_size: number;
 }
 export interface Finding {
@@ -58,7 +59,8 @@ export function detect(
   chain: Chain,
   threshold: number,
 ): { smooth: Float32Array; detection: Mask } {
-  const smooth = median(values, shape, chain.median),
+  const { median: window, smooth: width } = chain;
+  const smooth = gaussian(median(values, shape, window), shape, [width, width, width], 4, "reflect"),
     level = Math.fround(threshold);
   const above = Uint8Array.from(smooth, (value, i) => Number(brain[i] && value > level)),
     detection = new Uint8Array(above.length);

@@ -22,7 +22,7 @@ from uadtools.preparing.preparation import Preparation
 from uadtools.preparing.preprocess import prepare
 from uadtools.scoring.postproc import Steps, detect
 from uadtools.scoring.score import score
-from uadtools.volume.clean import median
+from uadtools.volume.clean import median, smooth
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 
@@ -83,11 +83,11 @@ def scored(rng):
     images = {"scan": values, "brain": brain.astype(np.uint8), "healed": healed, "probability": probability}
     images["expected"] = np.where(brain, on_grid(reference.astype(np.float32), values.shape), 0)
     study = Study("a", {role: Image(data, grid, role) for role, data in images.items()})
-    values, steps = score(study, metric="relative").need("score").data, Steps(median=3, erode=0, min_size=4)
-    smooth = median(values, 3)
+    values, steps = score(study, metric="relative").need("score").data, Steps(median=3, smooth=0.7, erode=0, min_size=4)
+    filtered = smooth(median(values, 3), 0.7)
     given = {name: packed(images[name]) for name in ("scan", "brain", "healed", "probability")}
-    made = {"score": packed(values), "smooth": packed(smooth)}
-    made["detection"] = packed(detect(smooth, brain, steps, 0.6).astype(np.uint8))
+    made = {"score": packed(values), "smooth": packed(filtered)}
+    made["detection"] = packed(detect(filtered, brain, steps, 0.6).astype(np.uint8))
     return given | {"reference": packed(reference.astype(np.float32).T), "threshold": 0.6, "made": made}
 
 

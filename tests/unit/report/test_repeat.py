@@ -28,8 +28,8 @@ SCORE = {"tool": "uad-score", "arguments": {"metric": "l1", "signed": "dark"}}
 NORMAL = {"tool": "uad-score", "arguments": {"normal": {"scans": 20, "per": "voxel", "smooth": 1.5}}}
 POSTPROC = {
     "tool": "uad-postproc",
-    "arguments": {"median": 5, "erode": 3, "min_size": 7, "dilate": 0, "largest": True, "threshold": 0.25,
-                  "threshold_from": "otsu", "native": True},
+    "arguments": {"median": 5, "smooth": 0.5, "erode": 3, "min_size": 7, "dilate": 0, "largest": True,
+                  "threshold": 0.25, "threshold_from": "otsu", "native": True},
 }  # fmt: skip
 
 
@@ -43,8 +43,8 @@ def test_a_pipe_has_every_setting():
             "uad-heal --model t1-ddpm --method ddim -t 200 -t 300 --steps 10 --eta 0.5 --samples 2 --combine vote "
             "--seed 7",
             "uad-score --metric l1 --signed dark --reference FILE.nii.gz",
-            "uad-postproc --median 5 --erode 3 --threshold 0.25 --min-size 7 --dilate 0 --largest --native "
-            "-o detection.nii.gz",
+            "uad-postproc --median 5 --smooth 0.5 --erode 3 --threshold 0.25 --min-size 7 --dilate 0 --largest "
+            "--native -o detection.nii.gz",
         )
     ]
 

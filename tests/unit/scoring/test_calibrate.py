@@ -279,7 +279,7 @@ def test_the_file_holds_the_whole_chain(file, healthy):
     path, report = file
     steps = read_steps(path, median=3)
     assert steps == Calibrated(
-        3, 1, report["threshold"], 2, 0, False, "scanwise", report["way"], "t.json", report["floor"]
+        3, 1, report["threshold"], 2, 0, False, 0.0, "scanwise", report["way"], "t.json", report["floor"]
     )
     made = postproc(healthy[0], steps).product
     assert (

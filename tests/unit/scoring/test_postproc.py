@@ -45,7 +45,7 @@ def test_the_chain_is_the_models():
     assert postproc(scored(chain=CHAIN | {"median": 3}, threshold=0.3)).product.data.sum() < 8
 
 
-DAMAGED = {"median": "x", "erode": -1, "min_size": 10**30}
+DAMAGED = {"median": "x", "erode": -1, "min_size": 10**30, "smooth": -0.5}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,25 @@ DAMAGED = {"median": "x", "erode": -1, "min_size": 10**30}
 )
 def test_without_one_it_is_that_of_the_papers(chain):
     assert own_steps(scored(**chain)) == Steps(median=5, erode=3, min_size=7)
+
+
+def test_the_score_is_smoothed_before_the_threshold_as_the_model_recommends():
+    alone = scored(chain=CHAIN | {"min_size": 1}, threshold=0.28)
+    smoothed = postproc(scored(chain=CHAIN | {"min_size": 1, "smooth": 0.6}, threshold=0.28)).product
+    assert smoothed.provenance["history"][-1]["arguments"]["smooth"] == 0.6
+    assert (postproc(alone).product.data[9, 9, 9], smoothed.data[9, 9, 9]) == (1, 0)
+    assert smoothed.data[4:6, 4:6, 4:6].all()
+
+
+def test_a_threshold_file_of_before_there_was_smoothing_has_none(tmp_path):
+    report = calibrate([scored(chain=CHAIN)] * 1, "percentile")
+    del report["chain"]["smooth"]
+    (tmp_path / "old.json").write_text(json.dumps(report))
+    assert read_steps(tmp_path / "old.json").smooth == 0
+    report["chain"]["smooth"] = -1.0
+    (tmp_path / "old.json").write_text(json.dumps(report))
+    with pytest.raises(UadError, match="damaged, or of another version"):
+        read_steps(tmp_path / "old.json")
 
 
 def test_what_the_user_says_goes_before_it():
@@ -121,7 +140,7 @@ def model(tiny_guided):
 )
 def test_healing_notes_what_the_model_recommends_for_that_way(model, phantom, how, noted):
     line = heal(phantom, model, plan(model.config, **how)).product.provenance["history"][-1]
-    assert (line["metric"], line["chain"]) == ("product", CHAIN)
+    assert (line["metric"], line["chain"]) == ("product", CHAIN | {"smooth": 0.0})
     assert (line["thresholds"], line["threshold"]) == (noted, noted.get("both"))
     assert line["floors"] == ({"both": 0.02, "bright": 0.01} if not how else {})
 

@@ -25,12 +25,6 @@ def blobs():
     return mask
 
 
-def between_class_variance(values, t):
-    """w0 w1 (mu0 - mu1)^2, literally."""
-    lower, upper = values[values <= t], values[values > t]
-    return lower.size * upper.size / values.size**2 * (lower.mean() - upper.mean()) ** 2
-
-
 @pytest.mark.parametrize("size", [3, 5])
 def test_median_is_that_of_the_cube_with_a_mirrored_border(size):
     score = np.random.default_rng(0).random((7, 6, 5)).astype(np.float32)
@@ -88,6 +82,29 @@ def test_dilate_stops_at_the_border():
     assert np.count_nonzero(clean.dilate(block((3, 3, 3), 0, 0, 0), 1)) == 4
 
 
+def test_smoothing_is_a_gaussian_that_keeps_type_and_sum_inside():
+    score = np.zeros((21, 21, 21), np.float32)
+    score[10, 10, 10] = 1
+    smooth = clean.smooth(score, 0.7)
+    assert smooth.dtype == np.float32
+    assert smooth.sum() == pytest.approx(1, abs=1e-5)
+    assert np.log(smooth[10, 10, 10] / smooth[10, 11, 10]) == pytest.approx(0.5 / 0.7**2, rel=1e-4)
+    assert smooth[10, 10, 14] == 0  # beyond four deviations, rounded
+
+
+def test_no_smoothing_is_a_copy():
+    score = np.random.default_rng(0).random((4, 5, 6))
+    same = clean.smooth(score, 0)
+    np.testing.assert_array_equal(same, score)
+    assert same is not score
+
+
+@pytest.mark.parametrize("deviation", [-0.1, 101, np.nan, np.inf])
+def test_smoothing_that_cannot_be_is_refused(deviation):
+    with pytest.raises(UadError, match="from 0, for none, to 100"):
+        clean.smooth(np.zeros((3, 3, 3)), deviation)
+
+
 @pytest.mark.parametrize("step", [clean.erode, clean.dilate])
 def test_no_iteration_changes_nothing_and_is_a_copy(step):
     mask = block((5, 5, 5), slice(1, 4), slice(1, 4), slice(1, 4))
@@ -100,40 +117,6 @@ def test_no_iteration_changes_nothing_and_is_a_copy(step):
 def test_a_negative_number_is_refused(step):
     with pytest.raises(UadError, match="of -1 voxels"):
         step(np.ones((3, 3, 3), dtype=bool), -1)
-
-
-@pytest.mark.parametrize("levels", [2, 3, 20, 100_000])
-def test_otsu_is_that_of_trying_every_split(levels):
-    for seed in range(10):
-        rng = np.random.default_rng(seed)
-        values = np.ceil(np.concatenate([rng.random(200), 2 + rng.random(60)]) * levels) / levels
-        tried = [between_class_variance(values, t) for t in np.unique(values)[:-1]]
-        found = clean.otsu(values.astype(np.float64))
-        assert found in values
-        assert between_class_variance(values, found) == pytest.approx(max(tried), abs=1e-12)
-
-
-def test_otsu_separates_two_groups_and_ignores_the_background():
-    values = np.array([0, 0, 0, 0, 0, 0, -1, 0.1, 0.2, 0.3, 0.8, 0.9], dtype=np.float32)
-    t = clean.otsu(values.reshape(3, 2, 2))
-    assert t == float(np.float32(0.3))
-    np.testing.assert_array_equal(clean.threshold(values, t), [False] * 10 + [True, True])
-
-
-def test_otsu_holds_its_precision_far_from_zero():
-    values = 1e6 + np.array([0.0, 0.1, 0.2, 5.0, 5.1])
-    assert clean.otsu(values) == values[2]
-
-
-def test_otsu_sums_many_small_numbers_exactly():
-    values = np.random.default_rng(0).random(300_000, dtype=np.float32)
-    assert clean.otsu(values) == clean.otsu(values.astype(np.float64))
-
-
-@pytest.mark.parametrize("values", [[], [0, 0], [-1, 0, 0.5], [0.5, 0.5], [0.5, np.inf]])
-def test_otsu_without_two_classes_is_refused(values):
-    with pytest.raises(UadError, match="at least two different"):
-        clean.otsu(np.array(values, dtype=np.float32))
 
 
 def test_threshold_is_strict_in_the_precision_of_the_score():
@@ -186,7 +169,7 @@ def test_the_input_is_left_alone():
         step(mask, 2)
     clean.keep_largest(mask)
     clean.median(score, 3)
-    clean.otsu(score)
+    clean.smooth(score, 0.5)
     np.testing.assert_array_equal(mask, blobs())
     np.testing.assert_array_equal(score, before)
 
