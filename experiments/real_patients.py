@@ -5,10 +5,10 @@
 
 FOLDER holds ms_mni/ (two patients with multiple sclerosis, Lesjak et al. 2018) and m2307/ (a stroke on T2). MODEL is a
 model file or "bundled"; MODEL:METHOD heals by another method than its own. Of several, the mean of their scores is
-judged, too, each over its own threshold. Figures are AUPRC and best Dice of the score
-on the model's grid, inside the brain, without post-processing unless --median says so; the truth is carried onto that
-grid as uad-eval does. Best Dice is a ceiling, as the truth chose its threshold. Five scans of three people prove
-nothing statistically: read them by name.
+judged, too, each over its own threshold. Figures are AUPRC and best Dice of the score on the model's grid, inside the
+brain, without post-processing unless --median or --smooth say so; the truth is carried onto that grid as uad-eval does.
+Best Dice is a ceiling, as the truth chose its threshold. Five scans of three people prove nothing statistically: read
+them by name.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from uadtools.errors import UadError
 from uadtools.evaluation.evaluate import case
 from uadtools.files import check_free
 from uadtools.scoring.history import model_threshold
+from uadtools.scoring.postproc import Steps, prepare
 from uadtools.scoring.score import Signed, scored
-from uadtools.volume.clean import median
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, read_image
 
@@ -56,25 +56,27 @@ TOGETHER = "mean of all models, calibrated"
 HEAD = ("scan", "method", "metric", "AUPRC, both signs", "AUPRC, sign told", "best Dice, both signs", "sign told")
 
 
-def judged(scan: Scan, folder: Path, healers: Sequence[Healer], chosen: tuple[str, ...], window: int) -> dict[str, Any]:
+def judged(
+    scan: Scan, folder: Path, healers: Sequence[Healer], chosen: tuple[str, ...], chain: Steps
+) -> dict[str, Any]:
     """Return every figure of one scan, in mL and shares; the baselines see it as the first model does.
 
-    window: of the median filter on all scores.
+    chain: of which the filters are put on all scores.
     """
     raw, truth = read_image(folder / scan.file), read_image(folder / scan.truth)
     study = uadtools.preprocess(raw, healers[0].preparation, name=scan.name)
-    rows, kept = [_row(THRESHOLD, "", thresholds(study, scan.told), truth, window)], []
+    rows, kept = [_row(THRESHOLD, "", thresholds(study, scan.told), truth, chain)], []
     for healer in (Healer.of("blur"), *healers):
         fits = healer.model is None or healer.preparation == healers[0].preparation
         healed = healer.heal(study if fits else uadtools.preprocess(raw, healer.preparation, name=scan.name))
         for metric in metrics(healed, chosen):
             signs: tuple[Signed, ...] = ("both", scan.told) if "healed" in healed.images else ("both",)
             made = [uadtools.score(healed, metric=metric, signed=signed) for signed in signs]
-            rows.append(_row(healer.name, metric, made, truth, window))
+            rows.append(_row(healer.name, metric, made, truth, chain))
         if healer in healers and "healed" in healed.images:
             kept.append(healed)
     if together := list(filter(None, (mean_of(kept, signed) for signed in ("both", scan.told)))):
-        rows.append(_row(TOGETHER, "", together, truth, window))
+        rows.append(_row(TOGETHER, "", together, truth, chain))
     volume = float((truth.data > 0).sum() * truth.grid.voxel_volume)
     return {"scan": scan.name, "told": scan.told, "lesion_ml": volume, "rows": rows}
 
@@ -100,16 +102,15 @@ def mean_of(healed: Sequence[Study], signed: Signed) -> Study | None:
     return healed[0].adding(scored(healed[0].need("scan"), np.mean(calibrated, axis=0), healed[0].brain()))
 
 
-def _row(method: str, metric: str, made: Iterable[Study], truth: Image, window: int) -> dict[str, Any]:
+def _row(method: str, metric: str, made: Iterable[Study], truth: Image, chain: Steps) -> dict[str, Any]:
     """Judge two scores, that of both signs and that which was told the sign; where nothing is healed, there is none."""
-    figures = [_figures(study, truth, window) for study in made]
+    figures = [_figures(study, truth, chain) for study in made]
     return {"method": method, "metric": metric, "both": figures[0], "told": dict(enumerate(figures)).get(1)}
 
 
-def _figures(study: Study, truth: Image, window: int) -> dict[str, float]:
+def _figures(study: Study, truth: Image, chain: Steps) -> dict[str, float]:
     score = study.need("score")
-    if window > 1:
-        study = study.adding(scored(score, median(score.data, window), study.brain()))
+    study = study.adding(scored(score, prepare(study, chain).smooth, study.brain()))
     found = uadtools.evaluate([case(study, truth)], best=True)["scans"][0]
     return {name: found[name] for name in ("auprc", "best_dice")}
 
@@ -126,12 +127,13 @@ def markdown(found: Sequence[dict[str, Any]]) -> str:
     return table(HEAD, lines)
 
 
-def main(
+def main(  # noqa: PLR0913  one parameter per option
     folder: Annotated[Path, typer.Argument(help="Folder that holds ms_mni/ and m2307/.")],
     models: Annotated[list[str], typer.Argument(metavar="MODEL[:METHOD]...", help='Model files, or "bundled".')],
     *,
     metric: Metrics = None,
     window: Annotated[int, typer.Option("--median", help="Window of a median filter on the scores; 1: none.")] = 1,
+    deviation: Annotated[float, typer.Option("--smooth", help="Deviation of a Gaussian on them, in voxels.")] = 0.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     markdown_file: Annotated[Path | None, typer.Option("--markdown", help="Write the table to this file.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace these files.")] = False,
@@ -140,9 +142,10 @@ def main(
     for path in filter(None, (json_file, markdown_file)):
         check_free(path, force=force)
     healers = [Healer.of(text) for text in models]
+    chain = Steps(median=window, smooth=deviation, erode=0)
     shown = track(SCANS, "judging", console=Console(stderr=True), transient=True)
-    found = [judged(scan, folder, healers, tuple(metric or ()), window) for scan in shown]
-    about = {"median": window, "models": [healer.about for healer in healers]}
+    found = [judged(scan, folder, healers, tuple(metric or ()), chain) for scan in shown]
+    about = {"median": window, "smooth": deviation, "models": [healer.about for healer in healers]}
     report(markdown(found), about | {"scans": found}, json_file, markdown_file, force=force)
 
 

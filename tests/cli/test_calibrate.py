@@ -8,7 +8,8 @@ import pytest
 
 from uadtools.healing.plan import plan
 from uadtools.models.checkpoint import bundled, file_hash, located, read_config
-from uadtools.scoring.postproc import Steps, read_steps
+from uadtools.scoring.postproc import Steps
+from uadtools.scoring.threshold_files import read_steps
 from uadtools.volume.io import Image, save, to_bytes
 from uadtools.volume.stream import Study
 

@@ -201,7 +201,7 @@ def test_dilate_has_an_effect(uad, path, count):
 
 def test_smooth_has_an_effect_and_is_a_deviation(uad, path, count):
     assert count(*RAW, "--threshold", 0.1, "--smooth", 3) < count(*RAW, "--threshold", 0.1)
-    uad("postproc", path, "--smooth", "nan").fails("postproc", 1, "smoothing by nan voxels: from 0, for none, to 100")
+    uad("postproc", path, "--smooth", "nan").fails("postproc", 2, "--smooth")
     uad("postproc", path, "--smooth", -1).fails("postproc", 2, "--smooth")
 
 

@@ -23,7 +23,7 @@ from uadtools.report.page import check_page, write_page
 from uadtools.report.picture import check_picture
 from uadtools.report.picture import picture as draw
 from uadtools.report.plots import check_plots, plot
-from uadtools.scoring.postproc import read_threshold, scans_of
+from uadtools.scoring.threshold_files import read_threshold, scans_of
 from uadtools.volume.io import Image
 from uadtools.volume.labels import BY_THEMSELVES, Choice
 from uadtools.volume.reading import Reading

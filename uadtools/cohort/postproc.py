@@ -21,7 +21,8 @@ from uadtools.grids.placement import Form
 from uadtools.report.findings import PLACES
 from uadtools.report.tables import found
 from uadtools.scoring.dicom_seg import SourceSeries
-from uadtools.scoring.postproc import Steps, bundled_steps, own_steps, postproc, read_steps, score_of
+from uadtools.scoring.postproc import Steps, own_steps, postproc, score_of
+from uadtools.scoring.threshold_files import bundled_steps, read_steps
 from uadtools.volume.chain import voxel_ml
 from uadtools.volume.clean import components
 from uadtools.volume.io import Image, stem

@@ -101,7 +101,9 @@ def _postproc(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[str
     given = line["arguments"]
     names = ("median", "smooth", "erode", "threshold", "min_size", "dilate", "largest", "native")
     forced = unlike and "withheld" not in given
-    return options_as_words(**{name: given[name] for name in names if name in given}, force_detection=forced)
+    return options_as_words(
+        **{name: given[name] for name in names if name != "smooth" or name in given}, force_detection=forced
+    )
 
 
 _WORDS = {

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from uadtools.errors import UadError
 from uadtools.files import read_json
 from uadtools.scoring.history import unlike, way_of
-from uadtools.scoring.postproc import Calibrated, bundled_file, read_steps
+from uadtools.scoring.postproc import Calibrated
+from uadtools.scoring.threshold_files import bundled_file, read_steps
 from uadtools.volume.io import Image
 
 

@@ -9,7 +9,8 @@ from uadtools.grids.grid import Grid
 from uadtools.metrics.overlap import overlap
 from uadtools.metrics.ranking import rank
 from uadtools.scoring.calibrate import calibrate, has_lesion, peak
-from uadtools.scoring.postproc import Calibrated, Steps, detect, postproc, prepare, read_steps
+from uadtools.scoring.postproc import Calibrated, Steps, detect, postproc, prepare
+from uadtools.scoring.threshold_files import read_steps
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 

@@ -14,8 +14,9 @@ from uadtools.models.defaults import ChainConfig
 from uadtools.models.model import load_model
 from uadtools.scoring.calibrate import calibrate
 from uadtools.scoring.history import model_floor, model_threshold
-from uadtools.scoring.postproc import Prepared, Steps, own_steps, postproc, read_steps
+from uadtools.scoring.postproc import Prepared, Steps, own_steps, postproc
 from uadtools.scoring.score import LEAST, score
+from uadtools.scoring.threshold_files import read_steps
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, concerns_of
 
