@@ -125,7 +125,7 @@ def test_the_bundled_models_thresholds_have_names(rule, uad, files, scored, here
 
 
 def test_a_bundled_model_without_such_a_threshold_is_told(uad, files, here, monkeypatch):
-    monkeypatch.setattr("uadtools.scoring.postproc.default_path", lambda: here / "new.safetensors")
+    monkeypatch.setattr("uadtools.scoring.threshold_files.default_path", lambda: here / "new.safetensors")
     told = ("--threshold scanwise: none ships for new", "uad-calibrate")
     uad("postproc", files[0], "--threshold", "scanwise").fails("postproc", 1, *told)
 
