@@ -53,6 +53,8 @@ def test_healed_scans_are_looked_at_and_held_against_healthy_ones(uad, study, fe
     assert told["slices"] == told["healthy_slices"] > 2
     assert 0 < told["healed_to_healthy"] < told["scans_to_healthy"]
     assert told["anomaly_to_healthy"] == 1 - told["healed_to_healthy"] / told["scans_to_healthy"]
+    twice = uad("eval", "h.nii.gz", *words, "n.nii.gz", "--json").json["normative"]
+    assert twice["healthy_slices"] == 2 * told["healthy_slices"]
     lines = uad("eval", "h.nii.gz", *words).out.decode().splitlines()
     assert [line.split()[0] for line in lines if line] == ["healed", "h", "healed", "all"]
     same = uadtools.evaluate_all(

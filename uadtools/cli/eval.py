@@ -254,6 +254,6 @@ COMMAND = c.Command(
     evaluate,
     "uad-eval",
     EXAMPLES,
-    ("--truth", "--brain", "--scan", "--label", "--ignore", "--healthy", "--sick", "--compare"),
+    ("--truth", "--brain", "--scan", "--label", "--ignore", "--normal", "--healthy", "--sick", "--compare"),
 )
 main = COMMAND.run
