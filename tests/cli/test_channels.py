@@ -136,6 +136,10 @@ def test_a_data_set_names_contrasts_by_their_suffix(uad, model, data_set):
     assert uad("score", "--bids", out).status == 0
     found = uad("postproc", "--bids", out, "--threshold", 0.01, *CHAIN, "--json")
     assert [row["name"] for row in found.json] == ["sub-01_T1w", "sub-02_T1w"]
+    files = [row["output"] for row in found.json]
+    judged = uad("eval", *files, "--truth", "s1_mask.nii.gz", "s2_mask.nii.gz", "--json")
+    assert [row["lesion_voxels"] for row in judged.json["scans"]] == [6, 12]
+    assert judged.json == {**uadtools.evaluate_all(files, truth=["s1_mask.nii.gz", "s2_mask.nii.gz"])}
     alone = uad("preprocess", data_set + "/sub-01/anat/sub-01_T1w.nii.gz", "--channel",
                 f"FLAIR={data_set}/sub-01/anat/sub-01_FLAIR.nii.gz", *GRID, "-o", "alone.nii.gz")  # fmt: skip
     assert alone.status == 0, alone.err

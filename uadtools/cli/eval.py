@@ -62,11 +62,12 @@ def evaluate(
     truth_boxes: Path | None = o.option("""--truth-boxes TABLE.csv|.tsv
         The true boxes, in the place of --truth, and --boxes with them: a row for each, with the name of its scan and
         its first and last voxel on the prediction's grid (name, x0, y0, z0, x1, y1, z1)."""),
+    features: Path | None = o.FEATURES,
+    normal: list[Path] | None = o.NORMAL,
     by: str | None = o.option("""--by COLUMN,...
         Add the means of subgroups, by these columns of --participants; by contrast without one, where uad-simulate
         changed it."""),
-    participants: Path | None = o.option("""--participants FILE.csv|.tsv
-        A table with a row for each person, whose id the scans' names begin with."""),
+    participants: Path | None = o.option("--participants FILE.csv|.tsv  People, whose ids the names begin with."),
     healthy: list[Path] | None = o.option("""--healthy FILE.json...
         Case scores of healthy people from uad-score --json, to tell them from those of --sick; instead of PRED."""),
     sick: list[Path] | None = o.option("--sick FILE.json...  Case scores of sick people."),
@@ -76,8 +77,7 @@ def evaluate(
     compare: list[Path] | None = o.option("""--compare REPORT.json...
         Compare reports that -o wrote with the first of them, or with this run's if there are PRED: differences of
         means with their intervals, and permutation tests."""),
-    figure: str | None = o.option("""--figure NAME,...
-        The figures to compare. Default: dice, auprc, ssim and l1, as far as all reports have them."""),
+    figure: str | None = o.option("--figure NAME,...  What to compare. Default: dice, auprc, ssim and l1."),
     output: Path | None = o.option("--output -o FILE  Write the report as JSON to this file."),
     csv: Path | None = o.option("--csv FILE  Write the figures of every scan as CSV."),
     picture: Path | None = o.option("""--picture OUT.png
@@ -111,7 +111,8 @@ def evaluate(
     judging: dict[str, Any] = {
         "truth": truth, "brain": brain, "scan": scan, "match": match, "label": label, "ignore": ignore, "best": best,
         "threshold_from": threshold_from, "lesions": lesions, "overlap": overlap, "boxes": boxes,
-        "truth_boxes": truth_boxes, "picture": picture, "report": page, "volume": volume, "geometry": geometry,
+        "truth_boxes": truth_boxes, "features": features, "normal": normal, "picture": picture, "report": page,
+        "volume": volume, "geometry": geometry,
     }  # fmt: skip
     judging = {name: value for name, value in judging.items() if value is not None}
     if mood is not None:
@@ -253,6 +254,6 @@ COMMAND = c.Command(
     evaluate,
     "uad-eval",
     EXAMPLES,
-    ("--truth", "--brain", "--scan", "--label", "--ignore", "--healthy", "--sick", "--compare"),
+    ("--truth", "--brain", "--scan", "--label", "--ignore", "--normal", "--healthy", "--sick", "--compare"),
 )
 main = COMMAND.run

@@ -14,6 +14,7 @@ from uadtools.datasets.sources import Sources, image_beside, listed, some_words,
 from uadtools.errors import Misuse
 from uadtools.evaluation.boxes import BoxTable, table_of
 from uadtools.evaluation.evaluate import Case, Evaluation, Wanted, case, judge, kind_of, with_scan
+from uadtools.evaluation.normative import looking
 from uadtools.evaluation.reports import Report
 from uadtools.grids.placement import Form
 from uadtools.metrics.lesions import OVERLAP
@@ -45,6 +46,8 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     overlap: float | None = None,
     boxes: bool = False,
     truth_boxes: Path | str | None = None,
+    features: Path | str | None = None,
+    normal: Sources = (),
     picture: Path | str | None = None,
     report: Path | str | None = None,
     plots: Mapping[str, Path | str] | None = None,
@@ -61,14 +64,16 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
     each of them, in their order or, with match, by their names; none: what the stream holds. label, ignore: which
     labels of a truth count as lesion, and which neither way. threshold_from: a file that uad-calibrate or uad-eval
     wrote. overlap: the share of lesions that finds them, see metrics.lesions. boxes: tell of bounding boxes, those of
-    the truth or, in its place, of a table truth_boxes (evaluation.boxes). picture, report: draw the study, if it is
-    an only one, report as uad-report does; plots: files by kind. tell: gets the concerns, a line where the threshold
-    was chosen on these scans, and with verbose one for each. Raises UadError.
+    the truth or, in its place, of a table truth_boxes (evaluation.boxes). features: a file or model by which healed
+    scans are looked at; normal: prepared healthy scans that these are held against as a set (evaluation.normative).
+    picture, report: draw the study, if it is an only one, report as uad-report does; plots: files by kind. tell: gets
+    the concerns, a line where the threshold was chosen on these scans, and with verbose one for each. Raises UadError.
     """
     if overlap is not None and not lesions:
         raise Misuse("--overlap: has an effect only with --lesions")
     choice = Choice(tuple(label), tuple(ignore))
     table = table_of(truth_boxes)
+    normative = looking(features, listed(normal), tell)
     beside = Beside(some_words(sources), listed(truth), listed(brain), listed(scan), match, choice, table)
     files = {kind: Path(path) for kind, path in (plots or {}).items()}
     check_plots(files, force=force)
@@ -89,10 +94,12 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
             earlier.extend(concern.about(study.name) for concern in read)
             if verbose:
                 tell(f"{study.name}: {int(prediction.within.sum()):,} voxels")
-            yield prediction
+            yield prediction if normative is None else normative.seen(study, prediction)
 
     share = OVERLAP if overlap is None else overlap
     judged = judge(watched(), Wanted(best, threshold, lesions, share, any((boxes, table))), seed=seed)
+    if normative is not None:
+        judged.report["normative"] = normative.told()
     concerns = united(beside.concerns(), read_concerns(judged.report["concerns"]))
     judged.report["concerns"] = told(earlier, concerns)
     tell_concerns(concerns, tell)
@@ -101,8 +108,7 @@ def evaluate_all(  # noqa: PLR0913  one parameter per option
         plot(judged, kind, path, force=force)
     for option, file in alone.items():
         _show(option, file, *last[0], judged, (beside.inputs[0], Reading(volume, geometry)), force=force)
-    if threshold_from is not None:
-        _tell_ceiling(judged.report, Path(threshold_from), tell)
+    _tell_ceiling(judged.report, threshold_from, tell)
     return judged.report
 
 
@@ -140,8 +146,9 @@ def _check_alike(concerns: Sequence[Concern]) -> None:
         raise Misuse(f"--label: {held} (say which count)")
 
 
-def _tell_ceiling(report: Report, threshold_from: Path, tell: Tell) -> None:
-    if same := {row["name"] for row in report["scans"]} & {*scans_of(threshold_from)}:
+def _tell_ceiling(report: Report, threshold_from: Path | str | None, tell: Tell) -> None:
+    learnt = () if threshold_from is None else scans_of(Path(threshold_from))
+    if same := {row["name"] for row in report["scans"]} & {*learnt}:
         tell(f"{threshold_from} was chosen on {min(same)}, too: these figures are ceilings, not performance")
 
 

@@ -13,7 +13,8 @@ from uadtools.concerns import Concern
 from uadtools.errors import UadError
 from uadtools.evaluation.reports import Kind
 from uadtools.metrics.boxes import Boxes
-from uadtools.metrics.image import histogram_kld, l1, psnr, ssim
+from uadtools.metrics.image import histogram_kld, l1, mean_of, psnr, ssim_map
+from uadtools.metrics.normative import conservation_correction
 from uadtools.metrics.overlap import Mask, ratio
 from uadtools.simulation.history import contrast_level
 from uadtools.volume.chain import labels_on, voxel_ml
@@ -25,7 +26,10 @@ from uadtools.volume.stream import Study, last_by, lines_by
 Scan = NDArray[np.float32]
 UNNAMED: Mapping[str, str | None] = {}
 CALLED = {"truth": "truth", "brain": "brain mask"}
-LIKENESS = ("ssim", "psnr", "l1", "l1_lesion", "l1_healthy", "l1_ratio", "kld")
+LIKENESS = (
+    "ssim", "psnr", "l1", "l1_lesion", "l1_healthy", "l1_ratio", "kld", "ssim_lesion", "ssim_healthy",
+    "conservation_correction", "perceptual", "restoration_quality",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -191,7 +195,17 @@ def _likeness(study: Study, truth: Image | None, brain: Image | None, called: Ma
     if truth is not None:
         labels = labels_on(truth, healed, called["truth"])
         lesion, within = labels == LESION, within & (labels != IGNORED)
-    return {"ssim": ssim(a, b, within), "psnr": psnr(a, b, within), **differences(a, b, within, lesion)}
+    similarity = ssim_map(a, b)
+    sides = [np.zeros_like(within)] * 2 if lesion is None else [within & lesion, within & ~lesion]
+    whole, sick, healthy = (mean_of(similarity, side) for side in (within, *sides))
+    return {
+        "ssim": whole,
+        "psnr": psnr(a, b, within),
+        **differences(a, b, within, lesion),
+        "ssim_lesion": sick,
+        "ssim_healthy": healthy,
+        "conservation_correction": conservation_correction(healthy, sick),
+    }
 
 
 def differences(scan: Scan, healed: Scan, within: Mask, lesion: Mask | None) -> dict[str, float]:

@@ -56,7 +56,9 @@ class SizeRow(TypedDict):
 
 
 class Report(Summary):
-    """Predictions judged by the truth; lesions, by_size and boxes where wanted, baseline where scans are known."""
+    """Predictions judged by the truth; lesions, by_size, boxes and normative where wanted, baseline where
+    scans are known.
+    """
 
     schema: int
     kind: Kind
@@ -68,6 +70,7 @@ class Report(Summary):
     boxes: NotRequired[list[Row]]
     by_size: NotRequired[list[SizeRow]]
     baseline: NotRequired[Baseline]
+    normative: NotRequired[Row]
 
 
 def why_no_intervals(scans: int) -> str | None:

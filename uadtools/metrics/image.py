@@ -65,11 +65,16 @@ def ssim(
     similarity = ssim_map(a, b, kernel=kernel, size=size, data_range=data_range)
     if within is not None:
         require_same_shape(a=a, within=within)
-        return _mean(similarity[within])
+        return mean_of(similarity, within)
     radius = _radius(kernel, size)
     if min(a.shape) <= 2 * radius:
         raise UadError(f"image {a.shape} is smaller than the window of {2 * radius + 1} voxels (give a mask)")
     return _mean(similarity[(slice(radius, -radius),) * a.ndim])
+
+
+def mean_of(values: Array, within: Mask) -> float:
+    """Mean of a map over the voxels within, in double precision."""
+    return _mean(values[within])
 
 
 def psnr(a: Array, b: Array, within: Mask | None = None, *, data_range: float = 1.0) -> float:

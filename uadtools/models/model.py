@@ -109,8 +109,17 @@ class Model:
         """
         if self.features is not None:
             return self.ask(x, other, of=self.features)
-        t = x.new_full((len(x),), PERCEIVED * self.schedule.steps // 1000, dtype=torch.int64)
-        return self.ask(x, other, t, of=Perceptual(self.net))
+        return self.ask(x, other, self._perceived_at(x), of=Perceptual(self.net))
+
+    def describe(self, x: Tensor) -> Tensor:
+        """Return the mean over places of the network's coarsest features of clean images, (B, D), as `perceive` sees.
+
+        x: (B, C, H, W) in [-1, 1].
+        """
+        return Perceptual(self.net).describe(packed(x), self._perceived_at(x))
+
+    def _perceived_at(self, x: Tensor) -> Tensor:
+        return x.new_full((len(x),), PERCEIVED * self.schedule.steps // 1000, dtype=torch.int64)
 
     def noise(self, shape: Sequence[int], keys: Sequence[tuple[int, ...]]) -> Callable[[], Tensor]:
         """Return the noise for slices (H, W), a call for each draw; what a slice gets depends on its key alone.

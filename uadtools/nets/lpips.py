@@ -5,7 +5,7 @@ Source: Zhang et al. 2018 (LPIPS), eq. 1, version 0.1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 import torch
@@ -77,16 +77,26 @@ class Lpips(nn.Module):
 
         The distances of several contrasts are averaged. Raises UadError for images that are too small for the network.
         """
-        layers, (count, contrasts, *shape) = LAYERS[self.kind], x.shape
+        count, contrasts, *shape = x.shape
+        total = x.new_zeros(())
+        for place, features in enumerate(self._compared(torch.cat([x, other]))):
+            total = total + distance(features, shape, self.get_buffer(f"weights{place}"))
+        return total.view(count, contrasts, *shape).mean(dim=1, keepdim=True)
+
+    def describe(self, x: Tensor) -> Tensor:
+        """Return the mean over places of the last features that images are compared by, (B, D). x: (B, 1, H, W)."""
+        *_, last = self._compared(x)
+        return last.mean(dim=(2, 3))
+
+    def _compared(self, x: Tensor) -> Iterator[Tensor]:
+        """Yield the features that images are compared by, (B C, D, h, w). x: (B, C, H, W) in [-1, 1]."""
+        layers, shape = LAYERS[self.kind], x.shape[2:]
         if min(shape) < layers.least:
             raise UadError(
                 f"--features: slices of {min(shape)} pixels, {self.kind} needs {layers.least} (leave it out)"
             )
-        images = torch.cat([x, other]).reshape(-1, 1, *shape)
-        h, total = (images - self.shift) / self.scale, x.new_zeros(())
+        h = (x.reshape(-1, 1, *shape) - self.shift) / self.scale
         for place, layer in enumerate(self.features):
             h = layer(h)
             if place in layers.compared:
-                weights = self.get_buffer(f"weights{layers.compared.index(place)}")
-                total = total + distance(h, shape, weights)
-        return total.view(count, contrasts, *shape).mean(dim=1, keepdim=True)
+                yield h

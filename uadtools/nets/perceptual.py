@@ -28,6 +28,10 @@ class Perceptual(nn.Module):
         levels = self.unet.features(torch.cat([x, other]), torch.cat([t, t]))
         return torch.stack([distance(level, x.shape[2:]) for level in levels]).mean(dim=0)
 
+    def describe(self, x: Tensor, t: Tensor) -> Tensor:
+        """Return the mean over places of the coarsest features, (B, D)."""
+        return self.unet.features(x, t)[-1].float().mean(dim=(2, 3))
+
 
 def distance(features: Tensor, shape: Sequence[int], weights: Tensor | None = None) -> Tensor:
     """Return how far the directions of features are from one another, squared, spread over images (H, W).

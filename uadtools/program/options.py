@@ -114,6 +114,13 @@ LABEL = option("""--label N...
     challenge, 1, and 2 counts neither way.""")
 IGNORE = option("--ignore N...  The labels of the truth that count neither way.")
 
+FEATURES = option("""--features FILE|MODEL
+    Look at healed scans by these features, LPIPS' (uad-models import --from lpips) or those of a model that
+    removes noise, such as t1-ddpm: how far scan and healed are apart, and how well it was restored.""")
+NORMAL = option("""--normal FILE...
+    Prepared scans of healthy people, none of PRED's: add how much nearer to them, as a set, the healed scans are
+    than the scans; with --features.""")
+
 BIDS = option("""--bids DIR
     Take what the step before made in DIR, a data set of BIDS derivatives, and write into it, or into that of -o;
     what is done is skipped.""")

@@ -41,6 +41,10 @@ _HEADS = {
     "l1_healthy": "L1 healthy",
     "l1_ratio": "ratio",
     "kld": "KLD",
+    "ssim_lesion": "SSIM lesion",
+    "ssim_healthy": "SSIM healthy",
+    "conservation_correction": "correction",
+    "restoration_quality": "quality",
 }
 _VOXELS = (*m.OVERLAPS, "fpr")
 _RANKED = (*m.RANKINGS, *m.BEST)
@@ -111,6 +115,8 @@ def tables(report: Row, *, intervals: bool = False) -> Iterator[Table]:
         told = ("hd95",) if keys is m.VOLUMES else keys
         if any(key in report.get("mean", {}) for key in told):
             yield _of_scans(keys, report, intervals)
+    if "anomaly_to_healthy" in report.get("normative", {}):
+        yield _of_set(report["normative"])
     if "by_size" in report:
         yield _by_size(report["by_size"])
     for column, groups in report.get("groups", {}).items():
@@ -168,6 +174,13 @@ def _of_cases(report: Row, intervals: bool) -> Table:
         lines = _lines(key, figures, report["intervals"][key] if intervals else {}, keys)
         rows += [[name, *_cells(keys, row)] for name, row in lines]
     return Table("", rows)
+
+
+def _of_set(figures: Row) -> Table:
+    """Lay out how far scans and healed scans are from healthy ones."""
+    keys = ("scans_to_healthy", "healed_to_healthy", "anomaly_to_healthy")
+    head = ["healed scans as a set", "slices", "healthy slices", "from healthy", "healed", "nearer"]
+    return Table("", [head, ["all", *_cells(("slices", "healthy_slices", *keys), figures)]])
 
 
 def _by_size(sizes: Sequence[Row]) -> Table:

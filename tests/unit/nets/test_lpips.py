@@ -80,3 +80,12 @@ def test_the_smallest_image_that_each_network_sees(kind):
         net(small, small)
     with pytest.raises(RuntimeError):  # so that it is the least indeed
         net.features(torch.rand(1, 3, least - 1, least - 1))
+
+
+@pytest.mark.parametrize(("kind", "layers"), [("alex", alex), ("vgg", vgg)])
+@torch.no_grad()
+def test_an_image_is_described_by_the_mean_of_its_last_features(kind, layers):
+    net, x = network(kind), 2 * torch.rand(2, 1, 48, 40) - 1
+    colours = zip((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450), strict=True)
+    last = layers(net.state_dict(), torch.cat([(x - shift) / scale for shift, scale in colours], dim=1))[-1]
+    torch.testing.assert_close(net.describe(x), last.mean(dim=(2, 3)))
