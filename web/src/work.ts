@@ -102,7 +102,10 @@ function settingsOf(
     ["brain", brain ? "a mask that was given" : "what is not background"],
     ["grid", `${grid.shape.join(" x ")} voxels of ${grid.spacing.join(" x ")} mm`],
     ["intensities", `${intensity.kind} ${intensity.low} to ${intensity.high}`],
-    ["chain", `median ${chain.median}, Gaussian of ${chain.smooth} voxels, components of at least ${chain.min_size} voxels`],
+    [
+      "chain",
+      `median ${chain.median}, Gaussian of ${chain.smooth} voxels, components of at least ${chain.min_size} voxels`,
+    ],
   ];
 }
 

@@ -116,7 +116,13 @@ test("score, filters and detection are those of uadtools", () => {
   const expected = onGrid(values(reference), [14, 15, 13], shape);
   const got = score(values(scan), values(healed), values(probability), expected, mask(brain));
   near(got, values(made.score), 2e-5);
-  const { smooth, detection } = detect(values(made.score), mask(brain), shape, { median: 3, smooth: 0.7, min_size: 4 }, threshold);
+  const { smooth, detection } = detect(
+    values(made.score),
+    mask(brain),
+    shape,
+    { median: 3, smooth: 0.7, min_size: 4 },
+    threshold,
+  );
   near(smooth, values(made.smooth), 1e-6);
   assert.ok(mask(made.detection).includes(1));
   assert.equal(unequal(detection, mask(made.detection)), 0);
