@@ -33,10 +33,14 @@ def bundled_for(method: str | None = None) -> Path:
 
 
 def alternatives(method: str | None = None) -> list[Path]:
-    """List the bundled models of which each scan gets the one that suits it: that of `bundled_for`, and its kind."""
+    """List the bundled models of which each scan gets the one that suits it: that of `bundled_for`, and those like it.
+
+    These are of its kind and grid; one of other images is taken only where it is named.
+    """
     first = bundled_for(method)
-    kind = read_config(first).kind
-    return [first, *(path for path in bundled() if path != first and read_config(path).kind == kind)]
+    config = read_config(first)
+    others = ((path, read_config(path)) for path in bundled() if path != first)
+    return [first, *(path for path, other in others if (other.kind, other.grid) == (config.kind, config.grid))]
 
 
 def suited(study: Study, configs: Sequence[ModelConfig]) -> int:
