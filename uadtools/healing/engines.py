@@ -96,7 +96,7 @@ def graph_for(path: Path, how: Plan, device: str, precision: str) -> Path | str:
         f"computes on a CPU (leave --device {device} out)": device not in ("auto", "cpu"),
         "computes in fp32 (leave --precision bf16 out)": precision == "bf16",
         "--adapt fits the network, which torch alone can (leave it out)": how.adapt,
-        f"--method {method} asks the network step by step, as torch alone does": not one_graph(first),
+        f"--method {method} asks the network in many steps, as torch alone does": not one_graph(first),
         f"--method {method} draws noise, as torch alone does": is_noisy(type(first)),
     }
     for why, hinders in hindrances.items():
