@@ -122,7 +122,7 @@ def healing(prepared: Path) -> dict[str, float]:
     from uadtools.models.checkpoint import located
     from uadtools.models.model import Model
     from uadtools.noise.source import SliceNoise
-    from uadtools.program.command import keep_memory
+    from uadtools.terminal import keep_memory
     from uadtools.volume.stream import Study
 
     keep_memory()
@@ -181,6 +181,7 @@ def main() -> None:
         roles = ("preprocessed", "healed", "score", "detection")
         prepared, healed, score, found = (str(Path(folder) / f"scan_{role}.nii.gz") for role in roles)
         raw, truth = (str(EXAMPLES / "data" / f"patient19_{kind}.nii.gz") for kind in ("T1w", "lesion"))
+        os.environ |= {"PYTHONPYCACHEPREFIX": folder, "PYTHONDONTWRITEBYTECODE": ""}  # compiled, as pip installs them
         if settings.engines:
             report(engines(raw, Path(folder), settings.runs), settings.json)
             return

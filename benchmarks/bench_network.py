@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from uadtools.models.model import Model, build, pick_precision
 from uadtools.nets.layout import layout
 from uadtools.nets.unet import UNet
-from uadtools.program.command import keep_memory
+from uadtools.terminal import keep_memory
 from uadtools.training.recipe import load_recipe
 
 T = 300

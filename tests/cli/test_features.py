@@ -8,7 +8,7 @@ import torch
 
 from uadtools.models.checkpoint import file_hash
 from uadtools.nets.lpips import Lpips
-from uadtools.volume.stream import read_image
+from uadtools.volume.stream import last_by, read_image
 
 SHORT = {"autoddpm": ("-t", 12, "--again", 4), "thor": ("-t", 12, "--every", 5), "sss": ("--perceptual",)}
 WIDTHS = {"alex": (4, 6, 5, 3, 4), "vgg": (2, 3, 4, 3, 2, 3, 4, 2, 3, 4, 3, 2, 3)}
@@ -88,10 +88,72 @@ def test_what_cannot_be_is_told_in_one_line(weights, uad, prepared, tiny_model):
     nowhere = ("--features", "nowhere.safetensors")
     uad(*words, "thor", *nowhere).fails("heal", 1, "nowhere.safetensors: No such file")
     uad(*words, "thor", "--features", tiny_model).fails(
-        "heal", 1, "holds no features", "uad-models import --from lpips"
+        "heal", 1, "a model, which holds no features (--model takes it; `uad-models import --from lpips`"
     )
+    uad(*words, "thor", "--features", "any-small").fails("heal", 1, "any-small: a model, which holds no features")
+    why = "f.safetensors: features to compare images by, no model (uad-heal --features takes it)"
+    uad("models", "info", "f.safetensors").fails("models", 1, why)
+    uad("heal", prepared, "--model", "f.safetensors").fails("heal", 1, why)
     uad(*IMPORT).fails("models", 1, "f.safetensors", "--force")
     idle = "--config, --set, --licence and --half: without an effect with --from lpips"
     uad(*IMPORT, "--half", "--force").fails("models", 2, idle)
     torch.save({"conv.weight": torch.zeros(1)}, "w.pth")
     uad(*IMPORT, "--force").fails("models", 1, "w.pth: no AlexNet or VGG16 with torchvision's or LPIPS' names")
+
+
+PLAN = """
+name = "compared"
+[data]
+val = ["p.nii.gz"]
+[[set]]
+name = "blobs"
+val = ["p.nii.gz"]
+test = ["q.nii.gz"]
+simulate = { kind = "blobs", size = [4.0, 8.0] }
+"""
+METHOD = """
+[[method]]
+name = "%s"
+model = "%s"
+metric = "perceptual"
+heal = { method = "sss", t = [12], perceptual = true%s }
+"""
+
+
+def test_a_comparison_takes_features_from_beside_its_data(weights, uad, prepared, tiny_model, here):
+    weights()
+    assert uad(*IMPORT).status == 0
+    data = here / "data"
+    data.mkdir()
+    for name in ("p.nii.gz", "f.safetensors"):
+        (here / name).rename(data / name)
+    (data / "q.nii.gz").write_bytes((data / "p.nii.gz").read_bytes())
+    methods = METHOD % ("own", tiny_model, "") + METHOD % ("vgg", tiny_model, ', features = "f.safetensors"')
+    (here / "plan.toml").write_text(PLAN + methods)
+    ran = uad("bench", "plan.toml", "--data", "data", "-o", "out", "-q")
+    assert ran.status == 0, ran.err
+    own, vgg = (sorted(folder.glob("*.nii.gz")) for folder in (here / "out/scores").iterdir())
+    assert [path.name for path in own] == [path.name for path in vgg]
+    scores = [read_image(paths[0]).data for paths in (own, vgg)]
+    assert np.abs(np.subtract(*scores)).max() > 0.1 * min(score.max() for score in scores) > 0
+    (here / "plan.toml").write_text(PLAN + methods.replace("f.safetensors", "g.safetensors"))
+    uad("bench", "plan.toml", "--data", "data", "-o", "out").fails("bench", 1, "method 'vgg': data/g.safetensors: No")
+
+
+def test_a_run_compares_by_features_and_knows_when_they_are_others(weights, uad, scan, tiny_model, here):
+    weights()
+    assert uad(*IMPORT).status == 0
+    run = ("run", scan, "-o", "out", "--model", tiny_model, "--method", "sss", "-t", 12, "--keep")
+    run += ("--set", "heal.perceptual", "--set", "score.metric=perceptual", "--set", "postproc.threshold=otsu")
+    run += ("--set", "heal.features=f.safetensors")
+    assert "--features f.safetensors" in uad(*run, "--dry-run").out.decode()
+    ran = uad(*run)
+    assert ran.status == 0, ran.err
+    said = last_by(read_image(here / "out/raw_perceptual.nii.gz"), "uad-heal")["arguments"]
+    assert said["features"] == f"f.safetensors:{file_hash(here / 'f.safetensors')}"
+    assert "--features FILE" in (here / "out/raw.html").read_text()
+    assert "1 done before" in uad(*run).err
+    state = torch.load("w.pth", weights_only=True)
+    torch.save({name: 2 * value for name, value in state.items()}, "w.pth")
+    assert uad(*IMPORT, "--force").status == 0
+    uad(*run).fails("run", 1, "out/raw", "--force")

@@ -74,14 +74,14 @@ def test_the_pipe_and_the_run_need_no_torch_and_detect_the_same(uad, scan, here)
     ("words", "why"),
     [
         (["--method", "sss"], "--method sss draws noise, as torch alone does"),
-        (["--method", "disyre"], "--method disyre asks the network step by step, as torch alone does"),
+        (["--method", "disyre"], "--method disyre asks the network in many steps, as torch alone does"),
         (["--precision", "bf16"], "computes in fp32 (leave --precision bf16 out)"),
         (["--device", "cuda"], "computes on a CPU (leave --device cuda out)"),
         (["--adapt", "curve"], "--adapt fits the network"),
     ],
 )
-def test_what_has_no_exported_form_is_refused_by_name(uad, scan, words, why):
-    uad("heal", scan, "-q", "-o", "a.nii.gz", "--engine", "onnx", *words).fails("heal", 1, f"--engine onnx: {why}")
+def test_what_has_no_exported_form_is_refused_by_name_before_all_else(uad, scan, words, why):
+    uad("heal", scan, "-o", "a.nii.gz", "--engine", "onnx", *words).fails("heal", 2, f"--engine onnx: {why}")
 
 
 def test_an_engine_without_a_model_is_refused(uad, prepared):
@@ -100,15 +100,27 @@ def test_what_needs_torch_says_so_in_one_line(scan):
         assert "needs torch (pip install torch)" in said
 
 
+def test_what_needs_matplotlib_says_so_in_one_line(scan):
+    without = BLOCKED.format("report").replace("torch", "matplotlib")
+    words = [sys.executable, "-c", without, str(scan), "-o", str(scan.parent / "page.html")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "uad-report: error: this needs matplotlib (pip install matplotlib)\n")
+
+
 def test_a_model_of_ones_own_heals_by_the_graph_beside_it(uad, prepared, tiny_guided, here):
     pytest.importorskip("onnxscript")
     model = here / "own.safetensors"
     model.write_bytes(tiny_guided["restoration"].read_bytes())
     heal = ("heal", prepared, "--model", model, "--precision", "fp32")
     why = f"has no exported form for this (uad-models export {model} -o {here / 'own.onnx'})"
-    uad(*heal, "--engine", "onnx", "-o", "a.nii.gz").fails("heal", 1, why)
+    uad(*heal, "--engine", "onnx", "-o", "a.nii.gz").fails("heal", 2, why)
     assert uad("models", "export", model, "-o", "own.onnx").status == 0
-    assert uad(*heal, "--engine", "onnx", "-o", "a.nii.gz").status == 0
+    healed = uad(*heal, "--engine", "onnx", "-o", "a.nii.gz", "-v")
+    assert healed.status == 0
+    assert ", cpu, float32, onnx, tiny-restoration:" in healed.lines[-1]
+    again = (*heal, "-o", "a.nii.gz", "--engine")
+    assert "1 of 1 done before" in uad(*again, "onnx").err
+    uad(*again, "torch").fails("heal", 1, "a.nii.gz: exists, and was made with other settings")
     assert uad(*heal, "--engine", "torch", "-o", "b.nii.gz").status == 0
     assert np.abs(uadtools.read("a.nii.gz").data - uadtools.read("b.nii.gz").data).max() < 2e-3
     checked = uad("models", "check", model, "--exported", "own.onnx", "--scan", prepared)
@@ -116,12 +128,22 @@ def test_a_model_of_ones_own_heals_by_the_graph_beside_it(uad, prepared, tiny_gu
     uad("models", "export", model, "-o", "own.onnx").fails("models", 1, "own.onnx", "--force")
     uad("models", "check", model, "--scan", prepared).fails("models", 2, "--exported")
     flipped = (*heal, "--flips", "-o", "c.nii.gz")
-    uad(*flipped, "--engine", "onnx").fails("heal", 1, "has no exported form for this")
+    uad(*flipped, "--engine", "onnx").fails("heal", 2, "has no exported form for this")
     assert uad(*flipped).status == 0  # auto takes torch
     assert last_by(uadtools.read("c.nii.gz"), "uad-heal")["engine"] == "torch"
     other = uad("models", "settle", model, "--set", "name=other", "--force")
     assert other.status == 0, other.err
-    uad(*heal, "-o", "d.nii.gz").fails("heal", 1, "own.onnx: was made of")
+    uad(*heal, "-o", "d.nii.gz", "--engine", "onnx").fails("heal", 1, "own.onnx: was made of")
+    refused = without_torch("heal", *heal[1:], "-o", "d.nii.gz", status=1).stderr.decode()
+    assert refused.count("\n") == 1
+    assert "own.onnx: was made of" in refused
+    assert not (here / "d.nii.gz").exists()
+    for damage in (b"", b"no graph"):
+        (here / "own.onnx").write_bytes(damage or (here / "own.onnx").read_bytes())
+        left = uad(*heal, "-o", "d.nii.gz", "--force")
+        assert left.status == 0
+        assert len([line for line in left.lines if line.endswith("; torch heals in its place")]) == 1, left.err
+        assert last_by(uadtools.read("d.nii.gz"), "uad-heal")["engine"] == "torch"
 
 
 def test_the_graphs_that_ship_are_those_of_the_models_that_ship():

@@ -134,10 +134,10 @@ def _contrast(ranks: NDArray[np.float32], brain: Mask, depth: Floats) -> list[fl
               for part in (deep if len(deep) else rim, rim) for bright in (False, True)]  # fmt: skip
     smooth = _smoothed(ranks, brain, 2.0)
     both = brain & brain[::-1]
-    return [*means, *shares, *_order(ranks, brain, depth), _correlation(smooth[both], smooth[::-1][both])]
+    return [*means, *shares, *_order(ranks, brain, depth, smooth), _correlation(smooth[both], smooth[::-1][both])]
 
 
-def _order(ranks: NDArray[np.float32], brain: Mask, depth: Floats) -> list[float]:
+def _order(ranks: NDArray[np.float32], brain: Mask, depth: Floats, smooth: NDArray[np.float32]) -> list[float]:
     """Which tissue is next to which, whatever lies on the border of the mask, and whatever lesions there are.
 
     Returns how the intensity goes with the distance (up to 9 mm) from the darkest and from the brightest quarter, as a
@@ -149,7 +149,7 @@ def _order(ranks: NDArray[np.float32], brain: Mask, depth: Floats) -> list[float
         away = _depth(~extreme)
         near = brain & ~extreme & (away <= 9) & (depth > 4)
         correlations.append(_correlation(away[near], ranks[near]))
-    thin = (_smoothed(ranks, brain, 0.7) - _smoothed(ranks, brain, 2.0))[brain & (depth > 4)]
+    thin = (_smoothed(ranks, brain, 0.7) - smooth)[brain & (depth > 4)]
     deviation = float(thin.std()) if len(thin) else 0.0
     skew = float(((thin - thin.mean()) ** 3).mean()) / deviation**3 if deviation else 0.0
     return [*correlations, max(-3.0, min(3.0, skew))]

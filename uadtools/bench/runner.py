@@ -183,9 +183,15 @@ class Runner:
         else:
             self._plan  # noqa: B018  names the model's file, too
 
+    @property
+    def _options(self) -> dict[str, Any]:
+        """Of healing, with the path of its file of features."""
+        heal = self.method.heal
+        return heal | ({"features": str(self.bench.base / heal["features"])} if "features" in heal else {})
+
     def _planned(self, config: Callable[[], ModelConfig | None]) -> Plan:
         try:
-            return plan(config(), **self.method.heal)
+            return plan(config(), **self._options)
         except (TypeError, UadError) as error:
             raise UadError(f"method '{self.method.name}': {error}") from None
 

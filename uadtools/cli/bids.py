@@ -53,7 +53,6 @@ def bids(
     if level == "group":
         results = group(output, force=force)
     else:
-        c.keep_memory()
         results = run(
             (),
             output,

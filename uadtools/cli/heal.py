@@ -97,7 +97,6 @@ def heal(
 
     tell = c.teller("uad-heal", quiet)
     options = {"steps": steps, "samples": samples, "adapt": adapt, **of_methods}
-    c.keep_memory()
     results = heal_all(
         inputs or (() if bids else "-"),
         output,

@@ -100,7 +100,6 @@ def run(
             c.say("\n".join(lines))
         c.leave([{"error": line} for line in lost])
         return
-    c.keep_memory()
     results = run_all(
         sources,
         output,

@@ -17,6 +17,7 @@ from uadtools.datasets.sources import Inputs, Sources, words
 from uadtools.errors import Misuse, UadError
 from uadtools.grids.placement import Form
 from uadtools.healing.combine import Rule
+from uadtools.healing.engines import Engine
 from uadtools.healing.ensemble import condition_of, ensembles_of, heal_with, tell_without_threshold
 from uadtools.volume.io import Image
 from uadtools.volume.reading import Reading
@@ -40,6 +41,7 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
+    engine: Engine = "auto",
     batch: int = 0,
     volume: int | None = None,
     geometry: Form | None = None,
@@ -61,14 +63,14 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     bids: instead, the derivatives that uad-preprocess made there, of scans with this suffix. output: a file, a folder,
     or "-" for a stream on standard output; none: the current folder, the data set, or a stream where the source is one
     (no file at all for as_json). model: several have the mean of their scores; none: the bundled one that suits the
-    scan. prepared: refuse raw scans instead of preparing them. options: what else there is, such as engine, see
-    `uad-heal --help`. tell: gets a line for whatever the user should know, and with verbose for each scan. Of several
-    sources, one that fails does not stop the others: fail gets the line, and its result an `error`. Raises UadError for
-    an only one, and for what is wrong with all of them.
+    scan. prepared: refuse raw scans instead of preparing them. options: what else there is, see `uad-heal --help`.
+    tell: gets a line for whatever the user should know, and with verbose for each scan. Of several sources, one that
+    fails does not stop the others: fail gets the line, and its result an `error`. Raises UadError for an only one, and
+    for what is wrong with all of them.
     """
     reading = Reading(volume, geometry, nan, surrounded=True, series=series)
     how: dict[str, Any] = {"method": method, "t": t, "combine": combine, **options}
-    ensembles = ensembles_of(words(model), device=device, precision=precision, **how)
+    ensembles = ensembles_of(words(model), device=device, precision=precision, engine=engine, tell=tell, **how)
     heal_plan = ensembles[0].plans[0]
     inputs = Inputs.of(sources, output, bids, suffix, step=("scan", heal_plan.product), tell=tell)
     map_roles = heal_plan.maps if maps else heal_plan.scored_with
@@ -83,7 +85,7 @@ def heal_all(  # noqa: PLR0913  one parameter per option
     mask = None if brain is None else read_mask(Path(brain), reading.beside, tell=tell)
     shared = condition_of(condition, heal_plan)
     given = [image and fingerprint(image) for image in (mask, shared and shared.product)]
-    jobs = JobMaker(sink, ensembles, mask, [seed, precision, *given], prepared, reading, tell, progress)
+    jobs = JobMaker(sink, ensembles, mask, [seed, precision, engine, *given], prepared, reading, tell, progress)
     with Behind(sink) as behind:
         healing = Healing(behind, inputs.several, shared, seed, batch, tell, fail, progress, verbose)
         for group in grouped(map(jobs, prefetched(read(inputs, reading, tell))), batch):

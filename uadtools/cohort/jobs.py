@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from uadtools.datasets.sink import Sink
 from uadtools.datasets.sources import Inputs
 from uadtools.errors import Misuse, UadError
 from uadtools.healing.ensemble import Ensemble, suiting
-from uadtools.models.checkpoint import file_hash
 from uadtools.preparing.raw import by_default, is_raw, prepared
 from uadtools.volume.io import Image
 from uadtools.volume.reading import Reading
@@ -99,7 +98,7 @@ class JobMaker:
 
     def _job(self, source: str, study: Study) -> HealingJob | Done:
         config, path = self.models[0].config, self.sink.path(study.name)
-        settings = [self._ways, *self.settings]
+        settings = [[models.way for models in self.models], *self.settings]
         if self.refuse or not is_raw(study, config):
             origin = Origin.of("uad-heal", study.name, settings, *study.in_channels("scan"))
             if made := self.sink.done(path, origin):
@@ -122,11 +121,6 @@ class JobMaker:
             self.tell(f"{study.name}: {concern}")
         origin = replace(origin, source=fingerprint(*prepared_study.in_channels("scan")))
         return HealingJob(source, prepared_study, suiting(self.models, prepared_study), path, origin, ("scan",))
-
-    @cached_property
-    def _ways(self) -> list[Any]:
-        """The models that there are to heal with, and how each does it."""
-        return [[[plan.arguments for plan in m.plans], [file_hash(path) for path in m.paths]] for m in self.models]
 
 
 def grouped(jobs: Iterable[HealingJob | Failure | Done], batch: int) -> Iterator[list[HealingJob] | Failure | Done]:

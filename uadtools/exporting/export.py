@@ -97,10 +97,9 @@ def how_exported(config: ModelConfig, path: Path) -> tuple[str, Any]:
     for how in plans:
         if one_graph(how.options[0]):
             return how.method, how.options[0]
-    one = len(names) == 1
-    walks = (
-        f"{' and '.join(names)}, which heal{'s' * one} with it, ask{'s' * one} the network step by step or at random"
-    )
+    one = "s" * (len(names) == 1)
+    asks = f"ask{one} the network step by step, at random or many times"
+    walks = f"{' and '.join(names)}, which heal{one} with it, {asks}"
     raise UadError(f"{path}: models of kind '{config.kind}' have no exported form: {walks}")
 
 

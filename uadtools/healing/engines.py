@@ -8,10 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from uadtools.errors import UadError
+from uadtools.concerns import Tell, silent
+from uadtools.errors import Misuse, UadError
 from uadtools.healing.plan import Plan, is_noisy, one_graph, plan, settled
 from uadtools.models.checkpoint import read_config
 from uadtools.models.exported import NEEDS_ONNXRUNTIME, SUFFIX, bundled_graph, load_exported
+from uadtools.terminal import keep_memory, return_memory
 
 if TYPE_CHECKING:
     from uadtools.models.exported import ExportedModel
@@ -23,43 +25,64 @@ GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
 def load(
-    path: Path, how: Plan, *, engine: Engine = "auto", device: str = "auto", precision: str = "auto"
+    path: Path,
+    how: Plan,
+    *,
+    engine: Engine = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    tell: Tell = silent,
 ) -> Model | ExportedModel:
     """Load a model for a way of healing: as its exported form where that does it, else with torch.
 
-    auto: takes the exported form on a CPU where onnxruntime is installed. Raises UadError where the engine cannot heal
-    so, or is not there, and as load_model does.
+    auto: takes the exported form on a CPU where onnxruntime is installed; where that is of another model or damaged,
+    torch if there is one, and tells so. Raises UadError as `chosen` and load_model do.
     """
-    return _opened(path, _chosen(path, how, engine, device, precision), device, precision)
+    graph = chosen(path, how, engine, device, precision)
+    return_memory()
+    model = _opened(path, graph, engine, device, precision, tell)
+    keep_memory()
+    return model
 
 
 def load_once(path: Path, how: Plan) -> Model | ExportedModel:
     """Load a model once, however many scans it heals; a file that was written anew since is loaded again."""
-    return _kept(path, path.stat().st_mtime_ns, _chosen(path, how, "auto", "auto", "auto"))
+    return _kept(path, path.stat().st_mtime_ns, chosen(path, how, "auto", "auto", "auto"))
 
 
 @lru_cache(maxsize=2)
 def _kept(path: Path, written: int, graph: Path | None) -> Model | ExportedModel:
-    return _opened(path, graph, "auto", "auto")
+    return _opened(path, graph, "auto", "auto", "auto", silent)
 
 
-def _opened(path: Path, graph: Path | None, device: str, precision: str) -> Model | ExportedModel:
+def _opened(
+    path: Path, graph: Path | None, engine: Engine, device: str, precision: str, tell: Tell
+) -> Model | ExportedModel:
+    unfit: UadError | None = None
     if graph:
-        return load_exported(path, graph)
+        try:
+            return load_exported(path, graph)
+        except UadError as error:
+            if engine == "onnx" or not has_torch():
+                raise
+            unfit = error
     from uadtools.models.model import load_model
 
-    return load_model(path, device=device, precision=precision)
+    model = load_model(path, device=device, precision=precision)
+    if unfit:
+        tell(f"{unfit}; torch heals in its place")
+    return model
 
 
-def _chosen(path: Path, how: Plan, engine: Engine, device: str, precision: str) -> Path | None:
-    """Return the graph to heal with, none for torch. Raises UadError where neither can."""
+def chosen(path: Path, how: Plan, engine: Engine, device: str, precision: str) -> Path | None:
+    """Return the graph to heal with, none for torch. Raises UadError where the engine cannot heal so, or is missing."""
     if engine not in get_args(Engine):
         raise UadError(f"--engine {engine}: there are {', '.join(get_args(Engine))}")
     found = graph_for(path, how, device, precision) if engine != "torch" else "--engine torch"
     if isinstance(found, Path) and (engine == "onnx" or not (device == "auto" and _may_have_gpu())):
         return found
     if engine == "onnx":
-        raise UadError(f"--engine onnx: {found}")
+        raise Misuse(f"--engine onnx: {found}")
     if not has_torch():
         raise UadError(f"{found}: needs torch (pip install torch)")
     return None
@@ -73,7 +96,7 @@ def graph_for(path: Path, how: Plan, device: str, precision: str) -> Path | str:
         f"computes on a CPU (leave --device {device} out)": device not in ("auto", "cpu"),
         "computes in fp32 (leave --precision bf16 out)": precision == "bf16",
         "--adapt fits the network, which torch alone can (leave it out)": how.adapt,
-        f"--method {method} asks the network step by step, as torch alone does": not one_graph(first),
+        f"--method {method} asks the network in many steps, as torch alone does": not one_graph(first),
         f"--method {method} draws noise, as torch alone does": is_noisy(type(first)),
     }
     for why, hinders in hindrances.items():

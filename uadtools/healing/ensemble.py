@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from uadtools.concerns import Tell
+from uadtools.concerns import Tell, silent
 from uadtools.errors import Misuse, UadError
 from uadtools.healing.choice import alternatives, suited
 from uadtools.healing.combine import Rule, mean_residual
-from uadtools.healing.engines import Engine, load
+from uadtools.healing.engines import Engine, chosen, load
 from uadtools.healing.heal import check_conditioned, check_prepared, heal_together, positions_of
 from uadtools.healing.likeness import worst_of
 from uadtools.healing.plan import Plan, Watch
 from uadtools.healing.plan import plan as settle_plan
 from uadtools.healing.recommended import without_threshold
 from uadtools.methods import needs_model
-from uadtools.models.checkpoint import located, read_config
+from uadtools.models.checkpoint import file_hash, located, read_config
 from uadtools.models.config import ModelConfig
 from uadtools.volume.io import Image
 from uadtools.volume.roles import in_channel
@@ -161,7 +162,8 @@ def files_of(models: Sequence[str], method: str | None) -> list[list[Path]]:
 class Ensemble:
     """The models to heal with, or none, and how; they are loaded when the first scan is there.
 
-    Raises UadError when they see images of different grids or intensities, or make different maps.
+    Raises UadError when they see images of different grids or intensities, or make different maps, or the engine cannot
+    heal so.
     """
 
     paths: Sequence[Path]
@@ -169,20 +171,34 @@ class Ensemble:
     device: str
     precision: str
     engine: Engine
+    tell: Tell = silent
 
     def __post_init__(self) -> None:
         self.configs = [read_config(path) for path in self.paths]
         self.plans = [self.settle(config) for config in self.configs or (None,)]
         self.config = agreed(self.configs)
         check_maps(self.plans)
+        for path, plan in zip(self.paths, self.plans, strict=False):  # no path, where a method needs no model
+            chosen(path, plan, self.engine, self.device, self.precision)
 
     @cached_property
     def members(self) -> list[Member]:
         if not self.paths:
             return [Member(None, self.plans[0])]
         pairs = zip(self.paths, self.plans, strict=True)
-        how: dict[str, Any] = {"engine": self.engine, "device": self.device, "precision": self.precision}
+        how: dict[str, Any] = {
+            "engine": self.engine,
+            "device": self.device,
+            "precision": self.precision,
+            "tell": self.tell,
+        }
         return [Member(load(path, plan, **how), plan) for path, plan in pairs]
+
+    @cached_property
+    def way(self) -> list[Any]:
+        """How it heals and with which models, as JSON has it."""
+        plans = [plan.arguments for plan in self.plans]
+        return list(json.loads(json.dumps([plans, [file_hash(path) for path in self.paths]])))
 
     def slices_of(self, study: Study) -> int:
         members = self.members
@@ -197,7 +213,7 @@ class Ensemble:
     def __str__(self) -> str:
         models, plan = [member.model for member in self.members if member.model], self.plans[0]
         steps_back = [f"t {', '.join(map(str, plan.arguments['t']))}"] if "t" in plan.arguments else []
-        where = [f"{models[0].device}, {models[0].precision}"] if models else []
+        where = [f"{models[0].device}, {models[0].precision}, {models[0].ENGINE}"] if models else []
         return ", ".join([plan.method, *steps_back, *where, *(model.name or model.config.name for model in models)])
 
 
@@ -209,17 +225,18 @@ def ensembles_of(
     device: str = "auto",
     precision: str = "auto",
     engine: Engine = "auto",
+    tell: Tell = silent,
     **options: Any,
 ) -> list[Ensemble]:
     """Settle what to heal with, in uad-heal's words: models together, or several of which a scan gets one.
 
-    Raises UadError, also where the device is not there.
+    tell: is told of an exported form that was left aside. Raises UadError, also where engine or device is not there.
     """
 
     def settle(config: ModelConfig | None) -> Plan:
         return settle_plan(config, method=method, combine=combine or "mean", **options)
 
-    ensembles = [Ensemble(paths, settle, device, precision, engine) for paths in files_of(models, method)]
+    ensembles = [Ensemble(paths, settle, device, precision, engine, tell) for paths in files_of(models, method)]
     if engine == "onnx" and not ensembles[0].paths:
         raise Misuse(f"--engine onnx: --method {method} needs no model (leave it out)")
     if device not in ("auto", "cpu") and engine != "onnx" and ensembles[0].paths:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from uadtools.anatomy.contrast import contrast_of
 from uadtools.volume.io import Image
@@ -22,9 +21,7 @@ def expected_of(scan: Image, brain: NDArray[np.bool_], by_contrast: Mapping[str,
 
 def on_grid(expected: Floats, shape: tuple[int, ...]) -> Floats:
     """Return a reference at every voxel of the model's grid, linearly."""
-    on_plane = [np.arange(n) / 2 for n in shape[1:]]
-    whole = np.empty(shape, np.float32)
-    for x in range(shape[0]):  # all places at once would take more memory than all else
-        places = np.stack(np.meshgrid([x / 2], *on_plane, indexing="ij"))
-        whole[x] = ndimage.map_coordinates(expected, places, order=1, mode="nearest", output=np.float32)[0]
-    return whole
+    for axis, size in enumerate(shape):
+        before, after = (expected.take(np.arange(first, first + size) // 2, axis, mode="clip") for first in (0, 1))
+        expected = np.asarray((before + after) / 2, dtype=np.float32)
+    return expected

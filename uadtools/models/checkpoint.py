@@ -7,6 +7,7 @@ import json
 import operator
 import struct
 from collections.abc import Callable
+from functools import lru_cache, wraps
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +30,8 @@ REFERENCE = "reference.expected"
 Those of single contrasts are called so with the contrast behind, such as reference.expected.FLAIR.
 """
 FORMAT = 1
+FEATURES = "uadtools.features"
+"""In the metadata of a file of features, which models.features reads, in the place of KEY."""
 DEFAULT = "any-small"
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -92,9 +95,28 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]
         raise UadError(f"{path}: not a model file, or cut short (expected a safetensors file)") from None
 
 
+def _once(read: Callable[[Path], T]) -> Callable[[Path], T]:
+    """Let a file be read again only where it was written since."""
+    kept = lru_cache(maxsize=32)(lambda path, *version: read(path))
+
+    @wraps(read)
+    def latest(path: Path) -> T:
+        try:
+            now = path.stat()
+        except OSError:
+            return read(path)  # which says what is wrong
+        return kept(path, now.st_ino, now.st_mtime_ns, now.st_size)
+
+    return latest
+
+
+@_once
 def read_config(path: Path) -> ModelConfig:
     """Read what a model file says about itself. Raises UadError when it says nothing, or something else."""
-    text = read_metadata(path).get(KEY)
+    metadata = read_metadata(path)
+    if FEATURES in metadata:
+        raise UadError(f"{path}: features to compare images by, no model (uad-heal --features takes it)")
+    text = metadata.get(KEY)
     if text is None:
         raise UadError(
             f"{path}: a safetensors file without uadtools settings (`uad-models import` reads other programs' weights)"
@@ -118,11 +140,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return _loaded(path, load_file)
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read the same as arrays, without torch."""
-    from safetensors.numpy import load_file
+def read_arrays(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Read the same in 32 bits, without torch."""
+    from safetensors import safe_open
 
-    return _loaded(path, load_file)
+    def load(path: Path) -> dict[str, NDArray[np.float32]]:
+        with safe_open(path, "numpy") as file:  # one by one, so that not all are held in 16 bits, too
+            return {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
+
+    return _loaded(path, load)
 
 
 def _loaded(path: Path, load: Callable[[Path], dict[str, T]]) -> dict[str, T]:
@@ -188,5 +214,10 @@ def is_bundled(model: str) -> bool:
 
 def file_hash(path: Path, digits: int = 16) -> str:
     """Return the first hex digits of the file's SHA-256: 16 of them are the model's name in provenance."""
+    return _sha256(path)[:digits]
+
+
+@_once
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:digits]
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -112,7 +112,7 @@ def bundled_graph(config: Any, method: str, options: Mapping[str, Any]) -> Path:
 class Exported:
     """A graph that onnxruntime computes, on as many cores as there are or OMP_NUM_THREADS says."""
 
-    def __init__(self, path: Path, weights: Mapping[str, NDArray[Any]] | None = None) -> None:
+    def __init__(self, path: Path, weights: Mapping[str, Floats] | None = None) -> None:
         """Load an ONNX file. weights: by name, those that it does not hold itself.
 
         Raises UadError where onnxruntime is not installed, or cannot read the file.
@@ -124,9 +124,9 @@ class Exported:
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
         settings.log_severity_level = 3
-        settings.enable_cpu_mem_arena = False  # it takes more than it saves
+        settings.enable_mem_pattern = False  # it takes more than it saves
         if weights:
-            values = [onnxruntime.OrtValue.ortvalue_from_numpy(one.astype(np.float32)) for one in weights.values()]
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(one) for one in weights.values()]
             settings.add_external_initializers(list(weights), values)
         try:
             self._session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])

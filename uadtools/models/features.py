@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from uadtools.errors import UadError
 from uadtools.files import parse_json
-from uadtools.models.checkpoint import check_place, file_hash, read_metadata, read_tensors, write_tensors
+from uadtools.models.checkpoint import (
+    FEATURES,
+    KEY,
+    check_place,
+    file_hash,
+    located,
+    read_metadata,
+    read_tensors,
+    write_tensors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +29,6 @@ if TYPE_CHECKING:
 
     from uadtools.nets.lpips import Lpips
 
-KEY = "uadtools.features"
-"""In the metadata of such a file: which network it holds, and what it was made of, as JSON."""
 LAYER = re.compile(r"(?:^|\.)(?:features|slice\d)\.(\d+)\.(weight|bias)$")
 LEARNT = re.compile(r"(?:^|\.)lin(\d)\.model\.1\.weight$")
 HOW = 'torch.save(lpips.LPIPS(net="alex").state_dict(), FILE) has all'
@@ -51,7 +58,7 @@ def import_features(checkpoint: Path, out: Path, *, force: bool = False) -> dict
     weights = {name: value.float() for name, value in weights.items()}
     _built(kind, weights, checkpoint)
     about = {"kind": kind, "checkpoint": checkpoint.name, "sha256": file_hash(checkpoint, 64)}
-    write_tensors(out, weights, {KEY: json.dumps(about)})
+    write_tensors(out, weights, {FEATURES: json.dumps(about)})
     return {"features": str(out), "network": kind, "name": named(out)}
 
 
@@ -66,11 +73,15 @@ def _loaded(path: Path, name: str, device: torch.device) -> Lpips:
 
 
 def _kind(path: Path) -> Any:
-    text = read_metadata(path).get(KEY)
+    """Return which network a file holds, as its metadata say. Raises UadError where it holds no features."""
+    metadata = read_metadata(located(path))
     try:
-        return parse_json(text or "")["kind"]
+        return parse_json(metadata.get(FEATURES, ""))["kind"]
     except (ValueError, LookupError, TypeError):
-        raise UadError(f"{path}: holds no features (`uad-models import --from lpips` makes a file of them)") from None
+        what, use = ("a model, which ", "--model takes it; ") if KEY in metadata else ("", "")
+        raise UadError(
+            f"{path}: {what}holds no features ({use}`uad-models import --from lpips` makes a file of them)"
+        ) from None
 
 
 def _ours(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ OF_FILES = (
 """Options of the steps' commands that have no effect where all is done in one."""
 ADVICE = {"dicom_seg": "--dicom-seg writes it for folders of DICOM"}
 """What to do instead of giving these."""
-SAME_VOXELS = ("engine", "device", "precision", "batch")
+SAME_VOXELS = ("device", "precision", "batch")
 """Options that change last bits at most."""
 
 

@@ -184,7 +184,8 @@ class Running:
         folder = Folder.of(jobs, output, force=force, roles=steps.made if keep else (), dicom_seg=dicom_seg)
         if whole:
             check_summary(folder.path, force=force)
-        return cls({**what.settings, "keep_names": keep_names}, steps, folder, several, verbose)
+        settings = {**what.settings, "keep_names": keep_names, "model": [one.way for one in steps.healing.ensembles]}
+        return cls(settings, steps, folder, several, verbose)
 
     def checked(self, job: ScanJob) -> Place:
         """Return where what is made of a scan goes. Raises UadError as far as that shows without its voxels."""

@@ -55,7 +55,7 @@ class Healing:
         **how: Any,
     ) -> Healing:
         """Settle how to heal, in uad-heal's words. Raises UadError."""
-        ensembles = ensembles_of(words(model), **how)
+        ensembles = ensembles_of(words(model), tell=tell, **how)
         mask = None if brain is None else read_mask(Path(brain), tell=tell)
         return cls(ensembles, condition_of(condition, ensembles[0].plans[0]), mask, seed, batch)
 

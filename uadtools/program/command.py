@@ -31,8 +31,8 @@ __all__ = ["keep_memory", "progress", "say", "shown", "teller", "teller_of_fault
 INTERRUPTED, CLOSED_PIPE = 130, 141
 CONCERNED = 3
 """Exit status where --strict was asked for and something speaks against a result; all is written."""
-NOT_LIGHT = ("torch", "mlxtend")
-"""Packages that a light install (requirements-light.txt) has not."""
+NOT_LIGHT = ("torch", "mlxtend", "matplotlib")
+"""Packages that a light install (requirements-light.txt) has not, or need not have."""
 _interrupted = threading.Event()
 
 
@@ -192,8 +192,9 @@ def _whole() -> Iterator[None]:
     except Exception as error:
         if _interrupted.is_set():
             raise KeyboardInterrupt from error
-        if isinstance(error, ModuleNotFoundError) and error.name in NOT_LIGHT:
-            raise UadError(f"this needs {error.name} (pip install {error.name})") from None
+        missing = str(error.name).partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+        if missing in NOT_LIGHT:
+            raise UadError(f"this needs {missing} (pip install {missing})") from None
         raise
     _flush()
 

@@ -86,6 +86,11 @@ def test_methods_that_walk_have_no_graph(kind, tiny_guided):
         how_exported(read_config(tiny_guided[kind]), tiny_guided[kind])
 
 
+def test_masked_autoencoders_are_refused_for_what_they_do(tiny_models):
+    with pytest.raises(UadError, match="mae, which heals with it, asks the network step by step, at random or many"):
+        how_exported(read_config(tiny_models["mae"]), tiny_models["mae"])
+
+
 def test_kinds_that_heal_nothing_have_no_graph(tiny_guided):
     with pytest.raises(UadError, match="heal nothing"):
         how_exported(read_config(tiny_guided["spark"]), tiny_guided["spark"])

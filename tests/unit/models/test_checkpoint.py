@@ -201,3 +201,14 @@ def test_a_grid_of_more_voxels_than_scans_have_is_refused(tiny_config, tmp_path)
     about["grid"]["shape"] = [10**6] * 3
     with pytest.raises(UadError, match=r"grid: .*more than 2,147,483,648 voxels"):
         read_config(settings(tmp_path / "m.safetensors", {"format": 1, **about}))
+
+
+def test_a_file_that_was_written_anew_is_read_anew(tmp_path, tiny_config):
+    path, other = tmp_path / "m.safetensors", tiny_config.model_copy(update={"name": "tino"})
+    assert len(other.name) == len(tiny_config.name)
+    known = {}
+    for config in (tiny_config, other):
+        save_model(path, config, {"w": torch.zeros(2)})
+        known[read_config(path).name] = file_hash(path)
+    assert len({*known.values()}) == len(known) == 2
+    assert read_config(path) is read_config(path)

@@ -88,5 +88,8 @@ def test_weights_of_something_else_are_refused_in_one_line(net, change, said, tm
 
 
 def test_a_model_holds_no_features(tiny_model):
-    with pytest.raises(UadError, match=r"holds no features \(`uad-models import --from lpips` makes a file of them\)$"):
+    with pytest.raises(
+        UadError,
+        match=r"a model, which holds no features \(--model takes it; `uad-models import --from lpips` makes .* them\)$",
+    ):
         named(tiny_model)
