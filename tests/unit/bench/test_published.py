@@ -104,7 +104,8 @@ def data(tmp_path_factory):
 
 def small(config):
     """Make the plan of a table one of a minute: tiny networks, a tenth of the steps, the same rows and sets."""
-    shape = (SIDE, SIDE, 1) if config.data.unit == "slice" else (SIDE, SIDE, SIDE)
+    stacks = config.data.unit == "slice" and not config.data.slices  # else they are volumes
+    shape = (SIDE, SIDE, 1 if stacks else SIDE)
     methods = []
     for method in config.methods:
         heal = {**method.heal}
