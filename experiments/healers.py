@@ -58,7 +58,7 @@ class Healer:
         path = located(Path(file))
         model = uadtools.load_model(path)
         how = plan(model.config, method=method or None)
-        return cls(f"{model.config.name}, {how.threshold_key}", model, how, file_hash(path))
+        return cls(f"{path.stem}, {how.threshold_key}", model, how, file_hash(path))
 
     @property
     def preparation(self) -> Preparation:

@@ -202,7 +202,7 @@ def test_sick_scans_alone_will_do_where_masks_tell_healthy_slices(train, here):
         (("--val", "h2.nii.gz"), {}, 1, "--val-sick: all 8 slices are healthy, and none is sick"),
         (("--labels", "s3_mask.nii.gz"), {}, 1, "--labels: recipe classifier takes no masks of lesions"),
         (("--label", 1), {}, 1, "--label has no effect without --sick-slices"),
-        (("--set", "data.sick=1"), {}, 1, "data.sick: Input should be less than 1"),
+        (("--set", "data.sick=1"), {}, 1, "data.sick: below 1 is needed, and not 1"),
         (("--set", "p_drop=0.3"), {}, 1, "p_drop: without a meaning for models of kind 'classifier'"),
     ],
 )  # fmt: skip

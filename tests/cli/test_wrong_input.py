@@ -283,7 +283,7 @@ def test_a_model_of_another_kind_says_which_methods_it_can_do(uad, place, tiny_m
 
 def test_a_model_of_an_unknown_kind_is_refused(uad, place):
     edited(place.folder / place.model, lambda settings, _: settings.update(kind="latent"))
-    heals(uad, place).fails("heal", 1, "model.safetensors: kind: Input should be 'diffusion'")
+    heals(uad, place).fails("heal", 1, "model.safetensors: kind: there are 'diffusion'")
 
 
 def test_an_unknown_method_says_which_there_are(uad, place):

@@ -12,6 +12,7 @@ from uadtools.evaluation.cases import Case, differences
 from uadtools.evaluation.measures import defined
 from uadtools.evaluation.reports import Kind, Row
 from uadtools.grids.box import box_of
+from uadtools.metrics.image import psnr, ssim
 from uadtools.metrics.overlap import Mask
 from uadtools.scoring.case_scores import top
 from uadtools.scoring.postproc import Steps, detect, prepare
@@ -83,10 +84,15 @@ class Ready:
 
 
 def likeness(study: Study) -> dict[str, float | None]:
-    """Say how like a scan its healed self is, in the brain; what is undefined is null, and all where nothing healed."""
+    """Say how like a scan its healed self is, in the brain; what is undefined is null, and all where nothing healed.
+
+    SSIM and PSNR are of scans without truth alone: of lesions nobody wants them back.
+    """
     if "healed" not in study.images:
-        return dict.fromkeys(("l1", "l1_lesion", "l1_healthy", "l1_ratio", "kld"))
+        return dict.fromkeys(("l1", "l1_lesion", "l1_healthy", "l1_ratio", "kld", "ssim", "psnr"))
     scan, healed = (study.need(role).data.astype(np.float32) for role in ("scan", "healed"))
     truth = study.images.get("truth")
     lesion = None if truth is None else label_of(truth, study.need("scan"), f"{study.name}: truth")
-    return {name: defined(value) for name, value in differences(scan, healed, scan > 0, lesion).items()}
+    found = differences(scan, healed, scan > 0, lesion)
+    found |= {"ssim": ssim(scan, healed, scan > 0), "psnr": psnr(scan, healed, scan > 0)} if truth is None else {}
+    return {name: defined(value) for name, value in found.items()}

@@ -173,14 +173,36 @@ def _single(image: Image, z: int) -> Image:
     return image.derive(image.data[:, :, z : z + 1], image.role, grid)
 
 
+def spread(study: Study, count: int | None) -> list[int]:
+    """Return the slices of a stack that are cases: all, or count of those with lesions, evenly spaced.
+
+    Without a lesion they are of those with a score. They are the middles of as many equal parts, so that none is the
+    first or last slice of a large lesion. Source: the protocol of Damudi & Kini 2024, four slices of each tumour.
+    """
+    sick = study.images.get("truth")
+    shown = next(data for image in (sick, study.product) if image is not None and (data := image.data > 0).any())
+    places = np.flatnonzero(shown.any(axis=(0, 1)))
+    if count is None:
+        return list(range(study.product.grid.shape[2]))
+    return sorted({int(places[int((part + 0.5) * len(places) / count)]) for part in range(count)})
+
+
 def stacked(image: Image, parts: Sequence[Image]) -> Image:
     """Put what was made of the slices of a stack together again, on the grid of an image of it."""
     return parts[0].derive(np.concatenate([part.data for part in parts], axis=2), parts[0].role, image.grid)
 
 
 def slice_by_slice(study: Study, work: Callable[[Study], Study]) -> Study:
-    """Do something to every slice of a stack by itself; returns its images after the products, put together."""
-    return study.adding(stacked(study.product, [work(single).product for single in singles(study)]))
+    """Do something to every slice of a stack by itself; returns its images after the products, put together.
+
+    Slices that show nothing, as volumes have them above and below the head, stay so.
+    """
+    parts = singles(study)
+    made = {z: work(part).product for z, part in enumerate(parts) if part.product.data.any()}
+    made = made or {0: work(parts[0]).product}
+    nothing = next(iter(made.values()))
+    nothing = nothing.derive(np.zeros_like(nothing.data), nothing.role)
+    return study.adding(stacked(study.product, [made.get(z, nothing) for z in range(len(parts))]))
 
 
 def _listed(path: Path) -> list[Item]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from uadtools.bench.sweep import expanded
+from uadtools.errors import UadError
 from uadtools.files import read_toml
 from uadtools.models.config import parse
 from uadtools.scoring.postproc import Steps
 from uadtools.scoring.score import Metric, Signed
-from uadtools.settings import Config, PositiveFloat, PositiveInt
+from uadtools.settings import Config, PositiveFloat, PositiveInt, faults
 from uadtools.simulation.lesions import Tone
-from uadtools.simulation.simulate import STRONGEST
+from uadtools.simulation.simulate import MASKED, STRONGEST, Simulation
 
 FEWEST_FOLDS = 3
 Sources = tuple[str, ...]
@@ -25,9 +27,10 @@ class DataConfig(Config):
     """Prepared scans. train, val: healthy ones to learn from and to choose weights by; unit: what is one case.
 
     labels: masks of lesions in those, for recipes that learn from them, as uad-train takes them; label, ignore: which
-    of their labels count, and which count neither way. unit slice: each slice of a 2-D stack is a case of its own.
-    voxels with a score are those of the brain. participants: a table with a row for each person, by whose ids the names
-    of files begin; stratify: its columns in which the folds of a plan are to be alike.
+    of their labels count, and which count neither way. unit slice: each slice of a 2-D stack or of a volume is a case
+    of its own; slices: only so many of them, see `data.spread`. voxels with a score are those of the brain.
+    participants: a table with a row for each person, by whose ids the names of files begin; stratify: its columns in
+    which the folds of a plan are to be alike.
     """
 
     train: Sources = ()
@@ -36,6 +39,7 @@ class DataConfig(Config):
     label: tuple[int, ...] = ()
     ignore: tuple[int, ...] = ()
     unit: Literal["scan", "slice"] = "scan"
+    slices: PositiveInt | None = None
     participants: str | None = None
     stratify: tuple[str, ...] = ()
 
@@ -50,6 +54,16 @@ class SimulateConfig(Config):
     masks: Sources = ()
     masks_box: str | tuple[float, float, float, float, float, float] | None = None
     copies: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _drawable(self) -> Self:
+        try:
+            Simulation(**self.model_dump(exclude={"copies", "masks"}, exclude_none=True))
+        except UadError as error:
+            raise ValueError(str(error).removeprefix("--")) from None
+        if not self.masks and self.kind in MASKED:
+            raise ValueError(f'{self.kind} are drawn from masks, and none are named (masks = ["FOLDER"])')
+        return self
 
     @property
     def drawing(self) -> dict[str, Any]:
@@ -91,8 +105,8 @@ class MethodConfig(Config):
     rates: dict[str, PositiveFloat] = Field(default_factory=dict)
     heal: dict[str, Any] = Field(default_factory=dict)
     metric: Metric | None = None
-    signed: Signed | Literal["told"] = "both"
-    postproc: dict[str, int] = Field(default_factory=dict)
+    signed: Literal[Signed, "told"] = "both"
+    postproc: dict[str, bool | int | float] = Field(default_factory=dict)
     family: str = ""
     swept: dict[str, Any] = Field(default_factory=dict)
 
@@ -111,17 +125,29 @@ class MethodConfig(Config):
         return self
 
 
-class ChainConfig(Config):
-    """Post-processing, the same for all methods that have none of their own; the threshold is found on val."""
+def _odd(window: int) -> int:
+    if window % 2 == 0:
+        raise ValueError(f"an odd number is needed (1: no filter), and not {window}")
+    return window
 
-    median: PositiveInt = 5
+
+class ChainConfig(Config):
+    """Post-processing, the same for all methods that have none of their own.
+
+    threshold: a score; without it, it is found on val.
+    """
+
+    median: Annotated[PositiveInt, AfterValidator(_odd)] = 5
     smooth: Annotated[float, Field(ge=0, le=100)] = 0.0
     erode: Annotated[int, Field(ge=0)] = 3
     min_size: Annotated[int, Field(ge=0)] = 7
+    dilate: Annotated[int, Field(ge=0)] = 0
+    largest: bool = False
+    threshold: PositiveFloat | None = None
 
     @property
     def steps(self) -> Steps:
-        return Steps(**self.model_dump())
+        return Steps(**self.model_dump(exclude={"threshold"}))
 
 
 class BenchConfig(Config):
@@ -130,7 +156,7 @@ class BenchConfig(Config):
     folds: the people are parted into so many, see bench.folds; 0: they are not.
     """
 
-    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+    name: str
     seed: Annotated[int, Field(ge=0)] = 0
     folds: Annotated[int, Field(ge=0, le=100)] = 0
     reference: str = ""
@@ -138,12 +164,6 @@ class BenchConfig(Config):
     postproc: ChainConfig = ChainConfig()
     sets: tuple[SetConfig, ...] = Field(alias="set", min_length=1)
     methods: tuple[MethodConfig, ...] = Field(alias="method", min_length=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _swept(cls, data: Any) -> Any:
-        rows = data.get("method") if isinstance(data, dict) else None
-        return {**data, "method": [one for row in rows for one in expanded(row)]} if isinstance(rows, list) else data
 
     @model_validator(mode="after")
     def _folded(self) -> Self:
@@ -153,6 +173,8 @@ class BenchConfig(Config):
             raise ValueError("folds part the people of data.train, and there are none")
         if not self.folds and (self.data.participants or self.data.stratify):
             raise ValueError("data.participants and data.stratify are for folds (add folds = 5)")
+        if self.data.slices and self.data.unit == "scan":
+            raise ValueError('data.slices are cases of their own (add unit = "slice")')
         if self.data.stratify and not self.data.participants:
             raise ValueError("data.stratify names columns of data.participants, which is missing")
         return self
@@ -160,15 +182,20 @@ class BenchConfig(Config):
     @model_validator(mode="after")
     def _chains(self) -> Self:
         for method in self.methods:
-            self.chain_of(method)
+            try:
+                self.chain_of(method)
+            except ValidationError as error:
+                raise ValueError(f"[[method]] {method.name}: postproc: {faults(error, method.postproc)}") from None
         return self
 
     def chain_of(self, method: MethodConfig) -> ChainConfig:
-        """Return the post-processing of a method. Raises ValueError for one that there is not."""
+        """Return the post-processing of a method. Raises ValidationError for one that there is not."""
         return ChainConfig.model_validate({**self.postproc.model_dump(), **method.postproc})
 
     @model_validator(mode="after")
     def _names(self) -> Self:
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise ValueError(f"name = '{self.name}': files are called so (letters, digits, and . _ - after the first)")
         for what, names in (("set", [s.name for s in self.sets]), ("method", [m.name for m in self.methods])):
             if twice := [name for name in names if names.count(name) > 1]:
                 raise ValueError(f"two of [[{what}]] are called '{twice[0]}'")
@@ -183,4 +210,12 @@ class BenchConfig(Config):
 
 def load_bench(path: Path) -> BenchConfig:
     """Read a comparison. Raises UadError for what cannot be read, unknown keys and values that do not fit."""
-    return parse(BenchConfig, read_toml(path, "not a readable comparison"), str(path))
+    if path.is_dir():
+        raise UadError(f"{path}: is a folder (name a plan, a .toml file; what was compared is published by --report)")
+    data = read_toml(path, "not a readable comparison")
+    if isinstance(rows := data.get("method"), list):
+        try:
+            data["method"] = [one for row in rows for one in expanded(row)]
+        except ValueError as error:
+            raise UadError(f"{path}: {error}") from None
+    return parse(BenchConfig, data, str(path))

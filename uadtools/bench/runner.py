@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uadtools import __version__
 from uadtools.bench.case import Ready, likeness
 from uadtools.bench.course import Course
-from uadtools.bench.data import Item, singles, slice_by_slice
+from uadtools.bench.data import Item, singles, slice_by_slice, spread
 from uadtools.bench.plan import MethodConfig, SetConfig
 from uadtools.bench.stored import StoredReport, StoredScore, key, read_stored
 from uadtools.bench.summary import curve_of, figures_of, image_thresholds
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from uadtools.bench.run import Bench
     from uadtools.models.config import ModelConfig
 
-REPORTS = 2
+REPORTS = 3
 """Of what a report consists: another number where that changes."""
 
 
@@ -58,7 +58,8 @@ class Runner:
         """Return the method's figures on a test set, from an earlier run if there are any."""
         bench, config = self.bench, self.bench.config
         val, test = (bench.scans.items(part, split) for split in ("val", "test"))
-        about = [REPORTS, part.name, config.chain_of(self.method).model_dump(), config.data.unit]
+        chain = config.chain_of(self.method).model_dump()
+        about = [REPORTS, part.name, chain, config.data.unit, config.data.slices]
         stamps = [[bench.scans.stamp(item) for item in items] for items in (val, test)]
         path = bench.out / "reports" / f"{key(self._identity, about, stamps)}.json"
         if path.exists():
@@ -75,7 +76,7 @@ class Runner:
         concerns: list[Row] = []
         tuning = list(self._ready(val, concerns))
         tuned = judge((ready.ranked for ready in tuning), Wanted(best=True), seed=seed).report
-        level = tuned["pooled"]["best_threshold"]
+        level = self.bench.config.chain_of(self.method).threshold or tuned["pooled"]["best_threshold"]
         if level is None:
             raise UadError(f"{part.name}: no lesion in the scans for the threshold (name others as val)")
         cases = [(ready.ranked, ready.detected(level), ready.row(level)) for ready in self._ready(test, concerns)]
@@ -109,8 +110,9 @@ class Runner:
             told_of = told(concern.about(whole.name) for concern in concerns_of(*whole.images.values()))
             if concerns is not None:
                 concerns.extend(told_of)
-            for i, study in enumerate(singles(whole) if self._by_slice else [whole]):
-                if (study.product.data > 0).any():
+            cases = singles(whole) if self._by_slice else [whole]
+            for i in spread(whole, self.bench.config.data.slices) if self._by_slice else [0]:
+                if ((study := cases[i]).product.data > 0).any():
                     yield Ready.of(
                         study,
                         steps,

@@ -26,6 +26,8 @@ COLUMNS: dict[str, str] = {
     "image_auroc_chain": "by the whole chain",
     "image_auroc_nll": "by the likelihood",
     "healthy_l1": "healthy l1",
+    "healthy_ssim": "healthy SSIM",
+    "healthy_psnr": "healthy PSNR",
     "l1_ratio": "l1 ratio",
     "healthy_kld": "healthy KLD",
     "seconds_per_scan": "seconds",

@@ -63,7 +63,7 @@ def parallel_map(work: Callable[[T], R], items: Sequence[T], processes: int = 1)
         _ask_to_end(processes_left)
         Thread(target=_see_ended, args=(processes_left,), daemon=True).start()
         if pool._broken and manager:
-            manager.join(LAST)  # type: ignore[attr-defined]  # it closes its pipes, which would fail aloud as the program ends around it
+            manager.join(LAST)  # it closes its pipes, which would fail aloud as the program ends around it
 
 
 def prefetched(items: Iterable[T]) -> Iterator[T]:

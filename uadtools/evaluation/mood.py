@@ -32,8 +32,12 @@ def mood(sources: Sources, labels: Path, tell: Tell) -> Row:
     those outside of the brain, too. Returns both figures and a row for each case; null without any anomaly, or where
     sample/ is missing. Raises UadError for what cannot be read, is on another grid, or is no case.
     """
+    if not (labels / "pixel").is_dir():
+        raise UadError(f"{labels}: no folder pixel/ in it (name MOOD's folder of labels, such as brain/toy_label/)")
     masks = {base_name(Path(file)): Path(file) for file in files_of(str(labels / "pixel"))}
     maps = {base_name(Path(file)): Path(file) for file in _maps(sources)}
+    if gone := [path for path in maps.values() if not path.exists()]:
+        raise UadError(f"{gone[0]}: no such file or folder")
     if others := sorted(maps.keys() - masks.keys()):
         raise UadError(f"{maps[others[0]]}: no case of {labels / 'pixel'} is called {others[0]} (leave it out)")
     if left := sorted(masks.keys() - maps.keys()):

@@ -45,14 +45,14 @@ def look(path: Path) -> Look:
     """Load a file of features or a model of one contrast that removes noise. Raises UadError for others."""
     import torch
 
-    from uadtools.models.checkpoint import file_hash, located, read_metadata
-    from uadtools.models.features import KEY, load_features
+    from uadtools.models.checkpoint import FEATURES, file_hash, located, read_metadata
+    from uadtools.models.features import load_features
     from uadtools.models.model import load_model
     from uadtools.nets.unet import UNet
 
     path = located(path)
     name = f"{path.name}:{file_hash(path)}"
-    if KEY in read_metadata(path):
+    if FEATURES in read_metadata(path):
         features = load_features(path, torch.device("cpu"))
         return Look(name, features, features.describe)
     model = load_model(path, device="cpu", precision="fp32")

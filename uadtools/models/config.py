@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
-from uadtools.errors import UadError, plain
+from uadtools.errors import UadError
 from uadtools.models.defaults import DefaultsConfig, ReferenceConfig
 from uadtools.models.images import GridConfig, IntensityConfig
 from uadtools.models.likeness import LikenessConfig
 from uadtools.models.settings import NoisedSettings, ScheduleConfig, Settings
 from uadtools.noise.config import NoiseConfig
-from uadtools.settings import Config
+from uadtools.settings import Config, faults
 
 __all__ = [
     "DefaultsConfig", "GridConfig", "IntensityConfig", "ModelConfig", "NoiseConfig", "NoisedSettings", "ScheduleConfig",
@@ -43,15 +42,4 @@ def parse(kind: type[C], data: object, where: str) -> C:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        faults = [f"{_key(e['loc'])}: {_plain(e)}" for e in error.errors()]
-        raise UadError(f"{where}: {'; '.join(faults)}") from None
-
-
-def _key(place: Sequence[Any]) -> str:
-    return ".".join(map(str, place)) or "settings"
-
-
-def _plain(fault: Any) -> str:
-    if fault["type"] == "extra_forbidden":
-        return "unknown key"
-    return plain(fault["msg"])
+        raise UadError(f"{where}: {faults(error, data)}") from None

@@ -46,6 +46,10 @@ def publish(path: Path, out: Path | None = None, against: Path | None = None) ->
 
 def _place(path: Path) -> Path:
     """Return the file of a comparison's table. Raises UadError where there is none, or more than one."""
+    if not path.exists():
+        raise UadError(
+            f"{path}: there is no such folder or table (name what uad-bench -o wrote into, or a .json there)"
+        )
     if not path.is_dir():
         return path
     found = [file for file in sorted(path.glob("*.json")) if _is_table(read_json(file))]

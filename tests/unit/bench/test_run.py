@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from uadtools.bench.case import Ready
-from uadtools.bench.data import Item, Scans, singles, slice_by_slice, stamp
+from uadtools.bench.case import Ready, likeness
+from uadtools.bench.data import Item, Scans, singles, slice_by_slice, spread, stamp
 from uadtools.bench.plan import load_bench
 from uadtools.bench.run import Bench
 from uadtools.bench.runner import Runner
@@ -225,23 +225,67 @@ def test_a_score_and_what_is_noted_of_it_are_made_anew_where_they_were_damaged(p
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (("[[set]]", "[[sets]]"), "set: Field required"),
-        (('name = "blur"', 'name = "threshold"'), "two of .*are called 'threshold'"),
+        (("[[set]]", "[[sets]]"), "set: is missing; sets: unknown key"),
+        (("[[set]]", "[set]"), "set: a list of tables is needed: [[set]]"),
+        (
+            ('name = "small"', 'name = "sm all"'),
+            "name = 'sm all': files are called so (letters, digits, and . _ - after ",
+        ),
+        (("erode = 0", 'erode = "a"'), 'postproc.erode: a whole number is needed, and not "a"'),
+        (("erode = 0", "erode = -1"), "postproc.erode: at least 0 is needed, and not -1"),
+        (("median = 1", "median = 2"), "postproc.median: an odd number is needed (1: no filter), and not 2"),
+        (("median = 1", "medain = 1"), "postproc.medain: unknown key"),
+        (
+            ('tone = "dark"', "count = 1"),
+            '[[set]] "dark & small".simulate.count: a list in brackets is needed, and not 1',
+        ),
+        (('tone = "dark"', "count = [1]"), '"dark & small".simulate.count.1: value 2 of the list is missing'),
+        (('tone = "dark"', "count = [3, 1]"), ".simulate: count 3,1: the fewest and the most are needed, 1 to 100"),
+        (('"blobs"', '"masks"'), '.simulate: masks are drawn from masks, and none are named (masks = ["FOLDER"])'),
+        (
+            ('"blobs"', '"blob"'),
+            ".simulate.kind: there are 'blobs', 'masks', 'cavities' or 'sprites', and not \"blob\"",
+        ),
+        (('val = ["a.nii.gz", "b.nii.gz"]', "val = []"), ".val: a list of at least 1 is needed, and not []"),
+        (("[[method]]", "contrast = 0\n[[method]]"), ".contrast: above 0 is needed, and not 0"),
+        (('name = "blur"', 'name = "threshold"'), "two of [[method]] are called 'threshold'"),
         (('name = "small"', 'name = "small"\nreference = "vae"'), "'vae' is none of the methods"),
         (('name = "blur"', 'name = "blur"\nrecipe = "ae"'), "data.train is needed"),
-        (('name = "blur"', 'name = "blur"\nchanges = ["a=1"]'), "no|none is named"),
+        (
+            ('name = "blur"', 'name = "blur"\nchanges = ["a=1"]'),
+            '[[method]] "blur": changes are to a recipe, and none is n',
+        ),
+        (
+            ('name = "blur"', 'name = "blur"\nchanges = { a = 1 }'),
+            '"blur".changes: a list in brackets is needed, and not a t',
+        ),
+        (
+            ('name = "blur"', 'name = "blur"\nchanges = [1]'),
+            '[[method]] "blur".changes.0: a text in quotes is needed, and',
+        ),
         (('name = "blur"', 'name = "blur"\nmodel = "a"\nrecipe = "ae"'), "not both"),
-        (("median = 1", "medain = 1"), "medain: unknown key"),
-        (("[[method]]", "contrast = 0\n[[method]]"), "contrast"),
-        (("seed", "seed"), None),
+        (
+            ('name = "blur"', 'name = "blur"\nsigned = "dim"'),
+            "there are 'both', 'bright', 'dark' or 'told', and not \"dim\"",
+        ),
+        (
+            ('name = "blur"', 'name = "blur"\npostproc = { medain = 1 }'),
+            "[[method]] blur: postproc: medain: unknown key",
+        ),
+        (('name = "blur"', 'name = "blur"\nsweep = 3'), "sweep: values to be tried are needed, in lists"),
     ],
 )
-def test_a_plan_that_makes_no_sense_is_refused(change, told, planned):
-    if told is None:
-        assert planned().seed == 0
-        return
-    with pytest.raises(UadError, match=told):
+def test_a_plan_that_makes_no_sense_is_refused_in_a_plain_line(change, told, planned):
+    assert planned().seed == 0
+    with pytest.raises(UadError, match=r"plan\.toml: ") as fault:
         planned(PLAN.replace(*change, 1))
+    assert told in str(fault.value)
+    assert "\n" not in str(fault.value)
+
+
+def test_a_folder_is_no_plan(folder):
+    with pytest.raises(UadError, match=r"is a folder \(name a plan, a \.toml file"):
+        load_bench(folder)
 
 
 def test_what_a_method_cannot_do_is_told_before_any_work(planned, folder):
@@ -281,6 +325,54 @@ def test_slices_of_a_stack_are_studies_of_their_own():
     made = slice_by_slice(study, doubled)
     np.testing.assert_array_equal(made.need("healed").data, 2 * data)
     assert made.need("healed").grid.same(study.product.grid)
+
+
+def lesioned(slices):
+    """A stack of twelve slices with a score everywhere but in the outer ones, and lesions in some."""
+    score = np.zeros((4, 4, 12), np.float32)
+    score[..., 1:11] = 0.1
+    truth = np.zeros(score.shape, np.uint8)
+    truth[1, 1, list(slices)] = 1
+    grid = Grid(score.shape, np.eye(4))
+    return Study("s", {"score": Image(score, grid, "score"), "truth": Image(truth, grid, "truth")})
+
+
+def test_a_few_slices_are_spread_through_the_lesion_or_else_through_the_score():
+    assert spread(lesioned(range(2, 10)), 4) == [3, 5, 7, 9]
+    assert spread(lesioned([5]), 4) == [5]
+    assert spread(lesioned([]), 2) == [3, 8]
+    assert spread(lesioned([5]), None) == list(range(12))
+
+
+def test_slices_of_volumes_are_cases_with_a_threshold_and_a_chain_of_their_own(planned, folder):
+    """What is dilated by a layer, in its slice, is what it was and its four neighbours; the threshold is as said."""
+    text = PLAN.replace("[postproc]", '[data]\nunit = "slice"\nslices = 2\n[postproc]\nthreshold = 0.25')
+    plain = Bench(planned(text), folder, folder / "out").run()["sets"][0]
+    wider = text.replace(
+        'method = "blur", sigma = 6.0 }', 'method = "blur", sigma = 6.0 }\npostproc = { dilate = 1, largest = true }'
+    )
+    grown = Bench(planned(wider), folder, folder / "out").run()["sets"][0]
+    assert 3 < plain["scans"] <= 6
+    for before, after in zip(plain["rows"], grown["rows"], strict=True):
+        assert before["threshold"] == after["threshold"] == 0.25
+        assert before["auprc"] == after["auprc"]
+        assert 0 <= before["precision"]["value"] <= 1
+    assert plain["rows"][0]["dice"] == grown["rows"][0]["dice"]
+    assert plain["rows"][1]["dice"] != grown["rows"][1]["dice"]
+    with pytest.raises(UadError, match=r"data\.slices are cases of their own"):
+        planned(text.replace('unit = "slice"', 'unit = "scan"'))
+
+
+def test_untouched_scans_are_held_against_what_was_made_of_them():
+    grid = Grid((32, 32, 32), np.diag([2.0, 2.0, 2.0, 1.0]))
+    scan, healed = Image(head(0), grid), Image(head(0) * np.float32(0.9), grid, "healed")
+    found = likeness(Study("a", {"scan": scan, "healed": healed}))
+    brain = head(0) > 0
+    assert found["psnr"] == pytest.approx(-10 * np.log10(np.mean((0.1 * head(0)[brain]) ** 2)), rel=1e-5)
+    assert 0.9 < found["ssim"] < 1
+    sick = likeness(Study("a", {"scan": scan, "healed": healed, "truth": Image(brain.astype(np.uint8), grid, "truth")}))
+    assert "ssim" not in sick
+    assert set(likeness(Study("a", {"scan": scan})).values()) == {None}
 
 
 def cell(value, low, high):

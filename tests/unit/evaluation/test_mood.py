@@ -90,3 +90,13 @@ def test_what_is_no_case_or_on_another_grid_or_no_number_is_told(toy):
         (toy / f"scores/{name}.nii.gz.txt").write_text("high")
     with pytest.raises(UadError, match="'high' is no score of a case"):
         judged(toy)
+
+
+def test_a_folder_without_labels_and_scores_that_are_missing_are_told(toy):
+    (toy / "empty").mkdir()
+    with pytest.raises(UadError, match=r"empty: no folder pixel/ in it \(name MOOD's folder of labels"):
+        mood(str(toy / "scores"), toy / "empty", print)
+    with pytest.raises(UadError, match=r"nothing: no such file or folder"):
+        mood(str(toy / "nothing"), toy / "toy_label", print)
+    with pytest.raises(UadError, match=r"empty: no NIfTI file in this folder"):
+        mood(str(toy / "empty"), toy / "toy_label", print)

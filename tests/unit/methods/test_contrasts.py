@@ -160,7 +160,7 @@ def test_slices_of_several_contrasts_heal_the_same_in_any_batch(method, recipes,
 @pytest.mark.parametrize("kind", ["ae", "ldm", "supervised"])
 def test_kinds_that_see_one_contrast_refuse_several(kind, recipes, monkeypatch):
     monkeypatch.setattr(file_of(kind).Settings, "SEVERAL", False)
-    with pytest.raises(UadError, match=r"^here: settings: contrasts: without a meaning for models of kind") as fault:
+    with pytest.raises(UadError, match=r"^here: contrasts: without a meaning for models of kind") as fault:
         parse(Recipe, recipes[kind].model_dump(), "here")
     assert "\n" not in str(fault.value)
 

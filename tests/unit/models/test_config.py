@@ -40,10 +40,10 @@ def test_the_defaults_make_a_model():
     [
         ({"name": "m", "colour": 1}, "here: colour: unknown key"),
         ({"name": "m", "network": {"bas": 64}}, "here: network.bas: unknown key"),
-        ({}, "here: name: Field required"),
-        ({"name": "m", "grid": {"shape": [96, 0, 96]}}, "here: grid.shape.1: Input should be greater than 0"),
+        ({}, "here: name: is missing"),
+        ({"name": "m", "grid": {"shape": [96, 0, 96]}}, "here: grid.shape.1: above 0 is needed, and not 0"),
         ({"name": "m", "x": 1, "schedule": {"y": 2}}, "here: schedule.y: unknown key; x: unknown key"),
-        ([], "here: settings: Input should be a valid dictionary or instance of ModelConfig"),
+        ([], "here: a table is needed, and not []"),
     ],
 )
 def test_a_fault_is_told_with_its_key_in_one_line(data, expected):
@@ -98,7 +98,7 @@ DENSE = {"name": "m", "kind": "ae", "defaults": {"method": "ae"}}
     [
         (
             {"kind": "gan"},
-            "^here: kind: Input should be 'diffusion', 'ae', 'bernoulli', .* or 'vqvae'$",
+            "^here: kind: there are 'diffusion', 'ae', 'bernoulli', .* or 'vqvae', and not \"gan\"$",
         ),
         ({"network": {"heads": 2}}, "^here: network.heads: unknown key$"),
         ({"network": {"base": 12}}, "^here: network: groups = 8 must divide"),
@@ -107,7 +107,7 @@ DENSE = {"name": "m", "kind": "ae", "defaults": {"method": "ae"}}
         ({"network": 3}, "^here: network: "),
         ({"kind": ["ae"]}, "^here: kind: "),
         ({"defaults": 3}, "^here: defaults: "),
-        ({"target": "eps"}, r"settings: target: without a meaning for models of kind 'ae' \(leave it out\)"),
+        ({"target": "eps"}, r"target: without a meaning for models of kind 'ae' \(leave it out\)"),
         ({"schedule": {}, "noise": {}}, "schedule, noise: without a meaning"),
         ({"defaults": {"t": [300]}}, "defaults.t: without a meaning"),
         ({"defaults": {"samples": 2}}, "defaults.samples: without a meaning"),

@@ -96,6 +96,8 @@ def test_pages_plots_and_hashes_are_written_and_differences_told(done):
 
 
 def test_what_is_no_finished_comparison_is_told(done):
+    with pytest.raises(UadError, match=r"^.*nothing: there is no such folder or table \(name what uad-bench -o wrote "):
+        list(publish(done / "nothing"))
     (done / "old.json").write_text("{}")
     with pytest.raises(UadError, match=r"old\.json: no table of uad-bench with a manifest"):
         list(publish(done / "old.json"))
