@@ -10,7 +10,7 @@ table 1, each of which gets a sprite. Figures go into experiments/data/leaderboa
 of the same model and options is not measured again, more heads add to it, and another model replaces it. `page` makes
 docs/leaderboard.md of that file alone (experiments/leaderboard_page.py).
 
-AUPRC and best Dice are of the score on the model's grid, inside the brain, after a median of 3 voxels, with both signs
+AUPRC and best Dice are of the score on the model's grid, inside the brain, after a Gaussian of .6 voxels, both signs
 and with the sign told. Seconds are of one core's processor, for healing and scoring a scan; memory is the most that the
 process had held when a scan was scored, each method having a process of its own.
 """
@@ -53,7 +53,7 @@ from uadtools.volume import clean
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, read_image, read_path
 
-WINDOW = 3
+WIDTH = 0.6
 REAL = tuple(scan.name for scan in SCANS)
 T1 = tuple(name for name in REAL if name.endswith("T1"))
 OPEN = (*REAL, *LESIONS)
@@ -79,7 +79,12 @@ class Method:
     @property
     def about(self) -> dict[str, Any]:
         """What decides its figures, as JSON."""
-        found = {"model": self.model, "hash": file_hash(self.path) if self.path else "", "metric": self.metric}
+        found = {
+            "model": self.model,
+            "hash": file_hash(self.path) if self.path else "",
+            "metric": self.metric,
+            "smooth": WIDTH,
+        }
         return {**found, **{name: value for name, value in self.how.arguments.items() if value is not None}}
 
 
@@ -178,7 +183,7 @@ def _judged(one: Case, method: Method, healed: Study, sign: Any) -> dict[str, An
     for part, truth in zip(parts, singles(Study("", {"truth": one.truth})) if one.stack else [one.truth], strict=True):
         study = uadtools.score(part, metric=method.metric, signed=sign)
         score = study.need("score")
-        smooth = scored(score, clean.median(score.data, WINDOW), study.brain())
+        smooth = scored(score, clean.smooth(score.data, WIDTH), study.brain())
         pairs.append(case(study.adding(smooth), truth.need("truth") if isinstance(truth, Study) else truth))
     report = uadtools.evaluate(pairs, best=True)
     names = ("auprc", "best_dice")

@@ -32,7 +32,7 @@ def test_a_case_has_its_figures_with_and_without_the_sign(lesioned):
     found = board.figures(one, board.METHODS[board.BASELINE])
     brain = scan.data > 0
     away = np.maximum(np.abs(scan.data - np.median(scan.data[brain])), 1e-6) * brain
-    smooth = board.clean.median(away.astype(np.float32), board.WINDOW)
+    smooth = board.clean.smooth(away.astype(np.float32), board.WIDTH)
     assert found["both"]["auprc"] == pytest.approx(average_precision(smooth[brain], truth.data[brain] > 0), abs=1e-6)
     assert found["told"]["auprc"] > found["both"]["auprc"]
     assert found["memory_mb"] > 10
