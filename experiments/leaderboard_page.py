@@ -148,9 +148,9 @@ patients among it, is told in [results.md](results.md).
 
 A figure is *both signs / sign told*: told, score and threshold know whether lesions are dark or
 bright there, so the threshold in the first line is beside every method in either way. Of the score
-on the model's grid of 2 mm, inside the brain, after a Gaussian of .6 voxels. Best Dice is a ceiling,
-as the truth chose its threshold. **Bold**: the highest of a column, both signs. –: not measured, as
-it would have taken too long here; slices of the slow methods are compared in
+on the model's grid of 2 mm, inside the brain, after a Gaussian of .6 voxels. Best Dice is a
+ceiling, as the truth chose its threshold. **Bold**: the highest of a column, both signs. –: not
+measured, as it would have taken too long here; slices of the slow methods are compared in
 [results.md](results.md#the-methods-of-the-survey-on-one-diffusion-model).
 {missing}
 ## Real patients

@@ -38,7 +38,7 @@ NEEDED = {
     "too_short": "a list of at least {min_length} is needed", "too_long": "a list of at most {max_length} is needed",
 }  # fmt: skip
 """What is said of a value, by pydantic's name for what is wrong with it; what it is comes after."""
-TAG = re.compile(r"str|int|float|bool|.*[\[\]].*")
+TAG = re.compile(r"str|int|float|bool|[\w-]+\[.*\]")
 """What pydantic calls the ways of understanding a value that may be of several types."""
 LONGEST = 60
 

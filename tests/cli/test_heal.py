@@ -153,7 +153,7 @@ def test_a_model_heals_in_the_way_it_was_trained_for(kind, uad, prepared, tiny_m
     known = {"name": "p", "output": "p_healed.nii.gz", "method": kind, "concerns": [], "unlike": None}
     model = f"tiny-{kind}:{file_hash(tiny_models[kind])}"
     assert result.json == [known | {"model": model}]
-    assert result.err == f"uad-heal: p: {kind}, cpu, torch.float32, {model}\n"
+    assert result.err == f"uad-heal: p: {kind}, cpu, torch.float32, torch, {model}\n"
     scan, made = read_image(prepared).data, read_image(here / "p_healed.nii.gz").data
     np.testing.assert_array_equal(made > 0, scan > 0)
     words = ["--method", kind, "--precision", "fp32", "--seed", 7, "--force"]
@@ -372,7 +372,7 @@ def test_device_and_precision_have_an_effect(uad, heal, prepared, tiny_model):
     exact, rough = heal("--precision", "fp32", "--device", "cpu"), heal("--precision", "bf16", "--device", "cpu")
     assert 1e-5 < np.abs(exact - rough).max() < 0.1
     told = uad("heal", prepared, "--model", tiny_model, "--device", "cpu", "--precision", "bf16", "-v").err
-    assert told == f"uad-heal: p: sss, t 200, cpu, torch.bfloat16, tiny:{file_hash(tiny_model)}\n"
+    assert told == f"uad-heal: p: sss, t 200, cpu, torch.bfloat16, torch, tiny:{file_hash(tiny_model)}\n"
 
 
 def test_a_device_that_is_not_there_is_told(uad, prepared, tiny_model):

@@ -212,10 +212,14 @@ def load_bench(path: Path) -> BenchConfig:
     """Read a comparison. Raises UadError for what cannot be read, unknown keys and values that do not fit."""
     if path.is_dir():
         raise UadError(f"{path}: is a folder (name a plan, a .toml file; what was compared is published by --report)")
-    data = read_toml(path, "not a readable comparison")
+    return bench_of(read_toml(path, "not a readable comparison"), str(path))
+
+
+def bench_of(data: dict[str, Any], where: str) -> BenchConfig:
+    """Check a comparison, with a row for each of a sweep's. Raises UadError, which says where it is from."""
     if isinstance(rows := data.get("method"), list):
         try:
-            data["method"] = [one for row in rows for one in expanded(row)]
+            data = {**data, "method": [one for row in rows for one in expanded(row)]}
         except ValueError as error:
-            raise UadError(f"{path}: {error}") from None
-    return parse(BenchConfig, data, str(path))
+            raise UadError(f"{where}: {error}") from None
+    return parse(BenchConfig, data, where)

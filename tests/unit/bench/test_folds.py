@@ -17,6 +17,7 @@ from uadtools.bench.table import markdown, surviving, write_table
 from uadtools.errors import UadError
 from uadtools.grids.grid import Grid
 from uadtools.metrics.ranking import rank
+from uadtools.scoring.postproc import Steps
 from uadtools.volume.io import Image, save
 
 PEOPLE = {f"p{i}": {"id": f"p{i}", "site": "north" if i < 5 else "south", "age": str(20 + i)} for i in range(10)}
@@ -279,7 +280,7 @@ def test_differences_that_survive_are_said():
 
 def test_a_method_may_have_a_chain_of_its_own_and_be_done_alone(planned_folds, tmp_path):
     config = planned_folds(PLAN + BLUR + "postproc = { min_size = 3000 }\n")
-    assert config.chain_of(config.methods[1]).model_dump() == {"median": 1, "smooth": 0.0, "erode": 0, "min_size": 3000}
+    assert config.chain_of(config.methods[1]).steps == Steps(median=1, erode=0, min_size=3000)
     alone = bench(config, tmp_path, fold=0).only("blur")
     (found,) = alone.found()
     (report,) = found.reports["dark"].values()

@@ -2,10 +2,9 @@
 
 import pytest
 
-from uadtools.bench.plan import BenchConfig
+from uadtools.bench.plan import bench_of
 from uadtools.bench.sweep import expanded
 from uadtools.errors import UadError
-from uadtools.models.config import parse
 
 ROW = {"name": "sss", "recipe": "sss", "changes": ["training.steps=9"], "heal": {"method": "sss", "samples": 2}}
 SET = {"name": "s", "val": ["a"], "test": ["b"]}
@@ -39,7 +38,7 @@ def test_each_combination_is_a_row_and_what_is_below_changes_is_of_the_recipe():
 @pytest.mark.parametrize("sweep", [{}, {"heal": {"t": 100}}, {"heal": {"t": []}}, [1], 3])
 def test_a_sweep_without_lists_of_values_is_refused(sweep):
     with pytest.raises(UadError, match=r"sweep: values to be tried are needed, in lists"):
-        parse(BenchConfig, {"name": "p", "set": [SET], "method": [{**ROW, "recipe": None, "sweep": sweep}]}, "p.toml")
+        bench_of({"name": "p", "set": [SET], "method": [{**ROW, "recipe": None, "sweep": sweep}]}, "p.toml")
 
 
 @pytest.mark.parametrize(
@@ -47,12 +46,12 @@ def test_a_sweep_without_lists_of_values_is_refused(sweep):
 )
 def test_a_sweep_of_what_is_no_table_is_refused(sweep, told):
     with pytest.raises(UadError, match=told):
-        parse(BenchConfig, {"name": "p", "set": [SET], "method": [{**ROW, "sweep": sweep}]}, "p.toml")
+        bench_of({"name": "p", "set": [SET], "method": [{**ROW, "sweep": sweep}]}, "p.toml")
 
 
 def test_a_plan_has_the_rows_of_its_sweeps():
     swept = {"name": "blur", "heal": {"method": "blur"}, "sweep": {"heal": {"sigma": [2.0, 4.0]}}}
-    config = parse(BenchConfig, {"name": "p", "set": [SET], "method": [swept]}, "p.toml")
+    config = bench_of({"name": "p", "set": [SET], "method": [swept]}, "p.toml")
     assert [(method.name, method.heal["sigma"]) for method in config.methods] == [
         ("blur, sigma = 2.0", 2.0),
         ("blur, sigma = 4.0", 4.0),

@@ -28,6 +28,8 @@ def lesioned(layered):
 
 def test_a_case_has_its_figures_with_and_without_the_sign(lesioned):
     scan, truth = lesioned
+    dark = np.where((scan.data > 0) & (truth.data == 0) & (np.indices(scan.data.shape)[2] == 28), 0.01, scan.data)
+    scan = scan.derive(dark.astype(np.float32), "scan")
     one = board.Case("M2307, T2", "M2307, T2", "bright", Study("a", {"scan": scan}), truth)
     found = board.figures(one, board.METHODS[board.BASELINE])
     brain = scan.data > 0

@@ -14,6 +14,7 @@ from uadtools.metrics.ranking import average_precision
 from uadtools.models import checkpoint
 from uadtools.models.config import GridConfig
 from uadtools.models.likeness import Unlike
+from uadtools.scoring.postproc import Steps
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study
 
@@ -47,7 +48,7 @@ def test_the_threshold_is_unsigned_and_told_the_sign(layered):
 
 def test_lesions_are_found_by_who_is_told_their_sign(folder):
     for scan in patients.SCANS:
-        found = patients.judged(scan, folder, [healers.Healer.of("blur")], (), 1)
+        found = patients.judged(scan, folder, [healers.Healer.of("blur")], (), Steps(median=1, erode=0))
         assert found["lesion_ml"] == pytest.approx(150 * 0.064)
         threshold, blur, named = found["rows"]
         assert threshold["method"] == patients.THRESHOLD
@@ -65,8 +66,8 @@ def test_a_figure_is_that_of_the_score_inside_the_brain_on_the_truth_s_own_grid(
     label = patients.case(score, truth).truth
     brain = study.need("brain").data > 0
     expected = average_precision(score.product.data[brain], label[brain])
-    assert patients._figures(score, truth, 1)["auprc"] == pytest.approx(expected)
-    assert patients._figures(score, truth, 3)["auprc"] != pytest.approx(expected)
+    assert patients._figures(score, truth, Steps(median=1, erode=0))["auprc"] == pytest.approx(expected)
+    assert patients._figures(score, truth, Steps(median=3, erode=0))["auprc"] != pytest.approx(expected)
 
 
 def test_metrics_are_those_that_there_are_maps_for(layered):

@@ -122,7 +122,7 @@ def test_findings_are_listed_with_volume_place_and_scores(study):
     assert spot.mean == pytest.approx(0.3, abs=1e-3)
 
 
-KNOWN = HealthyScores({"case_score": [0.01, 0.02], "top": [0.1, 0.5], "peak": [0.1, 0.299, 0.4]}, 1, both=False)
+KNOWN = HealthyScores({"case_score": [0.01, 0.02], "top": [0.1, 0.5], "peak": [0.1, 0.299, 0.4]}, (1, 0.0), both=False)
 
 
 def test_scores_are_told_against_those_of_healthy_scans(study, monkeypatch):
@@ -161,7 +161,7 @@ def test_what_both_signs_score_bounds_one(study, monkeypatch):
 
 
 def test_after_another_median_healthy_scans_say_nothing(study, monkeypatch):
-    monkeypatch.setattr(contents, "healthy_scores", lambda score: replace(KNOWN, median=5))
+    monkeypatch.setattr(contents, "healthy_scores", lambda score: replace(KNOWN, filters=(5, 0.0)))
     assert gather(study).healthy is None
 
 
