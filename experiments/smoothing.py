@@ -23,6 +23,7 @@ from healers import table
 from numpy.typing import NDArray
 from release_model import synthesized
 from rich.progress import track
+from two_contrasts import interval
 
 import uadtools
 from uadtools.evaluation.evaluate import case
@@ -77,12 +78,8 @@ def row(found: list[dict[str, Any]], told: list[dict[str, Any]], untouched: list
     both, own = (np.array([scan["auprc"] for scan in uadtools.evaluate(cases)["scans"]]) for cases in (found, told))
     level = report["pooled"]["best_threshold"]
     share = np.mean([(smoothed(one, how).need("score").data[one.brain()] > level).mean() for one in untouched])
-    return [interval(both), interval(own), f"{report['pooled']['auprc']:.3f}", f"{share:.3%}"]
-
-
-def interval(values: NDArray[np.float64]) -> str:
-    means = np.random.default_rng(0).choice(values, (10_000, len(values))).mean(axis=1)
-    return "{:.3f} [{:.3f}, {:.3f}]".format(values.mean(), *np.percentile(means, [2.5, 97.5]))
+    shown = [f"{values.mean():.3f} ({interval(values)})" for values in (both, own)]
+    return [*shown, f"{report['pooled']['auprc']:.3f}", f"{share:.3%}"]
 
 
 def main(

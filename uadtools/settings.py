@@ -18,6 +18,8 @@ Width = Annotated[int, Field(gt=0, le=1 << 16)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
+Deviation = Annotated[float, Field(ge=0, le=100)]
+"""Of the Gaussian that smooths a score, in voxels."""
 
 
 class Config(BaseModel):

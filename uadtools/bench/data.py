@@ -179,12 +179,13 @@ def spread(study: Study, count: int | None) -> list[int]:
     Without a lesion they are of those with a score. They are the middles of as many equal parts, so that none is the
     first or last slice of a large lesion. Source: the protocol of Damudi & Kini 2024, four slices of each tumour.
     """
-    sick = study.images.get("truth")
-    shown = next(data for image in (sick, study.product) if image is not None and (data := image.data > 0).any())
-    places = np.flatnonzero(shown.any(axis=(0, 1)))
     if count is None:
         return list(range(study.product.grid.shape[2]))
-    return sorted({int(places[int((part + 0.5) * len(places) / count)]) for part in range(count)})
+    images = (study.images.get("truth"), study.product)
+    shown = (np.flatnonzero((image.data > 0).any(axis=(0, 1))) for image in images if image is not None)
+    places = next((places for places in shown if len(places)), np.arange(0))
+    parts = range(count if len(places) else 0)
+    return sorted({int(places[int((part + 0.5) * len(places) / count)]) for part in parts})
 
 
 def stacked(image: Image, parts: Sequence[Image]) -> Image:

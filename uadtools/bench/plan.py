@@ -14,7 +14,7 @@ from uadtools.files import read_toml
 from uadtools.models.config import parse
 from uadtools.scoring.postproc import Steps
 from uadtools.scoring.score import Metric, Signed
-from uadtools.settings import Config, PositiveFloat, PositiveInt, faults
+from uadtools.settings import Config, Deviation, PositiveFloat, PositiveInt, faults
 from uadtools.simulation.lesions import Tone
 from uadtools.simulation.simulate import MASKED, STRONGEST, Simulation
 
@@ -138,7 +138,7 @@ class ChainConfig(Config):
     """
 
     median: Annotated[PositiveInt, AfterValidator(_odd)] = 5
-    smooth: Annotated[float, Field(ge=0, le=100)] = 0.0
+    smooth: Deviation = 0.0
     erode: Annotated[int, Field(ge=0)] = 3
     min_size: Annotated[int, Field(ge=0)] = 7
     dilate: Annotated[int, Field(ge=0)] = 0

@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from uadtools.settings import Config, Count, PositiveFloat, PositiveInt
+from uadtools.settings import Config, Count, Deviation, PositiveFloat, PositiveInt
 
 
 class ChainConfig(Config):
     """The steps between score and detection that suit a model; by default those of pDDPM and cDDPM."""
 
     median: Count = 5
-    smooth: Annotated[float, Field(ge=0, le=100)] = 0.0
+    smooth: Deviation = 0.0
     erode: Annotated[int, Field(ge=0, le=256)] = 3
     min_size: Annotated[int, Field(ge=0)] = 7
 

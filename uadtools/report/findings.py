@@ -17,8 +17,9 @@ from uadtools.volume.stream import Study, last_by
 
 Place = tuple[float, float, float]
 PLACES = 6
-WIDE = 20  # a median filter of such a window takes minutes
 """Decimals of volumes in mL, so that what binary fractions add to them is not told."""
+WIDE = 20
+"""A median filter of such a window takes minutes."""
 
 
 @dataclass(frozen=True)

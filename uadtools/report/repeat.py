@@ -98,12 +98,10 @@ def _score(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[str]:
 
 
 def _postproc(line: Line, history: Sequence[Line], unlike: bool) -> Iterator[str]:
-    given = line["arguments"]
+    given = {"smooth": 0.0, **line["arguments"]}
     names = ("median", "smooth", "erode", "threshold", "min_size", "dilate", "largest", "native")
     forced = unlike and "withheld" not in given
-    return options_as_words(
-        **{name: given[name] for name in names if name != "smooth" or name in given}, force_detection=forced
-    )
+    return options_as_words(**{name: given[name] for name in names}, force_detection=forced)
 
 
 _WORDS = {

@@ -344,6 +344,13 @@ def test_a_few_slices_are_spread_through_the_lesion_or_else_through_the_score():
     assert spread(lesioned([5]), None) == list(range(12))
 
 
+@pytest.mark.parametrize(("count", "slices"), [(None, list(range(12))), (4, [])])
+def test_a_volume_that_shows_nothing_has_no_slices_to_choose_from(count, slices):
+    study = lesioned([])
+    score = study.need("score")
+    assert spread(study.adding(score.derive(np.zeros_like(score.data), "score")), count) == slices
+
+
 def test_slices_of_volumes_are_cases_with_a_threshold_and_a_chain_of_their_own(planned, folder):
     """What is dilated by a layer, in its slice, is what it was and its four neighbours; the threshold is as said."""
     text = PLAN.replace("[postproc]", '[data]\nunit = "slice"\nslices = 2\n[postproc]\nthreshold = 0.25')
