@@ -77,7 +77,7 @@ def _group(
             _part(rng, radius if parts == 1 else small * float(np.exp(rng.normal(0, 0.4)))) for _ in range(parts)
         ],
         "rough": float(rng.uniform(0, 0.35)),
-        "edge": float(rng.uniform(0.4, 2.0 if parts == 1 else 1.2)),
+        "edge": float(rng.uniform(*_borders(config, parts))),
         "cells": rng.uniform(2, 6, 2).tolist(),
         "cloud": [float(rng.uniform(0.2, 1.0)), float(rng.uniform(1, 4))],
         "core": float(rng.uniform(0.3, 0.8)),
@@ -85,6 +85,11 @@ def _group(
         "seed": int(rng.integers(2**53)),
         "look": _look(looks, rng, least),
     }
+
+
+def _borders(config: AnomalyConfig, parts: int) -> tuple[float, float]:
+    narrowest, widest = config.edge
+    return narrowest, widest if parts == 1 else min(widest, max(narrowest, 1.2))
 
 
 def _part(rng: np.random.Generator, radius: float) -> Numbers:

@@ -44,7 +44,8 @@ class AnomalyConfig(Config):
 
     shapes, looks: what is drawn, by weights, so that one is left out by setting it to 0. none: the share of items
     without any. most: groups in an item. radius: of blobs, smallest and largest, in pixels, even in its logarithm.
-    least: the least change of a level. fade: the steps over which anomalies go from easy (large, strong, in almost
+    edge: width of their soft border, narrowest and widest, in pixels, of many small ones at most 1.2. least: the least
+    change of a level. fade: the steps over which anomalies go from easy (large, strong, in almost
     every item) to all of this.
     """
 
@@ -53,6 +54,7 @@ class AnomalyConfig(Config):
     none: Fraction = 0.2
     most: PositiveInt = 6
     radius: tuple[PositiveFloat, PositiveFloat] = (1.0, 12.0)
+    edge: tuple[PositiveFloat, PositiveFloat] = (0.4, 2.0)
     least: PositiveFloat = 0.07
     fade: PositiveInt = 10_000
 
