@@ -74,6 +74,7 @@ class Command:
             if "--output=" in words or {("-o", ""), ("--output", "")} & {*pairwise(words)}:
                 raise usage("a name is missing (a variable that is empty?)", "--output")
             with command.make_context(self.name, words) as context:
+                _import_nibabel()
                 command.invoke(context)
 
     def given(self, words: Sequence[str]) -> dict[str, Any]:
@@ -113,6 +114,17 @@ def _set_up() -> None:
     sys.stdout = sys.stdout or Closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
+
+
+def _import_nibabel() -> None:
+    """Import nibabel without pydicom, which it loads for header extensions that no command reads: .3 s of a start."""
+    if sys.modules.keys() & {"nibabel", "pydicom"}:
+        return
+    sys.modules["pydicom"] = None  # type: ignore[assignment]
+    try:
+        import nibabel  # noqa: F401
+    finally:
+        del sys.modules["pydicom"]
 
 
 def complete_variable(name: str) -> str:
