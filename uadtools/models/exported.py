@@ -133,6 +133,8 @@ class Exported:
         except Exception as error:  # onnxruntime's own have no common base
             why = str(error).splitlines()[0]
             raise UadError(f"{path}: not an ONNX file, or damaged ({why})") from None
+        self._settings = onnxruntime.RunOptions()  # its layers' memory is for what comes after it, too
+        self._settings.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.texts: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.form = Form.of(self.texts, path)
         self.inputs: dict[str, list[Any]] = {given.name: given.shape for given in self._session.get_inputs()}
@@ -142,7 +144,7 @@ class Exported:
         """Return what the graph makes of slices, by name: see Form."""
         at = self.form.t if t is None else t
         given = {"x": x, "noise": noise, "t": None if at is None else np.array([at], np.int64)}
-        made = self._session.run(None, {name: given[name] for name in self.inputs})
+        made = self._session.run(None, {name: given[name] for name in self.inputs}, self._settings)
         return dict(zip(self._outputs, made, strict=True))
 
 
