@@ -1,4 +1,4 @@
-"""The autoencoder: what does not fit through its bottleneck is lost. Source: Baur et al. 2021 (dense AE)."""
+"""The autoencoder: what does not fit through its bottleneck is lost. Source: Baur et al. 2021 (dense and spatial AE)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from uadtools.interface.healing import Single, reconstruct
 from uadtools.models import settings
-from uadtools.models.networks import DenseConfig
+from uadtools.models.networks import BottleneckConfig
 
 if TYPE_CHECKING:
     from uadtools.interface.recipe import Recipe
@@ -17,12 +17,12 @@ heal = reconstruct
 
 
 class Settings(settings.Settings):
-    """network: encoder and decoder around a dense latent."""
+    """network: encoder and decoder around a latent, which is a vector or a map."""
 
     SEVERAL: ClassVar[bool] = True
 
     kind: Literal["ae"] = "ae"
-    network: DenseConfig = DenseConfig()
+    network: BottleneckConfig = BottleneckConfig()
 
 
 def build(settings: Settings) -> nn.Module:

@@ -106,6 +106,12 @@ class DenseConfig(_DenseConfig):
     kind: Literal["dense"] = "dense"
 
 
+class BottleneckConfig(DenseConfig):
+    """The same, and whether the latent is no vector but a map, of `latent` channels (spatial)."""
+
+    spatial: bool = False
+
+
 class SequenceConfig(_DenseConfig):
     """The same for a network that sees `reach` slices on either side of the one it reconstructs."""
 

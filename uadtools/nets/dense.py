@@ -20,32 +20,38 @@ def _doubled(into: int, out: int, groups: int) -> nn.Module:
 class Encoder(nn.Module):
     """From an image to a vector: a strided convolution for each of `widths`, and a linear layer.
 
-    shape: (H, W) of the image, multiples of 2^len(widths); out: length of the vector; channels: of the image.
+    shape: (H, W) of the image, multiples of 2^len(widths); out: length of the vector; channels: of the image. spatial:
+    to a map of `out` channels instead, each pixel by itself.
     """
 
     def __init__(
-        self, shape: tuple[int, int], widths: Sequence[int], out: int, *, groups: int, channels: int = 1
-    ) -> None:
+        self, shape: tuple[int, int], widths: Sequence[int], out: int, *, groups: int, channels: int = 1,
+        spatial: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.features = nn.Sequential(*(_halved(into, to, groups) for into, to in pairwise([channels, *widths])))
-        self.head = nn.Linear(widths[-1] * _pixels(shape, widths), out)
+        self.spatial = spatial
+        self.head = nn.Conv2d(widths[-1], out, 1) if spatial else nn.Linear(widths[-1] * _pixels(shape, widths), out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, out)."""
-        vector: Tensor = self.head(self.features(x).flatten(1))
-        return vector
+        """Map (B, C, H, W) to (B, out), or (B, out, h, w)."""
+        features = self.features(x)
+        latent: Tensor = self.head(features if self.spatial else features.flatten(1))
+        return latent
 
 
 class Decoder(nn.Module):
-    """The way back, from a vector of length `latent` to an image, by transposed convolutions."""
+    """The way back, from a vector of length `latent`, or a map of as many channels, by transposed convolutions."""
 
     def __init__(
-        self, shape: tuple[int, int], widths: Sequence[int], latent: int, *, groups: int, channels: int = 1
-    ) -> None:
+        self, shape: tuple[int, int], widths: Sequence[int], latent: int, *, groups: int, channels: int = 1,
+        spatial: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         down = 2 ** len(widths)
         self.start = (widths[-1], shape[0] // down, shape[1] // down)
-        self.head = nn.Linear(latent, widths[-1] * _pixels(shape, widths))
+        pixels = _pixels(shape, widths)
+        self.head = nn.Conv2d(latent, widths[-1], 1) if spatial else nn.Linear(latent, widths[-1] * pixels)
         self.body = nn.Sequential(
             nn.GroupNorm(groups, widths[-1]),
             nn.SiLU(),
@@ -54,8 +60,8 @@ class Decoder(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map (B, latent) to (B, C, H, W)."""
-        image: Tensor = self.body(self.head(z).unflatten(1, self.start))
+        """Map (B, latent), or (B, latent, h, w), to (B, C, H, W)."""
+        image: Tensor = self.body(self.head(z).view(-1, *self.start))
         return image
 
 
@@ -68,19 +74,20 @@ class Autoencoder(nn.Module):
     """An encoder to `latent` numbers, and a decoder.
 
     shape: (H, W); base: channels of the first level, times `multipliers` at each level; a level halves the image;
-    channels: of the image.
+    channels: of the image; spatial: the latent is a map of `latent` channels.
     """
 
     OUTPUTS = 1
 
     def __init__(
         self, shape: tuple[int, int], *, base: int, multipliers: Sequence[int], latent: int, groups: int,
-        channels: int = 1,
+        channels: int = 1, spatial: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         widths = [base * multiplier for multiplier in multipliers]
-        self.encoder = Encoder(shape, widths, self.OUTPUTS * latent, groups=groups, channels=channels)
-        self.decoder = Decoder(shape, widths, latent, groups=groups, channels=channels)
+        how: dict[str, Any] = {"groups": groups, "channels": channels, "spatial": spatial}
+        self.encoder = Encoder(shape, widths, self.OUTPUTS * latent, **how)
+        self.decoder = Decoder(shape, widths, latent, **how)
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct (B, C, H, W)."""

@@ -28,6 +28,19 @@ def test_from_images_to_vectors_and_back(shape):
     assert Decoder(shape, (8, 16), 5, groups=4)(z).shape == x.shape
 
 
+@torch.no_grad()
+def test_a_spatial_latent_is_a_featureswhose_pixels_are_told_one_by_one():
+    net, features = seeded(lambda: Autoencoder(SHAPE, **SIZES, spatial=True)), torch.rand(2, 16, 3, 5)
+    codes = net.encoder(images())
+    assert codes.shape == (5, 6, 3, 5)
+    torch.testing.assert_close(net(images()), net.decoder(codes), rtol=0, atol=0)
+    changed = features.clone()
+    changed[..., 1, 2] += 1
+    differs = (net.encoder.head(changed) != net.encoder.head(features)).any(dim=1)
+    assert differs[:, 1, 2].all()
+    assert differs.sum() == 2
+
+
 @pytest.mark.parametrize("kind", NETS)
 @torch.no_grad()
 def test_an_image_of_a_batch_is_the_image_alone(kind):
