@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Models that learn one kind of lesion, bright blobs, from 1, 5, 20 and all labelled people, for experiments/bench/labels.toml.
+# Models that learn one kind of lesion, bright blobs, from 1, 5, 20 and all labelled people, for experiments/bench/labels.toml; and one that
+# is told of each slice of them all whether a lesion touches it (image labels).
 # Usage: bash experiments/labels.sh FOLDER
 # FOLDER: what experiments/ixi_brains.py made. A run that was stopped or killed goes on.
 set -euo pipefail
@@ -24,3 +25,10 @@ for number in 1 5 20 122; do
     learn supervised "$number" --steps 1000 --set optimiser.decay=300
     if [ "$number" != 1 ]; then learn joined "$number" --steps 1000 --set optimiser.decay=300; fi
 done
+if [ ! -e labels/cfg-122.done ]; then
+    again=
+    if [ -e labels/cfg-122.resume.safetensors ]; then again=--resume; fi
+    nice -n 10 uad-train "${heads[@]}" --sick "${labelled[@]}" --sick-slices "${labelled[@]/_simulated/_truth}" --recipe cfg \
+        -o labels/cfg-122.safetensors --quiet --steps 1000 --set optimiser.decay=300 $again
+    touch labels/cfg-122.done
+fi
