@@ -1,4 +1,4 @@
-"""The autoencoder: what does not fit through its bottleneck is lost. Source: Baur et al. 2021 (dense and spatial AE)."""
+"""The autoencoder: what does not fit through its bottleneck is lost. Source: Baur et al. 2021 (dense, spatial)."""
 
 from __future__ import annotations
 
