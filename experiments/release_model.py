@@ -38,6 +38,7 @@ from uadtools.models.checkpoint import file_hash
 from uadtools.models.model import Model
 from uadtools.scoring.calibrate import CONFORMAL, calibrate, usual_floor
 from uadtools.scoring.postproc import own_steps, prepare
+from uadtools.scoring.score import Signed
 from uadtools.simulation.contrasts import ContrastName, synthesize
 from uadtools.simulation.simulate import Simulation
 from uadtools.volume.stream import Study, base_name, read_path
@@ -50,7 +51,7 @@ CONTRASTS: tuple[ContrastName, ...] = ("T2", "FLAIR", "PD")
 LESIONS = (Simulation("blobs", tone="dark"), Simulation("blobs", tone="bright"))
 ALLOWED = ((1.0, 0.5), (5.0, 0.9))
 """mL that may be detected, and the share of the scans in which no more is."""
-SIGNS = ("both", "dark", "bright")
+SIGNS: tuple[Signed, ...] = ("both", "dark", "bright")
 CHAIN = "{median = 1, smooth = 0.6, erode = 0, min_size = 4}"
 
 
@@ -90,12 +91,17 @@ def lesioned(studies: Iterator[Study]) -> Iterator[Study]:
             yield Study(f"{study.name}-lesion-{number}", {role: made.need(role) for role in ("scan", "truth")})
 
 
-def scores(model: Model, studies: Iterator[Study], count: int) -> list[dict[str, Study]]:
+def signs_in(contrast: ContrastName | None) -> tuple[Signed, ...]:
+    """Return the signs that have thresholds: in FLAIR alone, what is hyperintense is a lesion."""
+    return (*SIGNS, "hyperintense") if contrast == "FLAIR" else SIGNS
+
+
+def scores(model: Model, studies: Iterator[Study], count: int, signs: tuple[Signed, ...]) -> list[dict[Signed, Study]]:
     """Heal studies, and score them by each sign; nothing but scores and truth is kept."""
     made = []
     for study in track(studies, "healing", total=count, console=Console(stderr=True), transient=True):
         healed = uadtools.heal(study, model)
-        scored = {sign: uadtools.score(healed, signed=sign) for sign in SIGNS}
+        scored = {sign: uadtools.score(healed, signed=sign) for sign in signs}
         kept = ("score", "truth")
         made.append(
             {s: Study(one.name, {r: one.images[r] for r in kept if r in one.images}) for s, one in scored.items()}
@@ -150,9 +156,10 @@ def main(
 
     model, chosen = uadtools.load_model(out), files[4::8][:10]
     each = 1 + len(CHANGES) + (len(CONTRASTS) if labels and not contrast else 0)
-    whole = scores(model, healthy(chosen, labels, contrast), each * len(chosen))
+    signs = signs_in(contrast)
+    whole = scores(model, healthy(chosen, labels, contrast), each * len(chosen), signs)
     way = plan(model.config).threshold_key
-    names = {sign: way if sign == "both" else f"{way} {sign}" for sign in SIGNS}
+    names = {sign: way if sign == "both" else f"{way} {sign}" for sign in signs}
     found = {
         "thresholds": {name: lowest([one[sign] for one in whole]) for sign, name in names.items()},
         "floors": {name: floor([one[sign] for one in whole]) for sign, name in names.items()},
@@ -160,7 +167,7 @@ def main(
     settle(out, [f"defaults.{name}={inline(table)}" for name, table in found.items()], out, force=True)
 
     print(json.dumps({**found, "reference": about.scans, "healthy": len(whole)}, indent=1), flush=True)
-    marked = scores(model, lesioned(plain(chosen, labels, contrast)), len(LESIONS) * len(chosen))
+    marked = scores(model, lesioned(plain(chosen, labels, contrast)), len(LESIONS) * len(chosen), SIGNS)
     for rule in CONFORMAL:
         report = calibrate((one["both"] for one in (*whole, *marked)), rule)
         report["way"]["uad-heal model"] = f"{out.stem}:{file_hash(out)}"

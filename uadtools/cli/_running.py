@@ -27,7 +27,8 @@ METHOD = o.option(
     autocompletion=methods.names,
 )
 SIGNED = o.option(
-    f"--signed {o.choices(score.Signed)}  Find only what is brighter, or darker, than its healed self. Default: both."
+    f"""--signed {o.choices(score.Signed)}
+    Find only what is brighter, or darker, than its healed self; hyperintense: in FLAIR. Default: both."""
 )
 BRAIN = o.option("""--brain auto|none|deepbet|hd-bet|synthstrip|FILE
     How the brain is found, as uad-preprocess does, or a mask on the scan's grid. Default: auto.""")

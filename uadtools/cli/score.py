@@ -18,7 +18,7 @@ Metric = Literal[
     "l1", "l2", "product", "relative", "probability", "anomaly", "perceptual", "ssim", "gradient", "mahalanobis",
     "equalised",
 ]  # fmt: skip
-Signed = Literal["both", "bright", "dark"]
+Signed = Literal["both", "bright", "dark", "hyperintense"]
 
 
 def score(
@@ -40,7 +40,10 @@ def score(
         equalised: l1 of the shares of the brain that are no brighter, as of histogram equalisation.
         Default: anomaly, relative, product or l1, the first that there are maps for."""),
     signed: Signed = o.option(
-        f"--signed {o.choices(Signed)}  Score only what is brighter, or darker, than its healed self.", "both"
+        f"""--signed {o.choices(Signed)}
+        Score only what is brighter, or darker, than its healed self; hyperintense: weighs what is brighter by how
+        bright it is, as lesions are in FLAIR, not in T1 or T2.""",
+        "both",
     ),
     contrast: str = o.option(
         """--contrast mean|max|NAME

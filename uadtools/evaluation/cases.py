@@ -172,7 +172,7 @@ def _baseline(study: Study, within: Mask, signed: str | None) -> NDArray[Any] | 
     if scan is None or study.product is scan or not scan.grid.same(study.product.grid):
         return None
     above = scan.data - np.median(scan.data[within])
-    return np.asarray(above if signed == "bright" else -above if signed == "dark" else np.abs(above))
+    return np.asarray(np.abs(above) if signed == "both" else -above if signed == "dark" else above)
 
 
 def _likeness(study: Study, truth: Image | None, brain: Image | None, called: Mapping[str, str]) -> dict[str, float]:

@@ -51,5 +51,6 @@ def _by_sign(plan: Plan, config: ModelConfig, table: dict[str, float]) -> dict[s
     """What one of the model's tables has for this way of healing, by the sign of scores."""
     if not plan.as_settled(config):
         return {}
-    keys = {"both": plan.threshold_key, "dark": f"{plan.threshold_key} dark", "bright": f"{plan.threshold_key} bright"}
+    key = plan.threshold_key
+    keys = {"both": key, **{sign: f"{key} {sign}" for sign in ("dark", "bright", "hyperintense")}}
     return {sign: table[key] for sign, key in keys.items() if key in table}

@@ -182,6 +182,7 @@ def _of_score(line: Line) -> str:
     if "normal" in given:
         return f"Scores were put in units of those of {given['normal']['scans']} healthy scans."
     only = {"bright": ", of what is brighter than its healthy counterpart", "dark": ", of what is darker"}
+    only["hyperintense"] = f"{only['bright']}, times its intensity above the brain's median"
     return f"The anomaly score was the metric {given['metric']}{only.get(given['signed'], '')}."
 
 

@@ -10,6 +10,9 @@ import numpy as np
 from uadtools.volume.io import Image
 from uadtools.volume.stream import last_by, lines_by
 
+WEIGHED = "hyperintense"
+"""The sign whose scores are in other units than those of both."""
+
 
 def way_of(score: Image) -> dict[str, Any]:
     """Tell how a score was made, as far as its history does: arguments of heal and score, the model, voxels in mm."""
@@ -41,7 +44,7 @@ def _text(value: Any) -> str:
 def model_threshold(score: Image) -> float | None:
     """The model's threshold for a score of its own metric.
 
-    A score of one sign is never above that of both, so that one's threshold holds for it where it has none of its own.
+    A score that is bright or dark is never above that of both, whose threshold holds where it has none of its own.
     """
     noted = last_by(score, "uad-heal")
     return _of_own_metric(score, noted.get("thresholds", {"both": noted.get("threshold")}))
@@ -53,11 +56,13 @@ def without_threshold(score: Image) -> str:
     if not healed or len(scored) != 1:
         return f"its history does not say how it was {'scored' if healed else 'healed'}"
     arguments, own = scored[0].get("arguments") or {}, healed.get("metric", "l1")
-    used = arguments.get("metric")
+    used, signed = arguments.get("metric"), arguments.get("signed")
     if arguments.get("contrast", "mean") != "mean" and healed.get("thresholds"):
         return f"the model's is for the mean of its contrasts, not --contrast {arguments['contrast']}"
     if "without_threshold" not in healed and used != own and healed.get("thresholds"):
         return f"the model's is for --metric {own}, not {used}"
+    if "without_threshold" not in healed and signed == WEIGHED and healed.get("thresholds"):
+        return f"the model has none for --signed {signed}"
     return str(healed.get("without_threshold", f"{healed.get('model') or 'healing without a model'} has none"))
 
 
@@ -74,5 +79,7 @@ def _of_own_metric(score: Image, table: Any) -> float | None:
         return None
     if scored[0].get("contrast", "mean") != "mean":
         return None
-    level = table.get(scored[0].get("signed"), table.get("both")) if isinstance(table, dict) else None
+    sign = scored[0].get("signed")
+    table = table if isinstance(table, dict) else {}
+    level = table.get(sign, None if sign == WEIGHED else table.get("both"))
     return level if isinstance(level, float) else None

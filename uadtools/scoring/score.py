@@ -21,7 +21,7 @@ Metric = Literal[
     "l1", "l2", "product", "relative", "probability", "anomaly", "perceptual", "ssim", "gradient", "mahalanobis",
     "equalised",
 ]  # fmt: skip
-Signed = Literal["both", "bright", "dark"]
+Signed = Literal["both", "bright", "dark", "hyperintense"]
 Floats = NDArray[np.float32]
 NEEDED = {
     "mahalanobis": "spread", "product": "probability", "probability": "probability", "relative": "expected",
@@ -59,9 +59,10 @@ def score(study: Study, *, metric: Metric | None = None, signed: Signed = "both"
     healed scan; ssim, see `unlikeness`; gradient, see `slope`; equalised, see `shift`; mahalanobis |scan - healed| /
     sqrt(spread^2 + LEAST_SPREAD^2), where the study has a `spread` over several draws. Default: anomaly, relative,
     product or l1, the first that there are maps for. signed: bright keeps what is brighter than its healed self, dark
-    what is darker, with every metric; without a healed scan there is no sign. contrast: of several that were healed,
-    the mean of their scores, the largest (max), or the one of this name alone. Where the study has a `region` (latent
-    diffusion), the score is multiplied with it, smoothed inside the brain. What lies outside the brain has no
+    what is darker, with every metric; hyperintense weighs what is brighter by how far the scan is above the median of
+    the brain there, as lesions are in FLAIR; without a healed scan there is no sign. contrast: of several that were
+    healed, the mean of their scores, the largest (max), or the one of this name alone. Where the study has a `region`
+    (latent diffusion), the score is multiplied with it, smoothed inside the brain. What lies outside the brain has no
     influence. Raises UadError when images are missing or lie on different grids, or an option is unknown.
     """
     study = study_of(study)
@@ -100,7 +101,13 @@ def _signed(study: Study, metric: Metric, signed: Signed, brain: Mask) -> NDArra
     values = _values(study, metric, residual, brain)
     if signed == "both":
         return values
-    return np.where(residual > 0 if signed == "bright" else residual < 0, values, 0)
+    kept = np.where(residual < 0 if signed == "dark" else residual > 0, values, 0)
+    return kept * _above(study.need("scan").data, brain) if signed == "hyperintense" else kept
+
+
+def _above(scan: Floats, brain: Mask) -> Floats:
+    """Return how far voxels are above the median of the brain, 0 for those below."""
+    return np.maximum(scan - (np.median(scan[brain]) if brain.any() else 0), 0)
 
 
 def scored(template: Image, values: NDArray[Any], brain: Mask) -> Image:

@@ -87,6 +87,8 @@ def test_what_the_user_says_goes_before_it():
         ("dark", {"both": 0.3, "dark": 0.2}, 0.2),
         ("bright", {"both": 0.3, "dark": 0.2}, 0.3),  # a score of one sign is never above that of both
         ("bright", {"dark": 0.2}, None),
+        ("hyperintense", {"both": 0.3, "bright": 0.2}, None),  # in other units
+        ("hyperintense", {"both": 0.3, "hyperintense": 0.1}, 0.1),
         ("both", {"dark": 0.2}, None),
     ],
 )
@@ -161,6 +163,8 @@ def test_from_model_to_detection(model, phantom):
     assert (concern.code, concern.value) == ("threshold", pytest.approx(made["threshold"], abs=1e-6))
     assert told[0] == f"phantom: {concern}"
     assert ", Otsu's is taken, as the model's is for --metric product, not l1 (" in told[0]
+    postproc(score(healed, signed="hyperintense"), tell=told.append)
+    assert any(", Otsu's is taken, as the model has none for --signed hyperintense (" in line for line in told)
 
 
 FLOORS = {"both": 0.01, "dark": 0.002}

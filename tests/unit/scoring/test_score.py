@@ -84,7 +84,7 @@ def test_the_score_is_the_formula_inside_the_brain(options, formula):
     assert found.data.dtype == np.float32
 
 
-@pytest.mark.parametrize("signed", ["both", "bright", "dark"])
+@pytest.mark.parametrize("signed", ["both", "bright", "dark", "hyperintense"])
 @pytest.mark.parametrize("metric", METRICS)
 def test_it_is_above_0_exactly_inside_the_brain(metric, signed):
     same = study(*RESTORED, healed=drawn(0))
@@ -101,6 +101,13 @@ def test_a_sign_keeps_the_score_where_the_residual_has_it(metric):
     np.testing.assert_array_equal(bright, np.where(brighter, both, np.float32(LEAST) * BRAIN))
     np.testing.assert_array_equal(dark, np.where(BRAIN & ~brighter, both, np.float32(LEAST) * BRAIN))
     assert (both[BRAIN] > LEAST).all() or metric == "equalised"  # few voxels have places that are the same
+
+
+def test_hyperintense_is_bright_times_what_lies_above_the_middle_of_the_brain():
+    bright, weighed = (scores(study(*RESTORED), metric="product", signed=s) for s in ("bright", "hyperintense"))
+    above = np.maximum(drawn(0) - np.median(drawn(0)[BRAIN]), 0)
+    np.testing.assert_allclose(weighed, np.where(BRAIN, np.maximum(bright * above, LEAST), 0), rtol=1e-5)
+    assert (weighed[BRAIN] > LEAST).mean() > 0.1
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -310,7 +317,7 @@ def test_a_missing_image_is_told(missing):
     ("options", "said"),
     [
         ({"metric": "l3"}, f"--metric l3: there are {', '.join(get_args(Metric))}"),
-        ({"signed": "up"}, "--signed up: there are both, bright, dark"),
+        ({"signed": "up"}, "--signed up: there are both, bright, dark, hyperintense"),
     ],
 )
 def test_unknown_options_are_told_with_those_there_are(options, said):
