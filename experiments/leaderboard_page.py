@@ -8,9 +8,9 @@ from statistics import mean, median
 from textwrap import fill
 from typing import Any
 
+import survey_table
 from healers import table
 from real_patients import SCANS
-from survey_table import LESIONS
 
 from uadtools.files import written
 from uadtools.metrics.intervals import bootstrap
@@ -19,7 +19,12 @@ FIGURES, PAGE = Path("experiments/data/leaderboard.json"), Path("docs/leaderboar
 BASELINE, HEADCT, CHOICE = "intensity threshold", "HeadCT", "**what `uad-heal` takes**"
 HOURS = {"any-small": 10.0, "t1-small": 10.6, "flair-small": 11.6, "t1-ddpm": 1.5}
 """Of training on one core, with those of the model that it began as, as the cards say."""
-NOTHING = "not measured"
+LESIONS = {
+    **survey_table.LESIONS,
+    "glioma-like, dark": ("dark", {"kind": "glioma", "tone": "dark"}),
+    "glioma-like, bright": ("bright", {"kind": "glioma", "tone": "bright"}),
+}
+"""By test: the sign of what is drawn, and what uad-simulate draws."""
 Found = Mapping[str, Any]
 Rows = Mapping[str, Mapping[str, Any]]
 

@@ -39,7 +39,7 @@ from uadtools.models.model import Model
 from uadtools.scoring.calibrate import CONFORMAL, calibrate, usual_floor
 from uadtools.scoring.postproc import own_steps, prepare
 from uadtools.simulation.contrasts import ContrastName, synthesize
-from uadtools.simulation.simulate import Simulation
+from uadtools.simulation.plan import Simulation
 from uadtools.volume.stream import Study, base_name, read_path
 
 CHANGES = (

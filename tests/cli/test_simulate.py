@@ -218,6 +218,7 @@ def test_strength_has_an_effect_on_noise_and_artefacts_whose_truth_is_empty(kind
         ("blur", "--interpolation", "spline"),
         ("blobs", "--masks-box", "ms"),
         ("cavities", "--tone", "dark"),
+        ("glioma", "--count", "2"),
     ],
 )
 def test_options_without_effect_are_refused(kind, option, value, uad, prepared, masks):
@@ -372,6 +373,18 @@ def test_a_cavity_is_darker_than_a_dark_lesion(uad, prepared, masks, here):
         means[kind] = read_image(here / f"of {kind}" / "p_simulated.nii.gz").data[inside].mean()
     assert means["cavities"] < means["masks"]
     uad("simulate", prepared, "--kind", "cavities").fails("simulate", 2, "--kind", "cavities needs lesion masks")
+
+
+def test_a_glioma_is_one_lesion_of_a_size_and_a_tone(uad, prepared, here):
+    dark, bright = (
+        uad("simulate", prepared, "--kind", "glioma", "--size", 14, "--tone", tone, "-o", f"{tone}/", "--json").json[0]
+        for tone in ("dark", "bright")
+    )
+    line = json.loads((here / "dark" / "p_simulated.json").read_text())["history"][-1]
+    assert line["arguments"] == {"kind": "glioma", "tone": "dark", "size": [14, 14]}
+    assert dark["lesion_voxels"] > 7
+    assert dark["drawn"]["levels"][2] < bright["drawn"]["levels"][2]
+    uad("simulate", prepared, "--kind", "glioma").fails("simulate", 1, "p: no room for a glioma of", "smaller --size")
 
 
 def test_masks_box_is_a_name_or_six_numbers(uad, prepared, masks, here):

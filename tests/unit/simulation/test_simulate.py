@@ -11,15 +11,16 @@ from uadtools.healing.heal import check_prepared
 from uadtools.models.config import ModelConfig
 from uadtools.report.picture import drawn, truth_picture
 from uadtools.simulation.history import contrast_level
-from uadtools.simulation.simulate import Simulation, measured, read_masks, simulate
+from uadtools.simulation.plan import Simulation
+from uadtools.simulation.simulate import measured, read_masks, simulate
 from uadtools.volume.io import Image, save
 from uadtools.volume.stream import Study
 
 BESIDE = (25.5, -19.5, 8.5)
 """In white matter, in mm of the masks' own coordinates."""
-RANDOM = ("blobs", "masks", "cavities", "sprites", "coarse", "motion", "ghost", "bias", "thick", "shift")
+RANDOM = ("blobs", "masks", "cavities", "sprites", "glioma", "coarse", "motion", "ghost", "bias", "thick", "shift")
 KINDS = (*RANDOM, "contrast", "blur")
-LESIONS = ("blobs", "masks", "cavities", "sprites")
+LESIONS = ("blobs", "masks", "cavities", "sprites", "glioma")
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def test_a_stripped_raw_scan_stays_stripped(stripped):
     assert made.max() > 300
 
 
-@pytest.mark.parametrize("kind", ["blobs", "masks", "cavities", "sprites", "coarse", "contrast"])
+@pytest.mark.parametrize("kind", ["blobs", "masks", "cavities", "sprites", "glioma", "coarse", "contrast"])
 def test_a_raw_scan_must_be_prepared_first(kind, head, plan):
     with pytest.raises(UadError, match=r"^a: values 0 to 900, and not 0 to 1 \(uad-preprocess SCAN -o - \| "):
         simulate(Study("a", {"scan": head}), plan(kind))
