@@ -409,6 +409,15 @@ def test_another_sharpness_is_no_lesion(kind, level, uad, prepared, here):
     uad("simulate", prepared, "--kind", kind, "--level", 0, "--force").fails("simulate", 1, "--level 0: above 0")
 
 
+def test_a_cropped_field_of_view_is_no_lesion(uad, prepared, here):
+    (told,) = uad("simulate", prepared, "--kind", "crop", "--level", 8, "--json").json
+    assert (told["kind"], told["lesion_voxels"]) == ("crop", 0)
+    before, after = (read_image(here / name).data for name in ("p.nii.gz", "p_simulated.nii.gz"))
+    assert 0 < (after > 0).sum() < (before > 0).sum()
+    np.testing.assert_array_equal(after, np.where(after > 0, before, 0))
+    uad("simulate", prepared, "--kind", "crop", "--level", 99, "--force").fails("simulate", 1, "p: 99 mm are all of it")
+
+
 def test_shift_takes_an_interpolation(uad, prepared, here):
     words = (prepared, "--kind", "shift", "--force", "--interpolation")
     assert uad("simulate", *words, "spline", "--json").json[0]["drawn"]["interpolation"] == "spline"

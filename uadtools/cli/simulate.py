@@ -21,7 +21,7 @@ EXAMPLES = """
 """
 Kind = Literal[
     "blobs", "masks", "cavities", "sprites", "coarse", "motion", "ghost", "bias", "contrast", "blur", "thick", "shift",
-    "glioma",
+    "glioma", "crop",
 ]  # fmt: skip
 Tone = Literal["dark", "bright", "both"]
 Interpolation = Literal["linear", "spline"]
@@ -33,10 +33,11 @@ def simulate(
     kind: Kind = o.option(
         f"""--kind {o.choices(Kind)}
         What to draw. Lesions: blobs, or those of expert masks; cavities of their shape, filled with fluid as an
-        old stroke is; a sprite in every image of a 2-D stack; a glioma: a core of fluid in a solid rim, in a halo
-        of oedema along white matter, with tissue pushed away. No lesions, so that the truth is empty: coarse
-        noise, the artefacts motion, ghost and bias, another contrast, and scans that were blurred (blur),
-        resampled to thick slices and back (thick), or shifted by a part of a voxel (shift).""",
+        old stroke is; a sprite in every image of a 2-D stack; a glioma: a core of fluid in a solid rim, in a
+        halo of oedema along white matter, with tissue pushed away. No lesions, so that the truth is empty:
+        coarse noise, the artefacts motion, ghost and bias, another contrast, and scans that were blurred
+        (blur), resampled to thick slices and back (thick), shifted by a part of a voxel (shift), or whose field
+        of view ends inside the brain (crop).""",
         ...,
     ),
     output: str | None = o.OUTPUT,
@@ -59,7 +60,7 @@ def simulate(
     level: float | None = o.option("""--level X
         Of contrast: intensities, which are 0 to 1, are raised to this power; 1 changes nothing (default: 2). Of
         blur: the Gaussian's deviation in mm (1). Of thick: of a slice, in mm, along a random axis (3). Of shift:
-        in voxels along each axis, forwards or backwards at random (0.5)."""),
+        in voxels along each axis, forwards or backwards at random (0.5). Of crop: mm cut off a random side (20)."""),
     interpolation: Interpolation | None = o.option(f"""--interpolation {o.choices(Interpolation)}
         Of shift: linear, which blurs, or cubic splines, which overshoot at edges. Default: linear."""),
     copies: int = o.option("--copies N  Draws for each scan, called NAME_1, NAME_2, ...", 1, min=1),

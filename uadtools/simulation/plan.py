@@ -17,17 +17,18 @@ from uadtools.volume.io import Image
 
 SimulationKind = Literal[
     "blobs", "masks", "cavities", "sprites", "coarse", "motion", "ghost", "bias", "contrast", "blur", "thick", "shift",
-    "glioma",
+    "glioma", "crop",
 ]  # fmt: skip
 TONED: tuple[SimulationKind, ...] = ("blobs", "masks", "glioma")
 MASKED: tuple[SimulationKind, ...] = ("masks", "cavities")
 BOXES: dict[str, Box] = {"ms": lesions.MASKS_BOX, "mni152": lesions.MNI152_BOX}
 """By name: the tissue of the brains that masks were drawn on."""
-LEVELS: dict[SimulationKind, float] = {"contrast": 2.0, "blur": 1.0, "thick": 3.0, "shift": 0.5}
-"""What `level` is where none is given: a power, mm, mm, and voxels."""
+LEVELS: dict[SimulationKind, float] = {"contrast": 2.0, "blur": 1.0, "thick": 3.0, "shift": 0.5, "crop": 20.0}
+"""What `level` is where none is given: a power, mm, mm, voxels, and mm."""
 SMALLEST_SPRITE = 3
 """In pixels; some that are smaller would cover no pixel by half, and have no truth."""
-MOST_BLOBS, STRONGEST = 100, 10
+MOST_BLOBS, STRONGEST, MOST_CROPPED = 100, 10, 100
+"""MOST_CROPPED: in mm."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Simulation:
     sprites in pixels; None: the protocol's. count: fewest and most blobs. masks: by name, those that one is drawn from;
     masks_box: see `box`.
     strength: of coarse noise and artefacts; 1 is the publication's. level: of contrast, the power that intensities are
-    raised to; of blur and thick in mm, of shift in voxels; None: that of LEVELS. interpolation: of shift.
+    raised to; of blur, thick and crop in mm, of shift in voxels; None: that of LEVELS. interpolation: of shift.
     """
 
     kind: SimulationKind
@@ -113,8 +114,9 @@ class Simulation:
             raise UadError(f"--count {fewest},{most}: the fewest and the most are needed, 1 to {MOST_BLOBS}")
         if not 0 <= self.strength <= STRONGEST:
             raise UadError(f"--strength {self.strength:g}: 0 to {STRONGEST}")
-        if not 0 < self.degree <= STRONGEST:
-            raise UadError(f"--level {self.degree:g}: above 0, to {STRONGEST}")
+        most = MOST_CROPPED if self.kind == "crop" else STRONGEST
+        if not 0 < self.degree <= most:
+            raise UadError(f"--level {self.degree:g}: above 0, to {most}")
         if self.interpolation not in acquisition.ORDERS:
             raise UadError(f"--interpolation {self.interpolation}: there are {', '.join(acquisition.ORDERS)}")
         _ = self.box

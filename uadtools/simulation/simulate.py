@@ -49,10 +49,11 @@ def simulate(
     """Draw into a study's scan; gives the changed `scan` and its `truth`, uint8, 1 where there is a lesion.
 
     plan: or a kind; options: its other fields. What was drawn before stays: its truth is part of the new. What is 0
-    outside the brain stays 0, and what is inside above 0. All but lesions have an empty truth: what is found in them is
-    a false alarm. copy: which of several draws. What is drawn hangs on seed, copy, the study's name and the plan alone,
-    and is told in the provenance. tell: gets a line when there is no room for a sprite in some images. Raises UadError
-    for a scan that the plan is not for, and for several contrasts.
+    outside the brain stays 0, and what is inside above 0, but where a scan is cropped, and truth and brain with it. All
+    but lesions have an empty truth: what is found in them is a false alarm. copy: which of several draws. What is drawn
+    hangs on seed, copy, the study's name and the plan alone, and is told in the provenance. tell: gets a line when
+    there is no room for a sprite in some images. Raises UadError for a scan that the plan is not for, and for several
+    contrasts.
     """
     plan = replace(plan, **options) if isinstance(plan, Simulation) else Simulation(plan, **options)
     study = study_of(study)
@@ -76,6 +77,10 @@ def simulate(
         tell(f"{study.name}: {missing} of {len(drawn['sprites'])} images show too little of a head, and get no sprite")
     if before is not None:
         truth = (truth > 0) | label_of(before, scan, f"{study.name}: truth")
+    if plan.kind == "crop":  # neither lesion nor brain is where nothing is shown
+        truth = (truth > 0) & (data > 0)
+        if brain := study.images.get("brain"):
+            study = study.adding(brain.derive(np.where(data > 0, brain.data, 0), "brain"))
     doubts = looks_unlike(scan, "scan", study.name)
     for doubt in doubts:
         tell(str(doubt.about(study.name)))
@@ -183,6 +188,8 @@ def _artefact(scan: Image, plan: Simulation, rng: np.random.Generator) -> Drawin
         changed, drawn = ACQUISITIONS[plan.kind](data, scan.grid.spacing, rng, plan.degree)
     else:
         changed, drawn = ARTEFACTS[plan.kind](data, scan.grid.spacing, rng, plan.strength)
+    if plan.kind == "crop":
+        return changed, np.zeros(data.shape), drawn
     if data.max() <= 1:
         changed = inside(changed, data > 0)
     elif is_stripped(data, scan.grid):
