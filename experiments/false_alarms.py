@@ -26,7 +26,7 @@ import uadtools
 from uadtools.anatomy.register import template
 from uadtools.errors import UadError
 from uadtools.files import check_free
-from uadtools.simulation.simulate import Simulation
+from uadtools.simulation.plan import Simulation
 from uadtools.volume.listing import files_of
 from uadtools.volume.stream import Study, read_path
 

@@ -34,9 +34,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from leaderboard_page import BASELINE, FIGURES, HEADCT, page
+from leaderboard_page import BASELINE, FIGURES, HEADCT, LESIONS, page
 from real_patients import SCANS
-from survey_table import LESIONS, MASKS
+from survey_table import MASKS
 
 import uadtools
 from uadtools.bench.data import singles, slice_by_slice
@@ -48,7 +48,8 @@ from uadtools.healing.plan import Plan, plan
 from uadtools.models.checkpoint import REFERENCE, bundled, file_hash, located, read_config, read_shapes
 from uadtools.models.model import Model, load_model
 from uadtools.scoring.score import Metric, scored
-from uadtools.simulation.simulate import Simulation, read_masks
+from uadtools.simulation.plan import Simulation
+from uadtools.simulation.simulate import read_masks
 from uadtools.volume import clean
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, read_image, read_path

@@ -8,9 +8,9 @@ from statistics import mean, median
 from textwrap import fill
 from typing import Any
 
+import survey_table
 from healers import table
 from real_patients import SCANS
-from survey_table import LESIONS
 
 from uadtools.files import written
 from uadtools.metrics.intervals import bootstrap
@@ -19,7 +19,12 @@ FIGURES, PAGE = Path("experiments/data/leaderboard.json"), Path("docs/leaderboar
 BASELINE, HEADCT, CHOICE = "intensity threshold", "HeadCT", "**what `uad-heal` takes**"
 HOURS = {"any-small": 10.0, "t1-small": 10.6, "flair-small": 11.6, "t1-ddpm": 1.5}
 """Of training on one core, with those of the model that it began as, as the cards say."""
-NOTHING = "not measured"
+LESIONS = {
+    **survey_table.LESIONS,
+    "glioma-like, dark": ("dark", {"kind": "glioma", "tone": "dark"}),
+    "glioma-like, bright": ("bright", {"kind": "glioma", "tone": "bright"}),
+}
+"""By test: the sign of what is drawn, and what uad-simulate draws."""
 Found = Mapping[str, Any]
 Rows = Mapping[str, Mapping[str, Any]]
 
@@ -55,7 +60,8 @@ def taken(tests: Mapping[str, Rows]) -> dict[str, dict[str, Any]]:
 
 
 def tabled(shown: Mapping[str, Rows], names: Sequence[str], figure: str) -> str:
-    """Write a column for each test, a line for each method: the threshold, then by the mean of both signs."""
+    """Write a column for each measured test, a line for each method: the threshold, then by the mean of both signs."""
+    names = [name for name in names if any(rows.get(name) for rows in shown.values())]
     measured = {method: rows for method, rows in shown.items() if any(rows.get(name) for name in names)}
     whole = max((len(rows.get(name, ())) for rows in measured.values() for name in names), default=0)
     full = {name: max(len(rows.get(name, ())) for rows in measured.values()) for name in names}
@@ -165,8 +171,9 @@ Best Dice:
 
 {count} of the 20 heads of IXI (T1) that no training saw, each with every kind of lesion of
 `uad-simulate`, from whose generators no training draws. The models' weights were chosen by their
-loss on the 20, healthy as they are. Mean AUPRC, with a 95% bootstrap interval over the heads, which
-is rough for so few; all 20 are in [results.md](results.md):
+loss on the 20, healthy as they are. Gliomas are judged as a whole, core, rim and oedema
+([simulation.md](simulation.md)). Mean AUPRC, with a 95% bootstrap interval over the heads, which is
+rough for so few; all 20 are in [results.md](results.md), gliomas aside:
 
 {heads}
 Best Dice, mean over heads:

@@ -40,7 +40,7 @@ from uadtools.scoring.calibrate import CONFORMAL, calibrate, usual_floor
 from uadtools.scoring.postproc import own_steps, prepare
 from uadtools.scoring.score import Signed
 from uadtools.simulation.contrasts import ContrastName, synthesize
-from uadtools.simulation.simulate import Simulation
+from uadtools.simulation.plan import Simulation
 from uadtools.volume.stream import Study, base_name, read_path
 
 CHANGES = (

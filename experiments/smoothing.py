@@ -29,7 +29,8 @@ import uadtools
 from uadtools.evaluation.evaluate import case
 from uadtools.scoring.score import Signed, scored
 from uadtools.simulation.contrasts import ContrastName
-from uadtools.simulation.simulate import Simulation, read_masks
+from uadtools.simulation.plan import Simulation
+from uadtools.simulation.simulate import read_masks
 from uadtools.volume.clean import median, smooth
 from uadtools.volume.stream import Study, read_path
 

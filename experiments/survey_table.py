@@ -41,7 +41,8 @@ from uadtools.healing.plan import plan
 from uadtools.metrics.significance import holm, permutation
 from uadtools.models.model import Model, load_model
 from uadtools.scoring.score import Metric, Signed, scored
-from uadtools.simulation.simulate import Simulation, read_masks
+from uadtools.simulation.plan import Simulation
+from uadtools.simulation.simulate import read_masks
 from uadtools.volume.io import Image
 from uadtools.volume.stream import Study, read_image
 

@@ -29,7 +29,7 @@ FLOORS = [
     {"methods"},
     {"latents", "baselines"},
     {"interface"},
-    {"simulation"},
+    {"simulation", "corrupting"},
     {"diffusion", "nets", "noise", "models"},
     {"anatomy"},
     {"volume", "metrics"},
@@ -40,7 +40,7 @@ FLOORS = [
 ]
 """From top to bottom; a room imports from lower floors only. Those beside models may use one another, in no circle."""
 SHARED_FLOOR = next(floor for floor in FLOORS if "models" in floor)
-WITHOUT_TORCH = ["anatomy", "grids", "dicom", "volume", "metrics", "simulation", "program", "cli"]
+WITHOUT_TORCH = ["anatomy", "grids", "dicom", "volume", "metrics", "simulation", "corrupting", "program", "cli"]
 LIGHT = ["preparing.preprocess", "scoring.score", "scoring.postproc", "evaluation.evaluate", "report.tables"]
 LIGHT += [f"cohort.{name}" for name in ("preprocess", "score", "postproc", "simulate", "calibrate", "evaluate")]
 """Commands without a network are made of these, and of the rooms WITHOUT_TORCH."""

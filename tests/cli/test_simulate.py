@@ -218,6 +218,7 @@ def test_strength_has_an_effect_on_noise_and_artefacts_whose_truth_is_empty(kind
         ("blur", "--interpolation", "spline"),
         ("blobs", "--masks-box", "ms"),
         ("cavities", "--tone", "dark"),
+        ("glioma", "--count", "2"),
     ],
 )
 def test_options_without_effect_are_refused(kind, option, value, uad, prepared, masks):
@@ -374,6 +375,18 @@ def test_a_cavity_is_darker_than_a_dark_lesion(uad, prepared, masks, here):
     uad("simulate", prepared, "--kind", "cavities").fails("simulate", 2, "--kind", "cavities needs lesion masks")
 
 
+def test_a_glioma_is_one_lesion_of_a_size_and_a_tone(uad, prepared, here):
+    dark, bright = (
+        uad("simulate", prepared, "--kind", "glioma", "--size", 14, "--tone", tone, "-o", f"{tone}/", "--json").json[0]
+        for tone in ("dark", "bright")
+    )
+    line = json.loads((here / "dark" / "p_simulated.json").read_text())["history"][-1]
+    assert line["arguments"] == {"kind": "glioma", "tone": "dark", "size": [14, 14]}
+    assert dark["lesion_voxels"] > 7
+    assert dark["drawn"]["levels"][2] < bright["drawn"]["levels"][2]
+    uad("simulate", prepared, "--kind", "glioma").fails("simulate", 1, "p: no room for a glioma of", "smaller --size")
+
+
 def test_masks_box_is_a_name_or_six_numbers(uad, prepared, masks, here):
     words = (prepared, "--kind", "cavities", "--masks", masks, "--force")
     for box, told in (("ms", -57), ("-10,-20,-30,10,20,30", -10)):
@@ -394,6 +407,15 @@ def test_another_sharpness_is_no_lesion(kind, level, uad, prepared, here):
     assert np.abs(after - before).max() > 0.01
     np.testing.assert_array_equal(after > 0, before > 0)
     uad("simulate", prepared, "--kind", kind, "--level", 0, "--force").fails("simulate", 1, "--level 0: above 0")
+
+
+def test_a_cropped_field_of_view_is_no_lesion(uad, prepared, here):
+    (told,) = uad("simulate", prepared, "--kind", "crop", "--level", 8, "--json").json
+    assert (told["kind"], told["lesion_voxels"]) == ("crop", 0)
+    before, after = (read_image(here / name).data for name in ("p.nii.gz", "p_simulated.nii.gz"))
+    assert 0 < (after > 0).sum() < (before > 0).sum()
+    np.testing.assert_array_equal(after, np.where(after > 0, before, 0))
+    uad("simulate", prepared, "--kind", "crop", "--level", 99, "--force").fails("simulate", 1, "p: 99 mm are all of it")
 
 
 def test_shift_takes_an_interpolation(uad, prepared, here):

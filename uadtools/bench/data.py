@@ -16,7 +16,8 @@ from uadtools.errors import UadError
 from uadtools.evaluation.subgroups import read_participants
 from uadtools.files import read_rows
 from uadtools.grids.grid import cropped_grid
-from uadtools.simulation.simulate import Simulation, read_masks, simulate
+from uadtools.simulation.plan import Simulation
+from uadtools.simulation.simulate import read_masks, simulate
 from uadtools.volume.io import Image
 from uadtools.volume.labels import read_labels
 from uadtools.volume.listing import files_of

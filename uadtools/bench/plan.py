@@ -16,7 +16,7 @@ from uadtools.scoring.postproc import Steps
 from uadtools.scoring.score import Metric, Signed
 from uadtools.settings import Config, Deviation, PositiveFloat, PositiveInt, faults
 from uadtools.simulation.lesions import Tone
-from uadtools.simulation.simulate import MASKED, STRONGEST, Simulation
+from uadtools.simulation.plan import MASKED, STRONGEST, Simulation
 
 FEWEST_FOLDS = 3
 Sources = tuple[str, ...]
@@ -47,7 +47,7 @@ class DataConfig(Config):
 class SimulateConfig(Config):
     """What is drawn into healthy scans, as uad-simulate does it; what is not given is its default."""
 
-    kind: Literal["blobs", "masks", "cavities", "sprites"]
+    kind: Literal["blobs", "masks", "cavities", "sprites", "glioma"]
     tone: Tone = "dark"
     size: tuple[float, float] | None = None
     count: tuple[int, int] | None = None

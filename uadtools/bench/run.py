@@ -132,6 +132,7 @@ class Bench:
             "rows": rows,
             "cases": {name: cases_of(report) for name, report in reports.items()},
             "curves": {name: [one[name].get("curve") for one in found] for name in reports},
+            "histograms": {name: [one[name].get("histogram") for one in found] for name in reports},
             "concerns": told(concerns),
         }
 

@@ -15,7 +15,7 @@ from uadtools.bench.course import Course
 from uadtools.bench.data import Item, singles, slice_by_slice, spread
 from uadtools.bench.plan import MethodConfig, SetConfig
 from uadtools.bench.stored import StoredReport, StoredScore, key, read_stored
-from uadtools.bench.summary import curve_of, figures_of, image_thresholds
+from uadtools.bench.summary import curve_of, figures_of, histogram_of, image_thresholds
 from uadtools.concerns import told
 from uadtools.errors import UadError
 from uadtools.evaluation.evaluate import Wanted, judge
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from uadtools.bench.run import Bench
     from uadtools.models.config import ModelConfig
 
-REPORTS = 3
+REPORTS = 4
 """Of what a report consists: another number where that changes."""
 
 
@@ -90,6 +90,7 @@ class Runner:
         rows = [one | other for one, other in zip(ranked["scans"], detected["scans"], strict=True)]
         report: Row = {"method": self.method.name, "set": part.name, "figures": figures, "scans": rows}
         report |= {"concerns": concerns, "curve": curve_of(judged.ranking, level)}
+        report |= {"histogram": histogram_of((case for case, _, _ in cases), level)}
         if volumes:  # what is noted of a slice is that of its stack
             report |= {"scans": [row | noted for row, noted in zip(rows, sick, strict=True)], "untouched": healthy}
         return report

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from uadtools.evaluation.cases import Case
 from uadtools.evaluation.compare import compare
 from uadtools.evaluation.image_level import image_level
 from uadtools.evaluation.measures import defined
@@ -17,6 +18,8 @@ from uadtools.scoring.case_scores import BOUNDS
 
 CASE_SCORES = {"": "case_score", "_top": "top", **{f"_{name}": name for name in BOUNDS}}
 """By the ends of the names of figures."""
+BINS, WIDEST = 64, 4.0
+"""Of the histograms of scores: their number, and where the last ends, in multiples of the threshold."""
 CURVE_POINTS = 40
 """Thresholds at which a curve is kept, by recall, by false alarms, and around the one that is used."""
 
@@ -201,6 +204,22 @@ def curve_of(ranking: Ranking | None, level: float) -> Row | None:
         "fpr": _rounded(fp / ranking.negatives),
         "dice": _rounded(2 * tp / (tp + fp + ranking.positives)),
     }
+
+
+def histogram_of(cases: Iterable[Case], level: float) -> Row | None:
+    """Count the voxels of all scans by their score, in lesions and in healthy brain; None where the threshold is 0.
+
+    BINS even bins from 0 to WIDEST times the threshold; the last holds all that is higher, too.
+    """
+    if level <= 0:
+        return None
+    counts = {"lesion": np.zeros(BINS, np.int64), "healthy": np.zeros(BINS, np.int64)}
+    for case in cases:
+        bins = np.clip(case.prediction * (BINS / WIDEST / level), 0, BINS - 1).astype(np.int64)
+        lesion = np.zeros_like(case.within) if case.truth is None else case.truth
+        counts["lesion"] += np.bincount(bins[case.within & lesion], minlength=BINS)
+        counts["healthy"] += np.bincount(bins[case.within & ~lesion], minlength=BINS)
+    return {name: found.tolist() for name, found in counts.items()}
 
 
 def _rounded(values: Any) -> list[float]:

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from uadtools.evaluation.reports import Row
 from uadtools.files import write_json, written
@@ -47,8 +47,8 @@ FOLDS = "± is the standard deviation over folds; intervals and tests are over t
 
 class SetTable(TypedDict):
     """Of a test set: the number of scans, the method that the others are tested against, a row for each method,
-    and what speaks against the scans. cases, curves: of each method, what boxes and, in each fold, curves are drawn
-    from.
+    and what speaks against the scans. cases, curves, histograms: of each method, what boxes and, in each fold, curves
+    and histograms are drawn from.
     """
 
     set: str
@@ -57,6 +57,7 @@ class SetTable(TypedDict):
     rows: list[Row]
     cases: dict[str, list[Row]]
     curves: dict[str, list[Row | None]]
+    histograms: NotRequired[dict[str, list[Row | None]]]
     concerns: list[Row]
 
 

@@ -13,14 +13,16 @@ EXAMPLES = """
   uad-simulate scan_preprocessed.nii.gz --kind blobs          writes scan_simulated.nii.gz and scan_truth.nii.gz
   uad-simulate prepared/*.nii.gz -o lesions/ --kind masks --masks expert-masks/ --seed 1
   uad-simulate prepared/*.nii.gz -o strokes/ --kind cavities --masks stroke-masks/
+  uad-simulate prepared/*.nii.gz -o tumours/ --kind glioma --tone bright --picture pictures/
   uad-simulate headct.npz:test -o headct/ --kind sprites
   uad-simulate prepared/*.nii.gz -o dark/ --kind contrast --level 2
   uad-simulate prepared/*.nii.gz -o clinical/ --kind thick --level 5
   uad-preprocess scan.nii.gz -o - | uad-simulate --kind blobs --tone bright --size 10,20 | uad-heal | uad-score -o s.nii
 """
 Kind = Literal[
-    "blobs", "masks", "cavities", "sprites", "coarse", "motion", "ghost", "bias", "contrast", "blur", "thick", "shift"
-]
+    "blobs", "masks", "cavities", "sprites", "coarse", "motion", "ghost", "bias", "contrast", "blur", "thick", "shift",
+    "glioma", "crop",
+]  # fmt: skip
 Tone = Literal["dark", "bright", "both"]
 Interpolation = Literal["linear", "spline"]
 
@@ -31,17 +33,19 @@ def simulate(
     kind: Kind = o.option(
         f"""--kind {o.choices(Kind)}
         What to draw. Lesions: blobs, or those of expert masks; cavities of their shape, filled with fluid as an
-        old stroke is; a sprite in every image of a 2-D stack. No lesions, so that the truth is empty: coarse
-        noise, the artefacts motion, ghost and bias, another contrast, and scans that were blurred (blur),
-        resampled to thick slices and back (thick), or shifted by a part of a voxel (shift).""",
+        old stroke is; a sprite in every image of a 2-D stack; a glioma: a core of fluid in a solid rim, in a
+        halo of oedema along white matter, with tissue pushed away. No lesions, so that the truth is empty:
+        coarse noise, the artefacts motion, ghost and bias, another contrast, and scans that were blurred
+        (blur), resampled to thick slices and back (thick), shifted by a part of a voxel (shift), or whose field
+        of view ends inside the brain (crop).""",
         ...,
     ),
     output: str | None = o.OUTPUT,
     tone: Tone | None = o.option(f"""--tone {o.choices(Tone)}
-        Of blobs and masks: as dark as between fluid and grey matter in T1, or brighter than white matter; both:
-        each at random. Default: dark."""),
+        Of blobs and masks: as dark as between fluid and grey matter in T1, or brighter than white matter; of a
+        glioma: as in T1, or as in FLAIR; both: each at random. Default: dark."""),
     size: str | None = o.option("""--size MIN,MAX
-        Diameters of blobs in mm (default 5,30), or of sprites in pixels (default 5,16)."""),
+        Diameters of blobs (default 5,30) or of a whole glioma (20,60) in mm, or of sprites in pixels (5,16)."""),
     count: str | None = o.option("--count MIN,MAX  How many blobs in a scan. Default: 1,3."),
     masks: list[str] | None = o.option("""--masks DIR|FILE...
         Lesion masks in MNI space, of which each scan gets one, moved onto the subject; or masks on the scan's own
@@ -56,7 +60,7 @@ def simulate(
     level: float | None = o.option("""--level X
         Of contrast: intensities, which are 0 to 1, are raised to this power; 1 changes nothing (default: 2). Of
         blur: the Gaussian's deviation in mm (1). Of thick: of a slice, in mm, along a random axis (3). Of shift:
-        in voxels along each axis, forwards or backwards at random (0.5)."""),
+        in voxels along each axis, forwards or backwards at random (0.5). Of crop: mm cut off a random side (20)."""),
     interpolation: Interpolation | None = o.option(f"""--interpolation {o.choices(Interpolation)}
         Of shift: linear, which blurs, or cubic splines, which overshoot at edges. Default: linear."""),
     copies: int = o.option("--copies N  Draws for each scan, called NAME_1, NAME_2, ...", 1, min=1),

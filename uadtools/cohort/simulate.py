@@ -13,15 +13,8 @@ from uadtools.datasets.sources import Sources, named, some_scans, studies, words
 from uadtools.errors import Misuse, UadError
 from uadtools.grids.placement import Form
 from uadtools.report.picture import check_picture, truth_picture
-from uadtools.simulation.simulate import (
-    MASKED,
-    Simulation,
-    SimulationKind,
-    measured,
-    read_masks,
-    require_masks,
-    simulate,
-)
+from uadtools.simulation.plan import MASKED, Simulation, SimulationKind, require_masks
+from uadtools.simulation.simulate import measured, read_masks, simulate
 from uadtools.volume.io import SUFFIXES
 from uadtools.volume.reading import Reading
 
@@ -52,7 +45,7 @@ def simulate_all(  # noqa: PLR0913  one parameter per option
     sources: scans, or "-" for a stream on standard input. output: a file, a folder, or "-" for a stream on standard
     output; none: the current folder, or a stream where the source is one (no file at all for as_json). masks: files or
     folders. copies: draws for each scan. picture: a file, or a folder for several draws. options: what the kind has,
-    see simulation.simulate.Simulation. tell: gets a line for whatever the user should know, and with verbose for each
+    see simulation.plan.Simulation. tell: gets a line for whatever the user should know, and with verbose for each
     draw. Raises UadError.
     """
     inputs, plan = some_scans(sources), _plan(kind, words(masks), options, tell)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from uadtools.corrupting.config import CorruptionConfig
 from uadtools.errors import UadError
 from uadtools.models.settings import NoisedSettings, Settings
 from uadtools.settings import Config, Fraction, PositiveFloat, PositiveInt
-from uadtools.simulation.config import CorruptionConfig
 
 if TYPE_CHECKING:
     from uadtools.models.config import ModelConfig

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from uadtools.corrupting.config import CorruptionConfig
 from uadtools.errors import UadError
 from uadtools.interface import recipe as base
 from uadtools.models import settings
 from uadtools.models.networks import UNetConfig
-from uadtools.simulation.config import CorruptionConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Plots of a comparison: boxes over scans, curves over thresholds, figures against time, and against what was swept."""
+"""Plots of a comparison: boxes over scans, curves, histograms, and figures against time and against what was swept."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from uadtools.bench.summary import WIDEST
 from uadtools.bench.table import SetTable, Table, value_of
 from uadtools.evaluation.reports import Row
 
@@ -26,6 +27,8 @@ def figures(table: Table) -> dict[str, tuple[str, Any]]:
         for name, (told, draw) in CURVES.items():
             if any(curve for curves in part["curves"].values() for curve in curves):
                 drawn[f"{name}-{i}.svg"] = about + told, draw(part)
+        if known := _counts(part):
+            drawn[f"histogram-{i}.svg"] = about + "voxels by score, in lesions and in healthy brain", _histograms(known)
         drawn[f"time-{i}.svg"] = f"{about}AUPRC against seconds for each scan", _time(part)
         for option in _swept(table["config"]["method"]):
             drawn[f"sweep-{option}-{i}.svg"] = f"{about}AUPRC against {option}", _sweep(table, part, option)
@@ -91,6 +94,35 @@ CURVES = {
     "pr": ("precision against recall", _precision_recall),
     "dice-threshold": ("Dice against the threshold", _dice),
 }
+
+
+def _counts(part: SetTable) -> dict[str, dict[str, Any]]:
+    """Return how many voxels of lesions and of healthy brain have which score, by method: the sum over the folds."""
+    found = {name: [one for one in folds if one] for name, folds in part.get("histograms", {}).items()}
+    return {
+        name: {kind: np.sum([one[kind] for one in folds], axis=0) for kind in ("healthy", "lesion")}
+        for name, folds in found.items()
+        if folds
+    }
+
+
+def _histograms(known: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Draw a panel for each method, with a logarithmic axis of counts, and the threshold as a line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 1.4 * len(known) + 1), layout="constrained")
+    axes = figure.subplots(len(known), sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axis, (name, counts) in zip(axes, known.items(), strict=True):
+        edges = np.linspace(0, WIDEST, len(counts["lesion"]) + 1)
+        for kind, voxels in counts.items():
+            axis.stairs(voxels, edges, label="in lesions" if kind == "lesion" else "in healthy brain")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.set(title=name, ylabel="voxels", yscale="log")
+        axis.set_ylim(bottom=0.5)
+        axis.axvline(1, color="0.45", ls="--", lw=1)
+    axes[0].legend(frameon=False, fontsize=8)
+    axes[-1].set_xlabel("score, in multiples of the threshold from validation")
+    return figure
 
 
 def _time(part: SetTable) -> Any:

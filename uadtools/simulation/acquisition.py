@@ -1,6 +1,7 @@
-"""The same healthy brain, scanned or resampled otherwise: blurred, in thick slices, or shifted by a part of a voxel.
+"""The same healthy brain, scanned otherwise: blurred, in thick slices, shifted by a part of a voxel, or cropped.
 
-None is a lesion. What changes is how sharp a scan is, which differs most between scanners and between pipelines.
+None is a lesion. What changes is how sharp a scan is, which differs most between scanners and between pipelines, and
+how much of the head it shows.
 """
 
 from __future__ import annotations
@@ -60,7 +61,24 @@ def shift(
     return _kept(changed, data), {"voxels": voxels.tolist(), "interpolation": interpolation}
 
 
-ACQUISITIONS: dict[str, Artefact] = {"blur": blur, "thick": thick, "shift": shift}
+def crop(data: Floats, spacing: Spacing, rng: np.random.Generator, level: float) -> tuple[Floats, Drawn]:
+    """Set what lies within `level` mm of a random side's end of the signal to 0; data: (X, Y, Z), at least 0.
+
+    As a field of view does that ends inside the head; all else stays as it is. Whole slices go: as many as have their
+    middles within. Raises UadError where nothing, or no slice at all, would be left out or left.
+    """
+    axis, side = divmod(int(rng.integers(6)), 2)
+    planes = np.flatnonzero((data > 0).any(axis=tuple({0, 1, 2} - {axis})))
+    away = (planes - planes[0] if side == 0 else planes[-1] - planes) * spacing[axis] + spacing[axis] / 2
+    lost = planes[away <= level]
+    if not len(lost) or len(lost) == len(planes):
+        raise UadError(f"{level:g} mm are {'all' if len(lost) else 'no slice'} of it along an axis (another --level)")
+    changed = data.copy()
+    np.moveaxis(changed, axis, 0)[lost] = 0
+    return changed, {"axis": axis, "end": ("low", "high")[side], "slices": len(lost)}
+
+
+ACQUISITIONS: dict[str, Artefact] = {"blur": blur, "thick": thick, "shift": shift, "crop": crop}
 
 
 def _grown(data: Floats) -> NDArray[np.float64]:

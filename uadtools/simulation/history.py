@@ -8,10 +8,13 @@ from typing import Any
 from uadtools.volume.io import Image
 from uadtools.volume.stream import lines_by
 
+LESIONS = ("blobs", "masks", "cavities", "sprites", "glioma")
+"""The kinds whose truth is not empty."""
+
 
 def drawn_lesions(image: Image) -> bool:
     """Tell whether its history says that uad-simulate drew lesions into the scan."""
-    return any(arguments.get("kind") in ("blobs", "masks", "cavities", "sprites") for arguments in _simulated(image))
+    return any(arguments.get("kind") in LESIONS for arguments in _simulated(image))
 
 
 def contrast_level(image: Image) -> float | None:

@@ -155,13 +155,14 @@ def smooth(image: Floats, brain: Mask, sigma: float | tuple[float, ...]) -> NDAr
 
 
 def paint(
-    image: Floats, lesion: Mask, level: float, brain: Mask, *, edge: float = EDGE, texture: float = 1.0
+    image: Floats, lesion: Mask, level: float | Floats, brain: Mask, *, edge: float = EDGE, texture: float = 1.0
 ) -> NDArray[np.float32]:
-    """Move a lesion to an intensity level: image - alpha (smooth(image) - level), so that fine texture survives.
+    """Move a lesion to an intensity level (or a map of them) so that fine texture survives.
 
-    alpha is half the mask and half its Gaussian blur: it falls from 1 to 0 within a voxel on either side of the edge,
-    alpha > .5 is exactly the mask, and a lesion of few voxels does not fade away. Values stay in [FLOOR, 1] inside the
-    brain and 0 outside. edge: deviation of that Gaussian, in voxels; texture: the share of it that survives.
+    The result is image - alpha (smooth(image) - level). alpha is half the mask and half its Gaussian blur: it falls
+    from 1 to 0 within a voxel on either side of the edge, alpha > .5 is exactly the mask, and a lesion of few voxels
+    does not fade away. Values stay in [FLOOR, 1] inside the brain and 0 outside. edge: deviation of that Gaussian, in
+    voxels; texture: the share of it that survives.
     """
     alpha = (lesion + ndimage.gaussian_filter(lesion.astype(np.float32), edge)) / 2
     coarse = smooth(image, brain, TEXTURE)
@@ -190,15 +191,26 @@ def blob(room: Mask, diameter: float, spacing: tuple[float, float, float], rng: 
     """
     depth = ndimage.distance_transform_edt(np.pad(room, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     centres = np.argwhere(depth >= min(diameter / 2, 0.8 * float(depth.max())))
-    centre = centres[rng.integers(len(centres))]
+    return blob_at(room, centres[rng.integers(len(centres))], diameter, spacing, rng)
+
+
+def blob_at(
+    room: Mask, centre: NDArray[Any], diameter: float, spacing: tuple[float, float, float], rng: np.random.Generator
+) -> Mask:
+    """Draw the blob of `blob` around a centre, in voxels."""
     turn, _ = np.linalg.qr(rng.standard_normal((3, 3)))
     axes = np.exp(rng.uniform(-0.3, 0.3, 3))
     offset = (np.indices(room.shape).reshape(3, -1).T - centre) * spacing
     reach = np.linalg.norm(offset @ turn / axes, axis=1).reshape(room.shape) / (diameter / 2)
     noise = ndimage.gaussian_filter(rng.standard_normal(room.shape), diameter / 5 / np.array(spacing))
     field = np.where(room, reach + 0.3 * noise / noise.std(), np.inf)
-    count = max(1, min(round(math.pi / 6 * diameter**3 / math.prod(spacing)), int(room.sum())))
-    return keep_largest(field <= np.partition(field, count - 1, axis=None)[count - 1])
+    return keep_largest(lowest(field, diameter, spacing))
+
+
+def lowest(field: Floats, diameter: float, spacing: tuple[float, float, float]) -> Mask:
+    """Return the lowest voxels of a field, as many as a ball of this diameter in mm has, or all that are finite."""
+    count = max(1, min(round(math.pi / 6 * diameter**3 / math.prod(spacing)), int(np.isfinite(field).sum())))
+    return np.asarray(field <= np.partition(field, count - 1, axis=None)[count - 1])
 
 
 def tissue_box(image: Floats, grid: Grid, levels: Levels) -> Floats:

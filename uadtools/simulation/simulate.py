@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,15 @@ from scipy import ndimage
 
 from uadtools.anatomy.brain import is_stripped
 from uadtools.anatomy.intensity import inside
-from uadtools.errors import Misuse, UadError
+from uadtools.errors import UadError
 from uadtools.grids.grid import CORNERS
 from uadtools.grids.slices import to_volume
 from uadtools.noise.coarse import coarse_fields
 from uadtools.simulation import acquisition, history, lesions, sprites
-from uadtools.simulation.acquisition import ACQUISITIONS, Interpolation
+from uadtools.simulation.acquisition import ACQUISITIONS
 from uadtools.simulation.artefacts import ARTEFACTS
-from uadtools.simulation.lesions import Box, Tone
+from uadtools.simulation.glioma import with_glioma
+from uadtools.simulation.plan import MASKED, TONED, Simulation, SimulationKind, require_masks
 from uadtools.simulation.source import generator
 from uadtools.volume.background import background
 from uadtools.volume.chain import label_of, voxel_ml
@@ -30,114 +31,10 @@ from uadtools.volume.labels import looks_unlike
 from uadtools.volume.listing import files_of
 from uadtools.volume.stream import Study, concerns_of, noting, read_mask, record, study_of
 
-SimulationKind = Literal[
-    "blobs", "masks", "cavities", "sprites", "coarse", "motion", "ghost", "bias", "contrast", "blur", "thick", "shift"
-]
-TONED: tuple[SimulationKind, ...] = ("blobs", "masks")
-MASKED: tuple[SimulationKind, ...] = ("masks", "cavities")
-BOXES: dict[str, Box] = {"ms": lesions.MASKS_BOX, "mni152": lesions.MNI152_BOX}
-"""By name: the tissue of the brains that masks were drawn on."""
-LEVELS: dict[SimulationKind, float] = {"contrast": 2.0, "blur": 1.0, "thick": 3.0, "shift": 0.5}
-"""What `level` is where none is given: a power, mm, mm, and voxels."""
 EMPTY = 0.1
 """Least share of a prepared scan that is exactly 0: what is outside the brain."""
-SMALLEST_SPRITE = 3
-"""In pixels; some that are smaller would cover no pixel by half, and have no truth."""
-MOST_BLOBS, STRONGEST, STD = 100, 10, 0.2
-"""STD: deviation of coarse noise at strength 1."""
-
-
-@dataclass(frozen=True)
-class Simulation:
-    """What to draw into a scan.
-
-    tone: of blobs and masks. size: smallest and largest diameter, of blobs in mm, of sprites in pixels; None: the
-    protocol's. count: fewest and most blobs. masks: by name, those that one is drawn from; masks_box: see `box`.
-    strength: of coarse noise and artefacts; 1 is the publication's. level: of contrast, the power that intensities are
-    raised to; of blur and thick in mm, of shift in voxels; None: that of LEVELS. interpolation: of shift.
-    """
-
-    kind: SimulationKind
-    tone: Tone = "dark"
-    size: tuple[float, float] | None = None
-    count: tuple[int, int] = lesions.BLOBS
-    masks: Mapping[str, Image] = field(default_factory=dict)
-    masks_box: str | tuple[float, ...] | None = None
-    strength: float = 1.0
-    level: float | None = None
-    interpolation: Interpolation = "linear"
-
-    @property
-    def diameters(self) -> tuple[float, float]:
-        return self.size or (sprites.DIAMETERS if self.kind == "sprites" else lesions.DIAMETERS)
-
-    @property
-    def degree(self) -> float:
-        return LEVELS.get(self.kind, 1.0) if self.level is None else self.level
-
-    @property
-    def box(self) -> Box:
-        """The tissue box (see `lesions.tissue_box`) of the brains that the masks were drawn on, mm.
-
-        By default that of the MS masks of Lesjak et al. 2018, for cavities the MNI152 template's. Raises UadError.
-        """
-        box = self.masks_box or ("mni152" if self.kind == "cavities" else "ms")
-        if isinstance(box, str):
-            if box not in BOXES:
-                raise UadError(
-                    f"--masks-box {box}: there are {', '.join(BOXES)}, or XMIN,YMIN,ZMIN,XMAX,YMAX,ZMAX in mm"
-                )
-            return BOXES[box]
-        ends = np.array(box, dtype=float)
-        if ends.shape != (6,) or not np.isfinite(ends).all() or not (ends[:3] < ends[3:]).all():
-            listed = ",".join(f"{end:g}" for end in box)
-            raise UadError(
-                f"--masks-box {listed}: XMIN,YMIN,ZMIN,XMAX,YMAX,ZMAX in mm are needed, each MIN below its MAX"
-            )
-        return ends.reshape(2, 3)
-
-    @property
-    def key(self) -> str:
-        """What the random generator is chosen by."""
-        return f"{self.tone} {self.kind}" if self.kind in TONED else self.kind
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """What goes into the provenance: everything that has an effect on this kind."""
-        by_kind: dict[SimulationKind, dict[str, Any]] = {
-            "blobs": {"tone": self.tone, "size": list(self.diameters), "count": list(self.count)},
-            "masks": {"tone": self.tone, "masks": list(self.masks), "masks_box": self.box.ravel().tolist()},
-            "cavities": {"masks": list(self.masks), "masks_box": self.box.ravel().tolist()},
-            "sprites": {"size": list(self.diameters)},
-            "shift": {"level": self.degree, "interpolation": self.interpolation},
-            **{kind: {"level": self.degree} for kind in LEVELS if kind != "shift"},
-        }
-        return {"kind": self.kind, **by_kind.get(self.kind, {"strength": self.strength})}
-
-    def __post_init__(self) -> None:
-        for name, value, choice in (("kind", self.kind, SimulationKind), ("tone", self.tone, Tone)):
-            if value not in get_args(choice):
-                raise UadError(f"--{name} {value}: there are {', '.join(get_args(choice))}")
-        (small, large), (fewest, most) = self.diameters, self.count
-        if not 0 < small <= large < math.inf:
-            raise UadError(f"--size {small:g},{large:g}: the smallest and the largest diameter are needed, above 0")
-        if self.kind == "sprites" and small < SMALLEST_SPRITE:
-            raise UadError(f"--size {small:g},{large:g}: no sprite is smaller than {SMALLEST_SPRITE} pixels")
-        if not 1 <= fewest <= most <= MOST_BLOBS:
-            raise UadError(f"--count {fewest},{most}: the fewest and the most are needed, 1 to {MOST_BLOBS}")
-        if not 0 <= self.strength <= STRONGEST:
-            raise UadError(f"--strength {self.strength:g}: 0 to {STRONGEST}")
-        if not 0 < self.degree <= STRONGEST:
-            raise UadError(f"--level {self.degree:g}: above 0, to {STRONGEST}")
-        if self.interpolation not in acquisition.ORDERS:
-            raise UadError(f"--interpolation {self.interpolation}: there are {', '.join(acquisition.ORDERS)}")
-        _ = self.box
-
-
-def require_masks(kind: SimulationKind, masks: Collection[Any]) -> None:
-    """Raise Misuse where a kind draws from masks and there are none."""
-    if kind in MASKED and not masks:
-        raise Misuse(f"--kind: {kind} needs lesion masks to draw from (--masks DIR|FILE...)")
+STD = 0.2
+"""Deviation of coarse noise at strength 1."""
 
 
 def simulate(
@@ -152,10 +49,11 @@ def simulate(
     """Draw into a study's scan; gives the changed `scan` and its `truth`, uint8, 1 where there is a lesion.
 
     plan: or a kind; options: its other fields. What was drawn before stays: its truth is part of the new. What is 0
-    outside the brain stays 0, and what is inside above 0. All but lesions have an empty truth: what is found in them is
-    a false alarm. copy: which of several draws. What is drawn hangs on seed, copy, the study's name and the plan alone,
-    and is told in the provenance. tell: gets a line when there is no room for a sprite in some images. Raises UadError
-    for a scan that the plan is not for, and for several contrasts.
+    outside the brain stays 0, and what is inside above 0, but where a scan is cropped, and truth and brain with it. All
+    but lesions have an empty truth: what is found in them is a false alarm. copy: which of several draws. What is drawn
+    hangs on seed, copy, the study's name and the plan alone, and is told in the provenance. tell: gets a line when
+    there is no room for a sprite in some images. Raises UadError for a scan that the plan is not for, and for several
+    contrasts.
     """
     plan = replace(plan, **options) if isinstance(plan, Simulation) else Simulation(plan, **options)
     study = study_of(study)
@@ -167,6 +65,8 @@ def simulate(
         raise UadError(
             f"{study.name}: holds drawn lesions, but not their truth (pipe both, or begin with the healthy scan)"
         )
+    if before is not None and plan.kind == "glioma" and before.data.any():
+        raise UadError(f"{study.name}: holds drawn lesions, which a glioma would push away (draw the glioma first)")
     rng = generator(seed, study.name, plan.key, copy)
     try:
         _check(scan, plan)
@@ -177,6 +77,10 @@ def simulate(
         tell(f"{study.name}: {missing} of {len(drawn['sprites'])} images show too little of a head, and get no sprite")
     if before is not None:
         truth = (truth > 0) | label_of(before, scan, f"{study.name}: truth")
+    if plan.kind == "crop":  # neither lesion nor brain is where nothing is shown
+        truth = (truth > 0) & (data > 0)
+        if brain := study.images.get("brain"):
+            study = study.adding(brain.derive(np.where(data > 0, brain.data, 0), "brain"))
     doubts = looks_unlike(scan, "scan", study.name)
     for doubt in doubts:
         tell(str(doubt.about(study.name)))
@@ -247,6 +151,11 @@ def _masks(scan: Image, plan: Simulation, rng: np.random.Generator) -> Drawing:
     return lesioned.image, lesioned.truth, {"mask": mask, "diameters": diameters, "levels": lesioned.levels}
 
 
+def _glioma(scan: Image, plan: Simulation, rng: np.random.Generator) -> Drawing:
+    lesioned, drawn = with_glioma(scan, plan.tone, rng, size=plan.diameters)
+    return lesioned.image, lesioned.truth, {"diameters": lesioned.diameters, "levels": lesioned.levels, **drawn}
+
+
 def _sprites(scan: Image, plan: Simulation, rng: np.random.Generator) -> Drawing:
     """Draw one into every image of the stack, along the third axis."""
     data, truth = scan.data.astype(np.float32), np.zeros(scan.data.shape, dtype=bool)
@@ -279,6 +188,8 @@ def _artefact(scan: Image, plan: Simulation, rng: np.random.Generator) -> Drawin
         changed, drawn = ACQUISITIONS[plan.kind](data, scan.grid.spacing, rng, plan.degree)
     else:
         changed, drawn = ARTEFACTS[plan.kind](data, scan.grid.spacing, rng, plan.strength)
+    if plan.kind == "crop":
+        return changed, np.zeros(data.shape), drawn
     if data.max() <= 1:
         changed = inside(changed, data > 0)
     elif is_stripped(data, scan.grid):
@@ -294,6 +205,6 @@ def _contrast(scan: Image, plan: Simulation, rng: np.random.Generator) -> Drawin
 
 _DRAW: dict[SimulationKind, Callable[[Image, Simulation, np.random.Generator], Drawing]] = {
     "blobs": _blobs, "masks": _masks, "cavities": _masks, "sprites": _sprites, "coarse": _coarse,
-    "contrast": _contrast,
+    "contrast": _contrast, "glioma": _glioma,
 }  # fmt: skip
 """The other kinds are artefacts."""

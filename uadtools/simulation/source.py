@@ -9,6 +9,7 @@ import numpy as np
 KEYS = (
     "dark blobs", "bright blobs", "dark masks", "bright masks", "both blobs", "both masks", "sprites", "coarse",
     "motion", "ghost", "bias", "contrast", "cavities", "blur", "thick", "shift",
+    "dark glioma", "bright glioma", "both glioma", "crop",
 )  # fmt: skip
 """What is drawn. The place in this list is a part of the seed, so that what is new comes last."""
 

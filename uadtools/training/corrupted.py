@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from uadtools.corrupting.config import CorruptionConfig
+from uadtools.corrupting.corruption import Item, draw_item, make_item
+from uadtools.corrupting.domains import Numbers
+from uadtools.corrupting.fields import Floats
 from uadtools.errors import UadError
 from uadtools.grids.grid import oriented
 from uadtools.interface.learning import Corrupted, Seeds
-from uadtools.simulation.config import CorruptionConfig
-from uadtools.simulation.corruption import Item, draw_item, make_item
-from uadtools.simulation.domains import Numbers
-from uadtools.simulation.fields import Floats
 from uadtools.training.data import Slices
 from uadtools.volume.listing import files_of
 from uadtools.volume.stream import read_mask

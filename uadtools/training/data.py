@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uadtools.concerns import Concern
+from uadtools.corrupting.fields import Labels
 from uadtools.errors import UadError
 from uadtools.grids.slices import to_slices
 from uadtools.models.config import GridConfig
-from uadtools.simulation.fields import Labels
 from uadtools.training.lesions import Masks
 from uadtools.training.sick import Sick
 from uadtools.training.structures import label_maps, structures_of

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from uadtools.corrupting.fields import Floats
 from uadtools.errors import UadError
 from uadtools.interface.learning import Batch, Seeds, spread_out
 from uadtools.interface.recipe import Recipe, WeakDataConfig
 from uadtools.models.kinds import kind
 from uadtools.models.model import Model, pick_precision
 from uadtools.nets.layout import packed
-from uadtools.simulation.fields import Floats
 from uadtools.training.augment import Drawn, apply, apply_to_labels, draw
 from uadtools.training.corrupted import Corruptor, DrawnItems
 from uadtools.training.data import Slices

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uadtools.corrupting.fields import Labels
 from uadtools.errors import UadError
 from uadtools.grids.grid import Grid, nearest
-from uadtools.simulation.fields import Labels
 from uadtools.volume.io import stem
 from uadtools.volume.labels import whole
 from uadtools.volume.listing import files_of

@@ -12,9 +12,10 @@ from uadtools.bench.dry import planned, told_of
 from uadtools.bench.folds import parted
 from uadtools.bench.plan import load_bench
 from uadtools.bench.run import Bench
-from uadtools.bench.summary import curve_of, united_folds
+from uadtools.bench.summary import BINS, curve_of, histogram_of, united_folds
 from uadtools.bench.table import markdown, surviving, write_table
 from uadtools.errors import UadError
+from uadtools.evaluation.cases import Case
 from uadtools.grids.grid import Grid
 from uadtools.metrics.ranking import rank
 from uadtools.scoring.postproc import Steps
@@ -156,6 +157,7 @@ def test_a_fold_after_the_other_gives_what_all_at_once_give(planned_folds, tmp_p
         assert low <= np.mean([case["auprc"] for case in found["cases"][row["method"]]]) <= high
         assert row["threshold"]["folds"] == [one["threshold"] for one in rows]
         assert len(found["curves"][row["method"]]) == 3
+        assert all(sum(fold["lesion"]) > 0 for fold in found["histograms"][row["method"]])
     assert {"auprc", "dice"} <= found["rows"][1]["tests"].keys()
     assert " ± " in markdown(table)
     assert "over the scans of all folds" in markdown(table)
@@ -259,6 +261,18 @@ def test_figures_over_folds_by_hand():
     assert {row["name"]: row["auprc"] for row in both["scans"]} == pytest.approx(
         {"a": 0.1, "b": 0.4, "c": 0.4, "d": 0.3}
     )
+
+
+def test_counts_of_a_histogram_by_hand():
+    score = np.array([[0, 0.4, 0.41, 9, 0.1, 9]]).reshape(6, 1, 1)
+    truth = np.array([0, 1, 1, 1, 0, 1], bool).reshape(6, 1, 1)
+    within = np.array([1, 1, 1, 1, 1, 0], bool).reshape(6, 1, 1)
+    case = Case("a", "score", score, truth, within, True, (1.0, 1.0, 1.0), 0.001)
+    found = histogram_of([case, case], 0.4)
+    assert len(found["lesion"]) == len(found["healthy"]) == BINS
+    assert {i: n for i, n in enumerate(found["lesion"]) if n} == {16: 4, 63: 2}  # the threshold is a quarter of the way
+    assert {i: n for i, n in enumerate(found["healthy"]) if n} == {0: 2, 4: 2}
+    assert histogram_of([case], 0) is None
 
 
 def test_points_of_a_curve_by_hand():

@@ -244,7 +244,7 @@ def test_a_score_and_what_is_noted_of_it_are_made_anew_where_they_were_damaged(p
         (('"blobs"', '"masks"'), '.simulate: masks are drawn from masks, and none are named (masks = ["FOLDER"])'),
         (
             ('"blobs"', '"blob"'),
-            ".simulate.kind: there are 'blobs', 'masks', 'cavities' or 'sprites', and not \"blob\"",
+            ".simulate.kind: there are 'blobs', 'masks', 'cavities', 'sprites' or 'glioma', and not \"blob\"",
         ),
         (('val = ["a.nii.gz", "b.nii.gz"]', "val = []"), ".val: a list of at least 1 is needed, and not []"),
         (("[[method]]", "contrast = 0\n[[method]]"), ".contrast: above 0 is needed, and not 0"),
@@ -494,6 +494,14 @@ def test_a_box_for_masks_gives_what_is_drawn_another_name(planned, folder):
         return json.dumps(scans.stamp(Item(str(folder / "c.nii.gz"), drawn="dark & small")))
 
     assert len({stamped(box) for box in ("", ', masks_box = "ms"', ", masks_box = [0, 0, 0, 9, 9, 9]")}) == 3
+
+
+def test_gliomas_are_drawn_by_a_plan(planned, folder):
+    plan = PLAN.replace('"blobs", tone = "dark", size = [6.0, 12.0]', '"glioma", tone = "bright", size = [20.0, 20.0]')
+    study = Scans(planned(plan), folder).study(Item(str(folder / "c.nii.gz"), drawn="dark & small"))
+    line = study.need("truth").provenance["history"][-1]
+    assert line["arguments"] == {"kind": "glioma", "tone": "bright", "size": [20, 20]}
+    assert study.need("truth").data.sum() == pytest.approx(np.pi / 6 * 10**3, rel=0.02)
 
 
 def test_a_method_may_be_told_the_sign_of_each_set(planned, folder):

@@ -6,7 +6,7 @@ from loading import load
 
 import uadtools
 from uadtools.errors import UadError
-from uadtools.simulation.simulate import Simulation
+from uadtools.simulation.plan import Simulation
 
 _, alarms = load("healers"), load("false_alarms")
 

@@ -76,6 +76,19 @@ def folder(tmp_path, lesioned, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.parametrize("tone", ["dark", "bright"])
+def test_gliomas_are_tests_of_the_board_and_not_of_the_survey(tone, folder, monkeypatch):
+    name = f"glioma-like, {tone}"
+    monkeypatch.setitem(pages.LESIONS, name, (tone, {"kind": "glioma", "tone": tone, "size": (24, 24)}))
+    one, two = board.Tests(folder, folder, folder / "none.npz", 2).cases(name)
+    assert [one.name, two.name] == ["a", "b"]
+    line = one.truth.provenance["history"][-1]
+    assert (one.told, line["arguments"]["kind"], line["arguments"]["tone"]) == (tone, "glioma", tone)
+    assert one.truth.data.sum() > 500
+    assert name in board.OPEN
+    assert name not in pages.survey_table.LESIONS
+
+
 def test_only_what_is_missing_is_measured(folder, monkeypatch):
     def measure(heads):
         board.measure(folder, folder, folder / "none.npz", heads=heads)

@@ -3,6 +3,7 @@
 import json
 from copy import deepcopy
 
+import numpy as np
 import pytest
 
 from uadtools.bench.manifest import differences
@@ -18,6 +19,7 @@ CURVE = {
     "fpr": [0.0, 0.1, 1.0],
     "dice": [0.2, 0.5, 0.2],
 }
+HISTOGRAM = {"lesion": [0, 1, 5, 2], "healthy": [900, 40, 3, 0]}
 
 
 def method(name, **more):
@@ -64,6 +66,7 @@ TABLE = {
             "rows": [row(name, 0.2 + 0.1 * i) for i, name in enumerate(NAMES)],
             "cases": {name: [{"name": "a", "auprc": 0.2, "dice": None}] for name in NAMES},
             "curves": {name: [CURVE, None, CURVE | {"precision": [1.0, 0.8, 0.3]}] for name in NAMES},
+            "histograms": {NAMES[0]: [None, HISTOGRAM, HISTOGRAM], NAMES[1]: [HISTOGRAM, None, None]},
             "concerns": [],
         }
     ],
@@ -87,7 +90,7 @@ def test_pages_plots_and_hashes_are_written_and_differences_told(done):
     assert json.loads((out / "manifest.json").read_text()) == TABLE["manifest"]
     page = (out / "small.html").read_text()
     assert '<th scope="row">&lt;b&gt;</th><td>0.200 ± 0.010 [0.100, 0.300]</td>' in page
-    for name in ("auprc-1", "roc-1", "pr-1", "dice-threshold-1", "time-1", "sweep-sigma-1"):
+    for name in ("auprc-1", "roc-1", "pr-1", "dice-threshold-1", "histogram-1", "time-1", "sweep-sigma-1"):
         assert "<svg" in (out / f"{name}.svg").read_text()
         assert f'src="{name}.svg"' in page
     assert not (out / "dice-1.svg").exists()  # no scan has a Dice
@@ -118,6 +121,23 @@ def test_curves_are_means_over_folds_and_sweeps_are_lines():
     assert dict(zip(x.round(2), y, strict=True))[0.5] == pytest.approx(0.7)
     (axis,) = drawn["sweep-sigma-1.svg"][1].axes
     assert [tuple(axis.lines[0].get_data()[i]) for i in (0, 1)] == [(2.0, 4.0), (0.4, 0.5)]
+
+
+def test_histograms_are_sums_over_folds_with_a_panel_for_each_method():
+    axes = figures(TABLE)["histogram-1.svg"][1].axes
+    assert [axis.get_title() for axis in axes] == list(NAMES[:2])
+    assert {axis.get_yscale() for axis in axes} == {"log"}
+    for axis, folds in zip(axes, (2, 1), strict=True):
+        healthy, lesion = (patch.get_data() for patch in axis.patches)
+        np.testing.assert_array_equal(healthy.values, folds * np.array(HISTOGRAM["healthy"]))
+        np.testing.assert_array_equal(lesion.values, folds * np.array(HISTOGRAM["lesion"]))
+        np.testing.assert_array_equal(healthy.edges, [0, 1, 2, 3, 4])
+
+
+def test_a_table_without_histograms_has_the_other_plots():
+    old = deepcopy(TABLE)
+    del old["sets"][0]["histograms"]
+    assert figures(TABLE).keys() - figures(old).keys() == {"histogram-1.svg"}
 
 
 def test_the_prose_says_folds_lesions_training_and_sources():

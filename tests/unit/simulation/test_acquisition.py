@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 
 from uadtools.errors import UadError
-from uadtools.simulation.acquisition import ACQUISITIONS, blur, shift, thick
+from uadtools.simulation.acquisition import ACQUISITIONS, blur, crop, shift, thick
 
 SPACING = (2.0, 2.0, 2.0)
-LEVELS = {"blur": 1.0, "thick": 5.0, "shift": 0.5}
+LEVELS = {"blur": 1.0, "thick": 5.0, "shift": 0.5, "crop": 20.0}
+SHARPNESS = tuple(name for name in ACQUISITIONS if name != "crop")
+"""Those that keep all that is shown."""
 
 
 def rng(seed=0):
@@ -30,7 +32,7 @@ def bar(axis, place=15):
     return data
 
 
-@pytest.mark.parametrize("name", ACQUISITIONS)
+@pytest.mark.parametrize("name", SHARPNESS)
 def test_the_signal_s_range_and_the_background_stay(name, data):
     changed, drawn = ACQUISITIONS[name](data, SPACING, rng(1), LEVELS[name])
     assert drawn
@@ -42,7 +44,7 @@ def test_the_signal_s_range_and_the_background_stay(name, data):
     assert 0.002 < np.abs(changed - data)[brain].mean() < 0.1
 
 
-@pytest.mark.parametrize("name", ACQUISITIONS)
+@pytest.mark.parametrize("name", SHARPNESS)
 def test_a_brain_of_one_value_stays_so_up_to_its_rim(name, data, as_made):
     even = np.where(data > 0, 0.6, 0)
     changed, _ = ACQUISITIONS[name](even, SPACING, rng(2), LEVELS[name])
@@ -137,3 +139,32 @@ def test_half_a_voxel_is_smoothed_linearly_and_less_by_splines_which_overshoot(a
     plain, linear, spline = (np.ptp(made) for made in shifted(step))
     assert plain == pytest.approx(linear)
     assert spline > 1.05 * plain
+
+
+def test_a_crop_ends_at_a_plane_of_a_random_side(data):
+    seen = set()
+    for seed in range(40):
+        changed, drawn = crop(data, SPACING, rng(seed), 20.0)
+        axis, end = drawn["axis"], drawn["end"]
+        seen.add((axis, end))
+        shown, before = (np.moveaxis(d, axis, 0)[:: 1 if end == "low" else -1] for d in (changed, data))
+        first = int(np.argmax((before > 0).any(axis=(1, 2))))
+        assert drawn["slices"] == 10
+        assert not shown[: first + 10].any()
+        assert shown[first + 10].any()
+        np.testing.assert_array_equal(shown[first + 10 :], before[first + 10 :])
+    assert len(seen) == 6
+
+
+def test_a_crop_is_in_millimetres():
+    spacing = (1.0, 2.0, 4.0)
+    for seed in range(12):
+        changed, drawn = crop(np.ones((40, 40, 40)), spacing, rng(seed), 12.0)
+        assert drawn["slices"] * spacing[drawn["axis"]] == 12
+        assert (changed == 0).mean() == pytest.approx(drawn["slices"] / 40)
+
+
+@pytest.mark.parametrize(("level", "said"), [(0.5, "no slice"), (80.0, "all")])
+def test_a_crop_of_nothing_or_of_all_is_refused(level, said):
+    with pytest.raises(UadError, match=rf"^{level:g} mm are {said} of it along an axis \(another --level\)"):
+        crop(np.ones((30, 30, 30)), SPACING, rng(), level)

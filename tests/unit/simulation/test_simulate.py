@@ -11,15 +11,16 @@ from uadtools.healing.heal import check_prepared
 from uadtools.models.config import ModelConfig
 from uadtools.report.picture import drawn, truth_picture
 from uadtools.simulation.history import contrast_level
-from uadtools.simulation.simulate import Simulation, measured, read_masks, simulate
+from uadtools.simulation.plan import Simulation
+from uadtools.simulation.simulate import measured, read_masks, simulate
 from uadtools.volume.io import Image, save
 from uadtools.volume.stream import Study
 
 BESIDE = (25.5, -19.5, 8.5)
 """In white matter, in mm of the masks' own coordinates."""
-RANDOM = ("blobs", "masks", "cavities", "sprites", "coarse", "motion", "ghost", "bias", "thick", "shift")
+RANDOM = ("blobs", "masks", "cavities", "sprites", "glioma", "coarse", "motion", "ghost", "bias", "thick", "shift")
 KINDS = (*RANDOM, "contrast", "blur")
-LESIONS = ("blobs", "masks", "cavities", "sprites")
+LESIONS = ("blobs", "masks", "cavities", "sprites", "glioma")
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def test_a_stripped_raw_scan_stays_stripped(stripped):
     assert made.max() > 300
 
 
-@pytest.mark.parametrize("kind", ["blobs", "masks", "cavities", "sprites", "coarse", "contrast"])
+@pytest.mark.parametrize("kind", ["blobs", "masks", "cavities", "sprites", "glioma", "coarse", "contrast"])
 def test_a_raw_scan_must_be_prepared_first(kind, head, plan):
     with pytest.raises(UadError, match=r"^a: values 0 to 900, and not 0 to 1 \(uad-preprocess SCAN -o - \| "):
         simulate(Study("a", {"scan": head}), plan(kind))
@@ -151,7 +152,34 @@ def test_lesions_need_a_brain_with_nothing_around_it(stack):
         simulate(stack, Simulation("blobs"))
 
 
-@pytest.mark.parametrize("kind", ["motion", "ghost", "bias", "blur", "thick", "shift"])
+def test_a_crop_cuts_scan_brain_and_truth_and_is_told(study):
+    lesioned = simulate(study, Simulation("blobs", size=(20, 30), count=(3, 3)), seed=1)
+    made = simulate(lesioned, Simulation("crop", level=40), seed=2)
+    again = simulate(lesioned, "crop", level=40, seed=2)
+    scan, brain, truth = (made.need(role).data for role in ("scan", "brain", "truth"))
+    before = lesioned.need("scan").data
+    shown = scan > 0
+    assert 0.2 < shown.sum() / (before > 0).sum() < 0.8
+    np.testing.assert_array_equal(scan, np.where(shown, before, 0))
+    np.testing.assert_array_equal(again.need("scan").data, scan)
+    np.testing.assert_array_equal(brain > 0, shown)
+    np.testing.assert_array_equal(truth > 0, (lesioned.need("truth").data > 0) & shown)
+    assert truth.sum() < lesioned.need("truth").data.sum()
+    assert made.product.provenance["history"][-1]["arguments"] == {"kind": "crop", "level": 40}
+    others = [simulate(study, "crop", seed=seed, copy=copy) for seed in range(4) for copy in range(3)]
+    assert len({other.need("scan").data.tobytes() for other in others}) > 3
+    assert not any(other.need("truth").data.any() for other in others)
+    assert others[0].product.provenance["history"][-1]["arguments"]["level"] == 20
+
+
+def test_a_raw_head_is_cropped_in_its_own_units(head):
+    made = simulate(Study("a", {"scan": head}), Simulation("crop", level=50)).need("scan").data
+    shown = made > 0
+    assert 0.3 < shown.sum() / (head.data > 0).sum() < 0.95
+    np.testing.assert_array_equal(made, np.where(shown, head.data, 0))
+
+
+@pytest.mark.parametrize("kind", ["motion", "ghost", "bias", "blur", "thick", "shift", "crop"])
 def test_artefacts_of_mri_need_a_volume_of_mri(kind, layered):
     with pytest.raises(UadError, match=f"values from -1000, but {kind} is an artefact of MRI"):
         simulate(Study("a", {"scan": layered.derive(2000 * layered.data - 1000, "scan")}), Simulation(kind))
@@ -228,6 +256,7 @@ def test_the_volume_of_what_was_drawn_after_registration_is_the_persons(study, p
         ({"kind": "contrast", "level": 0}, "--level 0: above 0, to 10"),
         ({"kind": "contrast", "level": 10.5}, "--level 10.5"),
         ({"kind": "contrast", "level": np.nan}, "--level nan"),
+        ({"kind": "crop", "level": 101}, "--level 101: above 0, to 100"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(options, words):

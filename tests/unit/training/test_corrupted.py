@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from uadtools.corrupting.config import CorruptionConfig
 from uadtools.errors import UadError
 from uadtools.grids.grid import Grid
 from uadtools.interface.learning import Batch, Corrupted
 from uadtools.methods import restoration
-from uadtools.simulation.config import CorruptionConfig
 from uadtools.training.corrupted import Corruptor, load_masks
 from uadtools.training.data import Slices
 from uadtools.volume.io import Image, save

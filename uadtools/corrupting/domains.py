@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from uadtools.anatomy.intensity import inside
-from uadtools.simulation.config import DomainConfig
-from uadtools.simulation.fields import Floats, Labels, Mask, sample, smooth, wavy, white
+from uadtools.corrupting.config import DomainConfig
+from uadtools.corrupting.fields import Floats, Labels, Mask, sample, smooth, wavy, white
 
 KNOTS = (0.0, 0.15, 0.5, 0.8, 1.0)
 """T1 intensities at which a curve of contrast is drawn: background, fluid, grey matter, white matter, brightest."""

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uadtools.simulation.anomalies import draw_groups, draw_looks, put_in
-from uadtools.simulation.config import CorruptionConfig
-from uadtools.simulation.domains import (
+from uadtools.corrupting.anomalies import draw_groups, draw_looks, put_in
+from uadtools.corrupting.config import CorruptionConfig
+from uadtools.corrupting.domains import (
     Numbers,
     as_contrast,
     as_noisy,
@@ -23,8 +23,8 @@ from uadtools.simulation.domains import (
     pairs_of,
     places_of,
 )
-from uadtools.simulation.fields import Floats, Labels, Mask, nearest, sample
-from uadtools.simulation.looks import Foreign
+from uadtools.corrupting.fields import Floats, Labels, Mask, nearest, sample
+from uadtools.corrupting.looks import Foreign
 
 STEPS = 1000
 """Severities are told as integers below this."""
@@ -79,7 +79,7 @@ def make_item(
 ) -> Item:
     """Make an item of a healthy slab, (D, H, W) in [0, 1], as drawn; of C contrasts it is (C D, H, W).
 
-    foreign: slabs of other healthy scans, which get the same contrast; masks: see simulation.anomalies.put_in;
+    foreign: slabs of other healthy scans, which get the same contrast; masks: see corrupting.anomalies.put_in;
     structures: (D, H, W), numbers of the slab's anatomy. Where nothing was drawn, seen differs from healthy by noise
     alone.
     """

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from uadtools.anatomy.intensity import inside
-from uadtools.simulation.config import AnomalyConfig
-from uadtools.simulation.domains import Numbers
-from uadtools.simulation.fields import Floats, Mask, smooth
-from uadtools.simulation.looks import LOOKS, Foreign
-from uadtools.simulation.shapes import shape_of
+from uadtools.corrupting.config import AnomalyConfig
+from uadtools.corrupting.domains import Numbers
+from uadtools.corrupting.fields import Floats, Mask, smooth
+from uadtools.corrupting.looks import LOOKS, Foreign
+from uadtools.corrupting.shapes import shape_of
 
 VISIBLE = 0.04
 """Change of intensity from which on an anomaly counts as one; less is not to be learnt."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadtools.simulation.domains import Numbers
-from uadtools.simulation.fields import Floats, sample, smooth, wavy, white
+from uadtools.corrupting.domains import Numbers
+from uadtools.corrupting.fields import Floats, sample, smooth, wavy, white
 
 Foreign = Callable[[float], Floats]
 """Gives a slab of another healthy scan, by a number from 0 to 1."""

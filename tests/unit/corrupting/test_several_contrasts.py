@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from uadtools.simulation.anomalies import UNSEEN
-from uadtools.simulation.config import AnomalyConfig, CorruptionConfig, DomainConfig, Looks
-from uadtools.simulation.corruption import draw_item, make_item
-from uadtools.simulation.shapes import shape_of
+from uadtools.corrupting.anomalies import UNSEEN
+from uadtools.corrupting.config import AnomalyConfig, CorruptionConfig, DomainConfig, Looks
+from uadtools.corrupting.corruption import draw_item, make_item
+from uadtools.corrupting.shapes import shape_of
 
 HARD = 10**6
 STILL = DomainConfig(

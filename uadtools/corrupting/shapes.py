@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uadtools.simulation.domains import Numbers
-from uadtools.simulation.fields import Floats, Mask, sample, smooth, wavy
+from uadtools.corrupting.domains import Numbers
+from uadtools.corrupting.fields import Floats, Mask, sample, smooth, wavy
 
 
 def _places(t1: Floats, brain: Mask, near: str) -> tuple[NDArray[np.intp], NDArray[np.float64]]:

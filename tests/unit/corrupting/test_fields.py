@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from uadtools.simulation.fields import nearest, sample, smooth
+from uadtools.corrupting.fields import nearest, sample, smooth
 
 SLAB = np.random.default_rng(0).random((7, 20, 24), dtype=np.float32)
 ROWS, COLUMNS = np.mgrid[:20, :24].astype(np.float32)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from uadtools.anatomy.intensity import FLOOR
-from uadtools.simulation.anomalies import draw_groups, put_in
-from uadtools.simulation.config import AnomalyConfig, CorruptionConfig, Looks, Shapes
-from uadtools.simulation.corruption import STEPS, draw_item, make_item
-from uadtools.simulation.domains import (
+from uadtools.corrupting.anomalies import draw_groups, put_in
+from uadtools.corrupting.config import AnomalyConfig, CorruptionConfig, Looks, Shapes
+from uadtools.corrupting.corruption import STEPS, draw_item, make_item
+from uadtools.corrupting.domains import (
     KNOTS,
     DomainConfig,
     as_contrast,
@@ -20,8 +20,8 @@ from uadtools.simulation.domains import (
     pairs_of,
     places_of,
 )
-from uadtools.simulation.fields import sample, smooth
-from uadtools.simulation.looks import LOOKS
+from uadtools.corrupting.fields import sample, smooth
+from uadtools.corrupting.looks import LOOKS
 
 HARD = 10**6
 NOTHING = DomainConfig(
