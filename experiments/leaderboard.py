@@ -47,7 +47,7 @@ from uadtools.healing.choice import alternatives, suited
 from uadtools.healing.plan import Plan, plan
 from uadtools.models.checkpoint import REFERENCE, bundled, file_hash, located, read_config, read_shapes
 from uadtools.models.model import Model, load_model
-from uadtools.scoring.score import Metric, scored
+from uadtools.scoring.score import Metric, Signed, scored
 from uadtools.simulation.plan import Simulation
 from uadtools.simulation.simulate import read_masks
 from uadtools.volume import clean
@@ -57,17 +57,22 @@ from uadtools.volume.stream import Study, read_image, read_path
 WIDTH = 0.6
 REAL = tuple(scan.name for scan in SCANS)
 T1 = tuple(name for name in REAL if name.endswith("T1"))
+FLAIR = tuple(name for name in REAL if name.endswith("FLAIR"))
 OPEN = (*REAL, *LESIONS)
 
 
 @dataclass(frozen=True)
 class Method:
-    """How scans are healed and scored. model: a bundled one's name, "": none is needed; tests: it is judged on."""
+    """How scans are healed and scored.
+
+    model: a bundled one's name, "": none is needed; tests: it is judged on; bright: how it is told that lesions are.
+    """
 
     heal: Mapping[str, Any]
     model: str = ""
     metric: Metric | None = None
     tests: tuple[str, ...] = OPEN
+    bright: Signed = "bright"
 
     @property
     def path(self) -> Path | None:
@@ -85,6 +90,7 @@ class Method:
             "hash": file_hash(self.path) if self.path else "",
             "metric": self.metric,
             "smooth": WIDTH,
+            **({"signed": self.bright} if self.bright != "bright" else {}),
         }
         return {**found, **{name: value for name, value in self.how.arguments.items() if value is not None}}
 
@@ -99,6 +105,9 @@ METHODS: dict[str, Method] = {
     "restore, any-small": Method({"method": "restore"}, "any-small"),
     "restore, t1-small": Method({"method": "restore"}, "t1-small"),
     "restore, flair-small": Method({"method": "restore"}, "flair-small", tests=REAL),
+    "restore, flair-small, told hyperintense": Method(
+        {"method": "restore"}, "flair-small", None, FLAIR, "hyperintense"
+    ),
     "sss": Method({"method": "sss", "t": 300}, "t1-ddpm"),
     "disyre, any-small": Method({"method": "disyre"}, "any-small"),
     "disyre, any-small, mean": Method({"method": "disyre", "accumulate": "mean"}, "any-small", tests=REAL),
@@ -172,8 +181,9 @@ def figures(one: Case, method: Method) -> dict[str, Any]:
     found["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     found["both"] = _judged(one, method, healed, "both")
     if one.told and "healed" in healed.images:
-        found["told"] = _judged(one, method, healed, one.told)
-    if model and method.heal == {"method": model.config.defaults.method} and not one.stack:
+        found["told"] = _judged(one, method, healed, method.bright if one.told == "bright" else one.told)
+    usual = method.bright == "bright" and not one.stack
+    if usual and model and method.heal == {"method": model.config.defaults.method}:
         paths = alternatives()
         found["own"] = paths[suited(one.study, [read_config(path) for path in paths])].stem == method.model
     return found
