@@ -107,7 +107,8 @@ def _signed(study: Study, metric: Metric, signed: Signed, brain: Mask) -> NDArra
 
 def _above(scan: Floats, brain: Mask) -> Floats:
     """Return how far voxels are above the median of the brain, 0 for those below."""
-    return np.maximum(scan - (np.median(scan[brain]) if brain.any() else 0), 0)
+    middle = np.float32(np.median(scan[brain]) if brain.any() else 0)
+    return np.asarray(np.maximum(scan - middle, 0), dtype=np.float32)
 
 
 def scored(template: Image, values: NDArray[Any], brain: Mask) -> Image:
