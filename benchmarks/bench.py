@@ -24,7 +24,8 @@ import numpy as np
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 BIN = Path(sys.executable).parent
-START = "from uadtools.datasets.sink import Sink; import uadtools; uadtools.load_model()"
+LIBRARIES = "from uadtools.program.command import import_nibabel; import_nibabel(); "
+START = LIBRARIES + "from uadtools.datasets.sink import Sink; import uadtools; uadtools.load_model()"
 """All that uad-heal does before it has a scan to work on."""
 OPEN = (
     "from uadtools.models import checkpoint; path = checkpoint.default_path(); "
@@ -96,7 +97,7 @@ def engines(raw: str, folder: Path, runs: int) -> dict[str, dict[str, float]]:
     for engine in ("onnx", "torch"):
         heal = f"uad-heal --engine {engine}"
         pipe = f"uad-preprocess {raw} -o - | {heal} | uad-score | uad-postproc --native -o {found} --force --quiet"
-        start = f"from uadtools.cohort import heal; from uadtools.healing import engines, plan; {OPEN}"
+        start = f"{LIBRARIES}from uadtools.cohort import heal; from uadtools.healing import engines, plan; {OPEN}"
         rows |= {
             heal: [*heal.split(), prepared, "-o", healed, "--force"],
             f"{heal}: start": ["python", "-c", start.format(engine)],

@@ -21,10 +21,9 @@ from uadtools.healing.catalogue import settle
 from uadtools.healing.plan import plan
 from uadtools.models.checkpoint import file_hash
 from uadtools.models.model import Model
-from uadtools.preparing.preparation import Preparation
 from uadtools.scoring.calibrate import CONFORMAL, calibrate
 from uadtools.simulation.simulate import Simulation
-from uadtools.volume.stream import Study
+from uadtools.volume.stream import Study, read_path
 
 SHARE = 0.1
 """Of new healthy images, how many may have a false alarm."""
@@ -40,10 +39,9 @@ def scored(images: Study, model: Model) -> list[Study]:
 def main(candidate: Path, data: Path, out: Path) -> None:
     """Make a candidate ready to ship."""
     settings = [f"name={out.stem}", 'defaults.metric="product"']
-    settle(candidate, [*settings, "defaults.chain={median = 1, erode = 0, min_size = 1}"], out, force=True)
+    settle(candidate, [*settings, "defaults.chain={median = 1, erode = 0, min_size = 8}"], out, force=True)
     model = uadtools.load_model(out)
-    preparation = Preparation(grid=model.config.grid, intensity=model.config.intensity, brain="none")
-    healthy = uadtools.preprocess(uadtools.read(f"{data}:val"), preparation)
+    healthy = next(read_path(Path(f"{data}:val")))
     found = calibrate(scored(healthy, model), "scanwise", level=SHARE)
     way = plan(model.config).threshold_key
     settle(out, [f'defaults.thresholds={{"{way}" = {found["threshold"]:.4f}}}'], out, force=True)

@@ -53,10 +53,10 @@ class TestList:
     def test_lists_the_bundled_models_with_the_default_first_and_the_recipes(self, uad):
         found = uad("models", "list", "--json")
         assert (found.status, found.err) == (0, "")
-        models, others = found.json[:4], found.json[4:]
+        models, others = found.json[:5], found.json[5:]
         said = [(row["name"], row["kind"], row["method"]) for row in models]
-        restoring = [(name, "restoration", "restore") for name in ("any-small", "flair-small", "t1-small")]
-        assert said == [*restoring[:2], ("t1-ddpm", "diffusion", "sss"), restoring[2]]
+        restoring = [(name, "restoration", "restore") for name in ("any-small", "flair-small", "headct", "t1-small")]
+        assert said == [*restoring[:3], ("t1-ddpm", "diffusion", "sss"), restoring[3]]
         assert all(row["bytes"] > 1e6 and "CC BY-SA" in row["licence"] for row in models)
         assert [(row["name"], row["what"]) for row in others] == [(name, "recipe") for name in names()]
 
@@ -65,8 +65,8 @@ class TestList:
         head, *lines = found.out.decode().splitlines()
         assert head.split() == ["name", "kind", "method", "size", "licence"]
         assert lines[0].split()[:4] == ["any-small", "model", "restoration", "restore"]
-        assert lines[2].split()[:6] == ["t1-ddpm", "model", "diffusion", "sss", "15.2", "MB"]
-        assert len(lines) == 4 + len(names())
+        assert lines[3].split()[:6] == ["t1-ddpm", "model", "diffusion", "sss", "15.2", "MB"]
+        assert len(lines) == 5 + len(names())
 
 
 class TestInfo:
@@ -89,7 +89,7 @@ class TestInfo:
         ):  # fmt: skip
             assert words in said
 
-    @pytest.mark.parametrize("name", ["any-small", "flair-small", "t1-ddpm", "t1-small"])
+    @pytest.mark.parametrize("name", ["any-small", "flair-small", "headct", "t1-ddpm", "t1-small"])
     def test_the_card_is_laid_out_in_two_columns(self, uad, name):
         lines = uad("models", "info", name).out.decode().splitlines()
         assert max(map(len, lines)) <= 110

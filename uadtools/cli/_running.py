@@ -27,8 +27,7 @@ METHOD = o.option(
     autocompletion=methods.names,
 )
 SIGNED = o.option(
-    f"""--signed {o.choices(score.Signed)}
-    Find only what is brighter, or darker, than its healed self; hyperintense: in FLAIR. Default: both."""
+    f"--signed {o.choices(score.Signed)}  Only what is brighter, darker or, in FLAIR, hyperintense. Default: both."
 )
 BRAIN = o.option("""--brain auto|none|deepbet|hd-bet|synthstrip|FILE
     How the brain is found, as uad-preprocess does, or a mask on the scan's grid. Default: auto.""")

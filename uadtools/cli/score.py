@@ -40,9 +40,8 @@ def score(
         equalised: l1 of the shares of the brain that are no brighter, as of histogram equalisation.
         Default: anomaly, relative, product or l1, the first that there are maps for."""),
     signed: Signed = o.option(
-        f"""--signed {o.choices(Signed)}
-        Score only what is brighter, or darker, than its healed self; hyperintense: weighs what is brighter by how
-        bright it is, as lesions are in FLAIR, not in T1 or T2.""",
+        f"""--signed {o.choices(Signed)}  Score only what is brighter, or darker, than its healed self;
+        hyperintense: for FLAIR, weighs what is brighter by how bright it is.""",
         "both",
     ),
     contrast: str = o.option(

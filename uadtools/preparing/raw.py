@@ -15,14 +15,16 @@ from uadtools.volume.stream import Study
 def is_raw(study: Study, config: ModelConfig | None = None) -> bool:
     """Tell whether a study's scan is still to be prepared for a model; none: for a method without one, on any grid.
 
-    A scan that uadtools worked on already is not raw: what does not fit a model then was prepared for another.
+    A scan that uadtools worked on already is not raw: what does not fit a model then was prepared for another. Nor is
+    an image on the grid of a model of images, which learns them with their background as it is.
     """
     scan = study.need("scan")
     if scan.provenance.get("history"):
         return False
     fits = config is None or not config.grid.misfit(scan.grid)
     low, high = float(scan.data.min()), float(scan.data.max())
-    return not fits or low < 0 or high > 1 or (low < high and background_value(scan.data) > 0)
+    whole = config is not None and config.grid.flat
+    return not fits or low < 0 or high > 1 or (low < high and not whole and background_value(scan.data) > 0)
 
 
 def by_default(study: Study, config: ModelConfig | None, reading: Reading) -> Preparation:

@@ -74,7 +74,7 @@ class Command:
             if "--output=" in words or {("-o", ""), ("--output", "")} & {*pairwise(words)}:
                 raise usage("a name is missing (a variable that is empty?)", "--output")
             with command.make_context(self.name, words) as context:
-                _import_nibabel()
+                import_nibabel()
                 command.invoke(context)
 
     def given(self, words: Sequence[str]) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _set_up() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
 
 
-def _import_nibabel() -> None:
+def import_nibabel() -> None:
     """Import nibabel without pydicom, which it loads for header extensions that no command reads: .3 s of a start."""
     if sys.modules.keys() & {"nibabel", "pydicom"}:
         return

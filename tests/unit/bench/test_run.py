@@ -266,7 +266,7 @@ def test_a_score_and_what_is_noted_of_it_are_made_anew_where_they_were_damaged(p
         (('name = "blur"', 'name = "blur"\nmodel = "a"\nrecipe = "ae"'), "not both"),
         (
             ('name = "blur"', 'name = "blur"\nsigned = "dim"'),
-            "there are 'both', 'bright', 'dark' or 'told', and not \"dim\"",
+            "there are 'both', 'bright', 'dark', 'hyperintense' or 'told', and not \"dim\"",
         ),
         (
             ('name = "blur"', 'name = "blur"\npostproc = { medain = 1 }'),

@@ -19,6 +19,7 @@ from uadtools.models.config import (
 )
 from uadtools.models.networks import (
     BitsConfig,
+    BottleneckConfig,
     CodebookConfig,
     DenseConfig,
     EncoderConfig,
@@ -139,7 +140,7 @@ def test_what_has_no_meaning_for_a_kind_of_model_is_refused(change, reason):
 @pytest.mark.parametrize(
     ("kind", "network"),
     [
-        ("diffusion", DenoiserConfig), ("dae", UNetConfig), ("ae", DenseConfig), ("vae", DenseConfig),
+        ("diffusion", DenoiserConfig), ("dae", UNetConfig), ("ae", BottleneckConfig), ("vae", DenseConfig),
         ("svae", SequenceConfig), ("fanogan", DenseConfig), ("pddpm", UNetConfig), ("cddpm", UNetConfig),
         ("spark", MaskedConfig), ("restoration", UNetConfig), ("vqvae", CodebookConfig),
         ("distilled", DenoiserConfig), ("binary", BitsConfig),

@@ -1,15 +1,18 @@
 """Which scans are raw, and what is made of them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from uadtools.errors import UadError
+from uadtools.models.checkpoint import located, read_config
 from uadtools.models.config import GridConfig
 from uadtools.preparing.preprocess import preprocess
 from uadtools.preparing.raw import is_raw, prepared
-from uadtools.volume.stream import Study
+from uadtools.volume.stream import Study, read_path
 
 
 @pytest.fixture
@@ -33,6 +36,17 @@ def test_which_scans_are_raw(phantom, tiny_config, change, for_a_model, without)
     scan = phantom.need("scan")
     study = Study("s", {"scan": replace(scan, **change(scan))})
     assert (is_raw(study, tiny_config), is_raw(study)) == (for_a_model, without)
+
+
+def test_an_image_on_the_grid_of_a_model_of_images_keeps_its_grey_background(tmp_path):
+    """Its model learnt from images as they are; made black, their air would be taken for an anomaly."""
+    config = read_config(located(Path("headct")))
+    image = np.full((64, 64), 25, np.uint8)
+    image[20:44, 16:48] = np.arange(32) * 7
+    Pillow.fromarray(image).save(tmp_path / "ct.png")
+    (study,) = read_path(tmp_path / "ct.png")
+    assert prepared(study, config) is study
+    assert is_raw(study)
 
 
 def test_what_is_prepared_comes_back_as_it_is(phantom, tiny_config):

@@ -145,7 +145,7 @@ def test_the_prose_says_folds_lesions_training_and_sources():
     assert "parted into 3 folds, alike in age" in text
     assert "dark: kind blobs, tone dark drawn into healthy scans." in text
     assert "Trained by the recipe ae, with training.steps=2: 2 steps, 0.5 min, 1,200 slices, 3,400 parameters." in text
-    assert "Source: Baur et al. 2021 (dense AE); Baur et al. 2021: A title." in text
+    assert "Source: Baur et al. 2021 (dense, spatial); Baur et al. 2021: A title." in text
     assert "**<b>**: The intensity threshold: every voxel heals to the median of the brain." in text
     assert "Meissen et al. 2022" in text
 
