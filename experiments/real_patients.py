@@ -104,11 +104,12 @@ def mean_of(healed: Sequence[Study], signed: Signed) -> Study | None:
 
 def _row(method: str, metric: str, made: Iterable[Study], truth: Image, chain: Steps) -> dict[str, Any]:
     """Judge two scores, that of both signs and that which was told the sign; where nothing is healed, there is none."""
-    figures = [_figures(study, truth, chain) for study in made]
+    figures = [figures_of(study, truth, chain) for study in made]
     return {"method": method, "metric": metric, "both": figures[0], "told": dict(enumerate(figures)).get(1)}
 
 
-def _figures(study: Study, truth: Image, chain: Steps) -> dict[str, float]:
+def figures_of(study: Study, truth: Image, chain: Steps) -> dict[str, float]:
+    """Return AUPRC and best Dice of a study's score, after the filters of a chain."""
     score = study.need("score")
     study = study.adding(scored(score, prepare(study, chain).smooth, study.brain()))
     found = uadtools.evaluate([case(study, truth)], best=True)["scans"][0]

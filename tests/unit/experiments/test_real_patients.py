@@ -66,8 +66,8 @@ def test_a_figure_is_that_of_the_score_inside_the_brain_on_the_truth_s_own_grid(
     label = patients.case(score, truth).truth
     brain = study.need("brain").data > 0
     expected = average_precision(score.product.data[brain], label[brain])
-    assert patients._figures(score, truth, Steps(median=1, erode=0))["auprc"] == pytest.approx(expected)
-    assert patients._figures(score, truth, Steps(median=3, erode=0))["auprc"] != pytest.approx(expected)
+    assert patients.figures_of(score, truth, Steps(median=1, erode=0))["auprc"] == pytest.approx(expected)
+    assert patients.figures_of(score, truth, Steps(median=3, erode=0))["auprc"] != pytest.approx(expected)
 
 
 def test_metrics_are_those_that_there_are_maps_for(layered):
