@@ -38,7 +38,7 @@ def main(scans: Path, labels: Path, model: str) -> None:
         "blobs": Simulation("blobs", tone="bright"),
     }
     found: dict[tuple[str, str], list[float]] = {}
-    for number, file in enumerate(read_lines(scans / "tune.txt")):
+    for number, file in enumerate(filter(None, read_lines(scans / "tune.txt"))):
         flair = in_two(scans / file, labels, number).need("scan:FLAIR")
         for name, drawn in lesions.items():
             study = uadtools.simulate(

@@ -17,7 +17,7 @@ from uadtools.metrics.intervals import bootstrap
 
 FIGURES, PAGE = Path("experiments/data/leaderboard.json"), Path("docs/leaderboard.md")
 BASELINE, HEADCT, CHOICE = "intensity threshold", "HeadCT", "**what `uad-heal` takes**"
-HOURS = {"any-small": 10.0, "t1-small": 10.6, "flair-small": 11.6, "t1-ddpm": 1.5}
+HOURS = {"any-small": 10.0, "t1-small": 10.6, "flair-small": 11.6, "headct": 1.2, "t1-ddpm": 1.5}
 """Of training on one core, with those of the model that it began as, as the cards say."""
 LESIONS = {
     **survey_table.LESIONS,
@@ -34,6 +34,7 @@ def page(found: Found, names: Sequence[str] = ()) -> None:
     tests = {name: one["tests"] for name, one in found.items()}
     shown = {BASELINE: tests[BASELINE], CHOICE: taken(tests), **tests}
     real = [scan.name for scan in SCANS]
+    dates, machines = (sorted({one[about] for one in found.values()}) for about in ("date", "machine"))
     parts = {
         "real": tabled(shown, real, "auprc"),
         "real_dice": tabled(shown, real, "best_dice"),
@@ -43,8 +44,7 @@ def page(found: Found, names: Sequence[str] = ()) -> None:
         "costs": costs(found),
         "missing": said("Not measured yet on any test", [name for name in names if name not in found]),
         "count": max(len(rows) for one in tests.values() for kind, rows in one.items() if kind in LESIONS),
-        "dates": " and ".join(sorted({one["date"] for one in found.values()})),
-        "machines": "; ".join(sorted({one["machine"] for one in found.values()})),
+        "measured": fill(f"Measured on {' and '.join(dates)}, on {'; '.join(machines)}, shared.", 100),
     }
     with written(PAGE, force=True) as part:
         part.write_text(TEXT.format(**parts))
@@ -149,8 +149,8 @@ patients among it, is told in [results.md](results.md).
     python experiments/leaderboard.py page
 
 `scans/` is what `experiments/ixi_brains.py` makes; DATA holds `ms_mni/` and `m2307/`
-([results.md](results.md) says whose they are). Measured on
-{dates}, on {machines}, shared.
+([results.md](results.md) says whose they are).
+{measured}
 
 A figure is *both signs / sign told*: told, score and threshold know whether lesions are dark or
 bright there, so the threshold in the first line is beside every method in either way. Of the score
