@@ -12,12 +12,16 @@ mapfile -t heads < <(grep '^train/' learn.txt)
 uad-simulate "${heads[@]}" -o labels/simulated --kind blobs --tone bright --seed 1 --quiet
 mapfile -t labelled < <(ls labels/simulated/*_simulated.nii.gz)
 
-learn() {  # RECIPE NUMBER OPTION...
-    local scans=("${labelled[@]:0:$2}") model="labels/$1-$2.safetensors" again=
-    if [ -e "labels/$1-$2.done" ]; then return; fi
+train() {  # NAME OPTION...
+    local model="labels/$1.safetensors" again=
+    if [ -e "labels/$1.done" ]; then return; fi
     if [ -e "${model%.safetensors}.resume.safetensors" ]; then again=--resume; fi
-    nice -n 10 uad-train "${scans[@]}" --labels "${scans[@]/_simulated/_truth}" --recipe "$1" -o "$model" --quiet "${@:3}" $again
-    touch "labels/$1-$2.done"
+    nice -n 10 uad-train "${@:2}" -o "$model" --quiet $again
+    touch "labels/$1.done"
+}
+learn() {  # RECIPE NUMBER OPTION...
+    local scans=("${labelled[@]:0:$2}")
+    train "$1-$2" "${scans[@]}" --labels "${scans[@]/_simulated/_truth}" --recipe "$1" "${@:3}"
 }
 
 for number in 1 5 20 122; do
@@ -25,10 +29,5 @@ for number in 1 5 20 122; do
     learn supervised "$number" --steps 1000 --set optimiser.decay=300
     if [ "$number" != 1 ]; then learn joined "$number" --steps 1000 --set optimiser.decay=300; fi
 done
-if [ ! -e labels/cfg-122.done ]; then
-    again=
-    if [ -e labels/cfg-122.resume.safetensors ]; then again=--resume; fi
-    nice -n 10 uad-train "${heads[@]}" --sick "${labelled[@]}" --sick-slices "${labelled[@]/_simulated/_truth}" --recipe cfg \
-        -o labels/cfg-122.safetensors --quiet --steps 1000 --set optimiser.decay=300 $again
-    touch labels/cfg-122.done
-fi
+train cfg-122 "${heads[@]}" --sick "${labelled[@]}" --sick-slices "${labelled[@]/_simulated/_truth}" --recipe cfg \
+    --steps 1000 --set optimiser.decay=300

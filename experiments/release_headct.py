@@ -22,7 +22,7 @@ from uadtools.healing.plan import plan
 from uadtools.models.checkpoint import file_hash
 from uadtools.models.model import Model
 from uadtools.scoring.calibrate import CONFORMAL, calibrate
-from uadtools.simulation.simulate import Simulation
+from uadtools.simulation.plan import Simulation
 from uadtools.volume.stream import Study, read_path
 
 SHARE = 0.1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from uadtools.errors import UadError
 from uadtools.files import read_json
-from uadtools.scoring.history import unlike, way_of
+from uadtools.scoring.history import WEIGHED, unlike, way_of
 from uadtools.scoring.postproc import Calibrated
 from uadtools.scoring.threshold_files import bundled_file, read_steps
 from uadtools.volume.io import Image
@@ -40,7 +40,7 @@ def healthy_scores(score: Image) -> HealthyScores | None:
     except UadError:
         return None
     way = way_of(score)
-    both = {"uad-score signed": "both"} if "uad-score signed" in way else {}
+    both = {"uad-score signed": "both"} if way.get("uad-score signed", WEIGHED) != WEIGHED else {}
     if not isinstance(steps, Calibrated) or unlike(way | both, steps.way) or "case_scores" not in healthy:
         return None
     return HealthyScores(healthy["case_scores"], steps.filters, both=way | both != way)

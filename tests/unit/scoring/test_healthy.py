@@ -32,13 +32,20 @@ def test_the_case_scores_of_the_model_that_made_the_score(score):
     assert [len(scores) for scores in known.case_scores.values()] == [100, 100, 100]
 
 
-def test_those_of_both_signs_bound_those_of_one(score):
-    one = score()
+def signed(score, sign):
     lines = [
-        *one.provenance["history"][:1],
-        {"tool": "uad-score", "arguments": {"metric": "relative", "signed": "dark"}},
+        *score.provenance["history"][:1],
+        {"tool": "uad-score", "arguments": {"metric": "relative", "signed": sign}},
     ]
-    known = healthy_scores(replace(one, provenance={"history": lines}))
+    return replace(score, provenance={"history": lines})
+
+
+def test_those_of_both_signs_say_nothing_of_what_is_weighed_by_its_brightness(score):
+    assert healthy_scores(signed(score(), "hyperintense")) is None
+
+
+def test_those_of_both_signs_bound_those_of_one(score):
+    known = healthy_scores(signed(score(), "dark"))
     assert known.case_scores == SHIPPED["healthy"]["case_scores"]
     assert known.both
 
